@@ -1,0 +1,70 @@
+//! What kind of sound a file is, how long, recorded when; and its sound as 16 kHz mono.
+
+use std::fs::File;
+use std::path::Path;
+
+use crate::model::{Failure, SoundFacts, Warning};
+
+/// 16-bit mono sound at 16 kHz in a temporary file, mapped into memory.
+#[derive(Debug)]
+pub struct Pcm {
+    _todo: (),
+}
+
+impl std::ops::Deref for Pcm {
+    type Target = [i16];
+
+    fn deref(&self) -> &[i16] {
+        todo!()
+    }
+}
+
+/// What an engine is to listen to.
+#[derive(Debug)]
+pub enum Sound {
+    /// Everybody in one signal.
+    Mixed(Pcm),
+    /// One party on each channel, as in a telephone recording: two speakers, whoever else is heard.
+    Parties(Vec<Pcm>),
+}
+
+/// A recording, decoded.
+#[derive(Debug)]
+pub struct Decoded {
+    pub facts: SoundFacts,
+    pub sound: Sound,
+    /// `truncated`, `corrupt`, `silent`: the sound goes as far as it goes.
+    pub warnings: Vec<Warning>,
+}
+
+/// Why a file could not be decoded.
+#[derive(Debug, thiserror::Error)]
+pub enum AudioError {
+    /// Nothing can be made of it: it says why, and what to do.
+    #[error("not a usable recording")]
+    Refused(Failure),
+    /// An outside converter may be able to read it.
+    #[error("needs a converter: {what}")]
+    NeedsConverter { what: String, facts: Option<SoundFacts> },
+    /// The folder for temporary files refused.
+    #[error("the decoded sound could not be written")]
+    Scratch(#[from] std::io::Error),
+}
+
+/// Decodes `input`, whatever it is, in constant memory. `extension` is a hint. `progress` is told how far
+/// it is, 0 to 1.
+pub fn decode(
+    input: File,
+    extension: &str,
+    scratch: &Path,
+    progress: &mut dyn FnMut(f32),
+) -> Result<Decoded, AudioError> {
+    let _ = progress;
+    todo!("{input:?} {extension} {scratch:?}")
+}
+
+/// Puts an `ffmpeg` in place of this process, which reads `input` and writes a 16-bit WAV to standard output.
+/// Returns only where that failed. The caller has confined the process.
+pub fn convert(ffmpeg: &Path, input: &File) -> std::io::Error {
+    todo!("{ffmpeg:?} {input:?}")
+}

@@ -1,0 +1,39 @@
+//! scribefs: a filesystem that writes down what was said.
+//!
+//! The rooms stand on floors; a room uses rooms on lower floors only (`tests/layers.rs`).
+//!
+//! ```text
+//! floor 0  model      ids, days, keys, talk, jobs, records: values
+//! floor 1  spool      what is being dropped: files, completeness, free space
+//!          audio      what kind, how long, recorded when; to 16 kHz mono
+//!          speech     Transcriber, Diarizer and their engines
+//!          models     the catalogue of weights, and the folder they are kept in
+//!          render     a conversation to pages (pure)
+//!          store      the Store trait; local disk, bucket, outbox policy
+//!          index      tables, transactions, changes
+//!          view       records to names, nodes, attributes (pure)
+//! floor 2  worker     the child: audio -> speech -> events on stdout
+//!          pipeline   the daemon's road: job -> worker -> render -> store -> index
+//!          fs         the filesystem, and a thin FUSE adapter
+//! floor 3  config     file, environment and flags to one checked Config
+//! floor 4  cli        subcommands
+//!          daemon     composition root, detach, signals
+//! ```
+//!
+//! The road in is best read in [`pipeline`]'s `run.rs`.
+
+pub mod audio;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod fs;
+pub mod index;
+pub mod model;
+pub mod models;
+pub mod pipeline;
+pub mod render;
+pub mod speech;
+pub mod spool;
+pub mod store;
+pub mod view;
+pub mod worker;

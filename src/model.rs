@@ -1,0 +1,29 @@
+//! Values that every floor speaks in: ids, days, keys, who said what, jobs and records.
+//!
+//! Nothing here does I/O, reads a clock or starts a thread.
+
+mod conversation;
+mod day;
+mod inode;
+mod job;
+mod key;
+mod name;
+mod order;
+mod placement;
+mod recording;
+mod sound;
+mod talk;
+
+pub use conversation::{Conversation, ConversationId, ConversationSeq};
+pub use day::Day;
+pub use inode::{InboxId, Inode, Node, VirtualNode};
+pub use job::{Failure, FailureCause, Job, JobId, JobState, ModelRef, Recipe, SpeakerBounds};
+pub use key::Key;
+pub use name::FileName;
+pub use order::{WorkEvent, WorkOrder, WorkStage};
+pub use placement::{Placement, UploadedPart};
+pub use recording::{
+    DayTranscript, Object, Overlay, Page, PageKind, RecordedAt, Recording, RecordingId, TimeSource,
+};
+pub use sound::{CreationTime, SoundFacts};
+pub use talk::{Flag, Segment, Speaker, SpeakerId, Talk, Turn, Warning, Word};

@@ -1,0 +1,152 @@
+//! Store keys: the one place that spells a store path.
+//!
+//! `<conversation>/<yyyy>/<mm>/<dd>/<file>`, the same on local disk and in a bucket. Keys are made of
+//! characters that are safe everywhere; a name that is not becomes a slug with a short hash, and the
+//! true name stands in the metadata.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ConversationId, Day, PageKind};
+
+/// The place of one object in the store, relative to its root.
+///
+/// Always one or more parts joined by `/`, each of `A-Z a-z 0-9 . _ -`, none starting with a dot.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Key(String);
+
+impl Key {
+    /// The key, if the text is a legal one.
+    pub fn new(text: &str) -> Option<Self> {
+        let legal = text.len() <= 1024 && text.split('/').all(is_safe);
+        legal.then(|| Self(text.to_owned()))
+    }
+
+    /// The original recording. `stem` and `extension` are what the view shows.
+    pub fn audio(conversation: &ConversationId, day: Day, stem: &[u8], extension: &[u8]) -> Self {
+        let extension = slug(extension);
+        let dot = if extension.is_empty() { "" } else { "." };
+        Self::on(conversation, day, &format!("{}{dot}{extension}", slug_of_stem(stem)))
+    }
+
+    /// A page about a recording, beside its audio.
+    pub fn page(conversation: &ConversationId, day: Day, stem: &[u8], kind: PageKind) -> Self {
+        Self::on(conversation, day, &format!("{}{}", slug_of_stem(stem), kind.suffix()))
+    }
+
+    /// The transcript of a day.
+    pub fn transcript(conversation: &ConversationId, day: Day) -> Self {
+        let id = slug(conversation.as_str().as_bytes());
+        Self::on(conversation, day, &format!("{id}_transcript.txt"))
+    }
+
+    /// Everything of one conversation lies under this prefix, which ends in `/`.
+    pub fn conversation_prefix(conversation: &ConversationId) -> String {
+        format!("{}/", slug(conversation.as_str().as_bytes()))
+    }
+
+    fn on(conversation: &ConversationId, day: Day, file: &str) -> Self {
+        let conversation = slug(conversation.as_str().as_bytes());
+        let (year, month, day) = (day.year(), day.month(), day.day());
+        Self(format!("{conversation}/{year:04}/{month:02}/{day:02}/{file}"))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The last part.
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+
+    /// Whether this is the metadata of a recording, from which an index row can be made.
+    pub fn is_metadata(&self) -> bool {
+        self.0.ends_with(PageKind::Metadata.suffix())
+    }
+}
+
+/// Longest part of a slug that is kept of a name; with hash, suffix and extension it stays a file name.
+const SLUG_BYTES: usize = 120;
+
+fn is_safe(part: &str) -> bool {
+    !part.is_empty()
+        && !part.starts_with('.')
+        && part.len() <= 255
+        && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// The name as it is where it is safe, else its safe characters and a hash of the whole.
+fn slug(name: &[u8]) -> String {
+    match std::str::from_utf8(name) {
+        Ok("") => return String::new(),
+        Ok(text) if text.len() <= SLUG_BYTES && is_safe(text) => return text.to_owned(),
+        _ => {}
+    }
+    let kept = name.iter().map(|byte| match byte {
+        byte if byte.is_ascii_alphanumeric() || b"_-".contains(byte) => char::from(*byte),
+        _ => '_',
+    });
+    let kept: String = kept.take(SLUG_BYTES).collect();
+    let hash = blake3::hash(name).to_hex();
+    format!("{}-{}", kept.trim_start_matches('_'), &hash[..8])
+}
+
+/// A stem never ends like a page's suffix, so that no two recordings of a day can share a key.
+fn slug_of_stem(stem: &[u8]) -> String {
+    let slug = slug(stem);
+    if slug.is_empty() { "recording".to_owned() } else { slug }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Key {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::new(&text).ok_or_else(|| format!("`{text}` is no store key"))
+    }
+}
+
+impl From<Key> for String {
+    fn from(key: Key) -> Self {
+        key.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn audio(stem: &str, extension: &str) -> String {
+        let id = ConversationId::new("standup").unwrap();
+        let day = Day::from_ymd(2026, 3, 9).unwrap();
+        let key = Key::audio(&id, day, stem.as_bytes(), extension.as_bytes());
+        assert!(Key::new(key.as_str()).is_some(), "{key} is not legal");
+        key.file_name().to_owned()
+    }
+
+    #[test]
+    fn an_ordinary_name_is_its_own_key() {
+        assert_eq!(audio("meeting-2", "m4a"), "meeting-2.m4a");
+    }
+
+    #[test]
+    fn strange_names_become_safe_and_stay_apart() {
+        let strange = ["größe ☃", "-rf *", "take #2", "", ".hidden", "%s%n", "a/b"];
+        let keys: std::collections::BTreeSet<String> =
+            strange.iter().map(|stem| audio(stem, "wav")).collect();
+        assert_eq!(keys.len(), strange.len());
+    }
+
+    #[test]
+    fn a_long_name_keeps_room_for_its_suffix() {
+        assert!(audio(&"x".repeat(250), "wav").len() < 200);
+    }
+}

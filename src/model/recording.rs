@@ -1,0 +1,152 @@
+//! A published recording and the objects it is made of.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    ConversationId, ConversationSeq, Day, FileName, Key, Placement, SoundFacts, SpeakerId,
+};
+
+/// Names one recording. Numbers count from 1 within a day of a conversation and are never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RecordingId {
+    pub conversation: ConversationSeq,
+    pub day: Day,
+    pub number: u16,
+}
+
+impl RecordingId {
+    /// The highest number that an inode has room for (14 bits).
+    pub const MAX_NUMBER: u16 = (1 << 14) - 1;
+}
+
+/// Bytes in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    pub key: Key,
+    pub bytes: u64,
+    /// BLAKE3 of the content, 64 hexadecimal digits.
+    pub blake3: String,
+}
+
+/// The pages that stand beside a recording. The order is that of their inode numbers: append only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PageKind {
+    Metadata,
+    Json,
+    Srt,
+    Vtt,
+    Html,
+}
+
+impl PageKind {
+    pub const ALL: [Self; 5] = [Self::Metadata, Self::Json, Self::Srt, Self::Vtt, Self::Html];
+
+    /// What follows the recording's stem in the page's name.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Metadata => "_metadata.json",
+            Self::Json => ".json",
+            Self::Srt => ".srt",
+            Self::Vtt => ".vtt",
+            Self::Html => ".html",
+        }
+    }
+
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Metadata | Self::Json => "application/json",
+            Self::Srt => "application/x-subrip",
+            Self::Vtt => "text/vtt",
+            Self::Html => "text/html",
+        }
+    }
+}
+
+/// A page in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    pub kind: PageKind,
+    pub object: Object,
+}
+
+/// Where the day of a recording was taken from; the first that is known counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeSource {
+    Container,
+    FileName,
+    ModificationTime,
+    Now,
+}
+
+/// When a recording was made, and how we know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedAt {
+    /// Local time in `zone`.
+    pub time: DateTime,
+    /// IANA name or offset that the time was read in; `local` where the file named none.
+    pub zone: String,
+    pub source: TimeSource,
+    /// The exact place: a tag or atom, the pattern in the name.
+    pub detail: String,
+}
+
+/// What the user said about a recording: laid over what the engines said, kept over a new run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Overlay {
+    /// Names by speaker.
+    pub names: BTreeMap<SpeakerId, String>,
+    /// A title in place of the file's name.
+    pub title: Option<String>,
+    /// Fields that other programs keep here.
+    pub custom: BTreeMap<String, serde_json::Value>,
+}
+
+/// One recording's row in the index; `_metadata.json` holds all of it too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recording {
+    pub id: RecordingId,
+    /// What pages are named after, unique on its day: `meeting`, `meeting-2`.
+    pub stem: FileName,
+    /// The name that the view shows for the original recording: stem and extension.
+    pub audio_name: FileName,
+    /// The name it was dropped under, byte for byte.
+    pub original_name: FileName,
+    /// The conversation that its keys are made of.
+    pub filed_as: ConversationId,
+    pub audio: Object,
+    /// In publishing order: metadata is last.
+    pub pages: Vec<Page>,
+    /// Modification time of the file as dropped: what the view shows for the audio.
+    pub modified_at: Timestamp,
+    pub published_at: Timestamp,
+    pub recorded_at: RecordedAt,
+    pub facts: SoundFacts,
+    pub language: Option<String>,
+    pub speakers: u32,
+    /// Name of the recognizer's model.
+    pub model: String,
+    pub placement: Placement,
+    #[serde(default)]
+    pub overlay: Overlay,
+}
+
+impl Recording {
+    pub fn page(&self, kind: PageKind) -> Option<&Page> {
+        self.pages.iter().find(|page| page.kind == kind)
+    }
+}
+
+/// The text of a whole day: made anew whenever a recording of that day is published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayTranscript {
+    pub conversation: ConversationSeq,
+    pub day: Day,
+    pub object: Object,
+    pub modified_at: Timestamp,
+}

@@ -1,0 +1,177 @@
+//! Keeps the floors: a room uses rooms on lower floors only, and each outside crate has one owner.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Rooms from the ground up. Rooms on one floor do not know each other.
+const FLOORS: [&[&str]; 5] = [
+    &["model"],
+    &["spool", "audio", "speech", "models", "render", "store", "index", "view"],
+    &["worker", "pipeline", "fs"],
+    &["config"],
+    &["cli", "daemon"],
+];
+
+/// `cli` starts the daemon; no other room may name a neighbour.
+const NEIGHBOURS: [(&str, &str); 1] = [("cli", "daemon")];
+
+/// Outside crates that only these rooms may name.
+const OWNERS: [(&str, &[&str]); 18] = [
+    ("fuser", &["fs"]),
+    ("redb", &["index"]),
+    ("object_store", &["store"]),
+    ("tokio", &["store", "daemon"]),
+    ("symphonia", &["audio"]),
+    ("symphonia_adapter_libopus", &["audio"]),
+    ("rubato", &["audio"]),
+    ("whisper_rs", &["speech"]),
+    ("sherpa_onnx", &["speech"]),
+    ("ort", &["speech", "models"]),
+    ("realfft", &["speech"]),
+    ("notify", &["spool"]),
+    ("landlock", &["worker"]),
+    ("seccompiler", &["worker"]),
+    ("ureq", &["models"]),
+    ("daemonize", &["daemon"]),
+    ("sd_notify", &["daemon"]),
+    ("clap", &["cli"]),
+];
+
+/// Rooms that do no I/O, read no clock and start no thread, and what would betray them.
+const PURE: [&str; 3] = ["model", "render", "view"];
+const IMPURE: [&str; 6] =
+    ["std::fs::", "std::net", "std::thread", "SystemTime::now", "Timestamp::now", "Instant::now"];
+
+#[test]
+fn no_room_calls_upstairs() {
+    let mut faults = Vec::new();
+    for (path, text) in sources() {
+        let room = room_of(&path);
+        for used in rooms_named_in(&text) {
+            let is_neighbour = NEIGHBOURS.contains(&(room.as_str(), used.as_str()));
+            if used != room && floor_of(&used) >= floor_of(&room) && !is_neighbour {
+                faults.push(format!("{}: {room} names {used}", path.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn each_outside_crate_has_its_owner() {
+    let mut faults = Vec::new();
+    for (path, text) in sources() {
+        let room = room_of(&path);
+        for (name, owners) in OWNERS {
+            if names_crate(&text, name) && !owners.contains(&room.as_str()) {
+                faults.push(format!("{}: {room} names the crate {name}", path.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn pure_rooms_do_nothing_but_compute() {
+    let mut faults = Vec::new();
+    for (path, text) in sources() {
+        if !PURE.contains(&room_of(&path).as_str()) {
+            continue;
+        }
+        for word in IMPURE {
+            if text.contains(word) {
+                faults.push(format!("{}: {word}", path.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn every_file_says_what_it_is_for_and_is_not_too_long() {
+    let mut faults = Vec::new();
+    for (path, text) in sources() {
+        if !text.starts_with("//!") {
+            faults.push(format!("{}: does not begin with //!", path.display()));
+        }
+        let without_tests = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or(&text);
+        let lines = without_tests.lines().count();
+        if lines > 400 {
+            faults.push(format!("{}: {lines} lines without tests", path.display()));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_environment_is_read_in_one_file() {
+    let mut readers = Vec::new();
+    for (path, text) in sources() {
+        let code = code_of(&text);
+        if code.contains("env::var") || code.contains("env::vars") {
+            readers.push(path.display().to_string());
+        }
+    }
+    assert_eq!(readers, ["daemon/environment.rs"]);
+}
+
+#[test]
+fn an_upstairs_call_would_be_found() {
+    assert_eq!(rooms_named_in("use crate::pipeline::{Road};"), ["pipeline"]);
+    assert_eq!(rooms_named_in("    crate::model::Key::new"), ["model"]);
+    assert!(names_crate("let x = redb::Database::open(p);", "redb"));
+    assert!(!names_crate("//! redb::Database is not used here", "redb"));
+    assert!(!names_crate("let support = 1; // ort::x", "ort"));
+}
+
+fn sources() -> BTreeMap<PathBuf, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.insert(path.strip_prefix(&root).unwrap().to_owned(), text);
+            }
+        }
+    }
+    found.retain(|path, _| path != Path::new("lib.rs") && path != Path::new("main.rs"));
+    found
+}
+
+fn room_of(path: &Path) -> String {
+    let first = path.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+fn floor_of(room: &str) -> usize {
+    let floor = FLOORS.iter().position(|rooms| rooms.contains(&room));
+    floor.unwrap_or_else(|| panic!("room {room} stands on no floor"))
+}
+
+fn code_of(text: &str) -> String {
+    let lines = text.lines().map(|line| line.split("//").next().unwrap_or(""));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn rooms_named_in(text: &str) -> Vec<String> {
+    let code = code_of(text);
+    let after = code.split("crate::").skip(1);
+    let names = after.map(|rest| {
+        rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>()
+    });
+    names.filter(|name| !name.is_empty()).collect()
+}
+
+fn names_crate(text: &str, name: &str) -> bool {
+    let code = code_of(text);
+    code.match_indices(&format!("{name}::")).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
+    })
+}
