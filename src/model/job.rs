@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{FileName, InboxId, RecordingId};
+use crate::model::{ConversationId, FileName, InboxId, RecordingId};
 
 /// A job's number, from 1, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -145,8 +145,10 @@ pub struct Job {
     pub bytes: u64,
     /// Modification time in nanoseconds since 1970, to know the file again after a restart.
     pub modified_ns: i128,
+    /// Where it will be filed: decided once, so that work done twice is filed in one place.
+    pub conversation: ConversationId,
     pub state: JobState,
-    /// Started so far; at most 3: one and two more.
+    /// Attempts that failed so far. A daemon that was killed counts for nothing.
     pub attempts: u32,
     pub recipe: Option<Recipe>,
     pub created_at: Timestamp,

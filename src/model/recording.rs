@@ -132,6 +132,8 @@ pub struct Recording {
     /// Name of the recognizer's model.
     pub model: String,
     pub placement: Placement,
+    /// How often its pages have been written: 1 at first, more after names were given.
+    pub revision: u32,
     #[serde(default)]
     pub overlay: Overlay,
 }
