@@ -1,1 +1,78 @@
-//! To be written.
+//! The daemon's road: what is complete in the spool becomes a conversation in the store and the index.
+//!
+//! One desk thread hears the spool and keeps the queue; one lane for each worker process takes jobs from
+//! it. The road that a recording takes through all rooms is in `run.rs`, to be read from top to bottom.
+
+mod child;
+mod convert;
+mod desk;
+mod lane;
+mod once;
+mod publish;
+mod rebuild;
+mod rewrite;
+mod run;
+mod when;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use crate::index::Index;
+use crate::model::SpeakerBounds;
+use crate::models::Library;
+use crate::spool::Spool;
+use crate::store::Store;
+
+pub use desk::Pipeline;
+pub use once::transcribe_file;
+pub use rebuild::{RebuildError, Rebuilt, rebuild};
+pub use rewrite::{RewriteError, name_speakers};
+
+/// How recordings are worked on.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// This very program: workers are its children.
+    pub executable: PathBuf,
+    pub library: Library,
+    /// Folder of the library: all that a worker may read.
+    pub models_dir: PathBuf,
+    /// Name of the recognizer's model.
+    pub recognizer: String,
+    /// Name of the diarizer's model; `None` takes everybody for one speaker.
+    pub diarizer: Option<String>,
+    /// BCP 47 code; `None` lets the engine find out.
+    pub language: Option<String>,
+    pub speakers: SpeakerBounds,
+    /// Threads of one worker.
+    pub threads: u16,
+    /// Recordings that are worked on at once.
+    pub workers: usize,
+    /// Most memory that a worker may take. Default 4096: it needs a third of that.
+    pub memory_mb: u64,
+    /// A worker that says nothing for so long is taken for stalled and killed. Default 60 s.
+    pub stall: Duration,
+    /// A worker that has had nothing to do for so long is sent home. Default 5 min.
+    pub idle: Duration,
+    /// Where workers keep decoded sound while they work.
+    pub scratch: PathBuf,
+    /// Reads what we cannot; `None` where none is installed.
+    pub ffmpeg: Option<PathBuf>,
+    /// The zone in which days are counted.
+    pub zone: TimeZone,
+}
+
+/// The rooms that the road leads through.
+#[derive(Clone)]
+pub struct Services {
+    pub spool: Spool,
+    pub store: Arc<dyn Store>,
+    pub index: Index,
+    /// Rung when the index can no longer be written: the daemon must end and be started anew.
+    pub alarm: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Jobs that have been started this often are not started again by themselves.
+const MOST_ATTEMPTS: u32 = 3;

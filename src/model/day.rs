@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 pub struct Day(Date);
 
 impl Day {
+    /// Stands in where a time is outside the years that a day can have.
+    pub const UNKNOWN: Self = Self(jiff::civil::date(1970, 1, 1));
+
     pub fn new(date: Date) -> Option<Self> {
         (1..=9999).contains(&date.year()).then_some(Self(date))
     }
