@@ -4,12 +4,31 @@
 //! quick repair, so that opening after a crash does not walk the tree. Readers open short transactions
 //! and hold none between calls.
 
+mod conversations;
+mod failure;
+mod filing;
+mod jobs;
+mod questions;
+mod reservations;
+mod tables;
+mod writer;
+
+use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
+use redb::{Builder, Database, ReadableDatabase, ReadableTable};
 
+pub use crate::index::reservations::Reservation;
+
+use crate::index::failure::{Refusal, damaged, opening};
+use crate::index::questions::Moment;
+use crate::index::reservations::Reservations;
+use crate::index::tables::{COUNTERS, FORMAT, JOBS, UNFINISHED};
+use crate::index::writer::{Subscribers, Writer};
 use crate::model::{
     Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Job, JobId,
     Overlay, Placement, Recording, RecordingId,
@@ -34,6 +53,9 @@ pub enum IndexError {
     NoConversation,
     #[error("a conversation `{0}` exists")]
     NameTaken(ConversationId),
+    /// A recording was to be published under a stem that was not reserved for it.
+    #[error("that day has files named after `{}`", .0.display())]
+    StemTaken(FileName),
     /// Numbers for conversations or for a day's recordings have run out.
     #[error("no numbers are left")]
     NumbersExhausted,
@@ -52,15 +74,16 @@ pub enum Change {
     Job(Box<Job>),
 }
 
-/// Numbers for status.
+/// Numbers for status. What is in the trash does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Totals {
     pub conversations: u64,
     pub recordings: u64,
     /// Of the original recordings.
     pub audio_bytes: u64,
-    /// Not yet where the configuration wants them.
+    /// Recordings on their way to where the configuration wants them.
     pub pending: u64,
+    /// Recordings that cannot get there before somebody has changed something.
     pub paused: u64,
 }
 
@@ -72,26 +95,111 @@ pub struct Index {
 
 #[derive(Debug)]
 struct Inner {
-    _todo: (),
+    /// Guards the way to the tables; `None` once closed.
+    database: RwLock<Option<Arc<Database>>>,
+    writer: Writer,
+    subscribers: Arc<Subscribers>,
+    reservations: Arc<Reservations>,
+    /// The last job number given out.
+    last_job: AtomicU64,
 }
 
-/// Questions. Each sees one consistent moment. Trashed conversations are not among the answers
-/// unless the name says so.
+/// Memory for pages of the file. The kernel caches them too, so little is won by more.
+const CACHE_BYTES: usize = 24 << 20;
+
+/// Opening, listening and closing.
 impl Index {
     /// Opens or makes it.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
-        todo!("{path:?}")
+        let shown = path.display().to_string();
+        let is_new = !path.exists();
+        let database = Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .create(path)
+            .map_err(|err| opening(&shown, err))?;
+        let index = Self::on(database)?;
+        if is_new && let Some(folder) = path.parent() {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            let synced = File::open(folder).and_then(|folder| folder.sync_all());
+            synced.map_err(|err| IndexError::Disk(Box::new(err)))?;
+        }
+        Ok(index)
     }
 
+    fn on(database: Database) -> Result<Self, IndexError> {
+        check_format(&database)?;
+        let database = Arc::new(database);
+        let last_job = Moment(database.begin_read()?).last_job()?;
+        let subscribers = Arc::<Subscribers>::default();
+        let writer = Writer::start(database.clone(), subscribers.clone())?;
+        let inner = Inner {
+            database: RwLock::new(Some(database)),
+            writer,
+            subscribers,
+            reservations: Arc::default(),
+            last_job: AtomicU64::new(last_job.0),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Every change from now on. A slow reader loses nothing and blocks nobody (the channel has no bound).
+    pub fn subscribe(&self) -> Receiver<Change> {
+        self.inner.subscribers.subscribe()
+    }
+
+    /// Waits for what is being committed, and lets nothing new begin: from now on everything is refused.
+    pub fn close(&self) -> Result<(), IndexError> {
+        self.inner.writer.close();
+        let database = self.inner.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        // A question that is being answered keeps the database open until it has its answer.
+        match database.and_then(Arc::into_inner) {
+            Some(database) => database.close().map_err(|err| opening("", err)),
+            None => Ok(()),
+        }
+    }
+
+    fn now(&self) -> Result<Moment, IndexError> {
+        let database = self.inner.database.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Moment(database.ok_or(Refusal::Closed)?.begin_read()?))
+    }
+}
+
+/// Makes the tables of a new index, and refuses those of a later time.
+fn check_format(database: &Database) -> Result<(), IndexError> {
+    let mut writing = database.begin_write()?;
+    writing.set_quick_repair(true);
+    let mut counters = writing.open_table(COUNTERS)?;
+    let format = counters.get("format")?.map(|format| format.value());
+    match format {
+        Some(found) if found == u64::from(FORMAT) => {}
+        Some(found) => {
+            let found = u32::try_from(found).map_err(damaged)?;
+            return Err(IndexError::TooNew { found, known: FORMAT });
+        }
+        None => {
+            counters.insert("format", u64::from(FORMAT))?;
+            drop(counters);
+            filing::make_tables(&writing)?;
+            writing.open_table(JOBS)?;
+            writing.open_table(UNFINISHED)?;
+            writing.commit()?;
+        }
+    }
+    Ok(())
+}
+
+/// Questions. Each sees one consistent moment. Trashed conversations are not among the answers
+/// unless the name says so; nor are, in listings and by name, those that have no recording yet.
+impl Index {
     pub fn conversation(&self, seq: ConversationSeq) -> Result<Option<Conversation>, IndexError> {
-        todo!("{seq:?}")
+        self.now()?.conversation(seq)
     }
 
     pub fn conversation_named(
         &self,
         id: &ConversationId,
     ) -> Result<Option<Conversation>, IndexError> {
-        todo!("{id:?}")
+        self.now()?.conversation_named(id)
     }
 
     /// In order of number, from the one after `after`.
@@ -100,16 +208,16 @@ impl Index {
         after: ConversationSeq,
         limit: usize,
     ) -> Result<Vec<Conversation>, IndexError> {
-        todo!("{after:?} {limit}")
+        self.now()?.conversations(after, limit)
     }
 
     pub fn trashed_conversations(&self) -> Result<Vec<Conversation>, IndexError> {
-        todo!()
+        self.now()?.trashed_conversations()
     }
 
     /// Days that have a recording, in order.
     pub fn days(&self, seq: ConversationSeq) -> Result<Vec<Day>, IndexError> {
-        todo!("{seq:?}")
+        self.now()?.days(seq)
     }
 
     pub fn day_transcript(
@@ -117,16 +225,16 @@ impl Index {
         seq: ConversationSeq,
         day: Day,
     ) -> Result<Option<DayTranscript>, IndexError> {
-        todo!("{seq:?} {day:?}")
+        self.now()?.day_transcript(seq, day)
     }
 
     /// In order of number.
     pub fn recordings(&self, seq: ConversationSeq, day: Day) -> Result<Vec<Recording>, IndexError> {
-        todo!("{seq:?} {day:?}")
+        self.now()?.recordings(seq, day)
     }
 
     pub fn recording(&self, id: RecordingId) -> Result<Option<Recording>, IndexError> {
-        todo!("{id:?}")
+        self.now()?.recording(id)
     }
 
     pub fn recording_with_stem(
@@ -135,63 +243,62 @@ impl Index {
         day: Day,
         stem: &FileName,
     ) -> Result<Option<Recording>, IndexError> {
-        todo!("{seq:?} {day:?} {stem:?}")
+        self.now()?.recording_with_stem(seq, day, stem)
     }
 
     /// The recording that has these bytes (BLAKE3, hexadecimal), also if its conversation is in the trash.
     pub fn recording_with_audio(&self, blake3: &str) -> Result<Option<Recording>, IndexError> {
-        todo!("{blake3}")
+        self.now()?.recording_with_audio(blake3)
     }
 
     /// Recordings that are not yet where they belong, oldest first.
     pub fn unplaced(&self, limit: usize) -> Result<Vec<Recording>, IndexError> {
-        todo!("{limit}")
+        self.now()?.unplaced(limit)
     }
 
     pub fn job(&self, id: JobId) -> Result<Option<Job>, IndexError> {
-        todo!("{id:?}")
+        self.now()?.job(id)
     }
 
     /// Jobs that have not come to an end, oldest first.
     pub fn unfinished_jobs(&self) -> Result<Vec<Job>, IndexError> {
-        todo!()
+        self.now()?.unfinished_jobs()
     }
 
     /// The newest jobs, newest first.
     pub fn recent_jobs(&self, limit: usize) -> Result<Vec<Job>, IndexError> {
-        todo!("{limit}")
+        self.now()?.recent_jobs(limit)
     }
 
     pub fn totals(&self) -> Result<Totals, IndexError> {
-        todo!()
-    }
-
-    /// Every change from now on. A slow reader loses nothing and blocks nobody (the channel has no bound).
-    pub fn subscribe(&self) -> Receiver<Change> {
-        todo!()
+        self.now()?.totals()
     }
 }
 
-/// Changes. Each returns when it is durable; several at once share one commit.
+/// Changes. Each returns when it is durable; several at once share one commit. Subscribers have been
+/// told by then.
 impl Index {
-    /// The conversation of that name, made if there is none. `at` is its time of birth then.
+    /// The conversation of that name, made if there is none. `at` is its time of birth then. Listings show
+    /// it when its first recording is published.
     pub fn ensure_conversation(
         &self,
         id: &ConversationId,
         at: Timestamp,
     ) -> Result<Conversation, IndexError> {
-        todo!("{id:?} {at:?}")
+        let id = id.clone();
+        self.inner.writer.change(move |writing| conversations::ensure(writing, &id, at))
     }
 
-    /// A free number and a free stem on that day: `meeting`, else `meeting-2`, ... Reserved until published
-    /// or until the daemon ends.
+    /// A free number and a free stem on that day: `meeting`, else `meeting-2`, ... Nobody else gets them
+    /// until the reservation is dropped: keep it until its recording is published.
     pub fn reserve(
         &self,
         seq: ConversationSeq,
         day: Day,
         wanted: &FileName,
-    ) -> Result<(RecordingId, FileName), IndexError> {
-        todo!("{seq:?} {day:?} {wanted:?}")
+    ) -> Result<Reservation, IndexError> {
+        let (all, wanted) = (self.inner.reservations.clone(), wanted.clone());
+        self.inner.writer.change(move |writing| all.reserve(writing, seq, day, &wanted))
     }
 
     /// Recording, day transcript and the end of its job (if there is one) in one step.
@@ -201,7 +308,10 @@ impl Index {
         transcript: DayTranscript,
         job: Option<Job>,
     ) -> Result<(), IndexError> {
-        todo!("{recording:?} {transcript:?} {job:?}")
+        self.inner.writer.change(move |writing| {
+            filing::publish(writing, recording, transcript)?;
+            job.map_or(Ok(()), |job| jobs::save(writing, job))
+        })
     }
 
     /// A recording's row again, with new pages, and the day's transcript with it.
@@ -210,15 +320,29 @@ impl Index {
         recording: Recording,
         transcript: DayTranscript,
     ) -> Result<(), IndexError> {
-        todo!("{recording:?} {transcript:?}")
+        self.publish(recording, transcript, None)
+    }
+
+    /// Recordings as the store's metadata tells them, in one step, to rebuild what was lost. Numbers and names
+    /// are kept where they are free. What is in the index already is written over. Nobody is told.
+    pub fn adopt(
+        &self,
+        told: Vec<(Conversation, Recording, DayTranscript)>,
+    ) -> Result<(), IndexError> {
+        self.inner.writer.change(move |writing| {
+            for (conversation, recording, transcript) in told {
+                filing::adopt_recording(writing, &conversation, recording, transcript)?;
+            }
+            Ok(())
+        })
     }
 
     pub fn set_placement(&self, id: RecordingId, placement: Placement) -> Result<(), IndexError> {
-        todo!("{id:?} {placement:?}")
+        self.inner.writer.change(move |writing| filing::set_placement(writing, id, placement))
     }
 
     pub fn set_overlay(&self, id: RecordingId, overlay: Overlay) -> Result<(), IndexError> {
-        todo!("{id:?} {overlay:?}")
+        self.inner.writer.change(move |writing| filing::set_overlay(writing, id, overlay))
     }
 
     pub fn rename_conversation(
@@ -226,7 +350,8 @@ impl Index {
         seq: ConversationSeq,
         to: &ConversationId,
     ) -> Result<(), IndexError> {
-        todo!("{seq:?} {to:?}")
+        let to = to.clone();
+        self.inner.writer.change(move |writing| conversations::rename(writing, seq, &to))
     }
 
     pub fn trash_conversation(
@@ -234,30 +359,28 @@ impl Index {
         seq: ConversationSeq,
         at: Timestamp,
     ) -> Result<(), IndexError> {
-        todo!("{seq:?} {at:?}")
+        self.inner.writer.change(move |writing| conversations::trash(writing, seq, at))
     }
 
+    /// Takes it out of the trash: [`IndexError::NameTaken`] if another has its name by now.
     pub fn restore_conversation(&self, seq: ConversationSeq) -> Result<(), IndexError> {
-        todo!("{seq:?}")
+        self.inner.writer.change(move |writing| conversations::restore(writing, seq))
     }
 
-    /// A new job's number.
+    /// A new job's number. One that was never saved may be given again after a restart.
     pub fn next_job_id(&self) -> Result<JobId, IndexError> {
-        todo!()
+        Ok(JobId(self.inner.last_job.fetch_add(1, Ordering::Relaxed) + 1))
     }
 
-    /// Writes a job's row. Only changes of state are durable before this returns; progress is not kept here.
+    /// Writes a job's row, unless nothing but `updated_at` is different from the one that is there: progress is
+    /// not kept here.
     pub fn save_job(&self, job: Job) -> Result<(), IndexError> {
-        todo!("{job:?}")
+        self.inner.last_job.fetch_max(job.id.0, Ordering::Relaxed);
+        self.inner.writer.change(move |writing| jobs::save(writing, job))
     }
 
     /// Forgets all conversations, days and recordings (jobs stay), to be rebuilt from the store.
     pub fn clear_recordings(&self) -> Result<(), IndexError> {
-        todo!()
-    }
-
-    /// Waits for what is being committed, and lets nothing new begin.
-    pub fn close(&self) -> Result<(), IndexError> {
-        todo!()
+        self.inner.writer.change(filing::clear)
     }
 }

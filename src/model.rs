@@ -12,6 +12,7 @@ mod order;
 mod placement;
 mod recording;
 mod sound;
+mod stem;
 mod talk;
 
 pub use conversation::{Conversation, ConversationId, ConversationSeq};

@@ -1,11 +1,27 @@
 //! Records to names, nodes and attributes: what the conversations' tree looks like. Pure.
+//!
+//! ```text
+//! <conversation>/<yyyy>/<mm>/<dd>/   <stem>.<extension>   <stem>_metadata.json   <stem>.json ...
+//!                                    <conversation>_transcript.txt
+//! ```
+//!
+//! No two names of a day are the same: stems are unique on their day, and `FileName::numbered_stem` gives
+//! out none with which a page's or a transcript's name could meet another's.
+
+mod lookup;
 
 use std::time::SystemTime;
+
+use jiff::Timestamp;
+
+pub use crate::view::lookup::{
+    Facet, candidates, is_transcript, parse_day, parse_month, parse_year,
+};
 
 use crate::model::{Conversation, Day, DayTranscript, FileName, Key, Node, Recording};
 
 /// What `stat` says of a node that we made up or published.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeAttributes {
     pub node: Node,
     pub is_directory: bool,
@@ -20,25 +36,121 @@ pub struct NamedNode {
     pub attributes: NodeAttributes,
 }
 
+/// A conversation's folder, under its present id.
+pub fn conversation_folder(conversation: &Conversation) -> NamedNode {
+    folder(conversation.id.as_str(), Node::Conversation(conversation.seq), conversation.created_at)
+}
+
+/// Subfolders of a conversation, in order: years. `days` are those that have a recording, in order.
+pub fn years(conversation: &Conversation, days: &[Day]) -> Vec<NamedNode> {
+    let mut years: Vec<u16> = days.iter().map(|day| day.year()).collect();
+    years.dedup();
+    years.into_iter().map(|year| year_folder(conversation, year)).collect()
+}
+
+pub fn year_folder(conversation: &Conversation, year: u16) -> NamedNode {
+    folder(&format!("{year:04}"), Node::Year(conversation.seq, year), conversation.created_at)
+}
+
+/// Subfolders of a year, in order: months.
+pub fn months(conversation: &Conversation, year: u16, days: &[Day]) -> Vec<NamedNode> {
+    let in_year = days.iter().filter(|day| day.year() == year);
+    let mut months: Vec<u8> = in_year.map(|day| day.month()).collect();
+    months.dedup();
+    months.into_iter().map(|month| month_folder(conversation, year, month)).collect()
+}
+
+pub fn month_folder(conversation: &Conversation, year: u16, month: u8) -> NamedNode {
+    let node = Node::Month(conversation.seq, year, month);
+    folder(&format!("{month:02}"), node, conversation.created_at)
+}
+
+/// Subfolders of a month, in order: days.
+pub fn days(conversation: &Conversation, year: u16, month: u8, days: &[Day]) -> Vec<NamedNode> {
+    let in_month = days.iter().filter(|day| day.year() == year && day.month() == month);
+    in_month.map(|day| day_folder(conversation, *day)).collect()
+}
+
+/// A day's folder. Like all folders it keeps the time of its conversation's birth, so that its attributes
+/// can be cached for good.
+pub fn day_folder(conversation: &Conversation, day: Day) -> NamedNode {
+    let node = Node::Day(conversation.seq, day);
+    folder(&format!("{:02}", day.day()), node, conversation.created_at)
+}
+
 /// All files of a day's folder, in the order of their inode numbers.
 pub fn day_entries(
     conversation: &Conversation,
     transcript: Option<&DayTranscript>,
     recordings: &[Recording],
 ) -> Vec<NamedNode> {
-    todo!("{conversation:?} {transcript:?} {recordings:?}")
+    let transcript = transcript.map(|transcript| transcript_file(conversation, transcript));
+    transcript.into_iter().chain(recordings.iter().flat_map(recording_files)).collect()
 }
 
-/// Subfolders of a conversation: years.
-pub fn years(conversation: &Conversation, days: &[Day]) -> Vec<NamedNode> {
-    todo!("{conversation:?} {days:?}")
+/// The day's transcript, under the conversation's present id.
+pub fn transcript_file(conversation: &Conversation, transcript: &DayTranscript) -> NamedNode {
+    let name = format!("{}{}", conversation.id, lookup::TRANSCRIPT_SUFFIX);
+    NamedNode {
+        name: FileName::new(name).expect("an id is a legal name and leaves room"),
+        attributes: NodeAttributes {
+            node: Node::Transcript(transcript.conversation, transcript.day),
+            is_directory: false,
+            bytes: transcript.object.bytes,
+            modified: transcript.modified_at.into(),
+        },
+    }
 }
 
-/// Where the bytes of a published node are.
+/// A recording's audio and pages, in the order of their inode numbers.
+pub fn recording_files(recording: &Recording) -> Vec<NamedNode> {
+    Facet::ALL.into_iter().filter_map(|facet| recording_file(recording, facet)).collect()
+}
+
+/// One file of a recording, if it has that page.
+pub fn recording_file(recording: &Recording, facet: Facet) -> Option<NamedNode> {
+    let (name, node, bytes, modified) = match facet {
+        Facet::Audio => {
+            let name = recording.audio_name.clone();
+            (name, Node::Audio(recording.id), recording.audio.bytes, recording.modified_at)
+        }
+        Facet::Page(kind) => {
+            let page = recording.page(kind)?;
+            let name = [recording.stem.as_bytes(), kind.suffix().as_bytes()].concat();
+            let node = Node::Page(recording.id, kind);
+            (FileName::new(name)?, node, page.object.bytes, recording.published_at)
+        }
+    };
+    let attributes = NodeAttributes { node, is_directory: false, bytes, modified: modified.into() };
+    Some(NamedNode { name, attributes })
+}
+
+/// Where the bytes of a published node are. Of `transcript` and `recording`, the one that `node` belongs to is
+/// looked at.
 pub fn key_of(
     node: Node,
     transcript: Option<&DayTranscript>,
     recording: Option<&Recording>,
 ) -> Option<Key> {
-    todo!("{node:?} {transcript:?} {recording:?}")
+    let object = match node {
+        Node::Transcript(..) => &transcript?.object,
+        Node::Audio(_) => &recording?.audio,
+        Node::Page(_, kind) => &recording?.page(kind)?.object,
+        Node::Virtual(_)
+        | Node::Inbox(_)
+        | Node::Conversation(_)
+        | Node::Year(..)
+        | Node::Month(..)
+        | Node::Day(..) => return None,
+    };
+    Some(object.key.clone())
 }
+
+fn folder(name: &str, node: Node, modified: Timestamp) -> NamedNode {
+    let name = FileName::new(name).expect("ids and numbers are legal names");
+    let modified = modified.into();
+    NamedNode { name, attributes: NodeAttributes { node, is_directory: true, bytes: 0, modified } }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! Changes to conversations: made, renamed, put into the trash and taken out of it.
+
+use jiff::Timestamp;
+use redb::{ReadableTable, WriteTransaction};
+
+use crate::index::tables::{
+    CONVERSATIONS, COUNTERS, EMPTY, EVERYTHING, NAMES, PREFIXES, SUMS, Sums, TRASH, encoded, row_at,
+};
+use crate::index::writer::Writing;
+use crate::index::{Change, IndexError};
+use crate::model::{Conversation, ConversationId, ConversationSeq, Key};
+
+const NEXT: &str = "next_conversation";
+
+pub(crate) fn ensure(
+    writing: &mut Writing<'_>,
+    id: &ConversationId,
+    at: Timestamp,
+) -> Result<Conversation, IndexError> {
+    let named = writing.tables().open_table(NAMES)?.get(id.as_str())?.map(|seq| seq.value());
+    if let Some(seq) = named {
+        return present(writing.tables(), ConversationSeq(seq));
+    }
+    let conversation = Conversation {
+        seq: next_seq(writing.tables())?,
+        id: id.clone(),
+        filed_as: free_prefix(writing.tables(), id)?,
+        created_at: at,
+        trashed_at: None,
+    };
+    add(writing.begin(), &conversation)?;
+    Ok(conversation)
+}
+
+pub(crate) fn rename(
+    writing: &mut Writing<'_>,
+    seq: ConversationSeq,
+    to: &ConversationId,
+) -> Result<(), IndexError> {
+    let mut conversation = present(writing.tables(), seq)?;
+    if conversation.id == *to {
+        return Ok(());
+    }
+    refuse_taken(writing.tables(), to)?;
+    let tables = writing.begin();
+    let from = std::mem::replace(&mut conversation.id, to.clone());
+    let mut names = tables.open_table(NAMES)?;
+    names.remove(from.as_str())?;
+    names.insert(to.as_str(), seq.0)?;
+    save(tables, &conversation)?;
+    writing.tell(Change::Renamed { seq, from, to: to.clone() });
+    Ok(())
+}
+
+pub(crate) fn trash(
+    writing: &mut Writing<'_>,
+    seq: ConversationSeq,
+    at: Timestamp,
+) -> Result<(), IndexError> {
+    let mut conversation = present(writing.tables(), seq)?;
+    let sums = sums_of(writing.tables(), seq.0)?;
+    let everything = sums_of(writing.tables(), EVERYTHING)?;
+    let tables = writing.begin();
+    conversation.trashed_at = Some(at);
+    save(tables, &conversation)?;
+    tables.open_table(NAMES)?.remove(conversation.id.as_str())?;
+    tables.open_table(TRASH)?.insert(seq.0, ())?;
+    save_sums(tables, EVERYTHING, everything.minus(sums))?;
+    writing.tell(Change::Trashed { seq, id: conversation.id });
+    Ok(())
+}
+
+pub(crate) fn restore(writing: &mut Writing<'_>, seq: ConversationSeq) -> Result<(), IndexError> {
+    let row = row_at(&writing.tables().open_table(CONVERSATIONS)?, seq.0)?;
+    let mut conversation: Conversation = row.ok_or(IndexError::NoConversation)?;
+    if conversation.trashed_at.is_none() {
+        return Ok(());
+    }
+    refuse_taken(writing.tables(), &conversation.id)?;
+    let sums = sums_of(writing.tables(), seq.0)?;
+    let everything = sums_of(writing.tables(), EVERYTHING)?;
+    let tables = writing.begin();
+    conversation.trashed_at = None;
+    save(tables, &conversation)?;
+    tables.open_table(NAMES)?.insert(conversation.id.as_str(), seq.0)?;
+    tables.open_table(TRASH)?.remove(seq.0)?;
+    save_sums(tables, EVERYTHING, everything.plus(sums))?;
+    writing.tell(Change::Restored { seq, id: conversation.id });
+    Ok(())
+}
+
+/// The conversation that has the store prefix of `told`, made just like it if there is none: its number
+/// and its name are kept where they are free.
+pub(crate) fn adopt(
+    writing: &mut Writing<'_>,
+    told: &Conversation,
+) -> Result<Conversation, IndexError> {
+    let prefix = Key::conversation_prefix(&told.filed_as);
+    let tables = writing.tables();
+    if let Some(seq) = tables.open_table(PREFIXES)?.get(prefix.as_str())?.map(|seq| seq.value()) {
+        let row = row_at(&tables.open_table(CONVERSATIONS)?, seq)?;
+        return row.ok_or(IndexError::NoConversation);
+    }
+    let mut conversation = told.clone();
+    let is_used = tables.open_table(CONVERSATIONS)?.get(told.seq.0)?.is_some();
+    if is_used || told.seq.0 == 0 || ConversationSeq::MAX < told.seq {
+        conversation.seq = next_seq(tables)?;
+    }
+    if told.trashed_at.is_none() {
+        let names = tables.open_table(NAMES)?;
+        for id in numbered(&told.id) {
+            if names.get(id.as_str())?.is_none() {
+                conversation.id = id;
+                break;
+            }
+        }
+    }
+    add(writing.begin(), &conversation)?;
+    Ok(conversation)
+}
+
+/// The row, if it is there and not in the trash.
+pub(crate) fn present(
+    tables: &WriteTransaction,
+    seq: ConversationSeq,
+) -> Result<Conversation, IndexError> {
+    let row: Option<Conversation> = row_at(&tables.open_table(CONVERSATIONS)?, seq.0)?;
+    row.filter(|conversation| conversation.trashed_at.is_none()).ok_or(IndexError::NoConversation)
+}
+
+pub(crate) fn sums_of(tables: &WriteTransaction, seq: u32) -> Result<Sums, IndexError> {
+    Ok(row_at(&tables.open_table(SUMS)?, seq)?.unwrap_or_default())
+}
+
+pub(crate) fn save_sums(tables: &WriteTransaction, seq: u32, sums: Sums) -> Result<(), IndexError> {
+    tables.open_table(SUMS)?.insert(seq, encoded(&sums)?.as_slice())?;
+    Ok(())
+}
+
+/// A new conversation, which nobody sees before it has a recording.
+fn add(tables: &WriteTransaction, conversation: &Conversation) -> Result<(), IndexError> {
+    let seq = conversation.seq.0;
+    let prefix = Key::conversation_prefix(&conversation.filed_as);
+    save(tables, conversation)?;
+    tables.open_table(PREFIXES)?.insert(prefix.as_str(), seq)?;
+    tables.open_table(EMPTY)?.insert(seq, ())?;
+    match conversation.trashed_at {
+        None => tables.open_table(NAMES)?.insert(conversation.id.as_str(), seq).map(drop)?,
+        Some(_) => tables.open_table(TRASH)?.insert(seq, ()).map(drop)?,
+    }
+    let mut counters = tables.open_table(COUNTERS)?;
+    let next = counters.get(NEXT)?.map_or(1, |next| next.value());
+    counters.insert(NEXT, next.max(u64::from(seq) + 1))?;
+    Ok(())
+}
+
+fn save(tables: &WriteTransaction, conversation: &Conversation) -> Result<(), IndexError> {
+    let row = encoded(conversation)?;
+    tables.open_table(CONVERSATIONS)?.insert(conversation.seq.0, row.as_slice())?;
+    Ok(())
+}
+
+fn next_seq(tables: &WriteTransaction) -> Result<ConversationSeq, IndexError> {
+    let next = tables.open_table(COUNTERS)?.get(NEXT)?.map_or(1, |next| next.value());
+    let next = u32::try_from(next).map_err(|_| IndexError::NumbersExhausted)?;
+    Some(ConversationSeq(next))
+        .filter(|seq| *seq <= ConversationSeq::MAX)
+        .ok_or(IndexError::NumbersExhausted)
+}
+
+fn refuse_taken(tables: &WriteTransaction, id: &ConversationId) -> Result<(), IndexError> {
+    match tables.open_table(NAMES)?.get(id.as_str())? {
+        Some(_) => Err(IndexError::NameTaken(id.clone())),
+        None => Ok(()),
+    }
+}
+
+/// An id for store keys that no other conversation has ever been filed under, also if that one has
+/// been renamed since or is in the trash.
+fn free_prefix(
+    tables: &WriteTransaction,
+    id: &ConversationId,
+) -> Result<ConversationId, IndexError> {
+    let prefixes = tables.open_table(PREFIXES)?;
+    for candidate in numbered(id) {
+        if prefixes.get(Key::conversation_prefix(&candidate).as_str())?.is_none() {
+            return Ok(candidate);
+        }
+    }
+    Err(IndexError::NumbersExhausted)
+}
+
+/// `standup`, `standup-2`, `standup-3`, ...
+fn numbered(id: &ConversationId) -> impl Iterator<Item = ConversationId> + '_ {
+    let others = (2_u32..).map(|number| {
+        let tail = format!("-{number}");
+        let text = id.as_str();
+        let room = ConversationId::MAX_BYTES - tail.len();
+        let end = (0..=room.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+        ConversationId::cleaned(format!("{}{tail}", &text[..end.unwrap_or(0)]).as_bytes())
+    });
+    std::iter::once(id.clone()).chain(others)
+}

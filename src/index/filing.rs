@@ -1,0 +1,214 @@
+//! Changes to recordings and days, and to the sums over them.
+
+use redb::{ReadableTable, WriteTransaction};
+
+use crate::index::conversations::{adopt, present, save_sums, sums_of};
+use crate::index::tables::{
+    AUDIO, CONVERSATIONS, DAYS, DayRow, EMPTY, EVERYTHING, NAMES, PREFIXES, RECORDINGS,
+    RecordingKey, STEMS, SUMS, Sums, TRASH, UNPLACED, day_key, encoded, recording_key, row_at,
+};
+use crate::index::writer::Writing;
+use crate::index::{Change, IndexError};
+use crate::model::{Conversation, DayTranscript, Overlay, Placement, Recording, RecordingId};
+
+pub(crate) fn publish(
+    writing: &mut Writing<'_>,
+    recording: Recording,
+    transcript: DayTranscript,
+) -> Result<(), IndexError> {
+    let conversation = present(writing.tables(), recording.id.conversation)?;
+    let filed = file(writing, &conversation, &recording, Some(transcript))?;
+    let (conversation, day) = (recording.id.conversation, recording.id.day);
+    let recording = Box::new(recording);
+    writing.tell(if filed.is_new {
+        let Filed { new_conversation, new_day, .. } = filed;
+        Change::Published { recording, new_conversation, new_day }
+    } else {
+        Change::Replaced { recording }
+    });
+    writing.tell(Change::DayTranscript { conversation, day });
+    Ok(())
+}
+
+/// The row as the store's metadata tells it, in a conversation like the one told.
+pub(crate) fn adopt_recording(
+    writing: &mut Writing<'_>,
+    told: &Conversation,
+    mut recording: Recording,
+    mut transcript: DayTranscript,
+) -> Result<RecordingId, IndexError> {
+    let conversation = adopt(writing, told)?;
+    let (seq, day) = (conversation.seq, recording.id.day);
+    let stem = (seq.0, day.number(), recording.stem.as_bytes());
+    let known = writing.tables().open_table(STEMS)?.get(stem)?.map(|number| number.value());
+    let row: DayRow =
+        row_at(&writing.tables().open_table(DAYS)?, day_key(seq, day))?.unwrap_or_default();
+    let told_id = RecordingId { conversation: seq, ..recording.id };
+    let is_used = writing.tables().open_table(RECORDINGS)?.get(recording_key(told_id))?.is_some();
+    let number = match known {
+        Some(number) => number,
+        None if is_used || told_id.number == 0 => row.last_number + 1,
+        None => told_id.number,
+    };
+    if RecordingId::MAX_NUMBER < number {
+        return Err(IndexError::NumbersExhausted);
+    }
+    recording.id = RecordingId { number, ..told_id };
+    transcript.conversation = seq;
+    // Each recording's metadata names the transcript of its own time: the newest one stands.
+    let is_newest =
+        row.transcript.is_none_or(|standing| standing.modified_at <= transcript.modified_at);
+    file(writing, &conversation, &recording, is_newest.then_some(transcript))?;
+    Ok(recording.id)
+}
+
+pub(crate) fn set_placement(
+    writing: &mut Writing<'_>,
+    id: RecordingId,
+    placement: Placement,
+) -> Result<(), IndexError> {
+    let (conversation, mut recording) = at(writing.tables(), id)?;
+    if recording.placement == placement {
+        return Ok(());
+    }
+    recording.placement = placement.clone();
+    file(writing, &conversation, &recording, None)?;
+    writing.tell(Change::Placed { id, placement });
+    Ok(())
+}
+
+pub(crate) fn set_overlay(
+    writing: &mut Writing<'_>,
+    id: RecordingId,
+    overlay: Overlay,
+) -> Result<(), IndexError> {
+    let (conversation, mut recording) = at(writing.tables(), id)?;
+    recording.overlay = overlay;
+    file(writing, &conversation, &recording, None)?;
+    writing.tell(Change::Replaced { recording: Box::new(recording) });
+    Ok(())
+}
+
+pub(crate) fn clear(writing: &mut Writing<'_>) -> Result<(), IndexError> {
+    let tables = writing.begin();
+    tables.delete_table(CONVERSATIONS)?;
+    tables.delete_table(NAMES)?;
+    tables.delete_table(PREFIXES)?;
+    tables.delete_table(TRASH)?;
+    tables.delete_table(EMPTY)?;
+    tables.delete_table(SUMS)?;
+    tables.delete_table(DAYS)?;
+    tables.delete_table(RECORDINGS)?;
+    tables.delete_table(STEMS)?;
+    tables.delete_table(AUDIO)?;
+    tables.delete_table(UNPLACED)?;
+    make_tables(tables)
+}
+
+/// Questions expect every table that holds conversations and recordings to be there.
+pub(crate) fn make_tables(tables: &WriteTransaction) -> Result<(), IndexError> {
+    tables.open_table(CONVERSATIONS)?;
+    tables.open_table(NAMES)?;
+    tables.open_table(PREFIXES)?;
+    tables.open_table(TRASH)?;
+    tables.open_table(EMPTY)?;
+    tables.open_table(SUMS)?;
+    tables.open_table(DAYS)?;
+    tables.open_table(RECORDINGS)?;
+    tables.open_table(STEMS)?;
+    tables.open_table(AUDIO)?;
+    tables.open_table(UNPLACED)?;
+    Ok(())
+}
+
+/// The row, also of a conversation in the trash.
+fn at(tables: &WriteTransaction, id: RecordingId) -> Result<(Conversation, Recording), IndexError> {
+    let recording = row_at(&tables.open_table(RECORDINGS)?, recording_key(id))?;
+    let conversation = row_at(&tables.open_table(CONVERSATIONS)?, id.conversation.0)?;
+    conversation.zip(recording).ok_or(IndexError::NoConversation)
+}
+
+/// What was new about a recording.
+struct Filed {
+    is_new: bool,
+    new_conversation: bool,
+    new_day: bool,
+}
+
+/// Writes a recording's row and everything that leads to it; in place of the row that was there.
+fn file(
+    writing: &mut Writing<'_>,
+    conversation: &Conversation,
+    recording: &Recording,
+    transcript: Option<DayTranscript>,
+) -> Result<Filed, IndexError> {
+    let (id, key) = (recording.id, recording_key(recording.id));
+    let (day, stem) = (day_key(id.conversation, id.day), recording.stem.as_bytes());
+    let tables = writing.tables();
+    let old: Option<Recording> = row_at(&tables.open_table(RECORDINGS)?, key)?;
+    let day_row: Option<DayRow> = row_at(&tables.open_table(DAYS)?, day)?;
+    let stem_owner = tables.open_table(STEMS)?.get((day.0, day.1, stem))?.map(|row| row.value());
+    if stem_owner.is_some_and(|number| number != id.number) {
+        return Err(IndexError::StemTaken(recording.stem.clone()));
+    }
+    let new_conversation = tables.open_table(EMPTY)?.get(day.0)?.is_some();
+    let filed = Filed { is_new: old.is_none(), new_conversation, new_day: day_row.is_none() };
+
+    let tables = writing.begin();
+    if let Some(old) = &old {
+        forget(tables, old)?;
+    }
+    tables.open_table(RECORDINGS)?.insert(key, encoded(recording)?.as_slice())?;
+    tables.open_table(STEMS)?.insert((day.0, day.1, stem), id.number)?;
+    let mut audio = tables.open_table(AUDIO)?;
+    let hash = recording.audio.blake3.as_str();
+    if audio.get(hash)?.is_none() {
+        audio.insert(hash, key)?;
+    }
+    if recording.placement != Placement::Stored {
+        tables.open_table(UNPLACED)?.insert(unplaced_key(recording), ())?;
+    }
+    let mut day_row = day_row.unwrap_or_default();
+    day_row.last_number = day_row.last_number.max(id.number);
+    day_row.transcript = transcript.or(day_row.transcript);
+    tables.open_table(DAYS)?.insert(day, encoded(&day_row)?.as_slice())?;
+    if filed.new_conversation {
+        tables.open_table(EMPTY)?.remove(day.0)?;
+    }
+    let first = Sums { conversations: u64::from(filed.new_conversation), ..Sums::default() };
+    let (gone, come) = (old.as_ref().map(sums).unwrap_or_default(), sums(recording).plus(first));
+    for row in [Some(day.0), conversation.trashed_at.is_none().then_some(EVERYTHING)] {
+        if let Some(row) = row {
+            save_sums(tables, row, sums_of(tables, row)?.plus(come).minus(gone))?;
+        }
+    }
+    Ok(filed)
+}
+
+/// Removes what leads to a row that is about to be replaced.
+fn forget(tables: &WriteTransaction, old: &Recording) -> Result<(), IndexError> {
+    let key = recording_key(old.id);
+    tables.open_table(UNPLACED)?.remove(unplaced_key(old))?;
+    tables.open_table(STEMS)?.remove((key.0, key.1, old.stem.as_bytes()))?;
+    let mut audio = tables.open_table(AUDIO)?;
+    let hash = old.audio.blake3.as_str();
+    let is_ours = audio.get(hash)?.is_some_and(|owner| owner.value() == key);
+    if is_ours {
+        audio.remove(hash)?;
+    }
+    Ok(())
+}
+
+fn unplaced_key(recording: &Recording) -> (i64, RecordingKey) {
+    (recording.published_at.as_microsecond(), recording_key(recording.id))
+}
+
+fn sums(recording: &Recording) -> Sums {
+    let (pending, paused) = match recording.placement {
+        Placement::Local | Placement::Uploading { .. } => (1, 0),
+        Placement::Paused { .. } => (0, 1),
+        Placement::Stored => (0, 0),
+    };
+    let audio_bytes = recording.audio.bytes;
+    Sums { conversations: 0, recordings: 1, audio_bytes, pending, paused }
+}

@@ -1,0 +1,118 @@
+//! The tables, their keys and the form of their rows. Every question is a point or a range of one.
+//!
+//! Rows are JSON, so that a field added later reads as absent in old rows. What old rows cannot express
+//! raises [`FORMAT`], and `open` upgrades.
+
+use redb::{ReadableTable, TableDefinition};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::index::IndexError;
+use crate::index::failure::damaged;
+use crate::model::{ConversationSeq, Day, DayTranscript, RecordingId};
+
+/// The newest format that this scribefs reads and the one that it writes.
+pub(crate) const FORMAT: u32 = 1;
+
+type Rows<K> = TableDefinition<'static, K, &'static [u8]>;
+
+/// Conversation, day.
+pub(crate) type DayKey = (u32, u32);
+/// Conversation, day, number.
+pub(crate) type RecordingKey = (u32, u32, u16);
+
+/// `format` and `next_conversation`.
+pub(crate) const COUNTERS: TableDefinition<&str, u64> = TableDefinition::new("counters");
+pub(crate) const CONVERSATIONS: Rows<u32> = Rows::new("conversations");
+/// Present ids of conversations that are not in the trash.
+pub(crate) const NAMES: TableDefinition<&str, u32> = TableDefinition::new("names");
+/// Store prefixes of all conversations, whatever they are called now and also in the trash.
+pub(crate) const PREFIXES: TableDefinition<&str, u32> = TableDefinition::new("prefixes");
+pub(crate) const TRASH: TableDefinition<u32, ()> = TableDefinition::new("trash");
+/// Conversations that have no recording yet: nobody sees them.
+pub(crate) const EMPTY: TableDefinition<u32, ()> = TableDefinition::new("empty");
+/// Sums of one conversation; those of the whole (trash left out) stand at [`EVERYTHING`].
+pub(crate) const SUMS: Rows<u32> = Rows::new("sums");
+/// Conversations count from 1.
+pub(crate) const EVERYTHING: u32 = 0;
+/// [`DayRow`]s.
+pub(crate) const DAYS: Rows<DayKey> = Rows::new("days");
+pub(crate) const RECORDINGS: Rows<RecordingKey> = Rows::new("recordings");
+/// Conversation, day and stem to the recording's number.
+pub(crate) const STEMS: TableDefinition<(u32, u32, &[u8]), u16> = TableDefinition::new("stems");
+/// BLAKE3 in hexadecimal to the first recording that has these bytes.
+pub(crate) const AUDIO: TableDefinition<&str, RecordingKey> = TableDefinition::new("audio");
+/// What is not yet where it belongs, by time of publication in microseconds.
+pub(crate) const UNPLACED: TableDefinition<(i64, RecordingKey), ()> =
+    TableDefinition::new("unplaced");
+pub(crate) const JOBS: Rows<u64> = Rows::new("jobs");
+pub(crate) const UNFINISHED: TableDefinition<u64, ()> = TableDefinition::new("unfinished");
+
+/// What is known of a day beside its recordings. A day that has a row had a recording once, and its
+/// numbers go on from there.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct DayRow {
+    /// Highest number ever given out on this day.
+    pub(crate) last_number: u16,
+    pub(crate) transcript: Option<DayTranscript>,
+}
+
+/// Sums over some recordings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Sums {
+    pub(crate) conversations: u64,
+    pub(crate) recordings: u64,
+    pub(crate) audio_bytes: u64,
+    pub(crate) pending: u64,
+    pub(crate) paused: u64,
+}
+
+impl Sums {
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            conversations: self.conversations + other.conversations,
+            recordings: self.recordings + other.recordings,
+            audio_bytes: self.audio_bytes + other.audio_bytes,
+            pending: self.pending + other.pending,
+            paused: self.paused + other.paused,
+        }
+    }
+
+    pub(crate) fn minus(self, other: Self) -> Self {
+        Self {
+            conversations: self.conversations.saturating_sub(other.conversations),
+            recordings: self.recordings.saturating_sub(other.recordings),
+            audio_bytes: self.audio_bytes.saturating_sub(other.audio_bytes),
+            pending: self.pending.saturating_sub(other.pending),
+            paused: self.paused.saturating_sub(other.paused),
+        }
+    }
+}
+
+pub(crate) fn day_key(seq: ConversationSeq, day: Day) -> DayKey {
+    (seq.0, day.number())
+}
+
+pub(crate) fn recording_key(id: RecordingId) -> RecordingKey {
+    (id.conversation.0, id.day.number(), id.number)
+}
+
+pub(crate) fn encoded<T: Serialize>(row: &T) -> Result<Vec<u8>, IndexError> {
+    serde_json::to_vec(row).map_err(damaged)
+}
+
+pub(crate) fn decoded<T: DeserializeOwned>(row: &[u8]) -> Result<T, IndexError> {
+    serde_json::from_slice(row).map_err(damaged)
+}
+
+/// The row at `key`, decoded.
+pub(crate) fn row_at<'k, K, T>(
+    table: &impl ReadableTable<K, &'static [u8]>,
+    key: impl std::borrow::Borrow<K::SelfType<'k>>,
+) -> Result<Option<T>, IndexError>
+where
+    K: redb::Key + 'static,
+    T: DeserializeOwned,
+{
+    table.get(key)?.map(|row| decoded(row.value())).transpose()
+}

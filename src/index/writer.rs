@@ -1,0 +1,226 @@
+//! The one thread that writes. What waits when a commit begins shares it: one flush for everybody.
+
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use redb::{Database, Durability, WriteTransaction};
+
+use crate::index::failure::Refusal;
+use crate::index::{Change, IndexError};
+
+/// Changes that wait for the writer. A caller of a full queue waits for room, as it would for the commit.
+const QUEUE: usize = 256;
+
+/// A transaction that several changes go into.
+pub(crate) struct Writing<'a> {
+    transaction: &'a WriteTransaction,
+    writes: u32,
+    /// What subscribers are told after the commit.
+    changes: Vec<Change>,
+}
+
+impl<'a> Writing<'a> {
+    /// For looking only.
+    pub(crate) fn tables(&self) -> &'a WriteTransaction {
+        self.transaction
+    }
+
+    /// For writing. A change looks first and writes last, so that a refusal leaves nothing half done.
+    pub(crate) fn begin(&mut self) -> &'a WriteTransaction {
+        self.writes += 1;
+        self.transaction
+    }
+
+    pub(crate) fn tell(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+}
+
+/// Owns the thread.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    /// Guards the way in; `None` once closed.
+    queue: Mutex<Option<SyncSender<Box<dyn Request>>>>,
+    /// Guards the thread until it is joined.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Writer {
+    pub(crate) fn start(
+        database: Arc<Database>,
+        subscribers: Arc<Subscribers>,
+    ) -> Result<Self, IndexError> {
+        let (queue, requests) = sync_channel(QUEUE);
+        let thread = thread::Builder::new()
+            .name("index".into())
+            .spawn(move || write_all(&database, &subscribers, &requests))
+            .map_err(|err| IndexError::Disk(Box::new(err)))?;
+        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Makes a change and waits until it is durable.
+    pub(crate) fn change<T: Send + 'static>(
+        &self,
+        apply: impl FnOnce(&mut Writing<'_>) -> Result<T, IndexError> + Send + 'static,
+    ) -> Result<T, IndexError> {
+        let (reply, answer) = channel();
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let queue = queue.ok_or(Refusal::Closed)?;
+        queue
+            .send(Box::new(Asked { apply: Some(apply), outcome: None, reply }))
+            .map_err(|_| Refusal::Closed)?;
+        // Kept any longer, it would keep the thread from ending.
+        drop(queue);
+        answer.recv().unwrap_or_else(|_| Err(Refusal::Closed.into()))
+    }
+
+    /// Lets what is queued be committed, and nothing after it.
+    pub(crate) fn close(&self) {
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            log::error!("index: the writer ended in a panic");
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// A change on its way, and somebody who waits for it.
+trait Request: Send {
+    fn apply(&mut self, writing: &mut Writing<'_>) -> Applied;
+    fn answer(self: Box<Self>, committed: Result<(), Refusal>);
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Applied {
+    /// Also if it was refused: nothing of it is in the transaction then.
+    Whole,
+    /// It was refused after it had begun to write.
+    Half,
+    /// The disk failed.
+    Broken,
+}
+
+struct Asked<F, T> {
+    apply: Option<F>,
+    outcome: Option<Result<T, IndexError>>,
+    reply: Sender<Result<T, IndexError>>,
+}
+
+impl<F, T> Request for Asked<F, T>
+where
+    F: FnOnce(&mut Writing<'_>) -> Result<T, IndexError> + Send,
+    T: Send,
+{
+    fn apply(&mut self, writing: &mut Writing<'_>) -> Applied {
+        let Some(apply) = self.apply.take() else { return Applied::Whole };
+        let writes_before = writing.writes;
+        let outcome = apply(writing);
+        let applied = match &outcome {
+            Err(IndexError::Disk(_)) => Applied::Broken,
+            Err(_) if writes_before < writing.writes => Applied::Half,
+            _ => Applied::Whole,
+        };
+        self.outcome = Some(outcome);
+        applied
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), Refusal>) {
+        let answer = match (self.outcome, committed) {
+            (Some(Err(err)), _) => Err(err),
+            (_, Err(refusal)) => Err(refusal.into()),
+            (Some(Ok(outcome)), Ok(())) => Ok(outcome),
+            (None, Ok(())) => Err(Refusal::TakenBack.into()),
+        };
+        // The caller waits for nothing but this answer; if it is gone, nobody wants it.
+        let _ = self.reply.send(answer);
+    }
+}
+
+fn write_all(
+    database: &Database,
+    subscribers: &Subscribers,
+    requests: &Receiver<Box<dyn Request>>,
+) {
+    let mut is_broken = false;
+    while let Ok(first) = requests.recv() {
+        let mut batch = vec![first];
+        batch.extend(requests.try_iter().take(QUEUE));
+        // A disk that refused once leaves an unknown state behind: only a new start finds out.
+        let committed = if is_broken {
+            Err(Refusal::FailedBefore)
+        } else {
+            write(database, subscribers, &mut batch).map_err(|failed| {
+                is_broken = failed == Applied::Broken;
+                Refusal::TakenBack
+            })
+        };
+        for request in batch {
+            request.answer(committed);
+        }
+    }
+}
+
+/// Everything of the batch in one commit, or nothing of it.
+fn write(
+    database: &Database,
+    subscribers: &Subscribers,
+    batch: &mut [Box<dyn Request>],
+) -> Result<(), Applied> {
+    let broken = |err: IndexError| {
+        log::error!(
+            "index: cannot be written any more: {err}: {:?}",
+            std::error::Error::source(&err)
+        );
+        Applied::Broken
+    };
+    let mut transaction = database.begin_write().map_err(|err| broken(err.into()))?;
+    transaction
+        .set_durability(Durability::Immediate)
+        .map_err(|err| broken(IndexError::Disk(Box::new(err))))?;
+    // Without it a crash is followed by a walk over the whole file.
+    transaction.set_quick_repair(true);
+    let mut writing = Writing { transaction: &transaction, writes: 0, changes: Vec::new() };
+    for request in batch {
+        match request.apply(&mut writing) {
+            Applied::Whole => {}
+            failed => return Err(failed),
+        }
+    }
+    let Writing { writes, changes, .. } = writing;
+    if 0 < writes {
+        transaction.commit().map_err(|err| broken(err.into()))?;
+        subscribers.tell(changes);
+    }
+    Ok(())
+}
+
+/// Who wants to hear of changes.
+#[derive(Debug, Default)]
+pub(crate) struct Subscribers {
+    /// Guards the list. Channels have no bound, so that a slow reader blocks nobody.
+    channels: Mutex<Vec<Sender<Change>>>,
+}
+
+impl Subscribers {
+    pub(crate) fn subscribe(&self) -> Receiver<Change> {
+        let (sender, receiver) = channel();
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        receiver
+    }
+
+    fn tell(&self, changes: Vec<Change>) {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            channels.retain(|channel| channel.send(change.clone()).is_ok());
+        }
+    }
+}

@@ -1,0 +1,549 @@
+//! The index through the API that the next room uses.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::Receiver;
+
+use jiff::Timestamp;
+use scribefs::index::{Change, Index, IndexError, Totals};
+use scribefs::model::{
+    Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, InboxId, Job,
+    JobId, JobState, Key, Object, Overlay, Page, PageKind, Placement, RecordedAt, Recording,
+    RecordingId, SoundFacts, TimeSource,
+};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + second).unwrap()
+}
+
+fn id(text: &str) -> ConversationId {
+    ConversationId::new(text).unwrap()
+}
+
+fn name(text: &str) -> FileName {
+    FileName::new(text).unwrap()
+}
+
+fn day(day: i8) -> Day {
+    Day::from_ymd(2024, 1, day).unwrap()
+}
+
+fn object(key: Key, bytes: u64) -> Object {
+    let blake3 = blake3::hash(key.as_str().as_bytes()).to_hex().to_string();
+    Object { key, bytes, blake3 }
+}
+
+fn recording(conversation: &Conversation, id: RecordingId, stem: &FileName) -> Recording {
+    let (filed_as, day) = (&conversation.filed_as, id.day);
+    let pages = [PageKind::Json, PageKind::Metadata];
+    Recording {
+        id,
+        stem: stem.clone(),
+        audio_name: stem.with_extension(b"wav"),
+        original_name: name("dropped.wav"),
+        filed_as: filed_as.clone(),
+        audio: object(Key::audio(filed_as, day, stem.as_bytes(), b"wav"), 1_000),
+        pages: pages
+            .map(|kind| Page {
+                kind,
+                object: object(Key::page(filed_as, day, stem.as_bytes(), kind), 10),
+            })
+            .to_vec(),
+        modified_at: at(0),
+        published_at: at(i64::from(id.number)),
+        recorded_at: RecordedAt {
+            time: "2024-01-15T10:00:00".parse().unwrap(),
+            zone: "Europe/Paris".into(),
+            source: TimeSource::Container,
+            detail: "bext".into(),
+        },
+        facts: SoundFacts {
+            container: "wav".into(),
+            codec: "pcm_s16le".into(),
+            channels: 1,
+            sample_rate: 16_000,
+            bits_per_sample: Some(16),
+            duration: 12.5,
+            created: None,
+            tags: BTreeMap::new(),
+        },
+        language: Some("en".into()),
+        speakers: 2,
+        model: "moonshine-tiny-en".into(),
+        placement: Placement::Stored,
+        overlay: Overlay::default(),
+    }
+}
+
+fn transcript(conversation: &Conversation, day: Day, second: i64) -> DayTranscript {
+    DayTranscript {
+        conversation: conversation.seq,
+        day,
+        object: object(Key::transcript(&conversation.filed_as, day), 100),
+        modified_at: at(second),
+    }
+}
+
+fn job(id: JobId, state: JobState) -> Job {
+    Job {
+        id,
+        inbox: InboxId(7),
+        generation: 3,
+        path: vec![name("standup"), name("meeting.wav")],
+        bytes: 1_000,
+        modified_ns: -1_500_000_001,
+        state,
+        attempts: 1,
+        recipe: None,
+        created_at: at(0),
+        updated_at: at(1),
+        failure: None,
+        recording: None,
+    }
+}
+
+struct Desk {
+    index: Index,
+    _folder: tempfile::TempDir,
+}
+
+fn desk() -> Desk {
+    let folder = tempfile::tempdir().unwrap();
+    Desk { index: Index::open(&folder.path().join("index.redb")).unwrap(), _folder: folder }
+}
+
+impl Desk {
+    fn publish(&self, conversation: &str, day: Day, stem: &str) -> Recording {
+        self.publish_placed(conversation, day, stem, Placement::Stored)
+    }
+
+    fn publish_placed(
+        &self,
+        conversation: &str,
+        day: Day,
+        stem: &str,
+        placement: Placement,
+    ) -> Recording {
+        let conversation = self.index.ensure_conversation(&id(conversation), at(0)).unwrap();
+        let reserved = self.index.reserve(conversation.seq, day, &name(stem)).unwrap();
+        let mut recording = recording(&conversation, reserved.id, &reserved.stem);
+        recording.placement = placement;
+        let transcript = transcript(&conversation, day, i64::from(reserved.id.number));
+        self.index.publish(recording.clone(), transcript, None).unwrap();
+        recording
+    }
+
+    fn seq(&self, conversation: &str) -> ConversationSeq {
+        self.index.conversation_named(&id(conversation)).unwrap().unwrap().seq
+    }
+}
+
+fn all(changes: &Receiver<Change>) -> Vec<Change> {
+    changes.try_iter().collect()
+}
+
+#[test]
+fn what_is_published_is_found_by_every_road() {
+    let desk = desk();
+    let recording = desk.publish("standup", day(15), "meeting");
+    let index = &desk.index;
+    let seq = desk.seq("standup");
+    let some = Some(recording.clone());
+    assert_eq!(index.recording(recording.id).unwrap(), some);
+    assert_eq!(index.recordings(seq, day(15)).unwrap(), vec![recording.clone()]);
+    assert_eq!(index.recording_with_stem(seq, day(15), &name("meeting")).unwrap(), some);
+    assert_eq!(index.recording_with_audio(&recording.audio.blake3).unwrap(), some);
+    assert_eq!(index.days(seq).unwrap(), [day(15)]);
+    assert_eq!(index.day_transcript(seq, day(15)).unwrap().unwrap().modified_at, at(1));
+    assert_eq!(index.conversations(ConversationSeq(0), 10).unwrap().len(), 1);
+    assert_eq!(index.recording_with_stem(seq, day(16), &name("meeting")).unwrap(), None);
+    assert_eq!(index.recordings(ConversationSeq(99), day(15)).unwrap(), []);
+}
+
+#[test]
+fn everything_is_there_again_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.redb");
+    let desk = Desk { index: Index::open(&path).unwrap(), _folder: folder };
+    let recording = desk.publish("standup", day(15), "meeting");
+    desk.index.save_job(job(JobId(4), JobState::Queued)).unwrap();
+    desk.index.close().unwrap();
+    let index = Index::open(&path).unwrap();
+    assert_eq!(index.recording(recording.id).unwrap(), Some(recording));
+    assert_eq!(index.unfinished_jobs().unwrap(), [job(JobId(4), JobState::Queued)]);
+    assert_eq!(index.next_job_id().unwrap(), JobId(5));
+    assert_eq!(index.totals().unwrap().recordings, 1);
+}
+
+#[test]
+fn a_closed_index_refuses_everything() {
+    let desk = desk();
+    desk.index.close().unwrap();
+    assert!(matches!(desk.index.totals(), Err(IndexError::Disk(_))));
+    let made = desk.index.ensure_conversation(&id("late"), at(0));
+    assert!(matches!(made, Err(IndexError::Disk(_))));
+}
+
+#[test]
+fn a_second_daemon_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.redb");
+    let _first = Index::open(&path).unwrap();
+    assert!(matches!(Index::open(&path), Err(IndexError::InUse { .. })));
+}
+
+#[test]
+fn a_file_that_is_no_index_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.redb");
+    std::fs::write(&path, "not an index at all".repeat(1_000)).unwrap();
+    assert!(matches!(Index::open(&path), Err(IndexError::Damaged(_))));
+}
+
+#[test]
+fn a_conversation_is_seen_from_its_first_recording_on() {
+    let desk = desk();
+    let made = desk.index.ensure_conversation(&id("standup"), at(0)).unwrap();
+    assert_eq!(desk.index.conversations(ConversationSeq(0), 10).unwrap(), []);
+    assert_eq!(desk.index.conversation_named(&id("standup")).unwrap(), None);
+    assert_eq!(desk.index.ensure_conversation(&id("standup"), at(9)).unwrap(), made);
+    assert_eq!(desk.index.totals().unwrap().conversations, 0);
+    desk.publish("standup", day(15), "meeting");
+    assert_eq!(desk.index.conversations(ConversationSeq(0), 10).unwrap(), [made]);
+    assert_eq!(desk.index.totals().unwrap().conversations, 1);
+}
+
+#[test]
+fn listings_go_on_after_any_number() {
+    let desk = desk();
+    for count in 0..5 {
+        desk.publish(&format!("c{count}"), day(15), "a");
+    }
+    let seqs = |after, limit| -> Vec<u32> {
+        let found = desk.index.conversations(ConversationSeq(after), limit).unwrap();
+        found.into_iter().map(|conversation| conversation.seq.0).collect()
+    };
+    assert_eq!(seqs(0, 2), [1, 2]);
+    assert_eq!(seqs(2, 100), [3, 4, 5]);
+    assert!(seqs(5, 100).is_empty());
+    assert!(seqs(u32::MAX, 100).is_empty());
+}
+
+#[test]
+fn a_second_recording_of_that_name_gets_a_number() {
+    let desk = desk();
+    assert_eq!(desk.publish("standup", day(15), "meeting").stem, name("meeting"));
+    let second = desk.publish("standup", day(15), "meeting");
+    assert_eq!((second.stem, second.id.number), (name("meeting-2"), 2));
+    assert_eq!(desk.publish("standup", day(16), "meeting").stem, name("meeting"));
+    assert_eq!(desk.publish("other", day(15), "meeting").stem, name("meeting"));
+}
+
+#[test]
+fn what_is_reserved_is_nobody_elses_until_it_is_dropped() {
+    let desk = desk();
+    let seq = desk.index.ensure_conversation(&id("standup"), at(0)).unwrap().seq;
+    let first = desk.index.reserve(seq, day(15), &name("a")).unwrap();
+    let second = desk.index.reserve(seq, day(15), &name("a")).unwrap();
+    assert_eq!((&first.stem, first.id.number), (&name("a"), 1));
+    assert_eq!((&second.stem, second.id.number), (&name("a-2"), 2));
+    drop(first);
+    let third = desk.index.reserve(seq, day(15), &name("a")).unwrap();
+    assert_eq!((&third.stem, third.id.number), (&name("a"), 3));
+    let none = desk.index.reserve(ConversationSeq(99), day(15), &name("a"));
+    assert!(matches!(none, Err(IndexError::NoConversation)));
+}
+
+#[test]
+fn a_stem_that_was_not_reserved_cannot_take_anothers_place() {
+    let desk = desk();
+    let first = desk.publish("standup", day(15), "a");
+    let conversation = desk.index.conversation_named(&id("standup")).unwrap().unwrap();
+    let intruder = RecordingId { number: 9, ..first.id };
+    let refused = desk.index.publish(
+        recording(&conversation, intruder, &name("a")),
+        transcript(&conversation, day(15), 9),
+        None,
+    );
+    assert!(matches!(refused, Err(IndexError::StemTaken(_))));
+    assert_eq!(desk.index.recordings(first.id.conversation, day(15)).unwrap(), [first]);
+}
+
+#[test]
+fn the_trash_hides_a_conversation_and_gives_it_back() {
+    let desk = desk();
+    let recording = desk.publish_placed("standup", day(15), "a", Placement::Local);
+    let (index, seq) = (&desk.index, desk.seq("standup"));
+    let before = index.totals().unwrap();
+    index.trash_conversation(seq, at(5)).unwrap();
+    assert_eq!(index.conversation(seq).unwrap(), None);
+    assert_eq!(index.conversation_named(&id("standup")).unwrap(), None);
+    assert_eq!(index.conversations(ConversationSeq(0), 9).unwrap(), []);
+    assert_eq!(index.days(seq).unwrap(), []);
+    assert_eq!(index.day_transcript(seq, day(15)).unwrap(), None);
+    assert_eq!(index.recordings(seq, day(15)).unwrap(), []);
+    assert_eq!(index.recording(recording.id).unwrap(), None);
+    assert_eq!(index.recording_with_stem(seq, day(15), &recording.stem).unwrap(), None);
+    assert_eq!(index.unplaced(9).unwrap(), []);
+    assert_eq!(index.totals().unwrap(), Totals::default());
+    assert_eq!(index.trashed_conversations().unwrap()[0].trashed_at, Some(at(5)));
+    let same = index.recording_with_audio(&recording.audio.blake3).unwrap();
+    assert_eq!(same, Some(recording.clone()));
+    assert!(matches!(index.trash_conversation(seq, at(6)), Err(IndexError::NoConversation)));
+
+    index.restore_conversation(seq).unwrap();
+    assert_eq!(index.recording(recording.id).unwrap(), Some(recording));
+    assert_eq!(index.totals().unwrap(), before);
+    assert_eq!(index.trashed_conversations().unwrap(), []);
+}
+
+#[test]
+fn a_new_conversation_of_an_old_name_shares_neither_numbers_nor_keys() {
+    let desk = desk();
+    desk.publish("standup", day(15), "a");
+    let old = desk.index.conversation_named(&id("standup")).unwrap().unwrap();
+    desk.index.trash_conversation(old.seq, at(5)).unwrap();
+    desk.publish("standup", day(15), "a");
+    let new = desk.index.conversation_named(&id("standup")).unwrap().unwrap();
+    assert_ne!(new.seq, old.seq);
+    assert_eq!((new.id.as_str(), new.filed_as.as_str()), ("standup", "standup-2"));
+    let back = desk.index.restore_conversation(old.seq);
+    assert!(matches!(back, Err(IndexError::NameTaken(_))));
+}
+
+#[test]
+fn renaming_changes_the_name_and_never_the_keys() {
+    let desk = desk();
+    let recording = desk.publish("standup", day(15), "a");
+    desk.publish("other", day(15), "a");
+    let seq = desk.seq("standup");
+    let taken = desk.index.rename_conversation(seq, &id("other"));
+    assert!(matches!(taken, Err(IndexError::NameTaken(_))));
+    desk.index.rename_conversation(seq, &id("weekly")).unwrap();
+    let renamed = desk.index.conversation_named(&id("weekly")).unwrap().unwrap();
+    assert_eq!((renamed.seq, renamed.filed_as.as_str()), (seq, "standup"));
+    assert_eq!(desk.index.conversation_named(&id("standup")).unwrap(), None);
+    assert_eq!(desk.index.recording(recording.id).unwrap().unwrap().audio, recording.audio);
+    let new = desk.index.ensure_conversation(&id("standup"), at(0)).unwrap();
+    assert_eq!(new.filed_as.as_str(), "standup-2");
+}
+
+#[test]
+fn numbers_of_a_day_go_on_after_a_restart_and_after_the_trash() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.redb");
+    let desk = Desk { index: Index::open(&path).unwrap(), _folder: folder };
+    desk.publish("standup", day(15), "a");
+    let seq = desk.seq("standup");
+    desk.index.trash_conversation(seq, at(1)).unwrap();
+    desk.index.restore_conversation(seq).unwrap();
+    desk.index.close().unwrap();
+    let desk = Desk { index: Index::open(&path).unwrap(), _folder: desk._folder };
+    assert_eq!(desk.publish("standup", day(15), "b").id.number, 2);
+}
+
+#[test]
+fn unplaced_recordings_come_oldest_first_and_leave_when_stored() {
+    let desk = desk();
+    let first = desk.publish_placed("b", day(15), "a", Placement::Local);
+    let second = desk.publish_placed("a", day(15), "x", Placement::Stored);
+    let third = desk.publish_placed("a", day(15), "y", Placement::Local);
+    let ids = || -> Vec<RecordingId> {
+        desk.index.unplaced(9).unwrap().iter().map(|recording| recording.id).collect()
+    };
+    assert_eq!(ids(), [first.id, third.id]);
+    let paused = Placement::Paused { why: "no such bucket".into() };
+    desk.index.set_placement(first.id, paused.clone()).unwrap();
+    let totals = desk.index.totals().unwrap();
+    assert_eq!((totals.pending, totals.paused), (1, 1));
+    assert_eq!(desk.index.unplaced(1).unwrap()[0].placement, paused);
+    desk.index.set_placement(first.id, Placement::Stored).unwrap();
+    desk.index.set_placement(third.id, Placement::Stored).unwrap();
+    assert_eq!(ids(), []);
+    let totals = desk.index.totals().unwrap();
+    assert_eq!((totals.recordings, totals.pending, totals.paused), (3, 0, 0));
+    let missing = RecordingId { number: 99, ..second.id };
+    assert!(matches!(
+        desk.index.set_placement(missing, Placement::Stored),
+        Err(IndexError::NoConversation)
+    ));
+}
+
+#[test]
+fn jobs_are_kept_and_the_unfinished_are_known() {
+    let desk = desk();
+    let index = &desk.index;
+    let ids: Vec<JobId> = (0..3).map(|_| index.next_job_id().unwrap()).collect();
+    assert_eq!(ids, [JobId(1), JobId(2), JobId(3)]);
+    for id in &ids {
+        index.save_job(job(*id, JobState::Queued)).unwrap();
+    }
+    index.save_job(job(JobId(2), JobState::Failed)).unwrap();
+    let numbers = |jobs: Vec<Job>| jobs.iter().map(|job| job.id.0).collect::<Vec<u64>>();
+    assert_eq!(numbers(index.unfinished_jobs().unwrap()), [1, 3]);
+    assert_eq!(numbers(index.recent_jobs(2).unwrap()), [3, 2]);
+    assert_eq!(index.job(JobId(2)).unwrap(), Some(job(JobId(2), JobState::Failed)));
+    index.save_job(job(JobId(2), JobState::Queued)).unwrap();
+    assert_eq!(numbers(index.unfinished_jobs().unwrap()), [1, 2, 3]);
+}
+
+#[test]
+fn a_job_that_was_only_touched_is_not_written() {
+    let desk = desk();
+    desk.index.save_job(job(JobId(1), JobState::Queued)).unwrap();
+    let changes = desk.index.subscribe();
+    let touched = Job { updated_at: at(99), ..job(JobId(1), JobState::Queued) };
+    desk.index.save_job(touched).unwrap();
+    assert_eq!(all(&changes), []);
+    desk.index.save_job(job(JobId(1), JobState::Decoding)).unwrap();
+    assert_eq!(all(&changes), [Change::Job(Box::new(job(JobId(1), JobState::Decoding)))]);
+}
+
+#[test]
+fn subscribers_hear_of_every_change_in_order() {
+    let desk = desk();
+    let changes = desk.index.subscribe();
+    let one = desk.publish("standup", day(15), "a");
+    let (seq, told_day) = (one.id.conversation, day(15));
+    let published = |recording: &Recording, new_conversation, new_day| Change::Published {
+        recording: Box::new(recording.clone()),
+        new_conversation,
+        new_day,
+    };
+    let transcribed = Change::DayTranscript { conversation: seq, day: told_day };
+    assert_eq!(all(&changes), [published(&one, true, true), transcribed.clone()]);
+    let two = desk.publish("standup", day(15), "a");
+    assert_eq!(all(&changes), [published(&two, false, false), transcribed]);
+    let three = desk.publish("standup", day(16), "a");
+    assert_eq!(all(&changes)[0], published(&three, false, true));
+    desk.index.rename_conversation(seq, &id("weekly")).unwrap();
+    desk.index.trash_conversation(seq, at(1)).unwrap();
+    desk.index.restore_conversation(seq).unwrap();
+    desk.index.set_placement(one.id, Placement::Local).unwrap();
+    assert_eq!(
+        all(&changes),
+        [
+            Change::Renamed { seq, from: id("standup"), to: id("weekly") },
+            Change::Trashed { seq, id: id("weekly") },
+            Change::Restored { seq, id: id("weekly") },
+            Change::Placed { id: one.id, placement: Placement::Local },
+        ]
+    );
+}
+
+#[test]
+fn a_job_ends_in_the_same_step_as_its_recording_appears() {
+    let desk = desk();
+    let conversation = desk.index.ensure_conversation(&id("standup"), at(0)).unwrap();
+    let reserved = desk.index.reserve(conversation.seq, day(15), &name("a")).unwrap();
+    desk.index.save_job(job(JobId(1), JobState::Publishing)).unwrap();
+    let recording = recording(&conversation, reserved.id, &reserved.stem);
+    let done = Job { recording: Some(recording.id), ..job(JobId(1), JobState::Done) };
+    let transcript = transcript(&conversation, day(15), 1);
+    desk.index.publish(recording, transcript, Some(done.clone())).unwrap();
+    assert_eq!(desk.index.unfinished_jobs().unwrap(), []);
+    assert_eq!(desk.index.job(JobId(1)).unwrap(), Some(done));
+}
+
+#[test]
+fn a_replaced_recording_keeps_its_place() {
+    let desk = desk();
+    let mut recording = desk.publish("standup", day(15), "a");
+    let conversation = desk.index.conversation_named(&id("standup")).unwrap().unwrap();
+    recording.audio.bytes = 5;
+    recording.model = "whisper".into();
+    let changes = desk.index.subscribe();
+    desk.index.replace(recording.clone(), transcript(&conversation, day(15), 50)).unwrap();
+    assert_eq!(desk.index.recordings(conversation.seq, day(15)).unwrap(), [recording.clone()]);
+    assert_eq!(all(&changes)[0], Change::Replaced { recording: Box::new(recording.clone()) });
+    let totals = desk.index.totals().unwrap();
+    assert_eq!((totals.recordings, totals.audio_bytes), (1, 5));
+    let overlay = Overlay { title: Some("Team sync".into()), ..Overlay::default() };
+    desk.index.set_overlay(recording.id, overlay.clone()).unwrap();
+    assert_eq!(desk.index.recording(recording.id).unwrap().unwrap().overlay, overlay);
+}
+
+/// Everything that questions can see.
+fn tree(index: &Index) -> Vec<(Conversation, Vec<Recording>, Vec<Option<DayTranscript>>)> {
+    let conversations = index.conversations(ConversationSeq(0), usize::MAX).unwrap();
+    let all = conversations.into_iter().map(|conversation| {
+        let days = index.days(conversation.seq).unwrap();
+        let recordings =
+            days.iter().flat_map(|day| index.recordings(conversation.seq, *day).unwrap());
+        let recordings = recordings.collect();
+        let transcripts =
+            days.iter().map(|day| index.day_transcript(conversation.seq, *day).unwrap());
+        let transcripts = transcripts.collect();
+        (conversation, recordings, transcripts)
+    });
+    all.collect()
+}
+
+#[test]
+fn a_cleared_index_is_the_same_again_once_everything_is_adopted() {
+    let desk = desk();
+    desk.publish("gone", day(1), "a");
+    desk.publish("standup", day(15), "a");
+    desk.publish("standup", day(15), "a");
+    desk.publish("standup", day(16), "a");
+    desk.publish_placed("other", day(15), "a", Placement::Local);
+    desk.index.rename_conversation(desk.seq("other"), &id("weekly")).unwrap();
+    desk.index.save_job(job(JobId(1), JobState::Queued)).unwrap();
+    let (before, totals) = (tree(&desk.index), desk.index.totals().unwrap());
+    let mut told = Vec::new();
+    for (conversation, recordings, _) in &before {
+        for recording in recordings {
+            let second = i64::from(recording.id.number);
+            let transcript = transcript(conversation, recording.id.day, second);
+            told.push((conversation.clone(), recording.clone(), transcript));
+        }
+    }
+    // A store is listed in no order.
+    told.reverse();
+    desk.index.clear_recordings().unwrap();
+    assert_eq!(tree(&desk.index), []);
+    assert_eq!(desk.index.totals().unwrap(), Totals::default());
+    for _ in 0..2 {
+        desk.index.adopt(told.clone()).unwrap();
+        assert_eq!(tree(&desk.index), before);
+        assert_eq!(desk.index.totals().unwrap(), totals);
+    }
+    assert_eq!(desk.index.unfinished_jobs().unwrap().len(), 1);
+    assert_eq!(desk.publish("standup", day(15), "a").id.number, 3);
+}
+
+#[test]
+fn adopting_from_two_indexes_keeps_both() {
+    let (one, two) = (desk(), desk());
+    one.publish("standup", day(15), "a");
+    two.publish("planning", day(15), "a");
+    let (conversation, recordings, transcripts) = tree(&two.index).remove(0);
+    let transcript = transcripts[0].clone().unwrap();
+    one.index.adopt(vec![(conversation, recordings[0].clone(), transcript)]).unwrap();
+    let names: Vec<String> =
+        tree(&one.index).iter().map(|(conversation, ..)| conversation.id.to_string()).collect();
+    assert_eq!(names, ["standup", "planning"]);
+    assert_eq!(one.index.totals().unwrap().recordings, 2);
+}
+
+#[test]
+fn many_at_once_are_all_filed() {
+    let desk = desk();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let desk = &desk;
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    desk.publish(&format!("c{}", thread % 3), day(15), "a");
+                }
+            });
+        }
+    });
+    let totals = desk.index.totals().unwrap();
+    assert_eq!((totals.conversations, totals.recordings), (3, 160));
+    let mut stems: Vec<FileName> = Vec::new();
+    for conversation in 0..3 {
+        let recordings = desk.index.recordings(desk.seq(&format!("c{conversation}")), day(15));
+        stems.extend(recordings.unwrap().into_iter().map(|recording| recording.stem));
+    }
+    assert_eq!(stems.len(), 160);
+}
