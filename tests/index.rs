@@ -70,6 +70,7 @@ fn recording(conversation: &Conversation, id: RecordingId, stem: &FileName) -> R
         speakers: 2,
         model: "moonshine-tiny-en".into(),
         placement: Placement::Stored,
+        revision: 1,
         overlay: Overlay::default(),
     }
 }
@@ -83,14 +84,15 @@ fn transcript(conversation: &Conversation, day: Day, second: i64) -> DayTranscri
     }
 }
 
-fn job(id: JobId, state: JobState) -> Job {
+fn job(number: JobId, state: JobState) -> Job {
     Job {
-        id,
+        id: number,
         inbox: InboxId(7),
         generation: 3,
         path: vec![name("standup"), name("meeting.wav")],
         bytes: 1_000,
         modified_ns: -1_500_000_001,
+        conversation: id("standup"),
         state,
         attempts: 1,
         recipe: None,

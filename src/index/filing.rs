@@ -177,10 +177,9 @@ fn file(
     }
     let first = Sums { conversations: u64::from(filed.new_conversation), ..Sums::default() };
     let (gone, come) = (old.as_ref().map(sums).unwrap_or_default(), sums(recording).plus(first));
-    for row in [Some(day.0), conversation.trashed_at.is_none().then_some(EVERYTHING)] {
-        if let Some(row) = row {
-            save_sums(tables, row, sums_of(tables, row)?.plus(come).minus(gone))?;
-        }
+    let everything = conversation.trashed_at.is_none().then_some(EVERYTHING);
+    for row in std::iter::once(day.0).chain(everything) {
+        save_sums(tables, row, sums_of(tables, row)?.plus(come).minus(gone))?;
     }
     Ok(filed)
 }

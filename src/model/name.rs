@@ -30,16 +30,6 @@ impl FileName {
         Self(b"recording".to_vec())
     }
 
-    /// This name with `.extension` behind it; cut so that both fit, the extension first to be kept.
-    pub fn with_extension(&self, extension: &[u8]) -> Self {
-        if extension.is_empty() {
-            return self.clone();
-        }
-        let extension = &extension[..extension.len().min(Self::MAX_BYTES - 2)];
-        let kept = self.0.len().min(Self::MAX_BYTES - 1 - extension.len());
-        Self([&self.0[..kept], b".", extension].concat())
-    }
-
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

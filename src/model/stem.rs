@@ -40,7 +40,8 @@ impl FileName {
         (!is_ambiguous).then_some(stem)
     }
 
-    /// The name of the audio: stem, dot and extension, cut to a legal length.
+    /// The name of the audio: stem, dot and extension. Where that is too long the extension is cut, for the
+    /// stem may differ from another in its end only.
     pub fn with_extension(&self, extension: &[u8]) -> Self {
         if extension.is_empty() {
             return self.clone();

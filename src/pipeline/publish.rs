@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::index::{Index, IndexError};
+use crate::index::{Index, IndexError, Reservation};
 use crate::model::{
     Conversation, Day, DayTranscript, FileName, Job, JobState, Key, Object, Overlay, Page,
     PageKind, Placement, Recipe, RecordedAt, Recording, RecordingId, SoundFacts, Talk,
@@ -63,7 +63,8 @@ pub(crate) fn publish(
     let job = finished.job;
     let recorded_at = recorded_at(&finished);
     let conversation = services.index.ensure_conversation(&job.conversation, finished.now)?;
-    let mut recording = describe(services, &finished, &conversation, recorded_at)?;
+    // Dropped after the index knows the recording: nobody else may get its number and stem before.
+    let (mut recording, _reservation) = describe(services, &finished, &conversation, recorded_at)?;
     services.store.put_file(&recording.audio.key, finished.recording)?;
 
     let shelves = Shelves { store: services.store.as_ref(), index: &services.index };
@@ -102,18 +103,17 @@ fn describe(
     finished: &Finished<'_>,
     conversation: &Conversation,
     recorded_at: RecordedAt,
-) -> Result<Recording, PublishError> {
+) -> Result<(Recording, Reservation), PublishError> {
     let job = finished.job;
     let day = Day::new(recorded_at.time.date()).unwrap_or(Day::UNKNOWN);
     let original_name = job.path.last().cloned().unwrap_or_else(FileName::unnamed);
-    let (wanted, extension) = original_name.split_extension();
-    let wanted = FileName::new(wanted).unwrap_or_else(FileName::unnamed);
-    let (id, stem) = services.index.reserve(conversation.seq, day, &wanted)?;
-    let extension = extension.unwrap_or_default();
-    let key = Key::audio(&conversation.filed_as, day, stem.as_bytes(), extension);
-    Ok(Recording {
-        id,
-        audio_name: stem.with_extension(extension),
+    let (wanted, extension) = original_name.stem_and_extension(&finished.facts.container);
+    let reservation = services.index.reserve(conversation.seq, day, &wanted)?;
+    let stem = reservation.stem.clone();
+    let key = Key::audio(&conversation.filed_as, day, stem.as_bytes(), &extension);
+    let recording = Recording {
+        id: reservation.id,
+        audio_name: stem.with_extension(&extension),
         stem,
         filed_as: conversation.filed_as.clone(),
         audio: Object { key, bytes: job.bytes, blake3: finished.blake3.to_owned() },
@@ -129,7 +129,8 @@ fn describe(
         revision: 1,
         overlay: Overlay::default(),
         original_name,
-    })
+    };
+    Ok((recording, reservation))
 }
 
 /// Where pages are kept, and where it is written what there is.

@@ -66,6 +66,7 @@ fn recording(number: u16, stem: &FileName, audio_name: &FileName) -> Recording {
         speakers: 1,
         model: "m".into(),
         placement: Placement::Stored,
+        revision: 1,
         overlay: crate::model::Overlay::default(),
     }
 }
