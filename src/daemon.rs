@@ -1,1 +1,10 @@
-//! To be written.
+//! The composition root: where the rooms are put together, the process detaches and signals arrive.
+
+mod detach;
+mod environment;
+mod lamp;
+mod rooms;
+
+pub use detach::{Detached, Readiness, detach};
+pub use environment::Environment;
+pub use lamp::set_up_logging;

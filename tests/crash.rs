@@ -1,0 +1,79 @@
+//! `kill -9` of the daemon at any moment: nothing is lost and nothing is published twice.
+
+mod running;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use running::{table, with_speech};
+
+#[test]
+fn five_recordings_survive_ten_kills_and_are_published_once() {
+    let name = "five_recordings_survive_ten_kills_and_are_published_once";
+    let Some((mut running, speech)) = with_speech(name, &[]) else { return };
+    let rows = table(&speech.join("utterances/utterances.tsv"));
+    let names: Vec<String> = rows.iter().take(5).map(|row| row["file"].clone()).collect();
+    let drops: Vec<PathBuf> = names
+        .iter()
+        .map(|name| running.drop_file(&speech.join("utterances").join(name), name))
+        .collect();
+    // A fixed seed: moments spread over the whole road, the same in every run.
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    for _ in 0..10 {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        thread::sleep(Duration::from_millis(random % 1_500));
+        running.kill();
+        running.mount();
+    }
+    for dropped in &drops {
+        assert_eq!(running.outcome(dropped), None);
+    }
+    let published = running.recordings();
+    let found: BTreeSet<String> = published
+        .iter()
+        .map(|(_, json)| json["source"]["file"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(found, names.iter().cloned().collect());
+    assert_eq!(published.len(), names.len());
+    for (path, json) in published {
+        let audio = path.with_file_name(json["source"]["file"].as_str().unwrap());
+        let original = speech.join("utterances").join(audio.file_name().unwrap());
+        assert_eq!(fs::read(audio).unwrap(), fs::read(original).unwrap());
+    }
+    let conversations = fs::read_dir(running.root().join("conversations")).unwrap();
+    assert_eq!(conversations.count(), names.len(), "a killed job has left an empty conversation");
+}
+
+#[test]
+fn a_recording_whose_writer_died_with_the_daemon_is_kept_and_not_taken() {
+    let name = "a_recording_whose_writer_died_with_the_daemon_is_kept_and_not_taken";
+    let Some((mut running, speech)) = with_speech(name, &[]) else { return };
+    let whole = fs::read(speech.join("formats/a_pcm16_16k.wav")).unwrap();
+    let path = running.inbox().join("half.wav");
+    let mut file = fs::File::create(&path).unwrap();
+    std::io::Write::write_all(&mut file, &whole[..whole.len() / 2]).unwrap();
+    running.kill();
+    drop(file);
+    running.mount();
+    assert_eq!(fs::read(&path).unwrap(), &whole[..whole.len() / 2]);
+    // Another recording goes all the way meanwhile: there was time enough to take this one too.
+    running.published(&running.drop_file(&speech.join("formats/b_pcm16_16k.wav"), "other.wav"));
+    assert!(path.exists());
+    assert_eq!(running.recordings().len(), 1);
+}
+
+#[test]
+fn a_killed_daemon_leaves_a_mount_that_looks_broken() {
+    let name = "a_killed_daemon_leaves_a_mount_that_looks_broken";
+    let Some((mut running, _)) = with_speech(name, &[]) else { return };
+    running.kill();
+    let err = fs::read_dir(running.root()).unwrap_err();
+    assert_eq!(err.raw_os_error(), Some(libc::ENOTCONN));
+    running.mount();
+    assert!(fs::read_dir(running.root()).unwrap().count() >= 3);
+}

@@ -1,0 +1,266 @@
+//! A real daemon on a real mount, for tests that claim something about the whole road.
+#![allow(dead_code, reason = "each test file uses its own part of this")]
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longer than anything here takes on a slow machine that does other things too.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A daemon in the foreground, its folders and its log.
+pub struct Running {
+    pub dir: TempDir,
+    daemon: Option<Child>,
+    flags: Vec<String>,
+}
+
+/// The reason why whole-road tests cannot run here, if there is one.
+pub fn obstacle() -> Option<String> {
+    if File::options().read(true).write(true).open("/dev/fuse").is_err() {
+        return Some("/dev/fuse cannot be opened".to_owned());
+    }
+    let models = models_dir();
+    for name in ["moonshine-tiny-en", "pyannote-community-1"] {
+        if !models.join(name).is_dir() {
+            return Some(format!("the model {name} is not in {}", models.display()));
+        }
+    }
+    None
+}
+
+/// Says that a test is skipped, and why.
+pub fn skip(test: &str, why: &str) {
+    writeln!(std::io::stderr(), "skipped: {test}: {why}").unwrap();
+}
+
+pub fn models_dir() -> PathBuf {
+    let given = std::env::var_os("SCRIBEFS_MODELS").map(PathBuf::from);
+    given.unwrap_or_else(|| {
+        let home = std::env::var_os("HOME").unwrap_or_default();
+        Path::new(&home).join(".local/share/scribefs/models")
+    })
+}
+
+/// The folder of real recordings, where it is.
+pub fn speech() -> Option<PathBuf> {
+    let given = std::env::var_os("SCRIBEFS_SHARED").map(PathBuf::from);
+    let shared = given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"));
+    Some(shared.join("speech")).filter(|speech| speech.is_dir())
+}
+
+/// A daemon and the folder of recordings; `None`, said aloud, where one of them cannot be had.
+pub fn with_speech(test: &str, flags: &[&str]) -> Option<(Running, PathBuf)> {
+    let why = match (obstacle(), speech()) {
+        (Some(why), _) => why,
+        (None, None) => "the real recordings are not here (SCRIBEFS_SHARED)".to_owned(),
+        (None, Some(speech)) => return Some((Running::start(flags), speech)),
+    };
+    skip(test, &why);
+    None
+}
+
+impl Running {
+    pub fn start(flags: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["mount", "state"] {
+            fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        let mut running = Self { dir, daemon: None, flags };
+        running.mount();
+        running
+    }
+
+    /// Starts the daemon (again) and waits until the mount answers.
+    pub fn mount(&mut self) {
+        let log = File::options().create(true).append(true).open(self.dir.path().join("log"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scribefs"));
+        command.arg("mount").arg(self.root()).arg("--foreground");
+        command.arg("--state").arg(self.dir.path().join("state"));
+        command.arg("--models").arg(models_dir());
+        command.args(["--settle", "200ms", "--log-level", "debug"]).args(&self.flags);
+        command.env_remove("NOTIFY_SOCKET").current_dir(self.dir.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.unwrap());
+        self.daemon = Some(command.spawn().unwrap());
+        self.wait_for("the mount to answer", || self.root().join(".scribefs/status.json").exists());
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("mount")
+    }
+
+    pub fn inbox(&self) -> PathBuf {
+        self.root().join("inbox")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Copies a recording into the inbox as a person would.
+    pub fn drop_file(&self, from: &Path, name: impl AsRef<Path>) -> PathBuf {
+        let to = self.inbox().join(name);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(from, &to).unwrap_or_else(|err| panic!("{}: {err}", to.display()));
+        to
+    }
+
+    /// Waits until the file has left the inbox or has an error note; the note, if there is one.
+    pub fn outcome(&self, dropped: &Path) -> Option<String> {
+        let note = note_of(dropped);
+        self.wait_for(&format!("{} to be done", dropped.display()), || {
+            !dropped.exists() || note.exists()
+        });
+        fs::read_to_string(note).ok()
+    }
+
+    /// Waits until it is published: its `meeting.json`.
+    pub fn published(&self, dropped: &Path) -> Value {
+        let note = self.outcome(dropped);
+        assert_eq!(note, None, "{} was refused", dropped.display());
+        let name = dropped.file_name().unwrap().to_string_lossy().into_owned();
+        let found = self.recordings().into_iter().find(|(_, json)| json["source"]["file"] == *name);
+        found.unwrap_or_else(|| panic!("{name} left the inbox and is nowhere")).1
+    }
+
+    /// Every published `_metadata.json` beside its transcript JSON, with the path of the latter.
+    pub fn recordings(&self) -> Vec<(PathBuf, Value)> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.root().join("conversations")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if name.ends_with(".json") && !name.ends_with("_metadata.json") {
+                    let text = fs::read(&path).unwrap();
+                    found.push((path, serde_json::from_slice(&text).unwrap()));
+                }
+            }
+        }
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        found
+    }
+
+    pub fn status(&self) -> Value {
+        let text = fs::read(self.root().join(".scribefs/status.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    }
+
+    /// Process ids of the daemon's workers.
+    pub fn workers(&self) -> Vec<i32> {
+        let children = format!("/proc/{pid}/task", pid = self.pid());
+        let Ok(tasks) = fs::read_dir(children) else { return Vec::new() };
+        let lists = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
+        let ids = lists.flat_map(|list| {
+            list.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<i32>>()
+        });
+        ids.filter(|id| {
+            let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains("worker")
+        })
+        .collect()
+    }
+
+    /// Polls: the daemon has no event for most of what tests wait for. Fails loudly with the log.
+    pub fn wait_for(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !is_so() {
+            if begun.elapsed() > PATIENCE {
+                let log = self.log();
+                let tail: Vec<&str> = log.lines().rev().take(40).collect();
+                let tail: Vec<&str> = tail.into_iter().rev().collect();
+                panic!("waited in vain for {what}; the log ends with\n{}", tail.join("\n"));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// `kill -9`, and the dead mount with it.
+    pub fn kill(&mut self) {
+        let mut daemon = self.daemon.take().unwrap();
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+
+    /// SIGTERM; the exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        let mut daemon = self.daemon.take().unwrap();
+        signal(i32::try_from(daemon.id()).unwrap(), libc::SIGTERM);
+        daemon.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            signal(i32::try_from(daemon.id()).unwrap(), libc::SIGTERM);
+            daemon.wait().unwrap();
+        }
+        let root = std::ffi::CString::new(self.root().into_os_string().into_encoded_bytes()).unwrap();
+        // SAFETY: `root` ends in NUL. Fails where nothing is mounted, which is what we want.
+        unsafe { libc::umount2(root.as_ptr(), libc::MNT_DETACH) };
+    }
+}
+
+pub fn signal(process: i32, signal: i32) {
+    // SAFETY: plain numbers; a process that is gone is an error that nobody minds.
+    unsafe { libc::kill(process, signal) };
+}
+
+pub fn note_of(dropped: &Path) -> PathBuf {
+    let mut name = dropped.file_name().unwrap().to_owned();
+    name.push(".error.txt");
+    dropped.with_file_name(name)
+}
+
+/// Word error rate of `heard` against `wanted`: lower case, letters and digits only.
+pub fn word_error_rate(wanted: &str, heard: &str) -> f64 {
+    let words = |text: &str| -> Vec<String> {
+        let kept: String = text
+            .to_lowercase()
+            .chars()
+            .filter(|c| c.is_alphanumeric() || c.is_whitespace() || *c == '-')
+            .map(|c| if c == '-' { ' ' } else { c })
+            .collect();
+        kept.split_whitespace().map(str::to_owned).collect()
+    };
+    let (wanted, heard) = (words(wanted), words(heard));
+    let mut row: Vec<usize> = (0..=heard.len()).collect();
+    for (i, want) in wanted.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, hear) in heard.iter().enumerate() {
+            let substituted = diagonal + usize::from(want != hear);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    let errors = u32::try_from(row[heard.len()]).unwrap();
+    f64::from(errors) / f64::from(u32::try_from(wanted.len().max(1)).unwrap())
+}
+
+/// The rows of a tab-separated file by column name.
+pub fn table(path: &Path) -> Vec<std::collections::BTreeMap<String, String>> {
+    let text = fs::read_to_string(path).unwrap();
+    let mut lines = text.lines();
+    let head: Vec<&str> = lines.next().unwrap().split('\t').collect();
+    lines
+        .map(|line| {
+            let cells = line.split('\t').map(str::to_owned);
+            head.iter().map(|name| (*name).to_owned()).zip(cells).collect()
+        })
+        .collect()
+}
