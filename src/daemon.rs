@@ -3,7 +3,6 @@
 mod detach;
 mod environment;
 mod lamp;
-mod rooms;
 
 pub use detach::{Detached, Readiness, detach};
 pub use environment::Environment;

@@ -64,7 +64,12 @@ pub(crate) fn publish(
     let recorded_at = recorded_at(&finished);
     let conversation = services.index.ensure_conversation(&job.conversation, finished.now)?;
     // Dropped after the index knows the recording: nobody else may get its number and stem before.
-    let (mut recording, _reservation) = describe(services, &finished, &conversation, recorded_at)?;
+    let day = Day::new(recorded_at.time.date()).unwrap_or(Day::UNKNOWN);
+    let original_name = job.path.last().cloned().unwrap_or_else(FileName::unnamed);
+    let wanted = FileName::new(original_name.split_extension().0).unwrap_or_else(FileName::unnamed);
+    // Held until the index has it: nobody else gets this number and this stem meanwhile.
+    let reserved = services.index.reserve(conversation.seq, day, &wanted)?;
+    let mut recording = describe(&finished, &conversation, &reserved, original_name, recorded_at);
     services.store.put_file(&recording.audio.key, finished.recording)?;
 
     let shelves = Shelves { store: services.store.as_ref(), index: &services.index };
@@ -99,21 +104,19 @@ fn modified_at(job: &Job) -> Timestamp {
 }
 
 fn describe(
-    services: &Services,
     finished: &Finished<'_>,
     conversation: &Conversation,
+    reserved: &Reservation,
+    original_name: FileName,
     recorded_at: RecordedAt,
-) -> Result<(Recording, Reservation), PublishError> {
+) -> Recording {
     let job = finished.job;
-    let day = Day::new(recorded_at.time.date()).unwrap_or(Day::UNKNOWN);
-    let original_name = job.path.last().cloned().unwrap_or_else(FileName::unnamed);
-    let (wanted, extension) = original_name.stem_and_extension(&finished.facts.container);
-    let reservation = services.index.reserve(conversation.seq, day, &wanted)?;
-    let stem = reservation.stem.clone();
-    let key = Key::audio(&conversation.filed_as, day, stem.as_bytes(), &extension);
-    let recording = Recording {
-        id: reservation.id,
-        audio_name: stem.with_extension(&extension),
+    let (id, stem) = (reserved.id, reserved.stem.clone());
+    let extension = original_name.split_extension().1.unwrap_or_default();
+    let key = Key::audio(&conversation.filed_as, id.day, stem.as_bytes(), extension);
+    Recording {
+        id,
+        audio_name: stem.with_extension(extension),
         stem,
         filed_as: conversation.filed_as.clone(),
         audio: Object { key, bytes: job.bytes, blake3: finished.blake3.to_owned() },
@@ -129,8 +132,7 @@ fn describe(
         revision: 1,
         overlay: Overlay::default(),
         original_name,
-    };
-    Ok((recording, reservation))
+    }
 }
 
 /// Where pages are kept, and where it is written what there is.

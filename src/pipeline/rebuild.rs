@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use crate::index::{Index, IndexError};
-use crate::model::{Conversation, ConversationSeq, Key, Object, Recording};
+use crate::model::{Key, Object, Page, PageKind, Recording};
 use crate::render;
 use crate::store::{Store, StoreError};
+
+/// Recordings that share one commit.
+const BATCH: usize = 1_000;
 
 /// What a rebuild found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +36,7 @@ pub fn rebuild(store: &dyn Store, index: &Index) -> Result<Rebuilt, RebuildError
         store.list("")?.into_iter().map(|found| (found.key, found.bytes)).collect();
     let mut rebuilt = Rebuilt::default();
     let mut transcripts: BTreeMap<Key, Object> = BTreeMap::new();
+    let mut told = Vec::new();
     index.clear_recordings()?;
     for key in sizes.keys().filter(|key| key.is_metadata()) {
         let json = store.get_range(key, 0..u64::MAX)?;
@@ -47,9 +51,8 @@ pub fn rebuild(store: &dyn Store, index: &Index) -> Result<Rebuilt, RebuildError
             rebuilt.incomplete.push(key.clone());
             continue;
         }
-        let seq = restored(index, &conversation)?;
-        recording.id.conversation = seq;
-        transcript.conversation = seq;
+        recording.pages.retain(|page| page.kind != PageKind::Metadata);
+        recording.pages.push(Page { kind: PageKind::Metadata, object: object(key.clone(), &json) });
         // Each metadata page names the transcript as it was then; the last one written counts.
         match transcripts.entry(transcript.object.key.clone()) {
             Entry::Occupied(known) => transcript.object = known.get().clone(),
@@ -57,47 +60,33 @@ pub fn rebuild(store: &dyn Store, index: &Index) -> Result<Rebuilt, RebuildError
                 transcript.object = new.insert(present(store, transcript.object)?).clone();
             }
         }
-        index.publish(recording, transcript, None)?;
+        told.push((conversation, recording, transcript));
         rebuilt.recordings += 1;
+        if told.len() == BATCH {
+            index.adopt(std::mem::take(&mut told))?;
+        }
     }
+    index.adopt(told)?;
     Ok(rebuilt)
 }
 
 fn is_complete(recording: &Recording, sizes: &BTreeMap<Key, u64>) -> bool {
     let has = |key: &Key, bytes: u64| sizes.get(key) == Some(&bytes);
     // The metadata page is the one that was just read: it cannot name its own size.
-    let mut pages = recording.pages.iter().filter(|page| !page.object.key.is_metadata());
+    let mut pages = recording.pages.iter().filter(|page| page.kind != PageKind::Metadata);
     has(&recording.audio.key, recording.audio.bytes)
         && pages.all(|page| has(&page.object.key, page.object.bytes))
 }
 
-/// The conversation as its metadata knows it: under its present name, in the trash if it was there.
-fn restored(index: &Index, wanted: &Conversation) -> Result<ConversationSeq, IndexError> {
-    let made = index.ensure_conversation(&wanted.filed_as, wanted.created_at)?;
-    if made.id != wanted.id {
-        match index.rename_conversation(made.seq, &wanted.id) {
-            Ok(()) => {}
-            Err(IndexError::NameTaken(id)) => {
-                log::warn!("conversation {id} exists twice in the store; one keeps its first name");
-            }
-            Err(err) => return Err(err),
-        }
-    }
-    if let Some(at) = wanted.trashed_at {
-        index.trash_conversation(made.seq, at)?;
-    }
-    Ok(made.seq)
-}
-
 fn present(store: &dyn Store, named: Object) -> Result<Object, StoreError> {
     match store.get_range(&named.key, 0..u64::MAX) {
-        Ok(text) => Ok(Object {
-            bytes: text.len() as u64,
-            blake3: blake3::hash(&text).to_hex().to_string(),
-            key: named.key,
-        }),
+        Ok(text) => Ok(object(named.key, &text)),
         // Written anew with the next recording of that day.
         Err(StoreError::Missing { .. }) => Ok(named),
         Err(err) => Err(err),
     }
+}
+
+fn object(key: Key, bytes: &[u8]) -> Object {
+    Object { key, bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() }
 }

@@ -163,7 +163,8 @@ impl Running {
     pub fn workers(&self) -> Vec<i32> {
         let children = format!("/proc/{pid}/task", pid = self.pid());
         let Ok(tasks) = fs::read_dir(children) else { return Vec::new() };
-        let lists = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
+        let lists =
+            tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
         let ids = lists.flat_map(|list| {
             list.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<i32>>()
         });
@@ -209,7 +210,8 @@ impl Drop for Running {
             signal(i32::try_from(daemon.id()).unwrap(), libc::SIGTERM);
             daemon.wait().unwrap();
         }
-        let root = std::ffi::CString::new(self.root().into_os_string().into_encoded_bytes()).unwrap();
+        let root =
+            std::ffi::CString::new(self.root().into_os_string().into_encoded_bytes()).unwrap();
         // SAFETY: `root` ends in NUL. Fails where nothing is mounted, which is what we want.
         unsafe { libc::umount2(root.as_ptr(), libc::MNT_DETACH) };
     }
