@@ -15,14 +15,14 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A daemon in the foreground, its folders and its log.
-pub struct Running {
-    pub dir: TempDir,
+pub(crate) struct Running {
+    pub(crate) dir: TempDir,
     daemon: Option<Child>,
     flags: Vec<String>,
 }
 
 /// The reason why whole-road tests cannot run here, if there is one.
-pub fn obstacle() -> Option<String> {
+pub(crate) fn obstacle() -> Option<String> {
     if File::options().read(true).write(true).open("/dev/fuse").is_err() {
         return Some("/dev/fuse cannot be opened".to_owned());
     }
@@ -36,11 +36,11 @@ pub fn obstacle() -> Option<String> {
 }
 
 /// Says that a test is skipped, and why.
-pub fn skip(test: &str, why: &str) {
+pub(crate) fn skip(test: &str, why: &str) {
     writeln!(std::io::stderr(), "skipped: {test}: {why}").unwrap();
 }
 
-pub fn models_dir() -> PathBuf {
+pub(crate) fn models_dir() -> PathBuf {
     let given = std::env::var_os("SCRIBEFS_MODELS").map(PathBuf::from);
     given.unwrap_or_else(|| {
         let home = std::env::var_os("HOME").unwrap_or_default();
@@ -49,14 +49,14 @@ pub fn models_dir() -> PathBuf {
 }
 
 /// The folder of real recordings, where it is.
-pub fn speech() -> Option<PathBuf> {
+pub(crate) fn speech() -> Option<PathBuf> {
     let given = std::env::var_os("SCRIBEFS_SHARED").map(PathBuf::from);
     let shared = given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"));
     Some(shared.join("speech")).filter(|speech| speech.is_dir())
 }
 
 /// A daemon and the folder of recordings; `None`, said aloud, where one of them cannot be had.
-pub fn with_speech(test: &str, flags: &[&str]) -> Option<(Running, PathBuf)> {
+pub(crate) fn with_speech(test: &str, flags: &[&str]) -> Option<(Running, PathBuf)> {
     let why = match (obstacle(), speech()) {
         (Some(why), _) => why,
         (None, None) => "the real recordings are not here (SCRIBEFS_SHARED)".to_owned(),
@@ -67,7 +67,7 @@ pub fn with_speech(test: &str, flags: &[&str]) -> Option<(Running, PathBuf)> {
 }
 
 impl Running {
-    pub fn start(flags: &[&str]) -> Self {
+    pub(crate) fn start(flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for folder in ["mount", "state"] {
             fs::create_dir(dir.path().join(folder)).unwrap();
@@ -79,7 +79,7 @@ impl Running {
     }
 
     /// Starts the daemon (again) and waits until the mount answers.
-    pub fn mount(&mut self) {
+    pub(crate) fn mount(&mut self) {
         let log = File::options().create(true).append(true).open(self.dir.path().join("log"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_scribefs"));
         command.arg("mount").arg(self.root()).arg("--foreground");
@@ -92,24 +92,24 @@ impl Running {
         self.wait_for("the mount to answer", || self.root().join(".scribefs/status.json").exists());
     }
 
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("mount")
     }
 
-    pub fn inbox(&self) -> PathBuf {
+    pub(crate) fn inbox(&self) -> PathBuf {
         self.root().join("inbox")
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.daemon.as_ref().unwrap().id()
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
     /// Copies a recording into the inbox as a person would.
-    pub fn drop_file(&self, from: &Path, name: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn drop_file(&self, from: &Path, name: impl AsRef<Path>) -> PathBuf {
         let to = self.inbox().join(name);
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(from, &to).unwrap_or_else(|err| panic!("{}: {err}", to.display()));
@@ -117,7 +117,7 @@ impl Running {
     }
 
     /// Waits until the file has left the inbox or has an error note; the note, if there is one.
-    pub fn outcome(&self, dropped: &Path) -> Option<String> {
+    pub(crate) fn outcome(&self, dropped: &Path) -> Option<String> {
         let note = note_of(dropped);
         self.wait_for(&format!("{} to be done", dropped.display()), || {
             !dropped.exists() || note.exists()
@@ -126,7 +126,7 @@ impl Running {
     }
 
     /// Waits until it is published: its `meeting.json`.
-    pub fn published(&self, dropped: &Path) -> Value {
+    pub(crate) fn published(&self, dropped: &Path) -> Value {
         let note = self.outcome(dropped);
         assert_eq!(note, None, "{} was refused", dropped.display());
         let name = dropped.file_name().unwrap().to_string_lossy().into_owned();
@@ -135,7 +135,7 @@ impl Running {
     }
 
     /// Every published `_metadata.json` beside its transcript JSON, with the path of the latter.
-    pub fn recordings(&self) -> Vec<(PathBuf, Value)> {
+    pub(crate) fn recordings(&self) -> Vec<(PathBuf, Value)> {
         let mut found = Vec::new();
         let mut folders = vec![self.root().join("conversations")];
         while let Some(folder) = folders.pop() {
@@ -154,13 +154,13 @@ impl Running {
         found
     }
 
-    pub fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let text = fs::read(self.root().join(".scribefs/status.json")).unwrap();
         serde_json::from_slice(&text).unwrap()
     }
 
     /// Process ids of the daemon's workers.
-    pub fn workers(&self) -> Vec<i32> {
+    pub(crate) fn workers(&self) -> Vec<i32> {
         let children = format!("/proc/{pid}/task", pid = self.pid());
         let Ok(tasks) = fs::read_dir(children) else { return Vec::new() };
         let lists =
@@ -176,7 +176,7 @@ impl Running {
     }
 
     /// Polls: the daemon has no event for most of what tests wait for. Fails loudly with the log.
-    pub fn wait_for(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+    pub(crate) fn wait_for(&self, what: &str, mut is_so: impl FnMut() -> bool) {
         let begun = Instant::now();
         while !is_so() {
             if begun.elapsed() > PATIENCE {
@@ -190,14 +190,14 @@ impl Running {
     }
 
     /// `kill -9`, and the dead mount with it.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut daemon = self.daemon.take().unwrap();
         daemon.kill().unwrap();
         daemon.wait().unwrap();
     }
 
     /// SIGTERM; the exit code.
-    pub fn stop(&mut self) -> Option<i32> {
+    pub(crate) fn stop(&mut self) -> Option<i32> {
         let mut daemon = self.daemon.take().unwrap();
         signal(i32::try_from(daemon.id()).unwrap(), libc::SIGTERM);
         daemon.wait().unwrap().code()
@@ -217,19 +217,19 @@ impl Drop for Running {
     }
 }
 
-pub fn signal(process: i32, signal: i32) {
+pub(crate) fn signal(process: i32, signal: i32) {
     // SAFETY: plain numbers; a process that is gone is an error that nobody minds.
     unsafe { libc::kill(process, signal) };
 }
 
-pub fn note_of(dropped: &Path) -> PathBuf {
+pub(crate) fn note_of(dropped: &Path) -> PathBuf {
     let mut name = dropped.file_name().unwrap().to_owned();
     name.push(".error.txt");
     dropped.with_file_name(name)
 }
 
 /// Word error rate of `heard` against `wanted`: lower case, letters and digits only.
-pub fn word_error_rate(wanted: &str, heard: &str) -> f64 {
+pub(crate) fn word_error_rate(wanted: &str, heard: &str) -> f64 {
     let words = |text: &str| -> Vec<String> {
         let kept: String = text
             .to_lowercase()
@@ -255,7 +255,7 @@ pub fn word_error_rate(wanted: &str, heard: &str) -> f64 {
 }
 
 /// The rows of a tab-separated file by column name.
-pub fn table(path: &Path) -> Vec<std::collections::BTreeMap<String, String>> {
+pub(crate) fn table(path: &Path) -> Vec<std::collections::BTreeMap<String, String>> {
     let text = fs::read_to_string(path).unwrap();
     let mut lines = text.lines();
     let head: Vec<&str> = lines.next().unwrap().split('\t').collect();
