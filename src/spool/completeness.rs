@@ -1,0 +1,397 @@
+//! When a file of the inbox is complete: a state machine without clock, disk or threads.
+//!
+//! A file is offered when its last writer has gone, it is not empty, its name and bytes are those of a
+//! recording, and nothing has changed for the settle time. `flush` says nothing about it. With passthrough the
+//! kernel writes without telling us, so only opens and releases count, and what the disk shows at the end.
+
+use std::time::Duration;
+
+use crate::model::JobState;
+use crate::spool::Work;
+use crate::spool::signs::{Candidate, End, Ending, Look, Mark, Reaction, Stamp, Verdict};
+
+#[derive(Debug, Clone, PartialEq)]
+enum Phase {
+    /// Empty, no recording, or not looked at: nothing is due.
+    Resting,
+    /// `before`: what a writer finds, to go back to if it changes nothing.
+    Receiving {
+        before: Option<(Ending, Stamp)>,
+        is_committed: bool,
+    },
+    Settling {
+        due: Duration,
+        seen: Option<Stamp>,
+    },
+    Offered {
+        stamp: Stamp,
+        work: Work,
+    },
+    /// Published, and about to be removed: nobody may begin to write any more.
+    Leaving {
+        stamp: Stamp,
+    },
+    Ended {
+        ending: Ending,
+        seen: Option<Stamp>,
+    },
+}
+
+/// Where one file stands. Times are spans since the spool was opened.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Completeness {
+    /// Goes up with every change that makes other content, or another path, possible.
+    generation: u64,
+    writers: u32,
+    phase: Phase,
+}
+
+impl Default for Completeness {
+    fn default() -> Self {
+        Self { generation: 1, writers: 0, phase: Phase::Resting }
+    }
+}
+
+/// What is asked.
+impl Completeness {
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn writers(&self) -> u32 {
+        self.writers
+    }
+
+    pub(crate) fn due(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Settling { due, .. } => Some(due),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn offered(&self) -> Option<Stamp> {
+        match self.phase {
+            Phase::Offered { stamp, .. } => Some(stamp),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn ending(&self) -> Option<&Ending> {
+        match &self.phase {
+            Phase::Ended { ending, .. } => Some(ending),
+            _ => None,
+        }
+    }
+
+    /// What the disk showed last, where that is known.
+    pub(crate) fn seen(&self) -> Option<Stamp> {
+        match &self.phase {
+            Phase::Resting | Phase::Receiving { .. } => None,
+            Phase::Settling { seen, .. } | Phase::Ended { seen, .. } => *seen,
+            Phase::Offered { stamp, .. } | Phase::Leaving { stamp } => Some(*stamp),
+        }
+    }
+
+    /// `None` for a file that no work is done on.
+    pub(crate) fn work(&self) -> Option<Work> {
+        let just = |state| Some(Work { state, done: 0.0 });
+        match &self.phase {
+            Phase::Resting => None,
+            Phase::Receiving { .. } => just(JobState::Receiving),
+            Phase::Settling { .. } => just(JobState::Settling),
+            Phase::Offered { work, .. } => Some(work.clone()),
+            Phase::Leaving { .. } => Some(Work { state: JobState::Publishing, done: 1.0 }),
+            Phase::Ended { ending, .. } => just(ending.end.state()),
+        }
+    }
+}
+
+/// What writers and users do.
+impl Completeness {
+    /// `None` where it is too late: the file is on its way out.
+    pub(crate) fn opened_for_writing(&mut self) -> Option<Reaction> {
+        if matches!(self.phase, Phase::Leaving { .. }) {
+            return None;
+        }
+        let mut reaction = self.change();
+        self.writers += 1;
+        if self.writers == 1 {
+            let before = match &self.phase {
+                Phase::Ended { ending, seen: Some(seen) } => Some((ending.clone(), *seen)),
+                _ => None,
+            };
+            self.phase = Phase::Receiving { before, is_committed: false };
+            reaction.mark = Some(Mark::Receiving);
+            reaction.stage = Some(JobState::Receiving);
+        }
+        Some(reaction)
+    }
+
+    /// A writer has gone. `stamp`: what it left, `None` where that cannot be seen.
+    pub(crate) fn closed(
+        &mut self,
+        candidate: Candidate,
+        stamp: Option<Stamp>,
+        due: Duration,
+        now: Duration,
+    ) -> Reaction {
+        self.writers = self.writers.saturating_sub(1);
+        let Phase::Receiving { before, is_committed } = &mut self.phase else {
+            return Reaction::default();
+        };
+        if self.writers > 0 {
+            // A second writer came while the first was leaving and took the mark with it.
+            return Reaction { mark: Some(Mark::Receiving), ..Reaction::default() };
+        }
+        let due = if *is_committed { now } else { due };
+        if let (Some((ending, seen)), Some(stamp)) = (before.take(), stamp)
+            && seen.has_bytes_of(stamp)
+        {
+            let mark = Some(Mark::Ended(ending.clone()));
+            let stage = Some(ending.end.state());
+            self.phase = Phase::Ended { ending, seen: Some(stamp) };
+            return Reaction { mark, stage, ..Reaction::default() };
+        }
+        let mut reaction = self.settle(candidate, stamp, due);
+        reaction.mark = Some(Mark::Nothing);
+        reaction.drops_note = true;
+        reaction
+    }
+
+    /// Cut or grown, by whoever.
+    pub(crate) fn resized(
+        &mut self,
+        candidate: Candidate,
+        stamp: Option<Stamp>,
+        due: Duration,
+    ) -> Reaction {
+        let mut reaction = self.change();
+        match &mut self.phase {
+            Phase::Receiving { before, .. } => *before = None,
+            Phase::Leaving { .. } => {}
+            Phase::Ended { .. } => reaction.absorb(self.begin_again(candidate, stamp, due)),
+            Phase::Resting | Phase::Settling { .. } | Phase::Offered { .. } => {
+                reaction.absorb(self.settle(candidate, stamp, due));
+            }
+        }
+        reaction
+    }
+
+    /// Another name, or other folders.
+    pub(crate) fn renamed(
+        &mut self,
+        candidate: Candidate,
+        stamp: Option<Stamp>,
+        due: Duration,
+    ) -> Reaction {
+        let mut reaction = self.change();
+        match self.phase {
+            // What has failed stays so under any name: touching it is the way to try again.
+            Phase::Receiving { .. } | Phase::Ended { .. } | Phase::Leaving { .. } => {}
+            Phase::Resting | Phase::Settling { .. } | Phase::Offered { .. } => {
+                reaction.absorb(self.settle(candidate, stamp, due));
+            }
+        }
+        reaction
+    }
+
+    pub(crate) fn removed(&mut self) -> Reaction {
+        let reaction = self.change();
+        if self.writers == 0 {
+            self.phase = Phase::Resting;
+        }
+        reaction
+    }
+
+    /// Attributes have changed, the bytes have not.
+    pub(crate) fn restamped(&mut self, fresh: Stamp) {
+        match &mut self.phase {
+            Phase::Resting | Phase::Receiving { .. } | Phase::Leaving { .. } => {}
+            Phase::Settling { seen, .. } | Phase::Ended { seen, .. } => *seen = Some(fresh),
+            Phase::Offered { stamp, .. } => *stamp = fresh,
+        }
+    }
+
+    /// The modification time was set, as `touch` does: the sign to try again.
+    pub(crate) fn touched(
+        &mut self,
+        candidate: Candidate,
+        stamp: Stamp,
+        due: Duration,
+    ) -> Reaction {
+        if let Phase::Receiving { before, .. } = &mut self.phase {
+            *before = None;
+        }
+        self.restamped(stamp);
+        self.retried(candidate, due)
+    }
+
+    pub(crate) fn retried(&mut self, candidate: Candidate, due: Duration) -> Reaction {
+        match self.phase {
+            Phase::Ended { seen, .. } => {
+                let mut reaction = self.change();
+                reaction.absorb(self.begin_again(candidate, seen, due));
+                reaction
+            }
+            _ => Reaction::default(),
+        }
+    }
+
+    /// The user does not want to wait for the settle time.
+    pub(crate) fn committed(&mut self, candidate: Candidate, now: Duration) -> Reaction {
+        match &mut self.phase {
+            Phase::Receiving { is_committed, .. } => *is_committed = true,
+            Phase::Settling { due, .. } => *due = now,
+            Phase::Resting => return self.settle(candidate, None, now),
+            Phase::Offered { .. } | Phase::Leaving { .. } | Phase::Ended { .. } => {}
+        }
+        Reaction::default()
+    }
+
+    /// `None` where there is nothing to cancel, or somebody is still writing.
+    pub(crate) fn cancelled(&mut self) -> Option<Reaction> {
+        let seen = self.seen();
+        match self.phase {
+            Phase::Settling { .. } | Phase::Offered { .. } => {
+                Some(self.end(Ending { end: End::Cancelled, reason: String::new() }, seen))
+            }
+            Phase::Resting
+            | Phase::Receiving { .. }
+            | Phase::Leaving { .. }
+            | Phase::Ended { .. } => None,
+        }
+    }
+}
+
+/// What the daemon does.
+impl Completeness {
+    /// A file that is there when the spool is opened, or that somebody put there behind our back.
+    pub(crate) fn found(
+        &mut self,
+        mark: Mark,
+        candidate: Candidate,
+        stamp: Stamp,
+        due: Duration,
+    ) -> Reaction {
+        if self.phase != Phase::Resting || self.writers > 0 {
+            return Reaction::default();
+        }
+        match mark {
+            Mark::Nothing => self.settle(candidate, Some(stamp), due),
+            Mark::Receiving => {
+                let reason = String::new();
+                self.end(Ending { end: End::Interrupted, reason }, Some(stamp))
+            }
+            Mark::Ended(ending) => {
+                self.phase = Phase::Ended { ending, seen: Some(stamp) };
+                Reaction::default()
+            }
+        }
+    }
+
+    /// The settle time is over: `look` decides. `next`: when to look again if it has changed.
+    pub(crate) fn looked(&mut self, look: Look, now: Duration, next: Duration) -> Verdict {
+        let Phase::Settling { due, seen } = self.phase else { return Verdict::LeftAlone };
+        if self.writers > 0 || now < due {
+            return Verdict::NotYet;
+        }
+        if !seen.is_some_and(|seen| seen.has_bytes_of(look.stamp)) {
+            self.generation += u64::from(seen.is_some());
+            self.phase = Phase::Settling { due: next, seen: Some(look.stamp) };
+            return Verdict::NotYet;
+        }
+        if look.stamp.bytes == 0 || !look.is_recording {
+            self.phase = Phase::Resting;
+            return Verdict::LeftAlone;
+        }
+        if look.is_too_large {
+            return Verdict::TooLarge;
+        }
+        let work = Work { state: JobState::Queued, done: 0.0 };
+        self.phase = Phase::Offered { stamp: look.stamp, work };
+        Verdict::Offered
+    }
+
+    pub(crate) fn is_current(&self, generation: u64) -> bool {
+        self.generation == generation && matches!(self.phase, Phase::Offered { .. })
+    }
+
+    /// `false` where it is about something else than what is there now.
+    pub(crate) fn marked(&mut self, generation: u64, fresh: Work) -> bool {
+        let current = self.generation == generation;
+        match &mut self.phase {
+            Phase::Offered { work, .. } if current => {
+                *work = fresh;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The bytes are not those that were offered.
+    pub(crate) fn changed_behind(
+        &mut self,
+        candidate: Candidate,
+        stamp: Stamp,
+        due: Duration,
+    ) -> Reaction {
+        if self.offered().is_none() {
+            return Reaction::default();
+        }
+        self.resized(candidate, Some(stamp), due)
+    }
+
+    pub(crate) fn ended(&mut self, ending: Ending) -> Reaction {
+        let seen = self.seen();
+        self.end(ending, seen)
+    }
+
+    /// From here nobody begins to write, until it is gone or [`Self::stays`].
+    pub(crate) fn leaves(&mut self) {
+        if let Phase::Offered { stamp, .. } = self.phase {
+            self.phase = Phase::Leaving { stamp };
+        }
+    }
+
+    pub(crate) fn stays(&mut self) {
+        if let Phase::Leaving { stamp } = self.phase {
+            let work = Work { state: JobState::Publishing, done: 1.0 };
+            self.phase = Phase::Offered { stamp, work };
+        }
+    }
+
+    fn change(&mut self) -> Reaction {
+        let withdrawn = self.offered().map(|_| self.generation);
+        self.generation += 1;
+        Reaction { withdrawn, ..Reaction::default() }
+    }
+
+    fn settle(&mut self, candidate: Candidate, seen: Option<Stamp>, due: Duration) -> Reaction {
+        let is_empty = seen.is_some_and(|stamp| stamp.bytes == 0);
+        if candidate == Candidate::Never || is_empty {
+            self.phase = Phase::Resting;
+            return Reaction::default();
+        }
+        self.phase = Phase::Settling { due, seen };
+        Reaction { stage: Some(JobState::Settling), ..Reaction::default() }
+    }
+
+    fn begin_again(
+        &mut self,
+        candidate: Candidate,
+        seen: Option<Stamp>,
+        due: Duration,
+    ) -> Reaction {
+        let mut reaction = self.settle(candidate, seen, due);
+        reaction.mark = Some(Mark::Nothing);
+        reaction.drops_note = true;
+        reaction
+    }
+
+    fn end(&mut self, ending: Ending, seen: Option<Stamp>) -> Reaction {
+        let mark = Some(Mark::Ended(ending.clone()));
+        let stage = Some(ending.end.state());
+        self.phase = Phase::Ended { ending, seen };
+        Reaction { mark, stage, ..Reaction::default() }
+    }
+}

@@ -1,0 +1,87 @@
+//! Who is told what, and what is due when. Memory only, guarded together with the table so that events come in the
+//! order of what happened.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use crate::model::InboxId;
+use crate::spool::SpoolEvent;
+use crate::spool::signs::{Mark, Reaction};
+use crate::spool::table::{Body, Table};
+
+/// Subscribers and alarms.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    /// Their queues have no bound: events are small, and a reader that is late must lose none.
+    subscribers: Vec<Sender<SpoolEvent>>,
+    alarms: BTreeSet<(Duration, InboxId)>,
+    alarm_of: HashMap<InboxId, Duration>,
+}
+
+/// What is still to be done on the disk, when the table is free again.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct Aftermath {
+    pub(crate) mark: Option<Mark>,
+    pub(crate) drops_note: bool,
+}
+
+impl Desk {
+    pub(crate) fn next_alarm(&self) -> Option<(Duration, InboxId)> {
+        self.alarms.first().copied()
+    }
+
+    fn set_alarm(&mut self, id: InboxId, due: Option<Duration>) {
+        let before = match due {
+            Some(due) => self.alarm_of.insert(id, due),
+            None => self.alarm_of.remove(&id),
+        };
+        if let Some(before) = before {
+            self.alarms.remove(&(before, id));
+        }
+        if let Some(due) = due {
+            self.alarms.insert((due, id));
+        }
+    }
+}
+
+impl Table {
+    pub(crate) fn subscribe(&mut self) -> Receiver<SpoolEvent> {
+        let (sender, receiver) = channel();
+        self.desk.subscribers.push(sender);
+        receiver
+    }
+
+    pub(crate) fn tell(&mut self, event: SpoolEvent) {
+        self.desk.subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
+    }
+
+    /// Tells of a change and sets the file's alarm.
+    pub(crate) fn after(&mut self, id: InboxId, reaction: Reaction) -> Aftermath {
+        if let Some(generation) = reaction.withdrawn {
+            self.tell(SpoolEvent::Withdrawn { id, generation });
+        }
+        if let Some(state) = reaction.stage
+            && !self.desk.subscribers.is_empty()
+            && let Some(path) = self.path(id)
+        {
+            self.tell(SpoolEvent::Stage { id, path, state });
+        }
+        self.set_alarm(id);
+        Aftermath { mark: reaction.mark, drops_note: reaction.drops_note }
+    }
+
+    pub(crate) fn drop_alarm(&mut self, id: InboxId) {
+        self.desk.set_alarm(id, None);
+    }
+
+    pub(crate) fn set_alarm(&mut self, id: InboxId) {
+        let due =
+            self.node(id).filter(|node| node.place.is_some()).and_then(|node| match &node.body {
+                Body::File(file) => file.due(),
+                Body::Directory(_) | Body::Other => None,
+            });
+        self.desk.set_alarm(id, due);
+    }
+}

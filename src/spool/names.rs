@@ -1,0 +1,132 @@
+//! What a name says about a file: temporary, junk, a note of ours, or a recording.
+
+use crate::model::FileName;
+use crate::spool::signs::Candidate;
+
+/// What an error note's name ends in.
+pub(crate) const NOTE_SUFFIX: &[u8] = b".error.txt";
+
+/// Extensions of recordings, those of films with sound among them.
+const EXTENSIONS: [&str; 61] = [
+    "3g2", "3ga", "3gp", "aac", "ac3", "adts", "aif", "aifc", "aiff", "alac", "amr", "ape", "asf",
+    "au", "avi", "awb", "bwf", "caf", "dff", "dsf", "dss", "dts", "eac3", "f4a", "f4v", "flac",
+    "flv", "gsm", "m2ts", "m4a", "m4b", "m4r", "m4v", "mka", "mkv", "mov", "mp2", "mp3", "mp4",
+    "mpc", "mpeg", "mpg", "mpga", "mts", "oga", "ogg", "ogv", "opus", "ra", "rf64", "rm", "snd",
+    "spx", "ts", "tta", "w64", "wav", "wave", "webm", "wma", "wv",
+];
+
+/// What programs call a file that they have not finished with.
+const TEMPORARY_EXTENSIONS: [&str; 8] =
+    ["part", "partial", "crdownload", "tmp", "temp", "download", "filepart", "swp"];
+const TEMPORARY_PREFIXES: [&[u8]; 4] = [b".", b"~$", b"~syncthing~", b"~tmp"];
+const JUNK: [&str; 4] = ["thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx"];
+
+/// What a path below the inbox makes of a file.
+pub(crate) fn candidate(path: &[FileName]) -> Candidate {
+    let Some((name, folders)) = path.split_last() else { return Candidate::Never };
+    let is_set_aside = |name: &FileName| is_temporary(name) || is_junk(name);
+    if is_set_aside(name) || is_note(name) || folders.iter().any(is_set_aside) {
+        return Candidate::Never;
+    }
+    let extension = name.extension();
+    if EXTENSIONS.contains(&extension.as_str()) {
+        return Candidate::ByName;
+    }
+    Candidate::ByContent
+}
+
+/// A name for a file that is not finished, or that is hidden. `._*` and `.DS_Store` are among them.
+pub(crate) fn is_temporary(name: &FileName) -> bool {
+    let bytes = name.as_bytes();
+    TEMPORARY_PREFIXES.iter().any(|prefix| bytes.starts_with(prefix))
+        || bytes.ends_with(b"~")
+        || TEMPORARY_EXTENSIONS.contains(&name.extension().as_str())
+}
+
+fn is_junk(name: &FileName) -> bool {
+    JUNK.contains(&name.display().to_lowercase().as_str())
+}
+
+fn is_note(name: &FileName) -> bool {
+    let bytes = name.as_bytes();
+    bytes.len() > NOTE_SUFFIX.len() && bytes.ends_with(NOTE_SUFFIX)
+}
+
+/// The name of the note beside a file. A very long name is cut, at a character where it is UTF-8.
+pub(crate) fn note_name(name: &FileName) -> FileName {
+    let room = FileName::MAX_BYTES - NOTE_SUFFIX.len();
+    let mut bytes = name.as_bytes();
+    if bytes.len() > room {
+        let is_inside = |byte: &u8| byte & 0xC0 == 0x80;
+        let mut end = room;
+        while end > room - 4 && bytes.get(end).is_some_and(is_inside) {
+            end -= 1;
+        }
+        bytes = &bytes[..end];
+    }
+    let name = [bytes, NOTE_SUFFIX].concat();
+    FileName::new(name).expect("a legal name, cut and with a suffix, is legal")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(path: &str) -> Candidate {
+        let path: Vec<FileName> =
+            path.split('/').map(|name| FileName::new(name).unwrap()).collect();
+        candidate(&path)
+    }
+
+    #[test]
+    fn recordings_are_known_by_extension_in_any_case() {
+        for path in ["a.wav", "weekly/b.M4A", "ü.Opus", "x.tar.mp3", "2024-01-15 10:02.webm"] {
+            assert_eq!(judged(path), Candidate::ByName, "{path}");
+        }
+    }
+
+    #[test]
+    fn temporary_and_junk_names_are_never_taken() {
+        for path in [
+            ".hidden.wav",
+            "a.wav.part",
+            "a.crdownload",
+            "a.WAV.TMP",
+            "a.wav~",
+            "~$a.wav",
+            ".goutputstream-X1Y2Z3",
+            ".meeting.wav.Ab3dEf",
+            ".syncthing.meeting.wav.tmp",
+            "~syncthing~meeting.wav.tmp",
+            ".fuse_hidden0001.wav",
+            ".nfs0000.wav",
+            "._meeting.wav",
+            ".DS_Store",
+            "Thumbs.db",
+            "desktop.ini",
+            "Desktop.ini",
+            ".stversions/meeting.wav",
+            "__MACOSX/meeting.wav",
+            "meeting.wav.download/meeting.wav",
+            "meeting.wav.error.txt",
+        ] {
+            assert_eq!(judged(path), Candidate::Never, "{path}");
+        }
+    }
+
+    #[test]
+    fn any_other_name_leaves_it_to_the_bytes() {
+        for path in ["recording", "notes.txt", "a.pdf", "wav", "error.txt"] {
+            assert_eq!(judged(path), Candidate::ByContent, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_note_stands_beside_its_file_however_long_the_name() {
+        let name = |text: &str| FileName::new(text).unwrap();
+        assert_eq!(note_name(&name("a.wav")), name("a.wav.error.txt"));
+        let long = note_name(&name(&"ü".repeat(127)));
+        assert!(long.as_bytes().len() <= FileName::MAX_BYTES);
+        assert!(std::str::from_utf8(long.as_bytes()).is_ok());
+    }
+}

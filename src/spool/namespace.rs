@@ -1,0 +1,244 @@
+//! Names come and go: lookup, create, link, rename, remove.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::model::InboxId;
+use crate::spool::disk::{self, DiskStat};
+use crate::spool::table::Place;
+use crate::spool::tree::{hold, place};
+use crate::spool::{Attributes, Creator, EntryKind, Inner, OpenFile, RenameMode, SpoolError};
+
+/// Permission bits of files and of directories; set-user-id and its like are never stored.
+const FILE_MODE: u32 = 0o777;
+const DIRECTORY_MODE: u32 = 0o1777;
+
+impl Inner {
+    pub(crate) fn lookup(&self, parent: InboxId, name: &OsStr) -> Result<Attributes, SpoolError> {
+        let place = place(parent, name)?;
+        let dir = self.directory(parent)?;
+        let found = disk::stat_at(dir.as_fd(), name);
+        let known = found.as_ref().ok().and_then(|stat| self.known(&place, stat));
+        let (id, stat) = match (found, known) {
+            (Ok(stat), Some(id)) => (id, stat),
+            (Err(err), _) if self.table().child(parent, &place.name).is_none() => {
+                return Err(missing_or(err));
+            }
+            // New to us, or not what we knew: looked at again while nobody changes the directory.
+            _ => {
+                let (id, stat) = self.adopt(place)?;
+                self.look_around(id, &stat);
+                (id, stat)
+            }
+        };
+        self.remember(id);
+        Ok(stat.attributes(id))
+    }
+
+    /// The kernel has been told of an entry once more.
+    pub(crate) fn remember(&self, id: InboxId) {
+        if let Some(node) = self.table().node_mut(id) {
+            node.lookups += 1;
+        }
+    }
+
+    pub(crate) fn create(
+        &self,
+        parent: InboxId,
+        name: &OsStr,
+        creator: Creator,
+        open_flags: i32,
+    ) -> Result<(Attributes, Arc<OpenFile>), SpoolError> {
+        self.check_open_for_changes()?;
+        let place = place(parent, name)?;
+        self.space.claim(self.root.as_fd(), 1)?;
+        let dir = self.directory(parent)?;
+        let changing = self.changing(parent)?;
+        let turn = hold(&changing);
+        let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
+        let mode = creator.mode & FILE_MODE;
+        let made = disk::open_at(dir.as_fd(), name, flags, mode);
+        let file = match made {
+            Ok(file) => File::from(file),
+            Err(err) if is_there(&err) && open_flags & libc::O_EXCL == 0 => {
+                drop(turn);
+                let attributes = self.lookup(parent, name)?;
+                let open = self.open_file(attributes.id, open_flags)?;
+                return Ok((self.attributes(attributes.id)?, open));
+            }
+            Err(err) => return Err(missing_or(err)),
+        };
+        let settled = give_to(&file, creator, mode);
+        let stat = settled.inspect_err(|_| {
+            // Best effort: the error that led here is the one to report.
+            let _ = disk::unlink_at(dir.as_fd(), name);
+        })?;
+        let id = self.enter(place, &stat)?;
+        drop(turn);
+        self.remember(id);
+        let writable = open_flags & libc::O_ACCMODE != libc::O_RDONLY;
+        let open = Arc::new(OpenFile { id, file, writable });
+        if writable {
+            self.begin_writing(id)?;
+            self.mark_receiving(&open);
+        }
+        self.keep_handle(&open);
+        Ok((stat.attributes(id), open))
+    }
+
+    pub(crate) fn make_directory(
+        &self,
+        parent: InboxId,
+        name: &OsStr,
+        creator: Creator,
+    ) -> Result<Attributes, SpoolError> {
+        let mode = creator.mode & DIRECTORY_MODE;
+        let stat = self.make(parent, name, |dir| {
+            disk::make_directory_at(dir, name, mode & FILE_MODE)?;
+            let made = disk::pin_at(dir, name)?;
+            give_to(&made, creator, mode)
+        })?;
+        Ok(stat)
+    }
+
+    pub(crate) fn make_symlink(
+        &self,
+        parent: InboxId,
+        name: &OsStr,
+        target: &Path,
+        creator: Creator,
+    ) -> Result<Attributes, SpoolError> {
+        self.make(parent, name, |dir| {
+            disk::make_symlink_at(target.as_os_str(), dir, name)?;
+            let made = disk::pin_at(dir, name)?;
+            // The mode of a link is what the system makes it.
+            let mode = disk::stat_of(&made)?.mode();
+            give_to(&made, creator, mode)
+        })
+    }
+
+    fn make(
+        &self,
+        parent: InboxId,
+        name: &OsStr,
+        what: impl FnOnce(std::os::fd::BorrowedFd<'_>) -> std::io::Result<DiskStat>,
+    ) -> Result<Attributes, SpoolError> {
+        self.check_open_for_changes()?;
+        let place = place(parent, name)?;
+        self.space.claim(self.root.as_fd(), 1)?;
+        let dir = self.directory(parent)?;
+        let changing = self.changing(parent)?;
+        let _turn = hold(&changing);
+        let stat = what(dir.as_fd()).map_err(missing_or)?;
+        let id = self.enter(place, &stat)?;
+        self.remember(id);
+        Ok(stat.attributes(id))
+    }
+
+    pub(crate) fn read_symlink(&self, id: InboxId) -> Result<PathBuf, SpoolError> {
+        let grip = self.grip(id)?;
+        // An empty name reads the link that is pinned.
+        Ok(disk::read_symlink_at(grip.as_fd(), OsStr::new(""))?.into())
+    }
+
+    pub(crate) fn unlink(&self, parent: InboxId, name: &OsStr) -> Result<(), SpoolError> {
+        self.remove(parent, name, disk::unlink_at)
+    }
+
+    pub(crate) fn remove_directory(&self, parent: InboxId, name: &OsStr) -> Result<(), SpoolError> {
+        self.remove(parent, name, disk::remove_directory_at)
+    }
+
+    fn remove(
+        &self,
+        parent: InboxId,
+        name: &OsStr,
+        how: impl FnOnce(std::os::fd::BorrowedFd<'_>, &OsStr) -> std::io::Result<()>,
+    ) -> Result<(), SpoolError> {
+        let place = place(parent, name)?;
+        let dir = self.directory(parent)?;
+        let changing = self.changing(parent)?;
+        let _turn = hold(&changing);
+        let result = how(dir.as_fd(), name).map_err(missing_or);
+        if matches!(result, Ok(()) | Err(SpoolError::Missing)) {
+            self.removed_at(&place);
+        }
+        result
+    }
+
+    pub(crate) fn rename(
+        &self,
+        from: (InboxId, &OsStr),
+        to: (InboxId, &OsStr),
+        mode: RenameMode,
+    ) -> Result<(), SpoolError> {
+        self.check_open_for_changes()?;
+        let (from_place, to_place) = (place(from.0, from.1)?, place(to.0, to.1)?);
+        // What was never looked at has no number yet, and a rename must carry one along.
+        self.adopt_unknown(&from_place)?;
+        let (from_dir, to_dir) = (self.directory(from.0)?, self.directory(to.0)?);
+        let locks = [self.changing(from.0.min(to.0))?, self.changing(from.0.max(to.0))?];
+        let _first = hold(&locks[0]);
+        let _second = (from.0 != to.0).then(|| hold(&locks[1]));
+        disk::rename_at((from_dir.as_fd(), from.1), (to_dir.as_fd(), to.1), mode)
+            .map_err(missing_or)?;
+        let stat = disk::stat_at(to_dir.as_fd(), to.1).ok();
+        self.renamed(&from_place, to_place, mode, stat.as_ref());
+        Ok(())
+    }
+
+    fn adopt_unknown(&self, place: &Place) -> Result<(), SpoolError> {
+        if self.table().child(place.parent, &place.name).is_none() {
+            self.adopt(place.clone())?;
+        }
+        Ok(())
+    }
+
+    /// The inbox entry at a path. Counts no reference of the kernel.
+    pub(crate) fn find(&self, path: &Path) -> Result<InboxId, SpoolError> {
+        let mut at = InboxId::ROOT;
+        for part in path.components() {
+            let std::path::Component::Normal(name) = part else { continue };
+            at = self.adopt(place(at, name)?)?.0;
+        }
+        Ok(at)
+    }
+
+    pub(crate) fn check_open_for_changes(&self) -> Result<(), SpoolError> {
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(disk::errno(libc::EROFS).into());
+        }
+        Ok(())
+    }
+}
+
+/// Owner and mode as they were asked for: the daemon's own and its umask must not show.
+fn give_to(made: impl AsFd, creator: Creator, mode: u32) -> std::io::Result<DiskStat> {
+    let fd = made.as_fd();
+    let stat = disk::stat_of(fd)?;
+    let is_owned = stat.owner() == (creator.uid, creator.gid);
+    if !is_owned && disk::is_root() {
+        disk::set_owner(fd, Some(creator.uid), Some(creator.gid))?;
+    }
+    if stat.mode() != mode && stat.kind() != EntryKind::Symlink {
+        disk::set_mode(fd, mode)?;
+    } else if is_owned || !disk::is_root() {
+        return Ok(stat);
+    }
+    disk::stat_of(fd)
+}
+
+pub(crate) fn missing_or(err: std::io::Error) -> SpoolError {
+    match err.raw_os_error() {
+        Some(libc::ENOENT) => SpoolError::Missing,
+        _ => SpoolError::Disk(err),
+    }
+}
+
+fn is_there(err: &std::io::Error) -> bool {
+    err.raw_os_error() == Some(libc::EEXIST)
+}

@@ -1,0 +1,142 @@
+//! Extended attributes as users see them: their own, kept by the disk, and ours, made up when asked for.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::model::{FileName, InboxId};
+use crate::spool::disk;
+use crate::spool::disk_xattrs;
+use crate::spool::{Inner, SpoolError, SpoolEvent};
+
+const USER: &[u8] = b"user.";
+const OURS: &[u8] = b"user.scribefs.";
+const STATE: &str = "user.scribefs.state";
+const PROGRESS: &str = "user.scribefs.progress";
+const ERROR: &str = "user.scribefs.error";
+const COMMIT: &str = "user.scribefs.commit";
+const CANCEL: &str = "user.scribefs.cancel";
+const RETRY: &str = "user.scribefs.retry";
+
+impl Inner {
+    pub(crate) fn attribute(
+        &self,
+        id: InboxId,
+        name: &OsStr,
+    ) -> Result<Option<Vec<u8>>, SpoolError> {
+        if name.as_bytes().starts_with(OURS) {
+            return Ok(self.our_attribute(id, name));
+        }
+        if is_access_list(name) {
+            return Err(unsupported());
+        }
+        if !name.as_bytes().starts_with(USER) {
+            return Ok(None);
+        }
+        Ok(disk_xattrs::get(self.grip(id)?.as_fd(), name)?)
+    }
+
+    pub(crate) fn attribute_names(&self, id: InboxId) -> Result<Vec<FileName>, SpoolError> {
+        let mut names = disk_xattrs::list(self.grip(id)?.as_fd())?;
+        names.retain(|name| name.starts_with(USER) && !name.starts_with(OURS));
+        for ours in [STATE, PROGRESS, ERROR] {
+            if self.our_attribute(id, OsStr::new(ours)).is_some() {
+                names.push(ours.as_bytes().to_vec());
+            }
+        }
+        Ok(names.into_iter().filter_map(FileName::new).collect())
+    }
+
+    pub(crate) fn set_attribute(
+        &self,
+        id: InboxId,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+    ) -> Result<(), SpoolError> {
+        self.check_open_for_changes()?;
+        if name.as_bytes().starts_with(OURS) {
+            return self.order(id, name);
+        }
+        if !name.as_bytes().starts_with(USER) {
+            return Err(unsupported());
+        }
+        let grip = self.grip(id)?;
+        disk_xattrs::set(grip.as_fd(), name, value, flags)?;
+        self.restamped(id, &disk::stat_of(&grip)?);
+        Ok(())
+    }
+
+    pub(crate) fn remove_attribute(&self, id: InboxId, name: &OsStr) -> Result<(), SpoolError> {
+        self.check_open_for_changes()?;
+        if name.as_bytes().starts_with(OURS) || !name.as_bytes().starts_with(USER) {
+            return Err(unsupported());
+        }
+        let grip = self.grip(id)?;
+        disk_xattrs::remove(grip.as_fd(), name)?;
+        self.restamped(id, &disk::stat_of(&grip)?);
+        Ok(())
+    }
+
+    /// `None` where there is no work on the file, or nothing to say.
+    fn our_attribute(&self, id: InboxId, name: &OsStr) -> Option<Vec<u8>> {
+        let table = self.table();
+        let file = table.file(id)?;
+        let work = file.work()?;
+        let text = match name.to_str()? {
+            STATE => work.state.as_str().to_owned(),
+            PROGRESS => format!("{:.0}", (work.done * 100.0).clamp(0.0, 100.0)),
+            ERROR => file.ending().map(|ending| ending.reason.clone())?,
+            _ => return None,
+        };
+        (!text.is_empty()).then(|| text.into_bytes())
+    }
+
+    /// What a user wants by setting one of ours. The rest is refused as if the disk had no such attributes,
+    /// so that programs that copy all of them go on quietly.
+    fn order(&self, id: InboxId, name: &OsStr) -> Result<(), SpoolError> {
+        if self.table().file(id).is_none() {
+            return Err(unsupported());
+        }
+        match name.to_str() {
+            Some(COMMIT) => {
+                let now = self.now();
+                self.change(id, |file, candidate| file.committed(candidate, now));
+                Ok(())
+            }
+            Some(CANCEL) => self.cancel(id),
+            Some(RETRY) => self.retry(id),
+            _ => Err(unsupported()),
+        }
+    }
+
+    fn cancel(&self, id: InboxId) -> Result<(), SpoolError> {
+        let mut table = self.table();
+        let Some(file) = table.file_mut(id) else { return Err(SpoolError::Missing) };
+        let Some(reaction) = file.cancelled() else {
+            return Err(disk::errno(libc::EBUSY).into());
+        };
+        table.tell(SpoolEvent::CancelRequested { id });
+        let aftermath = table.after(id, reaction);
+        drop(table);
+        self.follow_up(id, aftermath);
+        Ok(())
+    }
+
+    pub(crate) fn retry(&self, id: InboxId) -> Result<(), SpoolError> {
+        if self.table().file(id).is_none() {
+            return Err(SpoolError::Missing);
+        }
+        let now = self.now();
+        self.change(id, |file, candidate| file.retried(candidate, now));
+        Ok(())
+    }
+}
+
+fn is_access_list(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b"system.posix_acl_")
+}
+
+fn unsupported() -> SpoolError {
+    disk::errno(libc::EOPNOTSUPP).into()
+}

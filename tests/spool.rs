@@ -1,0 +1,469 @@
+//! The inbox through the API that the filesystem and the pipeline use: real files, no mount.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use scribefs::model::InboxId;
+use scribefs::spool::{
+    Attributes, Creator, EntryKind, OpenFile, RenameMode, SetAttributes, SetTime, Spool,
+    SpoolError, SpoolOptions,
+};
+
+const ROOT: InboxId = InboxId::ROOT;
+
+/// A spool in a folder of its own.
+struct Bench {
+    dir: tempfile::TempDir,
+    spool: Spool,
+}
+
+fn options() -> SpoolOptions {
+    SpoolOptions {
+        settle: Duration::from_millis(60),
+        settle_after_rename: Duration::from_millis(10),
+        max_upload_bytes: None,
+        keep_free_bytes: 0,
+        sync_on_close: false,
+    }
+}
+
+fn bench() -> Bench {
+    bench_with(options())
+}
+
+fn bench_with(options: SpoolOptions) -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), options).unwrap();
+    Bench { dir, spool }
+}
+
+fn creator() -> Creator {
+    let here = fs::metadata("/proc/self").unwrap();
+    Creator { uid: here.uid(), gid: here.gid(), mode: 0o644 }
+}
+
+fn name(text: &str) -> &OsStr {
+    OsStr::new(text)
+}
+
+fn errno(result: Result<impl Sized, SpoolError>) -> Option<i32> {
+    match result {
+        Err(SpoolError::Disk(err)) => err.raw_os_error(),
+        _ => None,
+    }
+}
+
+fn is_missing(result: Result<impl Sized, SpoolError>) -> bool {
+    matches!(result, Err(SpoolError::Missing))
+}
+
+impl Bench {
+    fn inbox(&self) -> PathBuf {
+        self.dir.path().join("inbox")
+    }
+
+    fn create(&self, parent: InboxId, text: &str) -> (Attributes, Arc<OpenFile>) {
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
+        self.spool.create(parent, name(text), creator(), flags).unwrap()
+    }
+
+    fn write(&self, open: &OpenFile, bytes: &[u8], offset: u64) {
+        self.spool.before_write(open, bytes.len() as u64).unwrap();
+        open.file.write_all_at(bytes, offset).unwrap();
+    }
+
+    /// Creates, writes and closes.
+    fn drop_in(&self, parent: InboxId, text: &str, bytes: &[u8]) -> InboxId {
+        let (attributes, open) = self.create(parent, text);
+        self.write(&open, bytes, 0);
+        self.spool.flush(&open).unwrap();
+        self.spool.release(&open);
+        attributes.id
+    }
+
+    fn make_directory(&self, parent: InboxId, text: &str) -> InboxId {
+        let creator = Creator { mode: 0o755, ..creator() };
+        self.spool.make_directory(parent, name(text), creator).unwrap().id
+    }
+
+    fn names(&self, id: InboxId) -> Vec<String> {
+        let mut names: Vec<String> =
+            self.listing(id, 7).into_iter().map(|(name, _)| name).collect();
+        names.sort();
+        names
+    }
+
+    /// In steps of `limit`.
+    fn listing(&self, id: InboxId, limit: usize) -> Vec<(String, u64)> {
+        let mut all: Vec<(String, u64)> = Vec::new();
+        loop {
+            let cookie = all.last().map_or(0, |(_, cookie)| *cookie);
+            let part = self.spool.list(id, cookie, limit).unwrap();
+            if part.is_empty() {
+                return all;
+            }
+            assert!(part.len() <= limit);
+            all.extend(part.into_iter().map(|entry| (entry.name.display(), entry.cookie)));
+        }
+    }
+}
+
+#[test]
+fn a_file_is_written_in_any_order_and_read_while_written() {
+    let bench = bench();
+    let (attributes, writer) = bench.create(ROOT, "a.wav");
+    bench.write(&writer, b"later", 10);
+    bench.write(&writer, b"first", 0);
+    let reader = bench.spool.open_file(attributes.id, libc::O_RDONLY).unwrap();
+    let mut bytes = [0; 15];
+    reader.file.read_exact_at(&mut bytes, 0).unwrap();
+    assert_eq!(&bytes, b"first\0\0\0\0\0later");
+    bench.spool.release(&reader);
+    bench.spool.release(&writer);
+    assert_eq!(bench.spool.attributes(attributes.id).unwrap().bytes, 15);
+    assert_eq!(fs::read(bench.inbox().join("a.wav")).unwrap(), bytes);
+}
+
+#[test]
+fn an_exclusive_create_fails_where_there_is_a_file_and_another_opens_it() {
+    let bench = bench();
+    let id = bench.drop_in(ROOT, "a", b"old bytes");
+    let create = |flags| bench.spool.create(ROOT, name("a"), creator(), flags | libc::O_WRONLY);
+    assert_eq!(errno(create(libc::O_CREAT | libc::O_EXCL)), Some(libc::EEXIST));
+    let (attributes, open) = create(libc::O_CREAT).unwrap();
+    assert_eq!((attributes.id, attributes.bytes), (id, 9));
+    bench.spool.release(&open);
+    let (attributes, open) = create(libc::O_CREAT | libc::O_TRUNC).unwrap();
+    assert_eq!((attributes.id, attributes.bytes), (id, 0));
+    bench.spool.release(&open);
+}
+
+#[test]
+fn owner_mode_and_times_are_kept_to_the_nanosecond() {
+    let bench = bench();
+    let id = bench.drop_in(ROOT, "a", b"x");
+    let at = |seconds, nanoseconds| UNIX_EPOCH + Duration::new(seconds, nanoseconds);
+    let before_1970 = UNIX_EPOCH - Duration::new(5, 250_000_001);
+    let change = SetAttributes {
+        mode: Some(0o6640),
+        accessed: Some(SetTime::At(before_1970)),
+        modified: Some(SetTime::At(at(1_700_000_000, 123_456_789))),
+        ..SetAttributes::default()
+    };
+    let changed = bench.spool.set_attributes(id, &change).unwrap();
+    assert_eq!(changed.mode, 0o640, "set-user-id is not stored");
+    assert_eq!(changed.accessed, before_1970);
+    assert_eq!(changed.modified, at(1_700_000_000, 123_456_789));
+    assert_eq!(bench.spool.attributes(id).unwrap(), changed);
+    let change = SetAttributes { modified: Some(SetTime::Now), ..SetAttributes::default() };
+    let changed = bench.spool.set_attributes(id, &change).unwrap();
+    assert!(changed.modified > at(1_750_000_000, 0));
+    assert_eq!(changed.accessed, before_1970);
+}
+
+#[test]
+fn a_new_file_belongs_to_who_made_it() {
+    if creator().uid != 0 {
+        eprintln!("skipped: a_new_file_belongs_to_who_made_it: not root");
+        return;
+    }
+    let bench = bench();
+    let other = Creator { uid: 4321, gid: 1234, mode: 0o7751 };
+    let flags = libc::O_CREAT | libc::O_WRONLY;
+    let (made, open) = bench.spool.create(ROOT, name("a"), other, flags).unwrap();
+    assert_eq!((made.uid, made.gid, made.mode), (4321, 1234, 0o751));
+    bench.spool.release(&open);
+    let made = bench.spool.make_directory(ROOT, name("d"), other).unwrap();
+    assert_eq!((made.uid, made.gid, made.mode), (4321, 1234, 0o1751));
+    let made = bench.spool.make_symlink(ROOT, name("l"), Path::new("a"), other).unwrap();
+    assert_eq!((made.uid, made.gid), (4321, 1234));
+}
+
+#[test]
+fn a_removed_file_that_is_open_goes_on_working() {
+    let bench = bench();
+    let (attributes, open) = bench.create(ROOT, "a");
+    let id = attributes.id;
+    bench.spool.unlink(ROOT, name("a")).unwrap();
+    // The kernel may forget it before the last release.
+    bench.spool.forget(id, 1);
+    bench.write(&open, b"still here", 0);
+    let attributes = bench.spool.attributes(id).unwrap();
+    assert_eq!((attributes.bytes, attributes.links), (10, 0));
+    let change = SetAttributes { bytes: Some(4), ..SetAttributes::default() };
+    assert_eq!(bench.spool.set_attributes(id, &change).unwrap().bytes, 4);
+    let again = bench.spool.open_file(id, libc::O_RDONLY).unwrap();
+    assert_eq!(again.file.metadata().unwrap().len(), 4);
+    bench.spool.release(&again);
+    bench.spool.release(&open);
+    assert!(is_missing(bench.spool.attributes(id)));
+    assert_ne!(bench.drop_in(ROOT, "a", b"new"), id);
+}
+
+#[test]
+fn a_file_keeps_its_number_when_it_is_renamed() {
+    let bench = bench();
+    let folder = bench.make_directory(ROOT, "folder");
+    let id = bench.drop_in(ROOT, "a", b"a");
+    let other = bench.drop_in(folder, "b", b"b");
+    let rename = |from: (InboxId, &str), to: (InboxId, &str), mode| {
+        bench.spool.rename((from.0, name(from.1)), (to.0, name(to.1)), mode)
+    };
+    let refused = rename((ROOT, "a"), (folder, "b"), RenameMode::NoReplace);
+    assert_eq!(errno(refused), Some(libc::EEXIST));
+    rename((ROOT, "a"), (folder, "b"), RenameMode::Exchange).unwrap();
+    assert_eq!(bench.spool.lookup(folder, name("b")).unwrap().id, id);
+    assert_eq!(bench.spool.lookup(ROOT, name("a")).unwrap().id, other);
+    rename((ROOT, "a"), (folder, "b"), RenameMode::Replace).unwrap();
+    assert_eq!(bench.spool.lookup(folder, name("b")).unwrap().id, other);
+    assert!(is_missing(bench.spool.lookup(ROOT, name("a"))));
+    assert!(is_missing(bench.spool.attributes(id)));
+    rename((ROOT, "folder"), (ROOT, "moved"), RenameMode::NoReplace).unwrap();
+    assert_eq!(bench.spool.attributes(other).unwrap().bytes, 1);
+    assert_eq!(bench.spool.find(Path::new("moved/b")).unwrap(), other);
+    assert!(is_missing(rename((ROOT, "gone"), (ROOT, "x"), RenameMode::Replace)));
+}
+
+#[test]
+fn links_are_ordinary_entries_and_are_never_followed() {
+    let bench = bench();
+    let secret = bench.dir.path().join("secret");
+    fs::create_dir(&secret).unwrap();
+    fs::write(secret.join("key"), "secret").unwrap();
+    let link = bench.spool.make_symlink(ROOT, name("l"), &secret, creator()).unwrap();
+    assert_eq!(link.kind, EntryKind::Symlink);
+    assert_eq!(bench.spool.read_symlink(link.id).unwrap(), secret);
+    assert_eq!(errno(bench.spool.lookup(link.id, name("key"))), Some(libc::ENOTDIR));
+    assert!(bench.spool.open_file(link.id, libc::O_RDONLY).is_err());
+    let change = SetAttributes { mode: Some(0o600), ..SetAttributes::default() };
+    bench.spool.set_attributes(link.id, &change).unwrap();
+    assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o755);
+}
+
+#[test]
+fn a_folder_that_turns_into_a_link_leads_nowhere() {
+    let bench = bench();
+    let folder = bench.make_directory(ROOT, "folder");
+    let id = bench.drop_in(folder, "a", b"mine");
+    let bench = Bench { spool: Spool::open(bench.dir.path(), options()).unwrap(), dir: bench.dir };
+    let elsewhere = bench.dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("a"), "not mine").unwrap();
+    let folder = bench.spool.lookup(ROOT, name("folder")).unwrap().id;
+    fs::rename(bench.inbox().join("folder"), bench.inbox().join("away")).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, bench.inbox().join("folder")).unwrap();
+    let found = bench.spool.lookup(folder, name("a"));
+    assert!(found.is_err() || found.unwrap().bytes == 4);
+    assert!(is_missing(bench.spool.attributes(id)));
+}
+
+#[test]
+fn directories_are_removed_when_empty() {
+    let bench = bench();
+    let folder = bench.make_directory(ROOT, "folder");
+    bench.drop_in(folder, "a", b"a");
+    let refused = bench.spool.remove_directory(ROOT, name("folder"));
+    assert_eq!(errno(refused), Some(libc::ENOTEMPTY));
+    assert_eq!(errno(bench.spool.unlink(ROOT, name("folder"))), Some(libc::EISDIR));
+    bench.spool.unlink(folder, name("a")).unwrap();
+    bench.spool.remove_directory(ROOT, name("folder")).unwrap();
+    assert!(is_missing(bench.spool.attributes(folder)) || bench.names(ROOT).is_empty());
+}
+
+#[test]
+fn names_that_no_disk_takes_are_refused() {
+    let bench = bench();
+    let long = "x".repeat(256);
+    assert_eq!(errno(bench.spool.lookup(ROOT, name(&long))), Some(libc::ENAMETOOLONG));
+    assert_eq!(errno(bench.spool.lookup(ROOT, name("a/b"))), Some(libc::EINVAL));
+    assert!(is_missing(bench.spool.lookup(ROOT, name("absent"))));
+}
+
+#[test]
+fn a_listing_shows_what_stays_exactly_once() {
+    let bench = bench();
+    for number in 0..40 {
+        bench.drop_in(ROOT, &format!("stays-{number}"), b"x");
+        bench.drop_in(ROOT, &format!("goes-{number}"), b"x");
+    }
+    let mut seen: Vec<String> = Vec::new();
+    let mut cookie = 0;
+    let mut round = 0;
+    loop {
+        let part = bench.spool.list(ROOT, cookie, 9).unwrap();
+        let Some(last) = part.last() else { break };
+        cookie = last.cookie;
+        seen.extend(part.iter().map(|entry| entry.name.display()));
+        bench.spool.unlink(ROOT, name(&format!("goes-{}", 39 - round))).unwrap();
+        if round < 5 {
+            bench.drop_in(ROOT, &format!("comes-{round}"), b"x");
+        }
+        let (from, to) = (format!("stays-{round}"), format!("stays-{round}-renamed"));
+        let rename = ((ROOT, name(&from)), (ROOT, name(&to)));
+        bench.spool.rename(rename.0, rename.1, RenameMode::Replace).unwrap();
+        round += 1;
+    }
+    let unique: HashSet<&String> = seen.iter().collect();
+    assert_eq!(unique.len(), seen.len(), "{seen:?}");
+    for number in 0..40 {
+        let prefix = format!("stays-{number}");
+        let renamed = format!("{prefix}-renamed");
+        let times = seen.iter().filter(|name| **name == prefix || **name == renamed).count();
+        assert_eq!(times, 1, "{prefix}");
+    }
+}
+
+#[test]
+fn a_listing_goes_on_from_any_earlier_entry() {
+    let bench = bench();
+    for number in 0..20 {
+        bench.drop_in(ROOT, &format!("{number}"), b"x");
+    }
+    let all = bench.listing(ROOT, 6);
+    assert_eq!(all.len(), 20);
+    for (place, (_, cookie)) in all.iter().enumerate() {
+        let rest = bench.spool.list(ROOT, *cookie, 100).unwrap();
+        let rest: Vec<u64> = rest.iter().map(|entry| entry.cookie).collect();
+        let wanted: Vec<u64> = all[place + 1..].iter().map(|(_, cookie)| *cookie).collect();
+        assert_eq!(rest, wanted);
+    }
+}
+
+#[test]
+fn what_others_do_on_the_disk_is_seen() {
+    let bench = bench();
+    let id = bench.drop_in(ROOT, "a", b"a");
+    fs::write(bench.inbox().join("b"), "new").unwrap();
+    assert_eq!(bench.spool.lookup(ROOT, name("b")).unwrap().bytes, 3);
+    assert_eq!(bench.names(ROOT), ["a", "b"]);
+    fs::remove_file(bench.inbox().join("a")).unwrap();
+    assert!(is_missing(bench.spool.attributes(id)));
+    assert_eq!(bench.names(ROOT), ["b"]);
+    assert!(is_missing(bench.spool.unlink(ROOT, name("a"))));
+    // Another file in place of one that is known is another entry.
+    let before = bench.spool.lookup(ROOT, name("b")).unwrap().id;
+    fs::write(bench.inbox().join("fresh"), "other").unwrap();
+    fs::rename(bench.inbox().join("fresh"), bench.inbox().join("b")).unwrap();
+    let after = bench.spool.lookup(ROOT, name("b")).unwrap();
+    assert_ne!(after.id, before);
+    assert_eq!(after.bytes, 5);
+}
+
+#[test]
+fn a_fifo_on_the_disk_is_shown_and_blocks_nobody() {
+    let bench = bench();
+    let path = std::ffi::CString::new(bench.inbox().join("pipe").to_str().unwrap()).unwrap();
+    // SAFETY: `path` ends in NUL, and the call only reads it.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+    let found = bench.spool.lookup(ROOT, name("pipe")).unwrap();
+    assert_eq!(found.kind, EntryKind::Other);
+    assert_eq!(errno(bench.spool.open_file(found.id, libc::O_RDONLY)), Some(libc::ENXIO));
+    bench.spool.unlink(ROOT, name("pipe")).unwrap();
+}
+
+#[test]
+fn users_attributes_are_kept_and_ours_are_not_theirs() {
+    let bench = bench();
+    let id = bench.drop_in(ROOT, "a", b"a");
+    let set = |key: &str, flags| bench.spool.set_attribute(id, name(key), b"value", flags);
+    set("user.colour", 0).unwrap();
+    assert_eq!(errno(set("user.colour", libc::XATTR_CREATE)), Some(libc::EEXIST));
+    assert_eq!(errno(set("user.other", libc::XATTR_REPLACE)), Some(libc::ENODATA));
+    let get = |key: &str| bench.spool.attribute(id, name(key)).unwrap();
+    assert_eq!(get("user.colour").unwrap(), b"value");
+    assert_eq!(get("user.none"), None);
+    assert_eq!(get("security.capability"), None);
+    for refused in ["user.scribefs.state", "user.scribefs.mark", "system.posix_acl_access"] {
+        assert_eq!(errno(set(refused, 0)), Some(libc::EOPNOTSUPP), "{refused}");
+    }
+    let acl = bench.spool.attribute(id, name("system.posix_acl_access"));
+    assert_eq!(errno(acl), Some(libc::EOPNOTSUPP));
+    let long = vec![b'x'; 2000];
+    bench.spool.set_attribute(id, name("user.long"), &long, 0).unwrap();
+    assert_eq!(get("user.long").unwrap(), long);
+    bench.spool.remove_attribute(id, name("user.long")).unwrap();
+    let again = bench.spool.remove_attribute(id, name("user.long"));
+    assert_eq!(errno(again), Some(libc::ENODATA));
+    let names = bench.spool.attribute_names(id).unwrap();
+    let stored: Vec<String> = names.iter().map(|name| name.display()).collect();
+    assert_eq!(stored.iter().filter(|name| !name.starts_with("user.scribefs.")).count(), 1);
+    assert!(!stored.contains(&"user.scribefs.mark".to_owned()));
+}
+
+#[test]
+fn the_space_that_is_kept_is_never_given_out() {
+    let roomy = bench();
+    let space = roomy.spool.space().unwrap();
+    let all_bytes = space.blocks * u64::from(space.block_bytes);
+    let full = bench_with(SpoolOptions { keep_free_bytes: all_bytes, ..options() });
+    assert_eq!(full.spool.space().unwrap().blocks_available, 0);
+    let flags = libc::O_CREAT | libc::O_WRONLY;
+    let made = full.spool.create(ROOT, name("a"), creator(), flags);
+    assert!(matches!(made, Err(SpoolError::Full { .. })));
+    let (_, open) = roomy.create(ROOT, "a");
+    assert!(roomy.spool.before_write(&open, 4096).is_ok());
+    let too_much = roomy.spool.before_write(&open, all_bytes);
+    assert!(matches!(too_much, Err(SpoolError::Full { .. })));
+    assert!(roomy.spool.before_write(&open, 4096).is_ok(), "a refusal uses nothing up");
+    roomy.spool.release(&open);
+}
+
+#[test]
+fn a_synced_file_can_be_found_and_numbers_go_up_over_a_restart() {
+    let bench = bench();
+    let folder = bench.make_directory(ROOT, "folder");
+    let (attributes, open) = bench.create(folder, "a");
+    bench.write(&open, b"x", 0);
+    bench.spool.sync(&open, false).unwrap();
+    bench.spool.sync_directory(folder).unwrap();
+    bench.spool.release(&open);
+    let Bench { dir, spool } = bench;
+    drop(spool);
+    let spool = Spool::open(dir.path(), options()).unwrap();
+    let id = spool.find(Path::new("folder/a")).unwrap();
+    assert!(id > attributes.id);
+    assert_eq!(spool.attributes(id).unwrap().modified, attributes_of(dir.path(), "folder/a"));
+}
+
+fn attributes_of(dir: &Path, path: &str) -> SystemTime {
+    fs::metadata(dir.join("inbox").join(path)).unwrap().modified().unwrap()
+}
+
+#[test]
+fn many_threads_in_one_directory_agree_with_the_disk() {
+    let bench = Arc::new(bench());
+    let threads: Vec<_> = (0..4)
+        .map(|thread| {
+            let bench = bench.clone();
+            std::thread::spawn(move || {
+                for number in 0..50 {
+                    let (one, other) =
+                        (format!("{thread}-{number}"), format!("x{thread}-{number}"));
+                    let id = bench.drop_in(ROOT, &one, b"x");
+                    let rename = ((ROOT, name(&one)), (ROOT, name(&other)));
+                    bench.spool.rename(rename.0, rename.1, RenameMode::NoReplace).unwrap();
+                    assert_eq!(bench.spool.lookup(ROOT, name(&other)).unwrap().id, id);
+                    if number % 2 == 0 {
+                        bench.spool.unlink(ROOT, name(&other)).unwrap();
+                    }
+                    bench.spool.list(ROOT, 0, 1000).unwrap();
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let entries: io::Result<Vec<_>> = fs::read_dir(bench.inbox()).unwrap().collect();
+    let mut on_disk: Vec<String> =
+        entries.unwrap().iter().map(|entry| entry.file_name().into_string().unwrap()).collect();
+    on_disk.sort();
+    assert_eq!(on_disk.len(), 100);
+    assert_eq!(bench.names(ROOT), on_disk);
+}
