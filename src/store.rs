@@ -1,22 +1,33 @@
 //! Where what is published is kept: local disk or a bucket, behind one trait.
 
+mod blocking;
+mod flaky;
+mod local;
+mod memory;
+
+mod paths;
+
 use std::error::Error;
 use std::fs::File;
 use std::ops::Range;
 
+pub use crate::store::flaky::FlakyStore;
+pub use crate::store::local::LocalStore;
+pub use crate::store::memory::MemoryStore;
+
 use crate::model::Key;
 
-/// What went wrong in the store, by what the caller can do about it.
+/// What went wrong in the store, by what the caller can do about it. `at` is a key, or a listing's prefix.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("nothing at {key}")]
     Missing { key: Key },
     /// Trying again later may help: a timeout, a throttle, a lost connection.
-    #[error("store did not answer for {key}")]
-    Unavailable { key: Key, source: Box<dyn Error + Send + Sync> },
+    #[error("store did not answer for {at}")]
+    Unavailable { at: String, source: Box<dyn Error + Send + Sync> },
     /// Trying again will not help: bad credentials, a full disk, a corrupt object.
-    #[error("store refused {key}")]
-    Refused { key: Key, source: Box<dyn Error + Send + Sync> },
+    #[error("store refused {at}")]
+    Refused { at: String, source: Box<dyn Error + Send + Sync> },
 }
 
 /// An object as a listing or a head request shows it.
