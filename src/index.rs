@@ -5,6 +5,7 @@
 //! and hold none between calls.
 
 mod conversations;
+mod creation;
 mod failure;
 mod filing;
 mod jobs;
@@ -13,21 +14,19 @@ mod reservations;
 mod tables;
 mod writer;
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
-use redb::{Builder, Database, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadableDatabase};
 
 pub use crate::index::reservations::Reservation;
 
-use crate::index::failure::{Refusal, damaged, opening};
+use crate::index::failure::{Refusal, opening};
 use crate::index::questions::Moment;
 use crate::index::reservations::Reservations;
-use crate::index::tables::{COUNTERS, FORMAT, JOBS, UNFINISHED};
 use crate::index::writer::{Subscribers, Writer};
 use crate::model::{
     Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Job, JobId,
@@ -104,30 +103,18 @@ struct Inner {
     last_job: AtomicU64,
 }
 
-/// Memory for pages of the file. The kernel caches them too, so little is won by more.
-const CACHE_BYTES: usize = 24 << 20;
-
 /// Opening, listening and closing.
 impl Index {
     /// Opens or makes it.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
-        let shown = path.display().to_string();
-        let is_new = !path.exists();
-        let database = Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)
-            .map_err(|err| opening(&shown, err))?;
-        let index = Self::on(database)?;
-        if is_new && let Some(folder) = path.parent() {
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            let synced = File::open(folder).and_then(|folder| folder.sync_all());
-            synced.map_err(|err| IndexError::Disk(Box::new(err)))?;
+        if !path.exists() {
+            creation::create(path)?;
         }
-        Ok(index)
+        Self::on(creation::database(path)?)
     }
 
     fn on(database: Database) -> Result<Self, IndexError> {
-        check_format(&database)?;
+        creation::check_format(&database)?;
         let database = Arc::new(database);
         let last_job = Moment(database.begin_read()?).last_job()?;
         let subscribers = Arc::<Subscribers>::default();
@@ -162,30 +149,6 @@ impl Index {
         let database = self.inner.database.read().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Moment(database.ok_or(Refusal::Closed)?.begin_read()?))
     }
-}
-
-/// Makes the tables of a new index, and refuses those of a later time.
-fn check_format(database: &Database) -> Result<(), IndexError> {
-    let mut writing = database.begin_write()?;
-    writing.set_quick_repair(true);
-    let mut counters = writing.open_table(COUNTERS)?;
-    let format = counters.get("format")?.map(|format| format.value());
-    match format {
-        Some(found) if found == u64::from(FORMAT) => {}
-        Some(found) => {
-            let found = u32::try_from(found).map_err(damaged)?;
-            return Err(IndexError::TooNew { found, known: FORMAT });
-        }
-        None => {
-            counters.insert("format", u64::from(FORMAT))?;
-            drop(counters);
-            filing::make_tables(&writing)?;
-            writing.open_table(JOBS)?;
-            writing.open_table(UNFINISHED)?;
-            writing.commit()?;
-        }
-    }
-    Ok(())
 }
 
 /// Questions. Each sees one consistent moment. Trashed conversations are not among the answers
@@ -384,3 +347,6 @@ impl Index {
         self.inner.writer.change(filing::clear)
     }
 }
+
+#[cfg(test)]
+mod tests;

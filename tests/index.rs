@@ -549,3 +549,28 @@ fn many_at_once_are_all_filed() {
     }
     assert_eq!(stems.len(), 160);
 }
+
+#[test]
+fn a_start_that_was_cut_off_is_begun_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.redb");
+    std::fs::write(folder.path().join("index.redb.new"), vec![0; 4096]).unwrap();
+    let index = Index::open(&path).unwrap();
+    assert_eq!(index.totals().unwrap(), Totals::default());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_file_that_was_cut_short_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.redb");
+    let desk = Desk { index: Index::open(&path).unwrap(), _folder: folder };
+    desk.publish("standup", day(15), "a");
+    desk.index.close().unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    for kept in [1, 100, 4096, whole.len() / 2, whole.len() - 4096] {
+        std::fs::write(&path, &whole[..kept]).unwrap();
+        let opened = Index::open(&path);
+        assert!(matches!(opened, Err(IndexError::Damaged(_))), "{kept}: {opened:?}");
+    }
+}

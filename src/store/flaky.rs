@@ -60,8 +60,10 @@ impl FlakyStore {
         let failure = StoreError::Unavailable { at: at.to_owned(), source: Box::new(OnCue(call)) };
         match self.cue {
             Cue::After(calls) if calls < call => Err(failure),
-            Cue::Every(nth) if call % nth == 0 => Err(failure),
-            Cue::LosingEvery(nth) if call % nth == 0 => pass(&*self.store).and(Err(failure)),
+            Cue::Every(nth) if call.is_multiple_of(nth) => Err(failure),
+            Cue::LosingEvery(nth) if call.is_multiple_of(nth) => {
+                pass(&*self.store).and(Err(failure))
+            }
             Cue::After(_) | Cue::Every(_) | Cue::LosingEvery(_) => pass(&*self.store),
         }
     }

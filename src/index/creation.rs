@@ -1,0 +1,75 @@
+//! Making an index, and recognising one.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use redb::{Builder, Database, ReadableTable};
+
+use crate::index::IndexError;
+use crate::index::failure::{damaged, opening};
+use crate::index::filing::make_tables;
+use crate::index::tables::{COUNTERS, FORMAT, JOBS, UNFINISHED};
+
+/// Memory for pages of the file. The kernel caches them too, so little is won by more.
+const CACHE_BYTES: usize = 24 << 20;
+
+/// Makes an empty index under another name first: a power cut must not leave half of one at `path`, which
+/// could not be told from a damaged one.
+pub(crate) fn create(path: &Path) -> Result<(), IndexError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let new = Path::new(&name);
+    // What a cut-off start has left.
+    match fs::remove_file(new) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(disk(err)),
+        _ => {}
+    }
+    let database = database(new)?;
+    check_format(&database)?;
+    database.close().map_err(|err| opening(&new.display().to_string(), err))?;
+    // A link never takes the place of what another daemon has made meanwhile.
+    match fs::hard_link(new, path) {
+        Ok(()) => fs::remove_file(new).map_err(disk)?,
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(_) => fs::rename(new, path).map_err(disk)?,
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = File::open(folder.unwrap_or(Path::new("."))).map_err(disk)?;
+    folder.sync_all().map_err(disk)
+}
+
+pub(crate) fn database(path: &Path) -> Result<Database, IndexError> {
+    Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .create(path)
+        .map_err(|err| opening(&path.display().to_string(), err))
+}
+
+/// Makes the tables of a new index, and refuses those of a later time.
+pub(crate) fn check_format(database: &Database) -> Result<(), IndexError> {
+    let mut writing = database.begin_write()?;
+    writing.set_quick_repair(true);
+    let mut counters = writing.open_table(COUNTERS)?;
+    let format = counters.get("format")?.map(|format| format.value());
+    match format {
+        Some(found) if found == u64::from(FORMAT) => {}
+        Some(found) => {
+            let found = u32::try_from(found).map_err(damaged)?;
+            return Err(IndexError::TooNew { found, known: FORMAT });
+        }
+        None => {
+            counters.insert("format", u64::from(FORMAT))?;
+            drop(counters);
+            make_tables(&writing)?;
+            writing.open_table(JOBS)?;
+            writing.open_table(UNFINISHED)?;
+            writing.commit()?;
+        }
+    }
+    Ok(())
+}
+
+fn disk(err: io::Error) -> IndexError {
+    IndexError::Disk(Box::new(err))
+}

@@ -1,0 +1,352 @@
+//! What a failing disk and a power cut leave behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Mutex;
+
+use redb::{Builder, ReadableTable, ReadableTableMetadata, StorageBackend};
+
+use super::tables::{
+    AUDIO, COUNTERS, DAYS, DayRow, EMPTY, EVERYTHING, FORMAT, NAMES, RECORDINGS, STEMS, SUMS, Sums,
+    UNPLACED, decoded, recording_key, row_at,
+};
+use super::*;
+use crate::model::{InboxId, JobState, Key, Object, RecordedAt, SoundFacts, TimeSource};
+
+/// A disk that keeps for sure only what was synced.
+#[derive(Debug, Default)]
+struct Disk {
+    durable: Vec<u8>,
+    /// As everybody sees it.
+    current: Vec<u8>,
+    /// Since the last sync.
+    unsynced: Vec<Write>,
+    calls: u64,
+    /// Calls that succeed before the disk fails for good.
+    allowed: u64,
+}
+
+#[derive(Debug)]
+enum Write {
+    Bytes(u64, Vec<u8>),
+    Length(u64),
+}
+
+impl Write {
+    fn apply(&self, to: &mut Vec<u8>) {
+        match self {
+            Self::Bytes(offset, bytes) => {
+                let offset = usize::try_from(*offset).unwrap();
+                let end = offset + bytes.len();
+                if to.len() < end {
+                    to.resize(end, 0);
+                }
+                to[offset..end].copy_from_slice(bytes);
+            }
+            Self::Length(length) => to.resize(usize::try_from(*length).unwrap(), 0),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct FailingDisk(Arc<Mutex<Disk>>);
+
+impl FailingDisk {
+    fn healthy() -> Self {
+        let disk = Self::default();
+        disk.fail_after(u64::MAX);
+        disk
+    }
+
+    fn call<T>(&self, act: impl FnOnce(&mut Disk) -> T) -> io::Result<T> {
+        let mut disk = self.0.lock().unwrap();
+        disk.calls += 1;
+        if disk.allowed < disk.calls {
+            return Err(io::Error::other("the disk has failed"));
+        }
+        Ok(act(&mut disk))
+    }
+
+    fn write(&self, write: Write) -> io::Result<()> {
+        self.call(|disk| {
+            write.apply(&mut disk.current);
+            disk.unsynced.push(write);
+        })
+    }
+
+    /// The power goes and comes back: of what was not synced, some is there and some is not.
+    fn power_cut(&self, seed: u64) {
+        let mut disk = self.0.lock().unwrap();
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let disk = &mut *disk;
+        for write in disk.unsynced.drain(..) {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            // Lengths are kept: a file that is shorter than its header says is another matter.
+            if random & 1 == 0 || matches!(write, Write::Length(_)) {
+                write.apply(&mut disk.durable);
+            }
+        }
+        disk.current = disk.durable.clone();
+        disk.calls = 0;
+        disk.allowed = u64::MAX;
+    }
+
+    fn fail_after(&self, calls: u64) {
+        let mut disk = self.0.lock().unwrap();
+        disk.calls = 0;
+        disk.allowed = calls;
+    }
+
+    fn open(&self) -> Result<Index, IndexError> {
+        let database = Builder::new().create_with_backend(self.clone());
+        Index::on(database.map_err(|err| opening("", err))?)
+    }
+}
+
+impl StorageBackend for FailingDisk {
+    fn len(&self) -> io::Result<u64> {
+        self.call(|disk| disk.current.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.call(|disk| {
+            let offset = usize::try_from(offset).unwrap();
+            out.copy_from_slice(&disk.current[offset..offset + out.len()]);
+        })
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.write(Write::Length(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.call(|disk| {
+            for write in disk.unsynced.drain(..) {
+                write.apply(&mut disk.durable);
+            }
+        })
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.write(Write::Bytes(offset, data.to_vec()))
+    }
+}
+
+fn day() -> Day {
+    Day::from_ymd(2024, 1, 15).unwrap()
+}
+
+fn recording(conversation: &Conversation, id: RecordingId, stem: &FileName) -> Recording {
+    let key = Key::audio(&conversation.filed_as, id.day, stem.as_bytes(), b"wav");
+    let blake3 = blake3::hash(key.as_str().as_bytes()).to_hex().to_string();
+    Recording {
+        id,
+        stem: stem.clone(),
+        audio_name: stem.with_extension(b"wav"),
+        original_name: stem.clone(),
+        filed_as: conversation.filed_as.clone(),
+        audio: Object { key, bytes: 1_000, blake3 },
+        pages: Vec::new(),
+        modified_at: Timestamp::UNIX_EPOCH,
+        published_at: Timestamp::UNIX_EPOCH,
+        recorded_at: RecordedAt {
+            time: "2024-01-15T10:00:00".parse().unwrap(),
+            zone: "UTC".into(),
+            source: TimeSource::Now,
+            detail: String::new(),
+        },
+        facts: SoundFacts {
+            container: "wav".into(),
+            codec: "pcm_s16le".into(),
+            channels: 1,
+            sample_rate: 16_000,
+            bits_per_sample: None,
+            duration: 1.0,
+            created: None,
+            tags: BTreeMap::new(),
+        },
+        language: None,
+        speakers: 1,
+        model: String::new(),
+        placement: Placement::Local,
+        revision: 1,
+        overlay: Overlay::default(),
+    }
+}
+
+fn job(id: JobId, state: JobState) -> Job {
+    Job {
+        id,
+        inbox: InboxId(1),
+        generation: 1,
+        path: Vec::new(),
+        bytes: 1_000,
+        modified_ns: 0,
+        conversation: ConversationId::new("standup").unwrap(),
+        state,
+        attempts: 0,
+        recipe: None,
+        created_at: Timestamp::UNIX_EPOCH,
+        updated_at: Timestamp::UNIX_EPOCH,
+        failure: None,
+        recording: None,
+    }
+}
+
+/// One recording all the way; its stem if the index said that it is filed.
+fn file_one(index: &Index, conversation: &str, stem: &str) -> Result<FileName, IndexError> {
+    let conversation = ConversationId::new(conversation).unwrap();
+    let conversation = index.ensure_conversation(&conversation, Timestamp::UNIX_EPOCH)?;
+    let reserved = index.reserve(conversation.seq, day(), &FileName::new(stem).unwrap())?;
+    let job_id = index.next_job_id()?;
+    index.save_job(job(job_id, JobState::Publishing))?;
+    let recording = recording(&conversation, reserved.id, &reserved.stem);
+    let transcript = DayTranscript {
+        conversation: conversation.seq,
+        day: day(),
+        object: recording.audio.clone(),
+        modified_at: Timestamp::UNIX_EPOCH,
+    };
+    let done = Job { recording: Some(recording.id), ..job(job_id, JobState::Done) };
+    index.publish(recording, transcript, Some(done))?;
+    Ok(reserved.stem.clone())
+}
+
+/// Every row agrees with every other one. The recordings' stems.
+fn checked(index: &Index) -> BTreeSet<FileName> {
+    let moment = index.now().unwrap().0;
+    let recordings = moment.open_table(RECORDINGS).unwrap();
+    let rows: Vec<Recording> =
+        recordings.iter().unwrap().map(|row| decoded(row.unwrap().1.value()).unwrap()).collect();
+    let stems = moment.open_table(STEMS).unwrap();
+    let audio = moment.open_table(AUDIO).unwrap();
+    let days = moment.open_table(DAYS).unwrap();
+    let unplaced = moment.open_table(UNPLACED).unwrap();
+    let empty = moment.open_table(EMPTY).unwrap();
+    let mut pending = 0;
+    for row in &rows {
+        let key = recording_key(row.id);
+        let number = stems.get((key.0, key.1, row.stem.as_bytes())).unwrap().unwrap().value();
+        assert_eq!(number, row.id.number);
+        assert_eq!(audio.get(row.audio.blake3.as_str()).unwrap().unwrap().value(), key);
+        let day: DayRow = row_at(&days, (key.0, key.1)).unwrap().unwrap();
+        assert!(row.id.number <= day.last_number && day.transcript.is_some());
+        assert!(empty.get(key.0).unwrap().is_none());
+        let is_unplaced = unplaced.get((row.published_at.as_microsecond(), key)).unwrap().is_some();
+        assert_eq!(is_unplaced, row.placement != Placement::Stored);
+        pending += u64::from(is_unplaced);
+    }
+    let count = rows.len() as u64;
+    assert_eq!(stems.len().unwrap(), count);
+    assert_eq!(audio.len().unwrap(), count);
+    assert_eq!(unplaced.len().unwrap(), pending);
+    let sums = moment.open_table(SUMS).unwrap();
+    let everything: Sums = row_at(&sums, EVERYTHING).unwrap().unwrap_or_default();
+    let names = moment.open_table(NAMES).unwrap().len().unwrap();
+    assert_eq!(everything.conversations, names - empty.len().unwrap());
+    assert_eq!((everything.recordings, everything.pending), (count, pending));
+    for job in index.recent_jobs(usize::MAX).unwrap() {
+        let filed = job.recording.map(|id| rows.iter().any(|row| row.id == id));
+        assert_eq!(job.state == JobState::Done, filed == Some(true));
+    }
+    rows.into_iter().map(|row| row.stem).collect()
+}
+
+#[test]
+fn a_disk_that_fails_at_any_call_leaves_whole_recordings_only() {
+    let mut was_filed_at_last = false;
+    for calls in 0.. {
+        let disk = FailingDisk::healthy();
+        drop(disk.open().unwrap());
+        disk.fail_after(calls);
+        let mut told = BTreeSet::new();
+        let tried = ["a", "b", "c"].map(|stem| FileName::new(stem).unwrap());
+        let mut failed = false;
+        if let Ok(index) = disk.open() {
+            for stem in &tried {
+                match file_one(&index, "standup", &stem.display()) {
+                    Ok(stem) => {
+                        assert!(!failed, "nothing may succeed after a failure");
+                        told.insert(stem);
+                    }
+                    Err(IndexError::Disk(_)) => failed = true,
+                    Err(err) => panic!("{err}"),
+                }
+            }
+        }
+        disk.power_cut(calls);
+        let index = disk.open().unwrap();
+        let found = checked(&index);
+        assert!(
+            told.is_subset(&found),
+            "call {calls}: {told:?} were promised, {found:?} are there"
+        );
+        // And the index can be used as if nothing had been.
+        let next = file_one(&index, "standup", "next").unwrap();
+        assert!(checked(&index).contains(&next));
+        was_filed_at_last = told.len() == tried.len();
+        if was_filed_at_last {
+            break;
+        }
+    }
+    assert!(was_filed_at_last);
+}
+
+#[test]
+fn a_change_that_was_refused_leaves_the_others_of_its_commit_alone() {
+    let disk = FailingDisk::healthy();
+    let index = disk.open().unwrap();
+    file_one(&index, "standup", "a").unwrap();
+    file_one(&index, "other", "a").unwrap();
+    let seq = ConversationSeq(1);
+    let taken = ConversationId::new("other").unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (index, taken) = (&index, &taken);
+            scope.spawn(move || match thread % 2 {
+                0 => drop(file_one(index, "standup", "b").unwrap()),
+                _ => assert!(matches!(
+                    index.rename_conversation(seq, taken),
+                    Err(IndexError::NameTaken(_))
+                )),
+            });
+        }
+    });
+    assert_eq!(checked(&index).len(), 5);
+}
+
+#[test]
+fn an_index_of_a_later_time_is_left_alone() {
+    let disk = FailingDisk::healthy();
+    drop(disk.open().unwrap());
+    let database = Builder::new().create_with_backend(disk.clone()).unwrap();
+    let writing = database.begin_write().unwrap();
+    writing.open_table(COUNTERS).unwrap().insert("format", 99).unwrap();
+    writing.commit().unwrap();
+    drop(database);
+    let refused = disk.open();
+    assert!(matches!(refused, Err(IndexError::TooNew { found: 99, known: FORMAT })));
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_damage_and_does_not_end_the_writing() {
+    let disk = FailingDisk::healthy();
+    let index = disk.open().unwrap();
+    file_one(&index, "standup", "a").unwrap();
+    index
+        .inner
+        .writer
+        .change(|writing| {
+            let key = (1, day().number(), 1);
+            writing.begin().open_table(RECORDINGS)?.insert(key, &b"{"[..])?;
+            Ok(())
+        })
+        .unwrap();
+    let id = RecordingId { conversation: ConversationSeq(1), day: day(), number: 1 };
+    assert!(matches!(index.recording(id), Err(IndexError::Damaged(_))));
+    let placed = index.set_placement(id, Placement::Stored);
+    assert!(matches!(placed, Err(IndexError::Damaged(_))));
+    file_one(&index, "other", "a").unwrap();
+}
