@@ -12,15 +12,18 @@ mod disk;
 mod disk_xattrs;
 mod entry;
 mod listing;
+mod magic;
 mod marks;
 mod names;
 mod namespace;
 mod notes;
 mod numbers;
+mod offers;
 mod settling;
 mod signs;
 mod space;
 mod table;
+mod timer;
 mod tree;
 mod writing;
 mod xattrs;
@@ -42,14 +45,16 @@ pub use entry::{
 };
 
 use marks::Marks;
+use notes::NoteDesk;
 use numbers::Numbers;
 use space::FreeSpace;
 use table::Table;
+use timer::Keeper;
 
 /// The inbox.
 #[derive(Debug, Clone)]
 pub struct Spool {
-    inner: Arc<Inner>,
+    keeper: Arc<Keeper>,
 }
 
 #[derive(Debug)]
@@ -61,6 +66,7 @@ struct Inner {
     numbers: Numbers,
     space: FreeSpace,
     marks: Marks,
+    note_desk: NoteDesk,
     /// Guards all that is known about entries, and who is told of it.
     table: Mutex<Table>,
     /// Rung when something falls due earlier, and at the end. Goes with `table`.
@@ -80,6 +86,7 @@ impl Inner {
             numbers: Numbers::open(&dir.join("numbers"))?,
             space: FreeSpace::new(options.keep_free_bytes),
             marks: Marks::open(&dir.join("marks"))?,
+            note_desk: NoteDesk::open(&dir.join("notes"))?,
             table: Mutex::new(Table::with_root(disk_id)),
             alarm: Condvar::new(),
             is_closed: AtomicBool::new(false),
@@ -95,27 +102,28 @@ impl Spool {
     /// Opens or makes the spool below `dir`. Files that were being written when the last daemon died are
     /// marked interrupted; complete ones are offered again after the settle time.
     pub fn open(dir: &Path, options: SpoolOptions) -> Result<Self, SpoolError> {
-        Ok(Self { inner: Arc::new(Inner::open(dir, options)?) })
+        let keeper = Keeper::start(Inner::open(dir, options)?)?;
+        Ok(Self { keeper: Arc::new(keeper) })
     }
 
     /// Counts one reference of the kernel, as all that answer with a new entry do: `create`,
     /// `make_directory`, `make_symlink`.
     pub fn lookup(&self, parent: InboxId, name: &OsStr) -> Result<Attributes, SpoolError> {
-        self.inner.lookup(parent, name)
+        self.keeper.inner.lookup(parent, name)
     }
 
     /// The kernel drops `count` references to a node it has looked up.
     pub fn forget(&self, id: InboxId, count: u64) {
-        self.inner.table().forget(id, count);
+        self.keeper.inner.table().forget(id, count);
     }
 
     /// The kernel has got one more reference to a node, with an entry of a listing.
     pub fn remember(&self, id: InboxId) {
-        self.inner.remember(id);
+        self.keeper.inner.remember(id);
     }
 
     pub fn attributes(&self, id: InboxId) -> Result<Attributes, SpoolError> {
-        self.inner.attributes(id)
+        self.keeper.inner.attributes(id)
     }
 
     pub fn set_attributes(
@@ -123,7 +131,7 @@ impl Spool {
         id: InboxId,
         change: &SetAttributes,
     ) -> Result<Attributes, SpoolError> {
-        self.inner.set_attributes(id, change)
+        self.keeper.inner.set_attributes(id, change)
     }
 
     /// `O_CREAT`: makes (with `exclusive`, only makes) and opens a file.
@@ -134,11 +142,11 @@ impl Spool {
         creator: Creator,
         open_flags: i32,
     ) -> Result<(Attributes, Arc<OpenFile>), SpoolError> {
-        self.inner.create(parent, name, creator, open_flags)
+        self.keeper.inner.create(parent, name, creator, open_flags)
     }
 
     pub fn open_file(&self, id: InboxId, open_flags: i32) -> Result<Arc<OpenFile>, SpoolError> {
-        self.inner.open_file(id, open_flags)
+        self.keeper.inner.open_file(id, open_flags)
     }
 
     /// Told of every write that came through the daemon, before it is done.
@@ -146,26 +154,26 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Full`] where `bytes` more would eat into the space that is kept.
     pub fn before_write(&self, open: &OpenFile, bytes: u64) -> Result<(), SpoolError> {
-        self.inner.before_write(open, bytes)
+        self.keeper.inner.before_write(open, bytes)
     }
 
     /// The last reference to the open file is gone: with the last writer the settle time begins.
     pub fn release(&self, open: &OpenFile) {
-        self.inner.release(open)
+        self.keeper.inner.release(open)
     }
 
     /// `close(2)` on one descriptor: the place to report an error, and to sync where that is asked for.
     pub fn flush(&self, open: &OpenFile) -> Result<(), SpoolError> {
-        self.inner.flush(open)
+        self.keeper.inner.flush(open)
     }
 
     /// File, then the directory that names it.
     pub fn sync(&self, open: &OpenFile, data_only: bool) -> Result<(), SpoolError> {
-        self.inner.sync(open, data_only)
+        self.keeper.inner.sync(open, data_only)
     }
 
     pub fn sync_directory(&self, id: InboxId) -> Result<(), SpoolError> {
-        self.inner.sync_directory(id)
+        self.keeper.inner.sync_directory(id)
     }
 
     pub fn make_directory(
@@ -174,7 +182,7 @@ impl Spool {
         name: &OsStr,
         creator: Creator,
     ) -> Result<Attributes, SpoolError> {
-        self.inner.make_directory(parent, name, creator)
+        self.keeper.inner.make_directory(parent, name, creator)
     }
 
     pub fn make_symlink(
@@ -184,19 +192,19 @@ impl Spool {
         target: &Path,
         creator: Creator,
     ) -> Result<Attributes, SpoolError> {
-        self.inner.make_symlink(parent, name, target, creator)
+        self.keeper.inner.make_symlink(parent, name, target, creator)
     }
 
     pub fn read_symlink(&self, id: InboxId) -> Result<PathBuf, SpoolError> {
-        self.inner.read_symlink(id)
+        self.keeper.inner.read_symlink(id)
     }
 
     pub fn unlink(&self, parent: InboxId, name: &OsStr) -> Result<(), SpoolError> {
-        self.inner.unlink(parent, name)
+        self.keeper.inner.unlink(parent, name)
     }
 
     pub fn remove_directory(&self, parent: InboxId, name: &OsStr) -> Result<(), SpoolError> {
-        self.inner.remove_directory(parent, name)
+        self.keeper.inner.remove_directory(parent, name)
     }
 
     pub fn rename(
@@ -205,7 +213,7 @@ impl Spool {
         to: (InboxId, &OsStr),
         mode: RenameMode,
     ) -> Result<(), SpoolError> {
-        self.inner.rename(from, to, mode)
+        self.keeper.inner.rename(from, to, mode)
     }
 
     /// Entries after `cookie` (0: from the start), at most `limit`, without `.` and `..`. No state is kept
@@ -216,16 +224,16 @@ impl Spool {
         cookie: u64,
         limit: usize,
     ) -> Result<Vec<ListedEntry>, SpoolError> {
-        self.inner.list(id, cookie, limit)
+        self.keeper.inner.list(id, cookie, limit)
     }
 
     /// A user's extended attribute, or one of ours: `user.scribefs.state`, `.progress`, `.error`.
     pub fn attribute(&self, id: InboxId, name: &OsStr) -> Result<Option<Vec<u8>>, SpoolError> {
-        self.inner.attribute(id, name)
+        self.keeper.inner.attribute(id, name)
     }
 
     pub fn attribute_names(&self, id: InboxId) -> Result<Vec<FileName>, SpoolError> {
-        self.inner.attribute_names(id)
+        self.keeper.inner.attribute_names(id)
     }
 
     /// `user.scribefs.commit` ends the settle time, `.cancel` stops the job, `.retry` starts it again, and
@@ -237,15 +245,15 @@ impl Spool {
         value: &[u8],
         flags: i32,
     ) -> Result<(), SpoolError> {
-        self.inner.set_attribute(id, name, value, flags)
+        self.keeper.inner.set_attribute(id, name, value, flags)
     }
 
     pub fn remove_attribute(&self, id: InboxId, name: &OsStr) -> Result<(), SpoolError> {
-        self.inner.remove_attribute(id, name)
+        self.keeper.inner.remove_attribute(id, name)
     }
 
     pub fn space(&self) -> Result<Space, SpoolError> {
-        Ok(self.inner.space.report(self.inner.root.as_fd())?)
+        Ok(self.keeper.inner.space.report(self.keeper.inner.root.as_fd())?)
     }
 }
 
@@ -253,7 +261,7 @@ impl Spool {
 impl Spool {
     /// All events from now on, and `Ready` for what is complete already. One subscriber never blocks another.
     pub fn subscribe(&self) -> Receiver<SpoolEvent> {
-        self.inner.table().subscribe()
+        self.keeper.inner.subscribe()
     }
 
     /// Opens what was offered, for reading.
@@ -261,49 +269,50 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Changed`] where it is no longer the same.
     pub fn take(&self, id: InboxId, generation: u64) -> Result<File, SpoolError> {
-        todo!("{id:?} {generation}")
+        self.keeper.inner.take(id, generation)
     }
 
     pub fn is_current(&self, id: InboxId, generation: u64) -> bool {
-        todo!("{id:?} {generation}")
+        self.keeper.inner.is_current(id, generation)
     }
 
     /// Shows how far the work is, in attributes and status.
     pub fn mark(&self, id: InboxId, generation: u64, work: Work) {
-        todo!("{id:?} {generation} {work:?}")
+        self.keeper.inner.mark(id, generation, work);
     }
 
     /// Everything in the inbox that is work, with where it stands, oldest first.
     pub fn works(&self) -> Vec<(Dropped, Work)> {
-        todo!()
+        self.keeper.inner.works()
     }
 
-    /// Removes what was published, its error note with it, and folders that this leaves empty and that
-    /// nobody has touched since.
+    /// Removes what was published. Folders stay, empty or not: somebody made them, and the next recording
+    /// (or the rest of a copy that is under way) may be meant for them.
     ///
     /// # Errors
     /// [`SpoolError::Changed`] where it is no longer the same: it stays, and will be offered again.
     pub fn finish(&self, id: InboxId, generation: u64) -> Result<(), SpoolError> {
-        todo!("{id:?} {generation}")
+        self.keeper.inner.finish(id, generation)
     }
 
     /// Marks the file failed and writes `<name>.error.txt` beside it. `touch` offers it again.
     pub fn fail(&self, id: InboxId, generation: u64, failure: &Failure) -> Result<(), SpoolError> {
-        todo!("{id:?} {generation} {failure:?}")
+        self.keeper.inner.fail(id, generation, failure)
     }
 
     /// Offers a failed, cancelled or interrupted file again.
     pub fn retry(&self, id: InboxId) -> Result<(), SpoolError> {
-        self.inner.retry(id)
+        self.keeper.inner.retry(id)
     }
 
     /// The inbox file at a path below the inbox.
     pub fn find(&self, path: &Path) -> Result<InboxId, SpoolError> {
-        self.inner.find(path)
+        self.keeper.inner.find(path)
     }
 
-    /// No new data from now on (`EROFS`), and every pending timer stops. Waits for nobody.
+    /// No new data from now on (`EROFS`), and every pending timer stops. Waits for nobody; the last
+    /// `Spool` to go waits for the timer's thread.
     pub fn close(&self) {
-        todo!()
+        self.keeper.inner.close();
     }
 }

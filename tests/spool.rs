@@ -7,12 +7,13 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use scribefs::model::InboxId;
+use scribefs::model::{Failure, FailureCause, InboxId, JobState};
 use scribefs::spool::{
-    Attributes, Creator, EntryKind, OpenFile, RenameMode, SetAttributes, SetTime, Spool,
-    SpoolError, SpoolOptions,
+    Attributes, Creator, Dropped, EntryKind, OpenFile, RenameMode, SetAttributes, SetTime, Spool,
+    SpoolError, SpoolEvent, SpoolOptions, Work,
 };
 
 const ROOT: InboxId = InboxId::ROOT;
@@ -466,4 +467,407 @@ fn many_threads_in_one_directory_agree_with_the_disk() {
     on_disk.sort();
     assert_eq!(on_disk.len(), 100);
     assert_eq!(bench.names(ROOT), on_disk);
+}
+
+// Completeness: what is offered, when, and what becomes of it.
+
+const WAV: &[u8] = b"RIFF\x28\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data\x04\0\0\0\0\0\0\0";
+/// Longer than anything here takes.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// Long enough for a file that settles to have been offered, had it been going to.
+const QUIET: Duration = Duration::from_millis(300);
+
+fn expect_ready(events: &Receiver<SpoolEvent>) -> Dropped {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let rest = until.saturating_duration_since(Instant::now());
+        match events.recv_timeout(rest).expect("nothing was offered") {
+            SpoolEvent::Ready(dropped) => return dropped,
+            _ => continue,
+        }
+    }
+}
+
+fn expect_withdrawn(events: &Receiver<SpoolEvent>, dropped: &Dropped) {
+    let wanted = SpoolEvent::Withdrawn { id: dropped.id, generation: dropped.generation };
+    loop {
+        if events.recv_timeout(DEADLINE).expect("nothing was withdrawn") == wanted {
+            return;
+        }
+    }
+}
+
+/// Nothing can be waited for where nothing may happen: a fence file is offered after it instead.
+fn expect_nothing_ready(bench: &Bench, events: &Receiver<SpoolEvent>) {
+    std::thread::sleep(QUIET);
+    let fence = bench.drop_in(ROOT, "fence.wav", WAV);
+    assert_eq!(expect_ready(events).id, fence);
+    bench.spool.unlink(ROOT, name("fence.wav")).unwrap();
+}
+
+fn path_of(dropped: &Dropped) -> String {
+    let parts: Vec<String> = dropped.path.iter().map(|name| name.display()).collect();
+    parts.join("/")
+}
+
+fn failure() -> Failure {
+    Failure {
+        cause: FailureCause::NotAudio,
+        message: "there is no sound in it".to_owned(),
+        remedy: "Record it again.".to_owned(),
+    }
+}
+
+fn state(bench: &Bench, id: InboxId) -> Option<String> {
+    let value = bench.spool.attribute(id, name("user.scribefs.state")).unwrap();
+    value.map(|value| String::from_utf8(value).unwrap())
+}
+
+/// As after a crash: nothing is released, and another daemon comes.
+fn restart(bench: Bench) -> Bench {
+    let Bench { dir, spool } = bench;
+    drop(spool);
+    let spool = Spool::open(dir.path(), options()).unwrap();
+    Bench { dir, spool }
+}
+
+#[test]
+fn a_recording_is_offered_after_its_last_writer_has_gone() {
+    let bench = bench();
+    let events = bench.spool.subscribe();
+    let folder = bench.make_directory(ROOT, "standup");
+    let (attributes, first) = bench.create(folder, "monday.wav");
+    let id = attributes.id;
+    bench.write(&first, WAV, 0);
+    let second = bench.spool.open_file(id, libc::O_RDWR).unwrap();
+    bench.spool.flush(&first).unwrap();
+    bench.spool.release(&first);
+    expect_nothing_ready(&bench, &events);
+    assert_eq!(state(&bench, id).unwrap(), "receiving");
+    bench.spool.release(&second);
+    let dropped = expect_ready(&events);
+    assert_eq!((dropped.id, dropped.bytes), (id, WAV.len() as u64));
+    assert_eq!(path_of(&dropped), "standup/monday.wav");
+    assert_eq!(state(&bench, id).unwrap(), "queued");
+    let taken = bench.spool.take(id, dropped.generation).unwrap();
+    assert_eq!(taken.metadata().unwrap().len(), WAV.len() as u64);
+    bench.spool.finish(id, dropped.generation).unwrap();
+    assert_eq!(bench.names(folder), [""; 0]);
+    assert_eq!(bench.names(ROOT), ["standup"], "the folder stays");
+    assert!(bench.spool.works().is_empty());
+}
+
+#[test]
+fn a_writer_that_comes_back_takes_the_offer_back() {
+    let bench = bench();
+    let events = bench.spool.subscribe();
+    let id = bench.drop_in(ROOT, "a.wav", WAV);
+    let dropped = expect_ready(&events);
+    let open = bench.spool.open_file(id, libc::O_WRONLY).unwrap();
+    expect_withdrawn(&events, &dropped);
+    assert!(!bench.spool.is_current(id, dropped.generation));
+    let changed = |result: Result<(), SpoolError>| matches!(result, Err(SpoolError::Changed));
+    assert!(changed(bench.spool.take(id, dropped.generation).map(drop)));
+    assert!(changed(bench.spool.finish(id, dropped.generation)));
+    assert!(changed(bench.spool.fail(id, dropped.generation, &failure())));
+    bench.write(&open, WAV, WAV.len() as u64);
+    bench.spool.release(&open);
+    let again = expect_ready(&events);
+    assert!(again.generation > dropped.generation);
+    assert_eq!(again.bytes, 2 * WAV.len() as u64);
+}
+
+#[test]
+fn removing_and_renaming_take_the_offer_back() {
+    let bench = bench();
+    let events = bench.spool.subscribe();
+    bench.drop_in(ROOT, "a.wav", WAV);
+    let dropped = expect_ready(&events);
+    bench.spool.rename((ROOT, name("a.wav")), (ROOT, name("b.wav")), RenameMode::Replace).unwrap();
+    expect_withdrawn(&events, &dropped);
+    let dropped = expect_ready(&events);
+    assert_eq!(path_of(&dropped), "b.wav");
+    bench.spool.unlink(ROOT, name("b.wav")).unwrap();
+    expect_withdrawn(&events, &dropped);
+    assert!(bench.spool.finish(dropped.id, dropped.generation).is_err());
+}
+
+#[test]
+fn renaming_a_folder_files_its_recordings_anew() {
+    let bench = bench();
+    let events = bench.spool.subscribe();
+    let folder = bench.make_directory(ROOT, "old");
+    let id = bench.drop_in(folder, "a.wav", WAV);
+    let dropped = expect_ready(&events);
+    bench.spool.rename((ROOT, name("old")), (ROOT, name("new")), RenameMode::Replace).unwrap();
+    expect_withdrawn(&events, &dropped);
+    let dropped = expect_ready(&events);
+    assert_eq!((path_of(&dropped), dropped.id), ("new/a.wav".to_owned(), id));
+    bench.spool.rename((ROOT, name("new")), (ROOT, name(".new")), RenameMode::Replace).unwrap();
+    expect_withdrawn(&events, &dropped);
+    expect_nothing_ready(&bench, &events);
+}
+
+#[test]
+fn only_recordings_are_offered() {
+    let bench = bench();
+    let events = bench.spool.subscribe();
+    for text in ["notes.txt", "a.wav.part", ".a.wav", "._a.wav", "a.wav~", "a.wav.error.txt"] {
+        bench.drop_in(ROOT, text, b"just words");
+    }
+    bench.drop_in(ROOT, "b.part", WAV);
+    bench.drop_in(ROOT, "empty.wav", b"");
+    expect_nothing_ready(&bench, &events);
+    assert!(bench.spool.works().is_empty());
+    bench.drop_in(ROOT, "by content", WAV);
+    assert_eq!(path_of(&expect_ready(&events)), "by content");
+}
+
+#[test]
+fn a_download_is_offered_under_its_last_name() {
+    let bench = bench_with(SpoolOptions { settle: Duration::from_secs(3600), ..options() });
+    let events = bench.spool.subscribe();
+    let id = bench.drop_in(ROOT, "a.wav.crdownload", WAV);
+    let rename = ((ROOT, name("a.wav.crdownload")), (ROOT, name("a.wav")));
+    bench.spool.rename(rename.0, rename.1, RenameMode::NoReplace).unwrap();
+    let dropped = expect_ready(&events);
+    assert_eq!((dropped.id, path_of(&dropped)), (id, "a.wav".to_owned()));
+}
+
+#[test]
+fn attributes_set_after_the_close_change_nothing() {
+    let bench = bench();
+    let events = bench.spool.subscribe();
+    let id = bench.drop_in(ROOT, "a.wav", WAV);
+    let change = |modified| SetAttributes {
+        modified: Some(SetTime::At(modified)),
+        mode: Some(0o600),
+        ..SetAttributes::default()
+    };
+    let past = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    bench.spool.set_attributes(id, &change(past)).unwrap();
+    let dropped = expect_ready(&events);
+    assert_eq!(dropped.modified_ns, 1_000_000_000_000_000_000);
+    bench.spool.set_attributes(id, &change(past + Duration::from_secs(9))).unwrap();
+    bench.spool.set_attribute(id, name("user.colour"), b"red", 0).unwrap();
+    assert!(bench.spool.is_current(id, dropped.generation));
+    bench.spool.take(id, dropped.generation).unwrap();
+    bench.spool.finish(id, dropped.generation).unwrap();
+}
+
+#[test]
+fn cutting_a_file_short_takes_the_offer_back() {
+    let bench = bench();
+    let events = bench.spool.subscribe();
+    let id = bench.drop_in(ROOT, "a.wav", WAV);
+    let dropped = expect_ready(&events);
+    let cut = |bytes| SetAttributes { bytes: Some(bytes), ..SetAttributes::default() };
+    bench.spool.set_attributes(id, &cut(20)).unwrap();
+    expect_withdrawn(&events, &dropped);
+    assert_eq!(expect_ready(&events).bytes, 20);
+    bench.spool.set_attributes(id, &cut(0)).unwrap();
+    expect_nothing_ready(&bench, &events);
+}
+
+#[test]
+fn a_change_behind_our_back_is_noticed_before_it_is_too_late() {
+    let bench = bench();
+    let events = bench.spool.subscribe();
+    let id = bench.drop_in(ROOT, "a.wav", WAV);
+    let dropped = expect_ready(&events);
+    fs::write(bench.inbox().join("a.wav"), [WAV, b"more"].concat()).unwrap();
+    assert!(matches!(bench.spool.take(id, dropped.generation), Err(SpoolError::Changed)));
+    let dropped = expect_ready(&events);
+    assert_eq!(dropped.bytes, WAV.len() as u64 + 4);
+    fs::write(bench.inbox().join("a.wav"), [WAV, b"even more"].concat()).unwrap();
+    let finished = bench.spool.finish(id, dropped.generation);
+    assert!(matches!(finished, Err(SpoolError::Changed)));
+    assert_eq!(bench.names(ROOT), ["a.wav"]);
+    assert_eq!(expect_ready(&events).bytes, WAV.len() as u64 + 9);
+}
+
+#[test]
+fn commit_ends_the_settle_time() {
+    let bench = bench_with(SpoolOptions { settle: Duration::from_secs(3600), ..options() });
+    let events = bench.spool.subscribe();
+    let commit = |id| bench.spool.set_attribute(id, name("user.scribefs.commit"), b"1", 0).unwrap();
+    let id = bench.drop_in(ROOT, "a.wav", WAV);
+    commit(id);
+    assert_eq!(expect_ready(&events).id, id);
+    let (attributes, open) = bench.create(ROOT, "b.wav");
+    bench.write(&open, WAV, 0);
+    commit(attributes.id);
+    bench.spool.release(&open);
+    assert_eq!(expect_ready(&events).id, attributes.id);
+}
+
+#[test]
+fn a_failed_recording_has_a_note_until_it_is_touched() {
+    let bench = bench();
+    let events = bench.spool.subscribe();
+    let id = bench.drop_in(ROOT, "a.wav", WAV);
+    let dropped = expect_ready(&events);
+    bench.spool.fail(id, dropped.generation, &failure()).unwrap();
+    assert_eq!(bench.names(ROOT), ["a.wav", "a.wav.error.txt"]);
+    let note = fs::read_to_string(bench.inbox().join("a.wav.error.txt")).unwrap();
+    assert!(
+        note.contains("there is no sound in it") && note.contains("Record it again."),
+        "{note}"
+    );
+    assert_eq!(state(&bench, id).unwrap(), "failed");
+    let error = bench.spool.attribute(id, name("user.scribefs.error")).unwrap().unwrap();
+    assert!(error.starts_with(b"there is no sound in it"));
+    // It stays so over a restart, and when it is merely read or opened.
+    let bench = restart(bench);
+    let events = bench.spool.subscribe();
+    let id = bench.spool.find(Path::new("a.wav")).unwrap();
+    let open = bench.spool.open_file(id, libc::O_RDWR).unwrap();
+    bench.spool.release(&open);
+    expect_nothing_ready(&bench, &events);
+    assert_eq!(state(&bench, id).unwrap(), "failed");
+    let touch = SetAttributes { modified: Some(SetTime::Now), ..SetAttributes::default() };
+    bench.spool.set_attributes(id, &touch).unwrap();
+    assert_eq!(expect_ready(&events).id, id);
+    assert_eq!(bench.names(ROOT), ["a.wav"]);
+}
+
+#[test]
+fn a_note_follows_its_recording_and_goes_when_it_is_written_again() {
+    let bench = bench();
+    let events = bench.spool.subscribe();
+    let folder = bench.make_directory(ROOT, "folder");
+    let id = bench.drop_in(ROOT, "a.wav", WAV);
+    let dropped = expect_ready(&events);
+    bench.spool.fail(id, dropped.generation, &failure()).unwrap();
+    bench
+        .spool
+        .rename((ROOT, name("a.wav")), (folder, name("b.wav")), RenameMode::Replace)
+        .unwrap();
+    assert_eq!(bench.names(ROOT), ["folder"]);
+    assert_eq!(bench.names(folder), ["b.wav", "b.wav.error.txt"]);
+    expect_nothing_ready(&bench, &events);
+    let open = bench.spool.open_file(id, libc::O_WRONLY | libc::O_TRUNC).unwrap();
+    bench.write(&open, &[WAV, b"x"].concat(), 0);
+    bench.spool.release(&open);
+    assert_eq!(path_of(&expect_ready(&events)), "folder/b.wav");
+    assert_eq!(bench.names(folder), ["b.wav"]);
+}
+
+#[test]
+fn a_cancelled_recording_stays_until_it_is_retried() {
+    let bench = bench();
+    let events = bench.spool.subscribe();
+    let id = bench.drop_in(ROOT, "a.wav", WAV);
+    let dropped = expect_ready(&events);
+    bench.spool.set_attribute(id, name("user.scribefs.cancel"), b"1", 0).unwrap();
+    let heard: Vec<SpoolEvent> = events.try_iter().collect();
+    assert!(heard.contains(&SpoolEvent::CancelRequested { id }), "{heard:?}");
+    assert!(!bench.spool.is_current(id, dropped.generation));
+    let bench = restart(bench);
+    let events = bench.spool.subscribe();
+    let id = bench.spool.find(Path::new("a.wav")).unwrap();
+    assert_eq!(state(&bench, id).unwrap(), "cancelled");
+    expect_nothing_ready(&bench, &events);
+    bench.spool.set_attribute(id, name("user.scribefs.retry"), b"1", 0).unwrap();
+    assert_eq!(expect_ready(&events).id, id);
+}
+
+#[test]
+fn what_was_being_written_when_the_daemon_died_is_never_taken_by_itself() {
+    let bench = bench();
+    bench.drop_in(ROOT, "complete.wav", WAV);
+    let (_, open) = bench.create(ROOT, "half.wav");
+    bench.write(&open, WAV, 0);
+    let bench = restart(bench);
+    let events = bench.spool.subscribe();
+    assert_eq!(path_of(&expect_ready(&events)), "complete.wav");
+    expect_nothing_ready(&bench, &events);
+    let half = bench.spool.find(Path::new("half.wav")).unwrap();
+    assert_eq!(state(&bench, half).unwrap(), "interrupted");
+    let works = bench.spool.works();
+    let states: Vec<_> =
+        works.iter().map(|(dropped, work)| (path_of(dropped), work.state)).collect();
+    assert!(states.contains(&("half.wav".to_owned(), JobState::Interrupted)), "{states:?}");
+    // A second restart finds it the same, and rewriting it makes it whole.
+    let bench = restart(bench);
+    let events = bench.spool.subscribe();
+    let half = bench.spool.find(Path::new("half.wav")).unwrap();
+    assert_eq!(state(&bench, half).unwrap(), "interrupted");
+    let open = bench.spool.open_file(half, libc::O_WRONLY | libc::O_TRUNC).unwrap();
+    bench.write(&open, WAV, 0);
+    bench.spool.release(&open);
+    while path_of(&expect_ready(&events)) != "half.wav" {}
+}
+
+#[test]
+fn a_mark_that_the_disk_refuses_stands_in_a_file() {
+    // A long attribute of the user's own leaves no room for the mark on most disks; elsewhere the
+    // mark simply finds its room.
+    let bench = bench();
+    let id = bench.drop_in(ROOT, "half.wav", WAV);
+    for bytes in (0..4000).rev().step_by(100) {
+        let value = vec![b'x'; bytes];
+        if bench.spool.set_attribute(id, name("user.filler"), &value, 0).is_ok() {
+            break;
+        }
+    }
+    for number in 0..200 {
+        let filler = format!("user.filler{number}");
+        if bench.spool.set_attribute(id, name(&filler), b"xxxx", 0).is_err() {
+            break;
+        }
+    }
+    let _open = bench.spool.open_file(id, libc::O_WRONLY).unwrap();
+    let bench = restart(bench);
+    let half = bench.spool.find(Path::new("half.wav")).unwrap();
+    assert_eq!(state(&bench, half).unwrap(), "interrupted");
+}
+
+#[test]
+fn a_file_that_is_too_large_is_kept_and_says_so() {
+    let bench = bench_with(SpoolOptions { max_upload_bytes: Some(40), ..options() });
+    let events = bench.spool.subscribe();
+    let id = bench.drop_in(ROOT, "a.wav", WAV);
+    let until = Instant::now() + DEADLINE;
+    while !bench.names(ROOT).contains(&"a.wav.error.txt".to_owned()) {
+        assert!(Instant::now() < until, "no note was written");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(state(&bench, id).unwrap(), "failed");
+    assert!(!events.try_iter().any(|event| matches!(event, SpoolEvent::Ready(_))));
+    assert_eq!(fs::read(bench.inbox().join("a.wav")).unwrap(), WAV);
+}
+
+#[test]
+fn a_late_subscriber_hears_of_what_is_complete_already() {
+    let bench = bench();
+    let first = bench.spool.subscribe();
+    bench.drop_in(ROOT, "a.wav", WAV);
+    let dropped = expect_ready(&first);
+    let second = bench.spool.subscribe();
+    assert_eq!(second.try_recv().unwrap(), SpoolEvent::Ready(dropped.clone()));
+    let work = Work { state: JobState::Transcribing, done: 0.42 };
+    bench.spool.mark(dropped.id, dropped.generation, work.clone());
+    assert_eq!(state(&bench, dropped.id).unwrap(), "transcribing");
+    let progress = bench.spool.attribute(dropped.id, name("user.scribefs.progress")).unwrap();
+    assert_eq!(progress.unwrap(), b"42");
+    assert_eq!(bench.spool.works(), [(dropped.clone(), work.clone())]);
+    bench.spool.mark(dropped.id, dropped.generation - 1, Work { done: 0.9, ..work.clone() });
+    assert_eq!(bench.spool.works(), [(dropped, work)]);
+}
+
+#[test]
+fn a_closed_spool_takes_nothing_and_offers_nothing() {
+    let bench = bench();
+    let (attributes, open) = bench.create(ROOT, "a.wav");
+    bench.write(&open, WAV, 0);
+    bench.spool.close();
+    assert_eq!(errno(bench.spool.before_write(&open, 1)), Some(libc::EROFS));
+    let flags = libc::O_CREAT | libc::O_WRONLY;
+    let made = bench.spool.create(ROOT, name("b"), creator(), flags);
+    assert_eq!(errno(made), Some(libc::EROFS));
+    bench.spool.release(&open);
+    assert_eq!(bench.spool.attributes(attributes.id).unwrap().bytes, WAV.len() as u64);
+    let bench = restart(bench);
+    assert_eq!(path_of(&expect_ready(&bench.spool.subscribe())), "a.wav");
 }

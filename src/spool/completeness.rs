@@ -4,11 +4,13 @@
 //! recording, and nothing has changed for the settle time. `flush` says nothing about it. With passthrough the
 //! kernel writes without telling us, so only opens and releases count, and what the disk shows at the end.
 
+mod offering;
+
 use std::time::Duration;
 
 use crate::model::JobState;
 use crate::spool::Work;
-use crate::spool::signs::{Candidate, End, Ending, Look, Mark, Reaction, Stamp, Verdict};
+use crate::spool::signs::{Candidate, End, Ending, Mark, Reaction, Stamp};
 
 #[derive(Debug, Clone, PartialEq)]
 enum Phase {
@@ -44,11 +46,13 @@ pub(crate) struct Completeness {
     generation: u64,
     writers: u32,
     phase: Phase,
+    /// A note beside the file says why it failed.
+    has_note: bool,
 }
 
 impl Default for Completeness {
     fn default() -> Self {
-        Self { generation: 1, writers: 0, phase: Phase::Resting }
+        Self { generation: 1, writers: 0, phase: Phase::Resting, has_note: false }
     }
 }
 
@@ -74,6 +78,10 @@ impl Completeness {
             Phase::Offered { stamp, .. } => Some(stamp),
             _ => None,
         }
+    }
+
+    pub(crate) fn has_note(&self) -> bool {
+        self.has_note
     }
 
     pub(crate) fn ending(&self) -> Option<&Ending> {
@@ -140,8 +148,7 @@ impl Completeness {
             return Reaction::default();
         };
         if self.writers > 0 {
-            // A second writer came while the first was leaving and took the mark with it.
-            return Reaction { mark: Some(Mark::Receiving), ..Reaction::default() };
+            return Reaction::default();
         }
         let due = if *is_committed { now } else { due };
         if let (Some((ending, seen)), Some(stamp)) = (before.take(), stamp)
@@ -154,7 +161,7 @@ impl Completeness {
         }
         let mut reaction = self.settle(candidate, stamp, due);
         reaction.mark = Some(Mark::Nothing);
-        reaction.drops_note = true;
+        reaction.drops_note = std::mem::take(&mut self.has_note);
         reaction
     }
 
@@ -248,118 +255,21 @@ impl Completeness {
         Reaction::default()
     }
 
-    /// `None` where there is nothing to cancel, or somebody is still writing.
+    /// `None` where it cannot be: somebody is still writing, or it is done.
     pub(crate) fn cancelled(&mut self) -> Option<Reaction> {
         let seen = self.seen();
         match self.phase {
             Phase::Settling { .. } | Phase::Offered { .. } => {
                 Some(self.end(Ending { end: End::Cancelled, reason: String::new() }, seen))
             }
-            Phase::Resting
-            | Phase::Receiving { .. }
-            | Phase::Leaving { .. }
-            | Phase::Ended { .. } => None,
+            Phase::Resting | Phase::Ended { .. } => Some(Reaction::default()),
+            Phase::Receiving { .. } | Phase::Leaving { .. } => None,
         }
     }
 }
 
-/// What the daemon does.
+/// What all changes have in common.
 impl Completeness {
-    /// A file that is there when the spool is opened, or that somebody put there behind our back.
-    pub(crate) fn found(
-        &mut self,
-        mark: Mark,
-        candidate: Candidate,
-        stamp: Stamp,
-        due: Duration,
-    ) -> Reaction {
-        if self.phase != Phase::Resting || self.writers > 0 {
-            return Reaction::default();
-        }
-        match mark {
-            Mark::Nothing => self.settle(candidate, Some(stamp), due),
-            Mark::Receiving => {
-                let reason = String::new();
-                self.end(Ending { end: End::Interrupted, reason }, Some(stamp))
-            }
-            Mark::Ended(ending) => {
-                self.phase = Phase::Ended { ending, seen: Some(stamp) };
-                Reaction::default()
-            }
-        }
-    }
-
-    /// The settle time is over: `look` decides. `next`: when to look again if it has changed.
-    pub(crate) fn looked(&mut self, look: Look, now: Duration, next: Duration) -> Verdict {
-        let Phase::Settling { due, seen } = self.phase else { return Verdict::LeftAlone };
-        if self.writers > 0 || now < due {
-            return Verdict::NotYet;
-        }
-        if !seen.is_some_and(|seen| seen.has_bytes_of(look.stamp)) {
-            self.generation += u64::from(seen.is_some());
-            self.phase = Phase::Settling { due: next, seen: Some(look.stamp) };
-            return Verdict::NotYet;
-        }
-        if look.stamp.bytes == 0 || !look.is_recording {
-            self.phase = Phase::Resting;
-            return Verdict::LeftAlone;
-        }
-        if look.is_too_large {
-            return Verdict::TooLarge;
-        }
-        let work = Work { state: JobState::Queued, done: 0.0 };
-        self.phase = Phase::Offered { stamp: look.stamp, work };
-        Verdict::Offered
-    }
-
-    pub(crate) fn is_current(&self, generation: u64) -> bool {
-        self.generation == generation && matches!(self.phase, Phase::Offered { .. })
-    }
-
-    /// `false` where it is about something else than what is there now.
-    pub(crate) fn marked(&mut self, generation: u64, fresh: Work) -> bool {
-        let current = self.generation == generation;
-        match &mut self.phase {
-            Phase::Offered { work, .. } if current => {
-                *work = fresh;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// The bytes are not those that were offered.
-    pub(crate) fn changed_behind(
-        &mut self,
-        candidate: Candidate,
-        stamp: Stamp,
-        due: Duration,
-    ) -> Reaction {
-        if self.offered().is_none() {
-            return Reaction::default();
-        }
-        self.resized(candidate, Some(stamp), due)
-    }
-
-    pub(crate) fn ended(&mut self, ending: Ending) -> Reaction {
-        let seen = self.seen();
-        self.end(ending, seen)
-    }
-
-    /// From here nobody begins to write, until it is gone or [`Self::stays`].
-    pub(crate) fn leaves(&mut self) {
-        if let Phase::Offered { stamp, .. } = self.phase {
-            self.phase = Phase::Leaving { stamp };
-        }
-    }
-
-    pub(crate) fn stays(&mut self) {
-        if let Phase::Leaving { stamp } = self.phase {
-            let work = Work { state: JobState::Publishing, done: 1.0 };
-            self.phase = Phase::Offered { stamp, work };
-        }
-    }
-
     fn change(&mut self) -> Reaction {
         let withdrawn = self.offered().map(|_| self.generation);
         self.generation += 1;
@@ -384,13 +294,14 @@ impl Completeness {
     ) -> Reaction {
         let mut reaction = self.settle(candidate, seen, due);
         reaction.mark = Some(Mark::Nothing);
-        reaction.drops_note = true;
+        reaction.drops_note = std::mem::take(&mut self.has_note);
         reaction
     }
 
     fn end(&mut self, ending: Ending, seen: Option<Stamp>) -> Reaction {
         let mark = Some(Mark::Ended(ending.clone()));
         let stage = Some(ending.end.state());
+        self.has_note |= ending.end == End::Failed;
         self.phase = Phase::Ended { ending, seen };
         Reaction { mark, stage, ..Reaction::default() }
     }

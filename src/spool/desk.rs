@@ -6,9 +6,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use crate::model::InboxId;
-use crate::spool::SpoolEvent;
 use crate::spool::signs::{Mark, Reaction};
 use crate::spool::table::{Body, Table};
+use crate::spool::{Dropped, SpoolEvent};
 
 /// Subscribers and alarms.
 #[derive(Debug, Default)]
@@ -47,8 +47,13 @@ impl Desk {
 }
 
 impl Table {
-    pub(crate) fn subscribe(&mut self) -> Receiver<SpoolEvent> {
+    /// A queue of all events from now on, and of `offered` before them.
+    pub(crate) fn subscribe(&mut self, offered: Vec<Dropped>) -> Receiver<SpoolEvent> {
         let (sender, receiver) = channel();
+        for dropped in offered {
+            // Cannot fail: the receiver is here.
+            let _ = sender.send(SpoolEvent::Ready(dropped));
+        }
         self.desk.subscribers.push(sender);
         receiver
     }

@@ -187,7 +187,15 @@ impl Inner {
         disk::rename_at((from_dir.as_fd(), from.1), (to_dir.as_fd(), to.1), mode)
             .map_err(missing_or)?;
         let stat = disk::stat_at(to_dir.as_fd(), to.1).ok();
-        self.renamed(&from_place, to_place, mode, stat.as_ref());
+        let has_note = {
+            let table = self.table();
+            let source = table.child(from.0, &from_place.name);
+            source.and_then(|id| table.file(id)).is_some_and(|file| file.has_note())
+        };
+        self.renamed(&from_place, to_place.clone(), mode, stat.as_ref());
+        if has_note && mode != RenameMode::Exchange {
+            self.carry_note(&from_place, &to_place);
+        }
         Ok(())
     }
 

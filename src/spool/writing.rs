@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::model::InboxId;
 use crate::spool::disk;
 use crate::spool::signs::Mark;
-use crate::spool::{EntryKind, Inner, OpenFile, SpoolError};
+use crate::spool::{Inner, OpenFile, SpoolError};
 
 impl Inner {
     pub(crate) fn open_file(
@@ -104,6 +104,11 @@ impl Inner {
         if self.table().remove_handle(open) {
             self.end_writing(open.id, stamp);
         }
+        let is_written = self.table().file(open.id).is_some_and(|file| 0 < file.writers());
+        if stamp.is_some() && is_written {
+            // Somebody came while this one left and took the mark along.
+            self.mark_receiving(open);
+        }
         self.table().free_if_unused(open.id);
     }
 
@@ -141,11 +146,6 @@ impl Inner {
                 None => return Ok(()),
             }
         }
-    }
-
-    /// The kind of an entry that is known.
-    pub(crate) fn kind(&self, id: InboxId) -> Result<EntryKind, SpoolError> {
-        Ok(self.stat(id)?.kind())
     }
 }
 

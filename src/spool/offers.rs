@@ -1,0 +1,187 @@
+//! What is complete is offered; what becomes of it comes back.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::sync::mpsc::Receiver;
+
+use crate::model::{Failure, InboxId, JobState};
+use crate::spool::disk;
+use crate::spool::notes;
+use crate::spool::signs::{Candidate, End, Ending, Stamp};
+use crate::spool::table::{Place, Table};
+use crate::spool::tree::hold;
+use crate::spool::{Dropped, Inner, SpoolError, SpoolEvent, Work};
+
+impl Table {
+    /// The file as it is offered: `None` where nobody works on it.
+    fn dropped(&self, id: InboxId) -> Option<(Dropped, Work)> {
+        let file = self.file(id)?;
+        let work = file.work()?;
+        let stamp = file.seen().unwrap_or(Stamp { bytes: 0, modified_ns: 0, changed_ns: 0 });
+        let dropped = Dropped {
+            id,
+            generation: file.generation(),
+            path: self.path(id)?,
+            bytes: stamp.bytes,
+            modified_ns: stamp.modified_ns,
+        };
+        Some((dropped, work))
+    }
+
+    /// Tells everybody that a file is complete.
+    pub(crate) fn offer(&mut self, id: InboxId) {
+        let Some((dropped, _)) = self.dropped(id) else { return };
+        let path = dropped.path.clone();
+        self.tell(SpoolEvent::Ready(dropped));
+        self.tell(SpoolEvent::Stage { id, path, state: JobState::Queued });
+    }
+}
+
+impl Inner {
+    pub(crate) fn subscribe(&self) -> Receiver<SpoolEvent> {
+        let mut table = self.table();
+        let mut offered: Vec<Dropped> = table
+            .nodes()
+            .filter(|(id, _)| table.file(*id).is_some_and(|file| file.offered().is_some()))
+            .filter_map(|(id, _)| Some(table.dropped(id)?.0))
+            .collect();
+        offered.sort_by_key(|dropped| dropped.id);
+        table.subscribe(offered)
+    }
+
+    pub(crate) fn take(&self, id: InboxId, generation: u64) -> Result<File, SpoolError> {
+        if !self.is_current(id, generation) {
+            return Err(SpoolError::Changed);
+        }
+        let file = self.open_entry(id, libc::O_RDONLY)?;
+        self.check_unchanged(id, generation, disk::stat_of(&file)?.stamp())?;
+        Ok(file)
+    }
+
+    pub(crate) fn is_current(&self, id: InboxId, generation: u64) -> bool {
+        self.table().file(id).is_some_and(|file| file.is_current(generation))
+    }
+
+    /// Whether the disk still shows what was offered. If not, somebody changed it behind our back.
+    fn check_unchanged(
+        &self,
+        id: InboxId,
+        generation: u64,
+        stamp: Stamp,
+    ) -> Result<(), SpoolError> {
+        let offered = {
+            let table = self.table();
+            let file = table.file(id).filter(|file| file.is_current(generation));
+            file.and_then(|file| file.offered()).ok_or(SpoolError::Changed)?
+        };
+        if offered == stamp {
+            return Ok(());
+        }
+        let due = self.due();
+        self.change(id, |file, candidate| file.changed_behind(candidate, stamp, due));
+        Err(SpoolError::Changed)
+    }
+
+    pub(crate) fn mark(&self, id: InboxId, generation: u64, work: Work) {
+        let mut table = self.table();
+        let Some(file) = table.file_mut(id) else { return };
+        let before = file.work().map(|work| work.state);
+        let state = work.state;
+        if !file.marked(generation, work) || before == Some(state) {
+            return;
+        }
+        if let Some(path) = table.path(id) {
+            table.tell(SpoolEvent::Stage { id, path, state });
+        }
+    }
+
+    pub(crate) fn works(&self) -> Vec<(Dropped, Work)> {
+        let table = self.table();
+        let is_work = |id: InboxId, work: &Work| match table.candidate(id) {
+            Candidate::Never => false,
+            Candidate::ByName => true,
+            // Whether it is a recording is known once it has been offered.
+            Candidate::ByContent => {
+                use JobState::{Interrupted, Receiving, Settling};
+                !matches!(work.state, Receiving | Settling | Interrupted)
+            }
+        };
+        let mut works: Vec<(Dropped, Work)> = table
+            .nodes()
+            .filter_map(|(id, _)| table.dropped(id))
+            .filter(|(dropped, work)| is_work(dropped.id, work))
+            .collect();
+        works.sort_by_key(|(dropped, _)| dropped.id);
+        works
+    }
+
+    pub(crate) fn finish(&self, id: InboxId, generation: u64) -> Result<(), SpoolError> {
+        let place = self.table().node(id).and_then(|node| node.place.clone());
+        let place = place.ok_or(SpoolError::Changed)?;
+        let dir = self.directory(place.parent)?;
+        let changing = self.changing(place.parent)?;
+        let _turn = hold(&changing);
+        {
+            let mut table = self.table();
+            let is_there = table.node(id).is_some_and(|node| node.place.as_ref() == Some(&place));
+            let file = table.file_mut(id).filter(|file| is_there && file.is_current(generation));
+            // From here a writer is told that there is no such file.
+            file.ok_or(SpoolError::Changed)?.leaves();
+        }
+        let left = self.remove_offered(id, generation, &dir, &place);
+        if left.is_err()
+            && let Some(file) = self.table().file_mut(id)
+        {
+            file.stays();
+        }
+        left
+    }
+
+    fn remove_offered(
+        &self,
+        id: InboxId,
+        generation: u64,
+        dir: impl AsFd,
+        place: &Place,
+    ) -> Result<(), SpoolError> {
+        let name = place.name.as_os_str();
+        let found = disk::stat_at(dir.as_fd(), name).map_err(|_| SpoolError::Changed)?;
+        let is_same = {
+            let table = self.table();
+            let seen = table.file(id).and_then(|file| file.seen());
+            let is_entry = table.node(id).is_some_and(|node| node.disk_id == found.disk_id());
+            is_entry && seen == Some(found.stamp())
+        };
+        if !is_same {
+            if let Some(file) = self.table().file_mut(id) {
+                file.stays();
+            }
+            self.check_unchanged(id, generation, found.stamp())?;
+            return Err(SpoolError::Changed);
+        }
+        disk::unlink_at(dir.as_fd(), name)?;
+        let mut table = self.table();
+        if let Some(path) = table.path(id) {
+            table.tell(SpoolEvent::Stage { id, path, state: JobState::Done });
+        }
+        drop(table);
+        self.removed(id);
+        Ok(())
+    }
+
+    pub(crate) fn fail(
+        &self,
+        id: InboxId,
+        generation: u64,
+        failure: &Failure,
+    ) -> Result<(), SpoolError> {
+        let mut table = self.table();
+        let file = table.file_mut(id).filter(|file| file.is_current(generation));
+        let ending = Ending { end: End::Failed, reason: notes::reason(failure) };
+        let reaction = file.ok_or(SpoolError::Changed)?.ended(ending);
+        let aftermath = table.after(id, reaction);
+        drop(table);
+        self.follow_up(id, aftermath);
+        self.write_note(id, failure)
+    }
+}
