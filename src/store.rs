@@ -5,6 +5,7 @@ mod flaky;
 mod local;
 mod memory;
 
+pub mod outbox;
 mod paths;
 
 use std::error::Error;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use scribefs::index::{Change, Index, IndexError, Totals};
@@ -573,4 +574,123 @@ fn a_file_that_was_cut_short_is_damaged() {
         let opened = Index::open(&path);
         assert!(matches!(opened, Err(IndexError::Damaged(_))), "{kept}: {opened:?}");
     }
+}
+
+fn resident_mib() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() >> 10
+}
+
+/// Fills an index through the road that a rebuild takes.
+fn fill(index: &Index, conversations: u32, days: u32) {
+    let mut told = Vec::new();
+    for seq in 1..=conversations {
+        let conversation = Conversation {
+            seq: ConversationSeq(seq),
+            id: id(&format!("conv_{seq:012}")),
+            filed_as: id(&format!("conv_{seq:012}")),
+            created_at: at(0),
+            trashed_at: None,
+        };
+        for number in 0..days {
+            let day = Day::from_number(738_000 + number).unwrap();
+            let id = RecordingId { conversation: conversation.seq, day, number: 1 };
+            let recording = recording(&conversation, id, &name("meeting"));
+            told.push((conversation.clone(), recording, transcript(&conversation, day, 1)));
+            if told.len() == 2_000 {
+                index.adopt(std::mem::take(&mut told)).unwrap();
+            }
+        }
+    }
+    index.adopt(told).unwrap();
+}
+
+/// Figures for people: `cargo test --test index -- --ignored --nocapture figures`.
+#[test]
+#[ignore = "takes minutes and asserts nothing"]
+fn figures_for_100_000_recordings() {
+    for (conversations, days) in [(1_000, 100), (100_000, 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.redb");
+        let index = Index::open(&path).unwrap();
+        let begun = Instant::now();
+        fill(&index, conversations, days);
+        eprintln!("{conversations} conversations x {days} days");
+        eprintln!("  filled in {:.1?}", begun.elapsed());
+        let begun = Instant::now();
+        index.close().unwrap();
+        let bytes = std::fs::metadata(&path).unwrap().len();
+        eprintln!("  closed in {:.1?}, {} MiB on disk", begun.elapsed(), bytes >> 20);
+        drop(index);
+        figures(&path);
+    }
+}
+
+fn figures(path: &std::path::Path) {
+    let before = resident_mib();
+    let begun = Instant::now();
+    let index = Index::open(path).unwrap();
+    eprintln!("  opened in {:.1?}", begun.elapsed());
+    let begun = Instant::now();
+    let (mut seq, mut listed, mut files) = (ConversationSeq(0), 0, 0);
+    loop {
+        let some = index.conversations(seq, 200).unwrap();
+        let Some(last) = some.last() else { break };
+        seq = last.seq;
+        listed += some.len();
+    }
+    eprintln!("  {listed} conversations listed in {:.1?}", begun.elapsed());
+    let begun = Instant::now();
+    for seq in 1..=u32::try_from(listed).unwrap() {
+        let seq = ConversationSeq(seq);
+        for day in index.days(seq).unwrap() {
+            files += usize::from(index.day_transcript(seq, day).unwrap().is_some());
+            for recording in index.recordings(seq, day).unwrap() {
+                files += 1 + recording.pages.len();
+            }
+        }
+    }
+    let took = begun.elapsed();
+    eprintln!("  {files} files of all days listed in {took:.1?}");
+    eprintln!("  memory grew by {} MiB", resident_mib().saturating_sub(before));
+    let begun = Instant::now();
+    for count in 0..100_000_u32 {
+        let seq = ConversationSeq(1 + count.wrapping_mul(7_919) % u32::try_from(listed).unwrap());
+        let day = index.days(seq).unwrap()[0];
+        assert!(index.recording_with_stem(seq, day, &name("meeting")).unwrap().is_some());
+    }
+    let rate = 200_000.0 / begun.elapsed().as_secs_f64();
+    eprintln!("  {rate:.0} questions a second on one thread");
+    for threads in [1_u64, 8] {
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            for thread in 0..threads {
+                let index = &index;
+                scope.spawn(move || {
+                    for count in 0..50 {
+                        let number = 1 + thread * 50 + count;
+                        let state = [JobState::Queued, JobState::Decoding][(threads == 1) as usize];
+                        index.save_job(job(JobId(number), state)).unwrap();
+                    }
+                });
+            }
+        });
+        let took = begun.elapsed();
+        let each = took / 50;
+        let rate = (50 * threads) as f64 / took.as_secs_f64();
+        eprintln!("  {threads} threads: {each:.1?} for a durable change, {rate:.0} a second");
+    }
+    // As the file is when the process is killed.
+    let killed = path.with_extension("killed");
+    std::fs::copy(path, &killed).unwrap();
+    std::fs::File::open(&killed).unwrap().sync_all().unwrap();
+    let begun = Instant::now();
+    let opened = Index::open(&killed).unwrap();
+    eprintln!("  opened after a crash in {:.1?}", begun.elapsed());
+    opened.close().unwrap();
+    drop(index);
+    let begun = Instant::now();
+    drop(Index::open(path).unwrap());
+    eprintln!("  opened again in {:.1?}", begun.elapsed());
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use redb::{Builder, Database, ReadableTable};
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableError};
 
 use crate::index::IndexError;
 use crate::index::failure::{damaged, opening};
@@ -48,26 +48,32 @@ pub(crate) fn database(path: &Path) -> Result<Database, IndexError> {
 
 /// Makes the tables of a new index, and refuses those of a later time.
 pub(crate) fn check_format(database: &Database) -> Result<(), IndexError> {
-    let mut writing = database.begin_write()?;
-    writing.set_quick_repair(true);
-    let mut counters = writing.open_table(COUNTERS)?;
-    let format = counters.get("format")?.map(|format| format.value());
-    match format {
-        Some(found) if found == u64::from(FORMAT) => {}
+    match format_of(database)? {
+        Some(found) if found == u64::from(FORMAT) => Ok(()),
         Some(found) => {
             let found = u32::try_from(found).map_err(damaged)?;
-            return Err(IndexError::TooNew { found, known: FORMAT });
+            Err(IndexError::TooNew { found, known: FORMAT })
         }
-        None => {
-            counters.insert("format", u64::from(FORMAT))?;
-            drop(counters);
-            make_tables(&writing)?;
-            writing.open_table(JOBS)?;
-            writing.open_table(UNFINISHED)?;
-            writing.commit()?;
-        }
+        None => make(database),
     }
-    Ok(())
+}
+
+fn format_of(database: &Database) -> Result<Option<u64>, IndexError> {
+    match database.begin_read()?.open_table(COUNTERS) {
+        Ok(counters) => Ok(counters.get("format")?.map(|format| format.value())),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(err) => Err(err.into()),
+    }
+}
+
+fn make(database: &Database) -> Result<(), IndexError> {
+    let mut writing = database.begin_write()?;
+    writing.set_quick_repair(true);
+    make_tables(&writing)?;
+    writing.open_table(JOBS)?;
+    writing.open_table(UNFINISHED)?;
+    writing.open_table(COUNTERS)?.insert("format", u64::from(FORMAT))?;
+    Ok(writing.commit()?)
 }
 
 fn disk(err: io::Error) -> IndexError {

@@ -1,0 +1,263 @@
+//! What to do next to get a recording into the bucket. Pure: time and chance are handed in, and whoever
+//! carries an action out says how it went.
+//!
+//! Order: audio, then pages and the day's transcript, then the metadata that names them all. A bucket that
+//! has the metadata therefore has everything. The one rule for the caller: when the placement has changed,
+//! it is durable in the index before the action is carried out. Then a process that dies anywhere goes on
+//! where it was, and an upload that has an id is never forgotten.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::model::{DayTranscript, Object, PageKind, Placement, Recording, UploadedPart};
+
+/// Objects up to this size go in one request; larger audio goes in parts, so that little is lost with a
+/// connection.
+pub const SINGLE_PUT_BYTES: u64 = 64 << 20;
+
+/// First and longest time to wait after a failure that time can cure.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+const LONGEST_DELAY: Duration = Duration::from_mins(5);
+
+/// A refusal is tried again too, in case somebody has mended it: this often.
+const PROBE_DELAY: Duration = Duration::from_mins(5);
+
+/// The smallest part; S3 takes 5 MiB and at most 10,000 parts.
+const PART_BYTES: u64 = 16 << 20;
+const MOST_PARTS: u64 = 9_000;
+
+/// All objects of a recording, in the order in which they are to arrive.
+pub fn cargo<'a>(recording: &'a Recording, transcript: &'a DayTranscript) -> Vec<&'a Object> {
+    let (last, pages): (Vec<_>, Vec<_>) =
+        recording.pages.iter().partition(|page| page.kind == PageKind::Metadata);
+    let pages = pages.into_iter().map(|page| &page.object);
+    let last = last.into_iter().map(|page| &page.object);
+    std::iter::once(&recording.audio)
+        .chain(pages)
+        .chain(std::iter::once(&transcript.object))
+        .chain(last)
+        .collect()
+}
+
+/// What is to be done now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Look whether the bucket has the audio: `Found` or `NotFound`.
+    LookForAudio,
+    /// Begin an upload of the audio in parts: `Began`.
+    Begin,
+    /// Send these bytes of the audio: `PartDone`.
+    PutPart { upload_id: String, number: u32, range: Range<u64> },
+    /// Make the parts one object: `Completed`.
+    Complete { upload_id: String, parts: Vec<UploadedPart> },
+    /// Put the object at this place of the cargo in one request: `PutDone`.
+    Put { place: usize },
+    /// Nothing before then: `Woken`.
+    Wait { until: Timestamp },
+    /// Everything has arrived.
+    Rest,
+}
+
+/// How it went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// At the start, and when the time to wait for has come.
+    Woken,
+    Found,
+    NotFound,
+    Began {
+        upload_id: String,
+    },
+    PartDone(UploadedPart),
+    Completed,
+    PutDone,
+    Failed(Trouble),
+}
+
+/// What kind of failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// Time can cure it: no answer, no connection, throttled, the bucket's own fault.
+    Passing,
+    /// The bucket knows no such upload: it has ended without us hearing of it, or was swept.
+    UploadLost,
+    /// Somebody has to do something: credentials, permissions, no such bucket, a file that is gone.
+    Refused { why: String },
+}
+
+/// One recording on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Errand {
+    placement: Placement,
+    /// Sizes of the cargo. The first is the audio's.
+    sizes: Vec<u64>,
+    /// Objects that have arrived for sure.
+    arrived: usize,
+    /// The audio may be in the bucket without us knowing.
+    audio_may_be_there: bool,
+}
+
+impl Errand {
+    /// Goes on from `placement`. `sizes` are those of the cargo.
+    pub fn new(placement: Placement, sizes: Vec<u64>) -> Self {
+        let audio_may_be_there = placement != Placement::Local;
+        Self { placement, sizes, arrived: 0, audio_may_be_there }
+    }
+
+    /// To be durable before the action is carried out.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// Takes note of what has happened and says what to do next. `chance` is anything from 0 to 1 and
+    /// spreads out those who wait for the same bucket.
+    pub fn step(&mut self, event: Event, now: Timestamp, chance: f64) -> Action {
+        match event {
+            Event::Failed(Trouble::Refused { why }) => {
+                self.placement = Placement::Paused { why };
+                return Action::Wait { until: later(now, PROBE_DELAY) };
+            }
+            Event::Failed(Trouble::UploadLost) => {
+                self.forget_upload();
+                self.audio_may_be_there = true;
+                self.put_off(now, chance);
+            }
+            Event::Failed(Trouble::Passing) => self.put_off(now, chance),
+            Event::Woken => self.wake(now),
+            Event::Found if self.arrived == 0 => self.arrive(),
+            Event::NotFound => self.audio_may_be_there = false,
+            Event::Began { upload_id } => self.begin(upload_id),
+            Event::PartDone(part) => self.add(part),
+            Event::Completed if self.arrived == 0 => self.arrive(),
+            Event::PutDone if self.arrived < self.sizes.len() => self.arrive(),
+            // Said twice: the answer to a request that was sent again.
+            Event::Found | Event::Completed | Event::PutDone => {}
+        }
+        self.next(now)
+    }
+
+    fn next(&mut self, now: Timestamp) -> Action {
+        if let Placement::Local = self.placement {
+            self.placement = fresh();
+        }
+        let Placement::Uploading { upload_id, parts, not_before, .. } = &self.placement else {
+            return match self.placement {
+                Placement::Paused { .. } => Action::Wait { until: later(now, PROBE_DELAY) },
+                _ => Action::Rest,
+            };
+        };
+        if let Some(until) = *not_before
+            && now < until
+        {
+            return Action::Wait { until };
+        }
+        match self.sizes.get(self.arrived) {
+            None => {
+                self.placement = Placement::Stored;
+                Action::Rest
+            }
+            Some(size) if 0 < self.arrived || *size <= SINGLE_PUT_BYTES => {
+                Action::Put { place: self.arrived }
+            }
+            Some(size) => match upload_id {
+                Some(upload_id) => next_of_upload(upload_id, parts, *size),
+                None if self.audio_may_be_there => Action::LookForAudio,
+                None => Action::Begin,
+            },
+        }
+    }
+
+    fn wake(&mut self, now: Timestamp) {
+        match &mut self.placement {
+            Placement::Paused { .. } => {
+                self.placement = fresh();
+                self.audio_may_be_there = true;
+            }
+            // A clock that was set back must not keep us waiting for longer than we would ever wait.
+            Placement::Uploading { not_before, .. } => {
+                *not_before = not_before.filter(|until| *until <= later(now, LONGEST_DELAY));
+            }
+            Placement::Local | Placement::Stored => {}
+        }
+    }
+
+    fn begin(&mut self, id: String) {
+        if let Placement::Uploading { upload_id, parts, .. } = &mut self.placement {
+            *upload_id = Some(id);
+            parts.clear();
+        }
+    }
+
+    /// Parts are sent one after the other; another one's answer is one that we have had.
+    fn add(&mut self, part: UploadedPart) {
+        if let Placement::Uploading { upload_id: Some(_), parts, attempts, not_before } =
+            &mut self.placement
+            && part.number == next_number(parts)
+        {
+            parts.push(part);
+            *attempts = 0;
+            *not_before = None;
+        }
+    }
+
+    fn arrive(&mut self) {
+        self.arrived += 1;
+        self.forget_upload();
+        if let Placement::Uploading { attempts, not_before, .. } = &mut self.placement {
+            *attempts = 0;
+            *not_before = None;
+        }
+    }
+
+    fn forget_upload(&mut self) {
+        if let Placement::Uploading { upload_id, parts, .. } = &mut self.placement {
+            *upload_id = None;
+            parts.clear();
+        }
+    }
+
+    fn put_off(&mut self, now: Timestamp, chance: f64) {
+        if let Placement::Uploading { attempts, not_before, .. } = &mut self.placement {
+            *attempts = attempts.saturating_add(1);
+            *not_before = Some(later(now, delay(*attempts, chance)));
+        }
+    }
+}
+
+fn fresh() -> Placement {
+    Placement::Uploading { upload_id: None, parts: Vec::new(), attempts: 0, not_before: None }
+}
+
+fn next_of_upload(upload_id: &str, parts: &[UploadedPart], size: u64) -> Action {
+    let upload_id = upload_id.to_owned();
+    let sent: u64 = parts.iter().map(|part| part.bytes).sum();
+    if size <= sent {
+        return Action::Complete { upload_id, parts: parts.to_vec() };
+    }
+    let end = size.min(sent + part_bytes(size));
+    Action::PutPart { upload_id, number: next_number(parts), range: sent..end }
+}
+
+fn next_number(parts: &[UploadedPart]) -> u32 {
+    parts.last().map_or(1, |part| part.number + 1)
+}
+
+fn part_bytes(size: u64) -> u64 {
+    PART_BYTES.max(size.div_ceil(MOST_PARTS).next_multiple_of(1 << 20))
+}
+
+/// Full jitter: anything up to a bound that doubles with each failure.
+fn delay(attempts: u32, chance: f64) -> Duration {
+    let doubled = FIRST_DELAY.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1)));
+    doubled.min(LONGEST_DELAY).mul_f64(chance.clamp(0.0, 1.0))
+}
+
+fn later(now: Timestamp, delay: Duration) -> Timestamp {
+    let delay = SignedDuration::try_from(delay).unwrap_or(SignedDuration::ZERO);
+    now.checked_add(delay).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests;
