@@ -1,5 +1,8 @@
 //! From sound to words and voices: engines behind two seams, and the road that joins them.
 
+mod diarize;
+mod onnx;
+
 use std::path::Path;
 
 use crate::model::{SpeakerBounds, SpeakerId, Talk, Turn, WorkStage};
@@ -91,7 +94,7 @@ pub fn open_transcriber(
 
 /// The diarizer in a model's folder.
 pub fn open_diarizer(folder: &Path, threads: u16) -> Result<Box<dyn Diarizer>, SpeechError> {
-    todo!("{folder:?} {threads}")
+    diarize::open(folder, threads)
 }
 
 /// What the road tells while it goes.
