@@ -53,9 +53,9 @@ impl Inner {
             None => false,
         };
         if is_touch {
-            self.touched(id, after);
+            self.touched(id, before, after);
         } else {
-            self.restamped(id, after);
+            self.restamped(id, before, after);
         }
     }
 

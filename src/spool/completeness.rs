@@ -5,6 +5,8 @@
 //! kernel writes without telling us, so only opens and releases count, and what the disk shows at the end.
 
 mod offering;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -210,12 +212,22 @@ impl Completeness {
         reaction
     }
 
-    /// Attributes have changed, the bytes have not.
-    pub(crate) fn restamped(&mut self, fresh: Stamp) {
+    /// Attributes have changed, the bytes have not. Where `before` is not what was seen last, somebody else has
+    /// changed the file, and that must not go unnoticed.
+    pub(crate) fn restamped(&mut self, before: Stamp, fresh: Stamp) {
         match &mut self.phase {
             Phase::Resting | Phase::Receiving { .. } | Phase::Leaving { .. } => {}
-            Phase::Settling { seen, .. } | Phase::Ended { seen, .. } => *seen = Some(fresh),
-            Phase::Offered { stamp, .. } => *stamp = fresh,
+            Phase::Settling { seen: Some(seen), .. } | Phase::Ended { seen: Some(seen), .. } => {
+                if seen.has_bytes_of(before) {
+                    *seen = fresh;
+                }
+            }
+            Phase::Settling { seen: None, .. } | Phase::Ended { seen: None, .. } => {}
+            Phase::Offered { stamp, .. } => {
+                if *stamp == before {
+                    *stamp = fresh;
+                }
+            }
         }
     }
 
@@ -223,13 +235,14 @@ impl Completeness {
     pub(crate) fn touched(
         &mut self,
         candidate: Candidate,
-        stamp: Stamp,
+        before: Stamp,
+        fresh: Stamp,
         due: Duration,
     ) -> Reaction {
         if let Phase::Receiving { before, .. } = &mut self.phase {
             *before = None;
         }
-        self.restamped(stamp);
+        self.restamped(before, fresh);
         self.retried(candidate, due)
     }
 
@@ -245,11 +258,16 @@ impl Completeness {
     }
 
     /// The user does not want to wait for the settle time.
-    pub(crate) fn committed(&mut self, candidate: Candidate, now: Duration) -> Reaction {
+    pub(crate) fn committed(
+        &mut self,
+        candidate: Candidate,
+        stamp: Option<Stamp>,
+        now: Duration,
+    ) -> Reaction {
         match &mut self.phase {
             Phase::Receiving { is_committed, .. } => *is_committed = true,
             Phase::Settling { due, .. } => *due = now,
-            Phase::Resting => return self.settle(candidate, None, now),
+            Phase::Resting => return self.settle(candidate, stamp, now),
             Phase::Offered { .. } | Phase::Leaving { .. } | Phase::Ended { .. } => {}
         }
         Reaction::default()

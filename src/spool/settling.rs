@@ -73,14 +73,14 @@ impl Inner {
         self.change(id, |file, candidate| file.resized(candidate, stamp, due));
     }
 
-    pub(crate) fn touched(&self, id: InboxId, after: &DiskStat) {
-        let (stamp, due) = (after.stamp(), self.due());
-        self.change(id, |file, candidate| file.touched(candidate, stamp, due));
+    pub(crate) fn touched(&self, id: InboxId, before: &DiskStat, after: &DiskStat) {
+        let (before, fresh, due) = (before.stamp(), after.stamp(), self.due());
+        self.change(id, |file, candidate| file.touched(candidate, before, fresh, due));
     }
 
-    pub(crate) fn restamped(&self, id: InboxId, after: &DiskStat) {
+    pub(crate) fn restamped(&self, id: InboxId, before: &DiskStat, after: &DiskStat) {
         if let Some(file) = self.table().file_mut(id) {
-            file.restamped(after.stamp());
+            file.restamped(before.stamp(), after.stamp());
         }
     }
 

@@ -62,8 +62,9 @@ impl Inner {
             return Err(unsupported());
         }
         let grip = self.grip(id)?;
+        let before = disk::stat_of(&grip)?;
         disk_xattrs::set(grip.as_fd(), name, value, flags)?;
-        self.restamped(id, &disk::stat_of(&grip)?);
+        self.restamped(id, &before, &disk::stat_of(&grip)?);
         Ok(())
     }
 
@@ -73,8 +74,9 @@ impl Inner {
             return Err(unsupported());
         }
         let grip = self.grip(id)?;
+        let before = disk::stat_of(&grip)?;
         disk_xattrs::remove(grip.as_fd(), name)?;
-        self.restamped(id, &disk::stat_of(&grip)?);
+        self.restamped(id, &before, &disk::stat_of(&grip)?);
         Ok(())
     }
 
@@ -100,8 +102,8 @@ impl Inner {
         }
         match name.to_str() {
             Some(COMMIT) => {
-                let now = self.now();
-                self.change(id, |file, candidate| file.committed(candidate, now));
+                let (stamp, now) = (self.stat(id)?.stamp(), self.now());
+                self.change(id, |file, candidate| file.committed(candidate, Some(stamp), now));
                 Ok(())
             }
             Some(CANCEL) => self.cancel(id),
