@@ -137,7 +137,8 @@ impl Completeness {
         Some(reaction)
     }
 
-    /// A writer has gone. `stamp`: what it left, `None` where that cannot be seen.
+    /// A writer has gone. `stamp`: what it left, after the caller has taken the mark of the last writer from the
+    /// file; `None` where it could not even open it.
     pub(crate) fn closed(
         &mut self,
         candidate: Candidate,
@@ -153,16 +154,12 @@ impl Completeness {
             return Reaction::default();
         }
         let due = if *is_committed { now } else { due };
-        if let (Some((ending, seen)), Some(stamp)) = (before.take(), stamp)
-            && seen.has_bytes_of(stamp)
+        if let Some((ending, seen)) = before.take()
+            && stamp.is_none_or(|stamp| seen.has_bytes_of(stamp))
         {
-            let mark = Some(Mark::Ended(ending.clone()));
-            let stage = Some(ending.end.state());
-            self.phase = Phase::Ended { ending, seen: Some(stamp) };
-            return Reaction { mark, stage, ..Reaction::default() };
+            return self.end(ending, stamp.or(Some(seen)));
         }
         let mut reaction = self.settle(candidate, stamp, due);
-        reaction.mark = Some(Mark::Nothing);
         reaction.drops_note = std::mem::take(&mut self.has_note);
         reaction
     }

@@ -110,6 +110,19 @@ fn a_failed_file_that_is_opened_and_left_alone_stays_failed() {
 }
 
 #[test]
+fn a_writer_that_could_not_open_the_file_changes_nothing() {
+    let mut file = failed();
+    let _ = file.opened_for_writing().unwrap();
+    let reaction = file.closed(Candidate::ByName, None, SETTLE, seconds(0));
+    assert!(matches!(reaction.mark, Some(Mark::Ended(_))));
+    assert_eq!(file.work().unwrap().state, JobState::Failed);
+    let mut file = settling();
+    let _ = file.opened_for_writing().unwrap();
+    let _ = file.closed(Candidate::ByName, None, SETTLE, seconds(0));
+    assert_eq!(file.due(), Some(SETTLE));
+}
+
+#[test]
 fn touching_or_rewriting_a_failed_file_tries_again_and_drops_its_note() {
     let mut touched = failed();
     let reaction = touched.touched(Candidate::ByName, stamp(9, 1), stamp(9, 2), SETTLE);
@@ -121,13 +134,13 @@ fn touching_or_rewriting_a_failed_file_tries_again_and_drops_its_note() {
     let _ = opened.opened_for_writing().unwrap();
     let _ = opened.touched(Candidate::ByName, stamp(9, 1), stamp(9, 1), SETTLE);
     let reaction = opened.closed(Candidate::ByName, Some(stamp(9, 1)), SETTLE, seconds(0));
-    assert_eq!((reaction.mark, reaction.drops_note), (Some(Mark::Nothing), true));
+    assert_eq!((reaction.mark, reaction.drops_note), (None, true));
     assert_eq!(opened.due(), Some(SETTLE));
 
     let mut rewritten = failed();
     let _ = rewritten.opened_for_writing().unwrap();
     let reaction = rewritten.closed(Candidate::ByName, Some(stamp(10, 3)), SETTLE, seconds(0));
-    assert_eq!((reaction.mark, reaction.drops_note), (Some(Mark::Nothing), true));
+    assert_eq!((reaction.mark, reaction.drops_note), (None, true));
 }
 
 #[test]
@@ -361,6 +374,7 @@ impl World {
         if self.writers == 0 {
             self.ended &= !self.changed_since_open && !self.is_behind;
             self.is_behind = false;
+            self.mark = Mark::Nothing;
             self.quiet_from = if self.is_committed { self.now } else { due };
         }
         let reaction = self.file.closed(self.candidate, Some(self.stamp()), due, self.now);
