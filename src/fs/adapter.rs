@@ -1,0 +1,332 @@
+//! FUSE requests to calls of the filesystem, and its answers to replies. Decides nothing.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
+};
+
+use crate::fs::answers::fill;
+use crate::fs::backing::Backings;
+use crate::fs::errno::FsError;
+use crate::fs::fetching::Fetchers;
+use crate::fs::files::{Files, Handle};
+use crate::fs::replies::{
+    ALWAYS_READY, GENERATION, MODE_MASK, creator, errno, file_attr, inode, open_flags,
+    passthrough_flags, rename_mode, reply_with_entry, reply_with_label, reply_with_lookup,
+    set_time, settle,
+};
+use crate::fs::tree::NAME_BYTES;
+use crate::spool::SetAttributes;
+
+/// Largest read or write that the kernel makes one request of.
+const REQUEST_BYTES: u32 = 1 << 20;
+
+/// Requests that the kernel may have under way without somebody waiting, such as reading ahead.
+const BACKGROUND: u16 = 64;
+
+pub(crate) struct Adapter {
+    pub(crate) files: Arc<Files>,
+    pub(crate) backings: Backings,
+    pub(crate) fetchers: Arc<Fetchers>,
+    /// Root: others may not have files passed through.
+    pub(crate) is_privileged: bool,
+}
+
+/// `access` is left out: with `default_permissions` the kernel decides it without asking.
+///
+/// Laid out by hand: with every parameter on a line of its own one would not see the calls.
+#[rustfmt::skip]
+impl Filesystem for Adapter {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        let wanted = InitFlags::FUSE_HANDLE_KILLPRIV_V2
+            | InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_DO_READDIRPLUS
+            | InitFlags::FUSE_READDIRPLUS_AUTO
+            | InitFlags::FUSE_ATOMIC_O_TRUNC
+            | InitFlags::FUSE_CACHE_SYMLINKS
+            | InitFlags::FUSE_ASYNC_READ;
+        if let Err(missing) = config.add_capabilities(wanted) {
+            log::info!("mount: the kernel does not offer {missing:?}");
+            // Refused as a whole, so again without: it holds no more than the kernel offers now.
+            let _ = config.add_capabilities(wanted - missing);
+        }
+        let is_offered = config.capabilities().contains(InitFlags::FUSE_PASSTHROUGH);
+        // 2: the spool may itself lie on an overlay.
+        if self.is_privileged && is_offered && config.set_max_stack_depth(2).is_ok() {
+            let _ = config.add_capabilities(InitFlags::FUSE_PASSTHROUGH);
+            self.backings.allow();
+        }
+        // Both are refused only for 0.
+        let _ = config.set_max_write(REQUEST_BYTES);
+        let _ = config.set_max_background(BACKGROUND);
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        reply_with_lookup(parent, self.files.tree.lookup(inode(parent), name), reply);
+    }
+
+    fn forget(&self, _: &Request, ino: INodeNo, count: u64) {
+        self.files.tree.forget(inode(ino), count);
+    }
+
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let stat = self.files.tree.stat(inode(ino));
+        settle!("getattr", ino, reply, stat, stat => reply.attr(&stat.lasting.time(), &file_attr(&stat)));
+    }
+
+    fn setattr(
+        &self, _: &Request, ino: INodeNo, mode: Option<u32>, uid: Option<u32>, gid: Option<u32>,
+        bytes: Option<u64>, accessed: Option<TimeOrNow>, modified: Option<TimeOrNow>, _ctime:
+        Option<SystemTime>, _: Option<FileHandle>, _crtime: Option<SystemTime>, _chgtime:
+        Option<SystemTime>, _bkuptime: Option<SystemTime>, _: Option<BsdFileFlags>, reply:
+        ReplyAttr,
+    ) {
+        let mode = mode.map(|mode| mode & MODE_MASK);
+        let (accessed, modified) = (accessed.map(set_time), modified.map(set_time));
+        let change = SetAttributes { mode, uid, gid, bytes, accessed, modified };
+        let stat = self.files.tree.set_attributes(inode(ino), &change);
+        settle!("setattr", ino, reply, stat, stat => reply.attr(&stat.lasting.time(), &file_attr(&stat)));
+    }
+
+    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+        let target = self.files.tree.read_link(inode(ino));
+        settle!("readlink", ino, reply, target, target => reply.data(target.as_os_str().as_encoded_bytes()));
+    }
+
+    fn mknod(
+        &self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, _rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let creator = creator(request, mode, umask);
+        let made = self.files.tree.make_node(inode(parent), name, mode, creator);
+        reply_with_entry("mknod", parent, made, reply);
+    }
+
+    fn mkdir(
+        &self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply:
+        ReplyEntry,
+    ) {
+        let creator = creator(request, mode, umask);
+        let made = self.files.tree.make_directory(inode(parent), name, creator);
+        reply_with_entry("mkdir", parent, made, reply);
+    }
+
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let result = self.files.tree.unlink(inode(parent), name, request.pid());
+        settle!("unlink", parent, reply, result, () => reply.ok());
+    }
+
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let result = self.files.tree.remove_directory(inode(parent), name, request.pid());
+        settle!("rmdir", parent, reply, result, () => reply.ok());
+    }
+
+    fn symlink(
+        &self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry,
+    ) {
+        let creator = creator(request, 0o777, 0);
+        let made = self.files.tree.make_symlink(inode(parent), name, target, creator);
+        reply_with_entry("symlink", parent, made, reply);
+    }
+
+    fn rename(
+        &self, _: &Request, parent: INodeNo, name: &OsStr, new_parent: INodeNo, new_name: &OsStr,
+        flags: RenameFlags, reply: ReplyEmpty,
+    ) {
+        let (from, to) = ((inode(parent), name), (inode(new_parent), new_name));
+        let mode = rename_mode(flags);
+        let result = mode.and_then(|mode| self.files.tree.rename(from, to, mode));
+        settle!("rename", parent, reply, result, () => reply.ok());
+    }
+
+    fn link(
+        &self, _: &Request, ino: INodeNo, new_parent: INodeNo, _new_name: &OsStr, reply: ReplyEntry,
+    ) {
+        reply.error(errno("link", ino, &self.files.tree.refuse_link(inode(new_parent))));
+    }
+
+    fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let opened = self.files.open(inode(ino), flags.0);
+        settle!("open", ino, reply, opened, opened => {
+            let handle = FileHandle(opened.number);
+            match self.backing(ino, &opened, |file| reply.open_backing(file)) {
+                Some(id) => reply.opened_passthrough(handle, passthrough_flags(&opened), &id),
+                None => reply.opened(handle, open_flags(&opened)),
+            }
+        });
+    }
+
+    fn create(
+        &self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let created = self.files.create(inode(parent), name, creator(request, mode, umask), flags);
+        settle!("create", parent, reply, created, (stat, opened) => {
+            let (handle, attr, lasting) = (FileHandle(opened.number), file_attr(&stat), stat.lasting.time());
+            match self.backing(attr.ino, &opened, |file| reply.open_backing(file)) {
+                Some(id) => reply.created_passthrough(
+                    &lasting, &attr, GENERATION, handle, passthrough_flags(&opened), &id,
+                ),
+                None => reply.created(&lasting, &attr, GENERATION, handle, open_flags(&opened)),
+            }
+        });
+    }
+
+    fn read(
+        &self, _: &Request, ino: INodeNo, handle: FileHandle, offset: u64, size: u32, flags:
+        OpenFlags, _: Option<LockOwner>, reply: ReplyData,
+    ) {
+        let size = usize::try_from(size).unwrap_or(0);
+        let may_wait = flags.0 & libc::O_NONBLOCK == 0;
+        self.answer_read(ino, (handle, offset, size), may_wait, reply);
+    }
+
+    fn write(
+        &self, _: &Request, ino: INodeNo, handle: FileHandle, offset: u64, data: &[u8], _:
+        WriteFlags, _: OpenFlags, _: Option<LockOwner>, reply: ReplyWrite,
+    ) {
+        let written = self.files.write(handle.0, offset, data);
+        settle!("write", ino, reply, written, count => reply.written(count));
+    }
+
+    fn flush(
+        &self, _: &Request, ino: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty,
+    ) {
+        settle!("flush", ino, reply, self.files.flush(handle.0), () => reply.ok());
+    }
+
+    fn release(
+        &self, _: &Request, ino: INodeNo, handle: FileHandle, _: OpenFlags, _: Option<LockOwner>,
+        _flush: bool, reply: ReplyEmpty,
+    ) {
+        let was_offered = |handle: Arc<Handle>| handle.backing_file().is_some();
+        if self.files.handle(handle.0).is_ok_and(was_offered) {
+            self.backings.leave(inode(ino));
+        }
+        self.files.release(handle.0);
+        reply.ok();
+    }
+
+    fn fsync(
+        &self, _: &Request, ino: INodeNo, handle: FileHandle, data_only: bool, reply: ReplyEmpty,
+    ) {
+        settle!("fsync", ino, reply, self.files.sync(handle.0, data_only), () => reply.ok());
+    }
+
+    fn opendir(&self, request: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let (number, is_lasting) = self.files.open_folder(inode(ino), request.pid());
+        let cached = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
+        let flags = if is_lasting { cached } else { FopenFlags::empty() };
+        reply.opened(FileHandle(number), flags);
+    }
+
+    fn readdir(
+        &self, _: &Request, ino: INodeNo, handle: FileHandle, cookie: u64, mut reply:
+        ReplyDirectory,
+    ) {
+        settle!("readdir", ino, reply, fill(&self.files, ino, handle, cookie, &mut reply), () => reply.ok());
+    }
+
+    fn readdirplus(
+        &self, _: &Request, ino: INodeNo, handle: FileHandle, cookie: u64, mut reply:
+        ReplyDirectoryPlus,
+    ) {
+        settle!("readdir", ino, reply, fill(&self.files, ino, handle, cookie, &mut reply), () => reply.ok());
+    }
+
+    fn releasedir(
+        &self, _: &Request, _: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty,
+    ) {
+        self.files.release(handle.0);
+        reply.ok();
+    }
+
+    fn fsyncdir(
+        &self, _: &Request, ino: INodeNo, _: FileHandle, _data_only: bool, reply: ReplyEmpty,
+    ) {
+        settle!("fsyncdir", ino, reply, self.files.sync_folder(inode(ino)), () => reply.ok());
+    }
+
+    fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        settle!("statfs", ino, reply, self.files.tree.space(), space => reply.statfs(
+            space.blocks,
+            space.blocks_free,
+            space.blocks_available,
+            space.files,
+            space.files_free,
+            space.block_bytes,
+            NAME_BYTES,
+            space.block_bytes,
+        ));
+    }
+
+    fn setxattr(
+        &self, _: &Request, ino: INodeNo, name: &OsStr, value: &[u8], flags: i32, _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let result = self.files.tree.set_label(inode(ino), name, value, flags);
+        settle!("setxattr", ino, reply, result, () => reply.ok());
+    }
+
+    fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        reply_with_label(ino, self.files.tree.label(inode(ino), name), size, reply);
+    }
+
+    fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        reply_with_label(ino, self.files.tree.labels(inode(ino)), size, reply);
+    }
+
+    fn removexattr(&self, _: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let result = self.files.tree.remove_label(inode(ino), name);
+        settle!("removexattr", ino, reply, result, () => reply.ok());
+    }
+
+    fn ioctl(
+        &self, _: &Request, ino: INodeNo, _: FileHandle, _: IoctlFlags, _command: u32, _data: &[u8],
+        _size: u32, reply: ReplyIoctl,
+    ) {
+        reply.error(errno("ioctl", ino, &FsError::NoControl));
+    }
+
+    fn poll(
+        &self, _: &Request, ino: INodeNo, handle: FileHandle, notifier: PollNotifier, _events:
+        PollEvents, flags: PollFlags, reply: ReplyPoll,
+    ) {
+        let is_ready = self.is_ready(handle, notifier, flags);
+        let events = |is_ready| if is_ready { ALWAYS_READY } else { PollEvents::empty() };
+        settle!("poll", ino, reply, is_ready, is_ready => reply.poll(events(is_ready)));
+    }
+
+    fn fallocate(
+        &self, _: &Request, ino: INodeNo, handle: FileHandle, offset: u64, length: u64, mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let result = self.files.allocate(handle.0, mode, offset, length);
+        settle!("fallocate", ino, reply, result, () => reply.ok());
+    }
+
+    fn lseek(
+        &self, _: &Request, ino: INodeNo, handle: FileHandle, offset: i64, whence: i32, reply:
+        ReplyLseek,
+    ) {
+        let found = self.files.seek(handle.0, offset, whence);
+        settle!("lseek", ino, reply, found, found => reply.offset(found));
+    }
+
+    fn copy_file_range(
+        &self, _: &Request, ino: INodeNo, handle: FileHandle, offset: u64, _to: INodeNo, to_handle:
+        FileHandle, to_offset: u64, length: u64, _: CopyFileRangeFlags, reply: ReplyWrite,
+    ) {
+        let copied = self.files.copy((handle.0, offset), (to_handle.0, to_offset), length);
+        settle!("copy_file_range", ino, reply, copied, count => reply.written(count));
+    }
+}

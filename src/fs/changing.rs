@@ -1,0 +1,186 @@
+//! Changes to the tree. Only the inbox takes any; of the rest, whole conversations can be renamed and removed.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::fs::archive::conversation_of;
+use crate::fs::attributes::Stat;
+use crate::fs::errno::FsError;
+use crate::fs::tree::{Tree, node};
+use crate::index::IndexError;
+use crate::model::{ConversationId, InboxId, Inode, Node, VirtualNode};
+use crate::spool::{Creator, EntryKind, RenameMode, SetAttributes};
+
+impl Tree {
+    pub(crate) fn set_attributes(
+        &self,
+        inode: Inode,
+        change: &SetAttributes,
+    ) -> Result<Stat, FsError> {
+        match node(inode)? {
+            Node::Inbox(id) => Ok(Stat::of_inbox(&self.spool.set_attributes(id, change)?)),
+            // `echo ... > control` empties the file first.
+            Node::Virtual(VirtualNode::ControlFile) if change.bytes.is_some() => {
+                Ok(self.virtual_stat(VirtualNode::ControlFile))
+            }
+            _ => Err(FsError::ReadOnly),
+        }
+    }
+
+    /// Only ordinary files: fifos, sockets and devices have no place in an inbox.
+    pub(crate) fn make_node(
+        &self,
+        parent: Inode,
+        name: &OsStr,
+        mode: u32,
+        creator: Creator,
+    ) -> Result<Stat, FsError> {
+        let parent = inbox(parent)?;
+        if !matches!(mode & libc::S_IFMT, 0 | libc::S_IFREG) {
+            return Err(FsError::NotPermitted);
+        }
+        let (attributes, open) =
+            self.spool.create(parent, name, creator, libc::O_EXCL | libc::O_WRONLY)?;
+        self.spool.release(&open);
+        Ok(Stat::of_inbox(&attributes))
+    }
+
+    pub(crate) fn make_directory(
+        &self,
+        parent: Inode,
+        name: &OsStr,
+        creator: Creator,
+    ) -> Result<Stat, FsError> {
+        Ok(Stat::of_inbox(&self.spool.make_directory(inbox(parent)?, name, creator)?))
+    }
+
+    pub(crate) fn make_symlink(
+        &self,
+        parent: Inode,
+        name: &OsStr,
+        target: &Path,
+        creator: Creator,
+    ) -> Result<Stat, FsError> {
+        Ok(Stat::of_inbox(&self.spool.make_symlink(inbox(parent)?, name, target, creator)?))
+    }
+
+    /// One file has one name: the work on it is named after it.
+    pub(crate) fn refuse_link(&self, new_parent: Inode) -> FsError {
+        inbox(new_parent).map_or_else(|refusal| refusal, |_| FsError::NotPermitted)
+    }
+
+    pub(crate) fn unlink(&self, parent: Inode, name: &OsStr, thread: u32) -> Result<(), FsError> {
+        if let Node::Inbox(id) = node(parent)? {
+            return Ok(self.spool.unlink(id, name)?);
+        }
+        let found = self.removable(parent, name, thread)?;
+        if found.kind == EntryKind::Directory {
+            return Err(FsError::IsDirectory);
+        }
+        self.hide(found.inode)
+    }
+
+    pub(crate) fn remove_directory(
+        &self,
+        parent: Inode,
+        name: &OsStr,
+        thread: u32,
+    ) -> Result<(), FsError> {
+        if let Node::Inbox(id) = node(parent)? {
+            return Ok(self.spool.remove_directory(id, name)?);
+        }
+        let found = self.removable(parent, name, thread)?;
+        if found.kind != EntryKind::Directory {
+            return Err(FsError::NotDirectory);
+        }
+        let folder = node(found.inode)?;
+        if !self.archive.list(folder, 0, 1)?.is_empty() {
+            return Err(FsError::NotEmpty);
+        }
+        let Node::Conversation(seq) = folder else { return self.hide(found.inode) };
+        self.archive.index.trash_conversation(seq, Timestamp::now())?;
+        self.archive.removals.forget(seq);
+        Ok(())
+    }
+
+    /// What stands below a conversation's folder that this caller may remove.
+    fn removable(&self, parent: Inode, name: &OsStr, thread: u32) -> Result<Stat, FsError> {
+        let found = match self.lookup(parent, name) {
+            Ok(found) => found,
+            // There is nothing, and there could not be anything either.
+            Err(FsError::Missing) => return Err(FsError::Missing),
+            Err(_) => return Err(FsError::ReadOnly),
+        };
+        let seq = conversation_of(node(found.inode)?).ok_or(FsError::ReadOnly)?;
+        if !self.archive.removals.is_removing(seq, thread) {
+            return Err(FsError::ReadOnly);
+        }
+        Ok(found)
+    }
+
+    fn hide(&self, inode: Inode) -> Result<(), FsError> {
+        let node = node(inode)?;
+        let seq = conversation_of(node).ok_or(FsError::ReadOnly)?;
+        self.archive.removals.hide(seq, node);
+        Ok(())
+    }
+
+    /// Somebody opens a folder, perhaps to remove all that is in it.
+    pub(crate) fn note_opened(&self, folder: Inode, thread: u32) {
+        if let Some(Node::Conversation(seq)) = Node::from_inode(folder) {
+            self.archive.removals.note_opened(seq, thread);
+        }
+    }
+
+    pub(crate) fn rename(
+        &self,
+        from: (Inode, &OsStr),
+        to: (Inode, &OsStr),
+        mode: RenameMode,
+    ) -> Result<(), FsError> {
+        const CONVERSATIONS: Node = Node::Virtual(VirtualNode::Conversations);
+        match (node(from.0)?, node(to.0)?) {
+            (Node::Inbox(old), Node::Inbox(new)) => {
+                Ok(self.spool.rename((old, from.1), (new, to.1), mode)?)
+            }
+            (CONVERSATIONS, CONVERSATIONS) => self.rename_conversation(from.1, to.1, mode),
+            // Not EXDEV: `mv` would copy then, and the file would be transcribed again.
+            _ => Err(FsError::ReadOnly),
+        }
+    }
+
+    fn rename_conversation(
+        &self,
+        from: &OsStr,
+        to: &OsStr,
+        mode: RenameMode,
+    ) -> Result<(), FsError> {
+        let parent = Node::Virtual(VirtualNode::Conversations).inode();
+        let found = self.lookup(parent, from)?;
+        let Node::Conversation(seq) = node(found.inode)? else { return Err(FsError::ReadOnly) };
+        if mode == RenameMode::Exchange {
+            return Err(FsError::Invalid);
+        }
+        if ConversationId::MAX_BYTES < to.len() {
+            return Err(FsError::NameTooLong);
+        }
+        let id = to.to_str().and_then(ConversationId::new).ok_or(FsError::Invalid)?;
+        if from == to {
+            return Ok(());
+        }
+        match (self.archive.index.rename_conversation(seq, &id), mode) {
+            (Err(IndexError::NameTaken(_)), RenameMode::Replace) => Err(FsError::NotEmpty),
+            (result, _) => Ok(result?),
+        }
+    }
+}
+
+/// The folder of the inbox in which something is to be made.
+pub(crate) fn inbox(parent: Inode) -> Result<InboxId, FsError> {
+    match node(parent)? {
+        Node::Inbox(id) => Ok(id),
+        _ => Err(FsError::ReadOnly),
+    }
+}

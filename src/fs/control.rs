@@ -1,0 +1,188 @@
+//! `.scribefs/`: what is going on, as small files that are written when they are opened.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::fs::Facts;
+use crate::fs::errno::FsError;
+use crate::index::Index;
+use crate::model::{FileName, Job, JobState, VirtualNode};
+use crate::spool::Spool;
+
+/// Failures that `.scribefs/errors` shows.
+const SHOWN_FAILURES: usize = 100;
+/// Jobs that are looked through for them.
+const SEARCHED_JOBS: usize = 1000;
+
+#[derive(Clone)]
+pub(crate) struct Control {
+    pub(crate) index: Index,
+    pub(crate) spool: Spool,
+    pub(crate) facts: Arc<dyn Facts>,
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    /// What a file of `.scribefs` says at this moment.
+    pub(crate) fn text(&self, node: VirtualNode) -> Result<Vec<u8>, FsError> {
+        match node {
+            VirtualNode::Status => self.status().map(pretty),
+            VirtualNode::Storage => self.storage().map(pretty),
+            VirtualNode::Errors => self.errors(),
+            VirtualNode::Metrics => self.metrics(),
+            _ => Err(FsError::BadHandle),
+        }
+    }
+
+    fn status(&self) -> Result<Value, FsError> {
+        let mut status = Map::new();
+        status.insert("version".into(), env!("CARGO_PKG_VERSION").into());
+        status.insert("pid".into(), std::process::id().into());
+        let works = self.spool.works();
+        let inbox: Vec<Value> = works
+            .iter()
+            .map(|(dropped, work)| {
+                json!({
+                    "path": shown(&dropped.path),
+                    "bytes": dropped.bytes,
+                    "state": work.state.as_str(),
+                    "progress": work.done,
+                })
+            })
+            .collect();
+        status.insert("inbox".into(), inbox.into());
+        let jobs: Vec<Value> = self.index.unfinished_jobs()?.iter().map(job_line).collect();
+        status.insert("jobs".into(), jobs.into());
+        let totals = serde_json::to_value(self.index.totals()?).unwrap_or_default();
+        status.insert("totals".into(), totals);
+        status.extend(self.facts.status());
+        Ok(status.into())
+    }
+
+    fn storage(&self) -> Result<Value, FsError> {
+        let space = self.spool.space()?;
+        let block = u64::from(space.block_bytes);
+        let totals = self.index.totals()?;
+        let mut storage = Map::new();
+        storage.insert(
+            "spool".into(),
+            json!({
+                "bytes": space.blocks * block,
+                "free_bytes": space.blocks_free * block,
+                "available_bytes": space.blocks_available * block,
+            }),
+        );
+        storage.insert(
+            "published".into(),
+            json!({
+                "recordings": totals.recordings,
+                "audio_bytes": totals.audio_bytes,
+                "pending": totals.pending,
+                "paused": totals.paused,
+            }),
+        );
+        storage.extend(self.facts.storage());
+        Ok(storage.into())
+    }
+
+    /// The newest failures, one JSON object a line, newest first.
+    fn errors(&self) -> Result<Vec<u8>, FsError> {
+        let jobs = self.index.recent_jobs(SEARCHED_JOBS)?;
+        let failed = jobs.iter().filter(|job| job.state == JobState::Failed);
+        let mut text = Vec::new();
+        for job in failed.take(SHOWN_FAILURES) {
+            text.extend_from_slice(job_line(job).to_string().as_bytes());
+            text.push(b'\n');
+        }
+        Ok(text)
+    }
+
+    /// In the text format of Prometheus.
+    fn metrics(&self) -> Result<Vec<u8>, FsError> {
+        let totals = self.index.totals()?;
+        let space = self.spool.space()?;
+        let works = self.spool.works();
+        let mut text = String::new();
+        let mut gauge = |name: &str, help: &str, value: u64| {
+            // Writing to a string cannot fail.
+            let _ = write!(
+                text,
+                "# HELP scribefs_{name} {help}\n# TYPE scribefs_{name} gauge\nscribefs_{name} {value}\n"
+            );
+        };
+        gauge("conversations", "Conversations that are shown.", totals.conversations);
+        gauge("recordings", "Recordings that are published.", totals.recordings);
+        gauge("audio_bytes", "Bytes of original recordings.", totals.audio_bytes);
+        gauge("placement_pending", "Recordings not yet where they belong.", totals.pending);
+        gauge("placement_paused", "Recordings that the store refuses.", totals.paused);
+        gauge("inbox_files", "Recordings in the inbox.", works.len() as u64);
+        let block = u64::from(space.block_bytes);
+        gauge(
+            "spool_available_bytes",
+            "Bytes that may be dropped before the disk is full.",
+            space.blocks_available * block,
+        );
+        let is_failed = |state: JobState| state == JobState::Failed;
+        let failed = works.iter().filter(|(_, work)| is_failed(work.state)).count() as u64;
+        gauge("inbox_failed_files", "Recordings that could not be used.", failed);
+        text.push_str(&self.facts.metrics());
+        Ok(text.into_bytes())
+    }
+
+    /// Lines such as `retry standup/monday.wav` or `cancel standup/monday.wav`.
+    pub(crate) fn command(&self, lines: &[u8]) -> Result<(), FsError> {
+        let lines = std::str::from_utf8(lines).map_err(|_| FsError::Invalid)?;
+        for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+            let path = Path::new(rest.trim().trim_start_matches("inbox/"));
+            match verb {
+                "retry" => self.spool.retry(self.spool.find(path)?)?,
+                "cancel" => {
+                    let id = self.spool.find(path)?;
+                    self.spool.set_attribute(id, "user.scribefs.cancel".as_ref(), b"1", 0)?;
+                }
+                _ => {
+                    if !self.facts.command(verb, rest.trim()) {
+                        return Err(FsError::Invalid);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Path below the inbox, as a person reads it.
+pub(crate) fn shown(path: &[FileName]) -> String {
+    path.iter().map(FileName::display).collect::<Vec<_>>().join("/")
+}
+
+pub(crate) fn job_line(job: &Job) -> Value {
+    let mut line = json!({
+        "job": job.id.0,
+        "path": shown(&job.path),
+        "bytes": job.bytes,
+        "state": job.state.as_str(),
+        "attempts": job.attempts,
+        "since": job.created_at.to_string(),
+        "at": job.updated_at.to_string(),
+    });
+    if let (Some(failure), Some(fields)) = (&job.failure, line.as_object_mut()) {
+        fields.insert("cause".into(), serde_json::to_value(failure.cause).unwrap_or_default());
+        fields.insert("message".into(), failure.message.clone().into());
+        fields.insert("remedy".into(), failure.remedy.clone().into());
+    }
+    line
+}
+
+fn pretty(value: Value) -> Vec<u8> {
+    format!("{value:#}\n").into_bytes()
+}

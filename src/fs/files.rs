@@ -1,0 +1,286 @@
+//! Open files and folders: what stands behind each handle, and how its bytes are got.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::fs::attributes::Stat;
+use crate::fs::changing::inbox;
+use crate::fs::errno::FsError;
+use crate::fs::events::Reader;
+use crate::fs::tree::{Part, README, Tree};
+use crate::model::{Inode, Node, Object, VirtualNode};
+use crate::spool::{Creator, OpenFile};
+use crate::store::Store;
+
+/// Of folders that are listed without any state.
+const NO_HANDLE: u64 = 0;
+
+pub(crate) struct Files {
+    pub(crate) tree: Arc<Tree>,
+    store: Arc<dyn Store>,
+    handles: Mutex<HashMap<u64, Arc<Handle>>>,
+    next: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(crate) enum Handle {
+    Inbox(Arc<OpenFile>),
+    Published {
+        node: Node,
+        bytes: OnceLock<Bytes>,
+    },
+    /// Written when it was opened.
+    Text(Vec<u8>),
+    Events(Reader),
+    Control,
+    /// A day's folder: as it was when its listing began, because a day can be long.
+    Day(Mutex<Vec<Part>>),
+}
+
+/// Where published bytes are read from.
+#[derive(Debug)]
+pub(crate) enum Bytes {
+    Local(File),
+    Remote(Object),
+}
+
+/// How the kernel should treat an open file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caching {
+    /// Every read is asked for.
+    Never,
+    /// As long as it is open, and while its times stay the same.
+    WhileOpen,
+    /// Over all opens, until we say otherwise.
+    Kept,
+}
+
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) number: u64,
+    pub(crate) caching: Caching,
+    /// A write through it may have an error to tell when it is closed.
+    pub(crate) wants_flush: bool,
+    /// May be handed to the kernel whole; [`Handle::backing_file`] is what to hand over.
+    pub(crate) backing: Option<Arc<Handle>>,
+}
+
+impl Handle {
+    pub(crate) fn backing_file(&self) -> Option<&File> {
+        match self {
+            Self::Inbox(open) => Some(&open.file),
+            Self::Published { bytes, .. } => match bytes.get() {
+                Some(Bytes::Local(file)) => Some(file),
+                Some(Bytes::Remote(_)) | None => None,
+            },
+            Self::Text(_) | Self::Events(_) | Self::Control | Self::Day(_) => None,
+        }
+    }
+}
+
+/// What a read comes to.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    /// So many bytes stand in the buffer.
+    Done(usize),
+    /// They have to be fetched, which can take long.
+    Fetch(Object),
+    /// The event log answers.
+    Events(Arc<Handle>),
+}
+
+/// Opening and closing.
+impl Files {
+    pub(crate) fn new(tree: Arc<Tree>, store: Arc<dyn Store>) -> Self {
+        Self { tree, store, handles: Mutex::default(), next: AtomicU64::new(1) }
+    }
+
+    pub(crate) fn open(&self, inode: Inode, flags: i32) -> Result<Opened, FsError> {
+        let is_write = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
+        match Node::from_inode(inode).ok_or(FsError::Gone)? {
+            Node::Inbox(id) => {
+                let open = self.tree.spool.open_file(id, flags)?;
+                self.opened_in_inbox(open)
+            }
+            Node::Virtual(VirtualNode::ControlFile) => {
+                Ok(self.opened(Handle::Control, Caching::Never))
+            }
+            _ if is_write => Err(FsError::ReadOnly),
+            Node::Virtual(VirtualNode::Readme) => {
+                Ok(self.opened(Handle::Text(README.into()), Caching::Kept))
+            }
+            Node::Virtual(VirtualNode::Events) => {
+                let reader = self.tree.events.reader();
+                Ok(self.opened(Handle::Events(reader), Caching::Never))
+            }
+            Node::Virtual(node) => {
+                let text = self.tree.control.text(node)?;
+                Ok(self.opened(Handle::Text(text), Caching::Never))
+            }
+            node @ Node::Audio(_) => {
+                let handle = Handle::Published { node, bytes: OnceLock::new() };
+                // Found now, so that the kernel can read the file without us.
+                self.bytes_of(&handle)?;
+                let mut opened = self.opened(handle, Caching::Kept);
+                opened.backing = self.handle(opened.number).ok();
+                Ok(opened)
+            }
+            // Small, and read again and again: the page cache is nearer than a file below.
+            node => {
+                let handle = Handle::Published { node, bytes: OnceLock::new() };
+                Ok(self.opened(handle, Caching::Kept))
+            }
+        }
+    }
+
+    pub(crate) fn create(
+        &self,
+        parent: Inode,
+        name: &std::ffi::OsStr,
+        creator: Creator,
+        flags: i32,
+    ) -> Result<(Stat, Opened), FsError> {
+        let (attributes, open) = self.tree.spool.create(inbox(parent)?, name, creator, flags)?;
+        Ok((Stat::of_inbox(&attributes), self.opened_in_inbox(open)?))
+    }
+
+    fn opened_in_inbox(&self, open: Arc<OpenFile>) -> Result<Opened, FsError> {
+        let wants_flush = open.writable;
+        let mut opened = self.opened(Handle::Inbox(open), Caching::WhileOpen);
+        opened.wants_flush = wants_flush;
+        opened.backing = self.handle(opened.number).ok();
+        Ok(opened)
+    }
+
+    fn opened(&self, handle: Handle, caching: Caching) -> Opened {
+        let number = self.keep(handle);
+        Opened { number, caching, wants_flush: false, backing: None }
+    }
+
+    fn keep(&self, handle: Handle) -> u64 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.lock().insert(number, Arc::new(handle));
+        number
+    }
+
+    pub(crate) fn handle(&self, number: u64) -> Result<Arc<Handle>, FsError> {
+        self.lock().get(&number).cloned().ok_or(FsError::BadHandle)
+    }
+
+    /// The handle, and whether the kernel may keep the listing until we say otherwise.
+    pub(crate) fn open_folder(&self, inode: Inode, thread: u32) -> (u64, bool) {
+        self.tree.note_opened(inode, thread);
+        match Node::from_inode(inode) {
+            Some(Node::Day(..)) => (self.keep(Handle::Day(Mutex::default())), true),
+            Some(Node::Inbox(_)) | None => (NO_HANDLE, false),
+            Some(_) => (NO_HANDLE, true),
+        }
+    }
+
+    pub(crate) fn release(&self, number: u64) {
+        let handle = self.lock().remove(&number);
+        if let Some(Handle::Inbox(open)) = handle.as_deref() {
+            self.tree.spool.release(open);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Handle>>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reading and listing.
+impl Files {
+    pub(crate) fn read(
+        &self,
+        number: u64,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<Reading, FsError> {
+        let handle = self.handle(number)?;
+        match &*handle {
+            Handle::Inbox(open) => Ok(Reading::Done(read_at(&open.file, offset, buffer)?)),
+            Handle::Published { .. } => match self.bytes_of(&handle)? {
+                Bytes::Local(file) => Ok(Reading::Done(read_at(file, offset, buffer)?)),
+                Bytes::Remote(object) => Ok(Reading::Fetch(object.clone())),
+            },
+            Handle::Text(text) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                let rest = text.get(start..).unwrap_or_default();
+                let count = rest.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&rest[..count]);
+                Ok(Reading::Done(count))
+            }
+            Handle::Events(_) => Ok(Reading::Events(handle)),
+            Handle::Control => Ok(Reading::Done(0)),
+            Handle::Day(_) => Err(FsError::IsDirectory),
+        }
+    }
+
+    /// Bytes that are not on this machine. May take as long as the store's deadline.
+    pub(crate) fn fetch(
+        &self,
+        object: &Object,
+        offset: u64,
+        size: u64,
+    ) -> Result<Vec<u8>, FsError> {
+        let end = offset.saturating_add(size).min(object.bytes);
+        if end <= offset {
+            return Ok(Vec::new());
+        }
+        Ok(self.store.get_range(&object.key, offset..end)?)
+    }
+
+    fn bytes_of<'handle>(&self, handle: &'handle Handle) -> Result<&'handle Bytes, FsError> {
+        let Handle::Published { node, bytes } = handle else { return Err(FsError::BadHandle) };
+        if let Some(bytes) = bytes.get() {
+            return Ok(bytes);
+        }
+        let object = self.tree.archive.object(*node)?;
+        let found = match self.store.open_local(&object.key)? {
+            Some(file) => Bytes::Local(file),
+            None => Bytes::Remote(object),
+        };
+        // Two first reads at once find the same, and one of them is kept.
+        Ok(bytes.get_or_init(|| found))
+    }
+
+    /// Entries of a folder after `cookie`, about `limit` at a time; none: that was all.
+    pub(crate) fn list(
+        &self,
+        inode: Inode,
+        number: u64,
+        cookie: u64,
+        limit: usize,
+    ) -> Result<Vec<Part>, FsError> {
+        let handle = self.handle(number).ok();
+        let Some(Handle::Day(kept)) = handle.as_deref() else {
+            return self.tree.list(inode, cookie, limit);
+        };
+        let is_begun = !kept.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if cookie == 0 || !is_begun {
+            let parts = self.tree.list(inode, 0, usize::MAX)?;
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = parts;
+        }
+        let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = kept.iter().position(|part| part.follows(cookie)).unwrap_or(kept.len());
+        Ok(kept[begin..].iter().take(limit).cloned().collect())
+    }
+}
+
+fn read_at(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.read_at(&mut buffer[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(done)
+}

@@ -1,0 +1,145 @@
+//! Extended attributes: `user.scribefs.*` of what is published; those of the inbox are the spool's.
+
+use std::ffi::OsStr;
+
+use crate::fs::archive::conversation_of;
+use crate::fs::errno::FsError;
+use crate::fs::tree::Tree;
+use crate::model::{FileName, Inode, Node, Placement, Recording};
+
+const STATE: &str = "user.scribefs.state";
+const PLACEMENT: &str = "user.scribefs.placement";
+const CONVERSATION: &str = "user.scribefs.conversation";
+const DURATION: &str = "user.scribefs.duration";
+const SPEAKERS: &str = "user.scribefs.speakers";
+const LANGUAGE: &str = "user.scribefs.language";
+const MODEL: &str = "user.scribefs.model";
+const BLAKE3: &str = "user.scribefs.blake3";
+const MIME_TYPE: &str = "user.mime_type";
+
+const OF_RECORDING: [&str; 9] =
+    [STATE, PLACEMENT, CONVERSATION, DURATION, SPEAKERS, LANGUAGE, MODEL, BLAKE3, MIME_TYPE];
+const OF_TRANSCRIPT: [&str; 4] = [STATE, CONVERSATION, BLAKE3, MIME_TYPE];
+const OF_CONVERSATION: [&str; 1] = [CONVERSATION];
+
+/// Only what users set is kept. Access control lists are not, and saying so at once (not "there is none")
+/// lets `ls` stop asking for them, file by file.
+fn is_users(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"user.")
+}
+
+impl Tree {
+    pub(crate) fn label(&self, inode: Inode, name: &OsStr) -> Result<Vec<u8>, FsError> {
+        if !is_users(name) {
+            return Err(FsError::NoSuchAttributeSpace);
+        }
+        let node = Node::from_inode(inode).ok_or(FsError::Gone)?;
+        if let Node::Inbox(id) = node {
+            return self.spool.attribute(id, name)?.ok_or(FsError::NoAttribute);
+        }
+        let name = name.to_str().filter(|name| names_of(node).contains(name));
+        match (node, name) {
+            (_, None) => Err(FsError::NoAttribute),
+            (node, Some(CONVERSATION)) => {
+                let seq = conversation_of(node).ok_or(FsError::NoAttribute)?;
+                Ok(self.archive.conversation(seq)?.id.as_str().into())
+            }
+            (_, Some(STATE)) => Ok(b"done".to_vec()),
+            (node, Some(BLAKE3)) => Ok(self.archive.object(node)?.blake3.into_bytes()),
+            (Node::Transcript(..), Some(MIME_TYPE)) => Ok(b"text/plain".to_vec()),
+            (Node::Page(_, kind), Some(MIME_TYPE)) => Ok(kind.content_type().into()),
+            (node, Some(name)) => label_of(&self.archive.recording(node)?, name),
+        }
+    }
+
+    pub(crate) fn labels(&self, inode: Inode) -> Result<Vec<u8>, FsError> {
+        let node = Node::from_inode(inode).ok_or(FsError::Gone)?;
+        let mut list = Vec::new();
+        match node {
+            Node::Inbox(id) => {
+                for name in self.spool.attribute_names(id)? {
+                    list.extend_from_slice(name.as_bytes());
+                    list.push(0);
+                }
+            }
+            node => {
+                for name in names_of(node) {
+                    list.extend_from_slice(name.as_bytes());
+                    list.push(0);
+                }
+            }
+        }
+        Ok(list)
+    }
+
+    pub(crate) fn set_label(
+        &self,
+        inode: Inode,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+    ) -> Result<(), FsError> {
+        match Node::from_inode(inode) {
+            Some(Node::Inbox(_)) if !is_users(name) => Err(FsError::NoSuchAttributeSpace),
+            Some(Node::Inbox(id)) => Ok(self.spool.set_attribute(id, name, value, flags)?),
+            Some(_) => Err(FsError::ReadOnly),
+            None => Err(FsError::Gone),
+        }
+    }
+
+    pub(crate) fn remove_label(&self, inode: Inode, name: &OsStr) -> Result<(), FsError> {
+        match Node::from_inode(inode) {
+            Some(Node::Inbox(_)) if !is_users(name) => Err(FsError::NoSuchAttributeSpace),
+            Some(Node::Inbox(id)) => Ok(self.spool.remove_attribute(id, name)?),
+            Some(_) => Err(FsError::ReadOnly),
+            None => Err(FsError::Gone),
+        }
+    }
+}
+
+fn names_of(node: Node) -> &'static [&'static str] {
+    match node {
+        Node::Audio(_) | Node::Page(..) => &OF_RECORDING,
+        Node::Transcript(..) => &OF_TRANSCRIPT,
+        Node::Conversation(_) => &OF_CONVERSATION,
+        _ => &[],
+    }
+}
+
+fn label_of(recording: &Recording, name: &str) -> Result<Vec<u8>, FsError> {
+    let text = match name {
+        PLACEMENT => match recording.placement {
+            Placement::Local => "local".to_owned(),
+            Placement::Uploading { .. } => "uploading".to_owned(),
+            Placement::Stored => "stored".to_owned(),
+            Placement::Paused { .. } => "paused".to_owned(),
+        },
+        DURATION => format!("{:.3}", recording.facts.duration),
+        SPEAKERS => recording.speakers.to_string(),
+        // The code for a language that is not known.
+        LANGUAGE => recording.language.clone().unwrap_or_else(|| "und".to_owned()),
+        MODEL => recording.model.clone(),
+        MIME_TYPE => audio_type(&recording.audio_name).to_owned(),
+        _ => return Err(FsError::NoAttribute),
+    };
+    Ok(text.into_bytes())
+}
+
+fn audio_type(name: &FileName) -> &'static str {
+    match name.extension().as_str() {
+        "wav" | "wave" | "bwf" | "rf64" => "audio/wav",
+        "mp3" => "audio/mpeg",
+        "m4a" | "m4b" | "aac" => "audio/mp4",
+        "mp4" | "m4v" | "mov" => "video/mp4",
+        "flac" => "audio/flac",
+        "ogg" | "oga" | "opus" => "audio/ogg",
+        "aif" | "aiff" | "aifc" => "audio/aiff",
+        "caf" => "audio/x-caf",
+        "mkv" => "video/x-matroska",
+        "mka" => "audio/x-matroska",
+        "webm" => "video/webm",
+        "amr" => "audio/amr",
+        "wma" => "audio/x-ms-wma",
+        _ => "application/octet-stream",
+    }
+}

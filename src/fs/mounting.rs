@@ -1,0 +1,292 @@
+//! Attaching to and detaching from the kernel: `mount(2)` for root, `fusermount3` for everybody else.
+//!
+//! The mount is our own and not fuser's: its version 0.18 drops the subtype when it mounts by itself, and
+//! may unmount somebody else's mount at the same path when it ends. `AutoUnmount` is never used: a mount
+//! whose daemon has died must look broken (ENOTCONN), because an empty one would be mirrored as deletion.
+
+use std::ffi::{CString, OsString};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::fs::{MountError, MountOptions};
+
+/// What `findmnt -t` knows us by.
+pub(crate) const FILESYSTEM_TYPE: &str = "fuse.scribefs";
+const SUBTYPE: &str = "scribefs";
+const DEVICE: &str = "/dev/fuse";
+const HELPER: &str = "fusermount3";
+
+/// Mounts at `options.mountpoint` and returns the connection to the kernel, not yet greeted.
+pub(crate) fn attach(options: &MountOptions) -> Result<OwnedFd, MountError> {
+    let place = options
+        .mountpoint
+        .metadata()
+        .map_err(|source| MountError::Mountpoint { path: options.mountpoint.clone(), source })?;
+    if !place.is_dir() {
+        let source = io::Error::from_raw_os_error(libc::ENOTDIR);
+        return Err(MountError::Mountpoint { path: options.mountpoint.clone(), source });
+    }
+    if is_root() {
+        match mount_directly(options, place.mode()) {
+            // Root of a container may not mount, but the setuid helper outside of it might.
+            Err(err) if err.raw_os_error() == Some(libc::EPERM) => {}
+            Err(source) => return Err(MountError::Kernel { source }),
+            Ok(device) => return Ok(device),
+        }
+    }
+    mount_with_helper(options)
+}
+
+pub(crate) fn is_root() -> bool {
+    // SAFETY: geteuid only reads a number.
+    unsafe { libc::geteuid() == 0 }
+}
+
+fn mount_directly(options: &MountOptions, root_mode: u32) -> io::Result<OwnedFd> {
+    let device: OwnedFd = OpenOptions::new().read(true).write(true).open(DEVICE)?.into();
+    // SAFETY: both only read a number.
+    let (uid, gid) = unsafe { (libc::getuid(), libc::getgid()) };
+    let mut words = format!(
+        "fd={},rootmode={:o},user_id={uid},group_id={gid},default_permissions",
+        device.as_raw_fd(),
+        root_mode & libc::S_IFMT,
+    );
+    if options.allow_other {
+        words.push_str(",allow_other");
+    }
+    let source = CString::new(options.source.as_str())?;
+    let target = CString::new(options.mountpoint.as_os_str().as_bytes())?;
+    let filesystem = CString::new(FILESYSTEM_TYPE)?;
+    let words = CString::new(words)?;
+    let mut flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOATIME;
+    if options.no_exec {
+        flags |= libc::MS_NOEXEC;
+    }
+    // SAFETY: all four are strings that end in NUL and outlive the call.
+    let result = unsafe {
+        libc::mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            filesystem.as_ptr(),
+            flags,
+            words.as_ptr().cast(),
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(device)
+}
+
+/// `fusermount3` opens the device and mounts; the descriptor comes back over a socket.
+fn mount_with_helper(options: &MountOptions) -> Result<OwnedFd, MountError> {
+    let mut words =
+        format!("rw,nosuid,nodev,noatime,default_permissions,subtype={SUBTYPE},fsname=");
+    // Commas part options, and the helper knows the backslash.
+    words.push_str(&options.source.replace('\\', "\\\\").replace(',', "\\,"));
+    if options.allow_other {
+        words.push_str(",allow_other");
+    }
+    if options.no_exec {
+        words.push_str(",noexec");
+    }
+    let (ours, theirs) = UnixStream::pair().map_err(|source| MountError::Helper { source })?;
+    // Its standard input is the one descriptor that a child gets without further ado.
+    let mut helper = Command::new(HELPER)
+        .arg("-o")
+        .arg(words)
+        .arg("--")
+        .arg(&options.mountpoint)
+        .env("_FUSE_COMMFD", "0")
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|source| MountError::Helper { source })?;
+    let device = receive_descriptor(&ours);
+    let mut said = String::new();
+    if let Some(stderr) = helper.stderr.as_mut() {
+        // What it said only explains a failure that is known otherwise.
+        let _ = stderr.take(4096).read_to_string(&mut said);
+    }
+    let status = helper.wait().map_err(|source| MountError::Helper { source })?;
+    match device {
+        Ok(device) if status.success() => Ok(device),
+        Ok(_) | Err(_) => Err(MountError::Refused { said: said.trim().to_owned() }),
+    }
+}
+
+fn receive_descriptor(socket: &UnixStream) -> io::Result<OwnedFd> {
+    let mut byte = [0u8; 1];
+    let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: byte.len() };
+    // Room for one descriptor, aligned as a control message must be.
+    let mut control = [0u64; 4];
+    // SAFETY: all zero is a valid msghdr.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control);
+    // SAFETY: the message points to buffers of the lengths it names, which outlive the call.
+    let got =
+        unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
+    if got < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: recvmsg has filled the message; the header lies within `control` or is null.
+    let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    if got == 0 || header.is_null() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    // SAFETY: not null, so a header that recvmsg wrote.
+    let header_read = unsafe { header.read_unaligned() };
+    if (header_read.cmsg_level, header_read.cmsg_type) != (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    // SAFETY: a message of rights carries at least one descriptor after its header.
+    let descriptor = unsafe { libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned() };
+    // SAFETY: the kernel has just made it for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Takes the mount away from the tree at once; what is still open goes on until it is closed.
+pub(crate) fn detach(mountpoint: &Path) -> io::Result<()> {
+    let target = CString::new(mountpoint.as_os_str().as_bytes())?;
+    // SAFETY: a string that ends in NUL.
+    let result =
+        unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) };
+    if result == 0 {
+        return Ok(());
+    }
+    let err = io::Error::last_os_error();
+    if err.raw_os_error() != Some(libc::EPERM) {
+        return Err(err);
+    }
+    let output = Command::new(HELPER).args(["-u", "-z", "--"]).arg(mountpoint).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
+
+/// Whether a scribefs is mounted at this very path, alive or dead.
+pub(crate) fn is_mounted(mountpoint: &Path) -> io::Result<bool> {
+    let place = absolute(mountpoint)?;
+    let table = std::fs::read("/proc/self/mountinfo")?;
+    let mut mounts = table.split(|byte| *byte == b'\n').filter_map(mount_line);
+    // The last one at a path covers those before it.
+    let last = mounts.rfind(|(path, _)| *path == place);
+    Ok(last.is_some_and(|(_, filesystem)| filesystem == FILESYSTEM_TYPE.as_bytes()))
+}
+
+/// Detaches mounts of ours at `mountpoint` whose daemon has died, so that the path can be used again.
+/// Says whether there was one.
+pub(crate) fn detach_dead(mountpoint: &Path) -> io::Result<bool> {
+    let mut found = false;
+    // Several may lie on top of each other; each round takes one away.
+    for _ in 0..16 {
+        match std::fs::metadata(mountpoint) {
+            Err(err) if err.raw_os_error() == Some(libc::ENOTCONN) => {}
+            Ok(_) | Err(_) => break,
+        }
+        if !is_mounted(mountpoint)? {
+            break;
+        }
+        detach(mountpoint)?;
+        found = true;
+    }
+    Ok(found)
+}
+
+/// The path without links. The last part is taken as it is: of a dead mount nothing can be asked.
+pub(crate) fn absolute(path: &Path) -> io::Result<PathBuf> {
+    if let Ok(whole) = path.canonicalize() {
+        return Ok(whole);
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) if parent.as_os_str().is_empty() => {
+            Ok(Path::new(".").canonicalize()?.join(name))
+        }
+        (Some(parent), Some(name)) => Ok(parent.canonicalize()?.join(name)),
+        _ => std::path::absolute(path),
+    }
+}
+
+/// Mount point and type of one line of `mountinfo`.
+fn mount_line(line: &[u8]) -> Option<(PathBuf, &[u8])> {
+    let mut words = line.split(|byte| *byte == b' ');
+    let path = words.nth(4)?;
+    let filesystem = words.skip_while(|word| *word != b"-").nth(1)?;
+    Some((PathBuf::from(unescaped(path)), filesystem))
+}
+
+/// Blanks, tabs, line ends and backslashes stand as three octal digits.
+fn unescaped(path: &[u8]) -> OsString {
+    let mut plain = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match (first, code) {
+            (b'\\', Some(byte)) => {
+                plain.push(byte);
+                rest = &after[3..];
+            }
+            _ => {
+                plain.push(*first);
+                rest = after;
+            }
+        }
+    }
+    OsString::from_vec(plain)
+}
+
+/// Lets the kernel read ahead 1 MiB at a time instead of 128 KiB; only root may, and it is no loss if not.
+pub(crate) fn raise_read_ahead(mountpoint: &Path) {
+    let Ok(place) = std::fs::metadata(mountpoint) else { return };
+    let (major, minor) = (libc::major(place.dev()), libc::minor(place.dev()));
+    let knob = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+    if let Err(err) = std::fs::write(&knob, "1024") {
+        log::debug!("{knob}: {err}");
+    }
+}
+
+/// Ends the connection whatever is still open: every call that waits on it fails. Root only.
+pub(crate) fn abort(device_minor: u32) {
+    let knob = format!("/sys/fs/fuse/connections/{device_minor}/abort");
+    if let Err(err) = std::fs::write(&knob, "1") {
+        log::debug!("{knob}: {err}");
+    }
+}
+
+/// Whether worker threads may have connections of their own: that needs the device to be opened again.
+pub(crate) fn can_clone_device() -> bool {
+    File::options().read(true).write(true).open(DEVICE).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_mountinfo_gives_path_and_type() {
+        let line = b"45 24 0:38 / /mnt/my\\040notes rw,nosuid shared:7 - fuse.scribefs scribefs rw";
+        let (path, filesystem) = mount_line(line).unwrap();
+        assert_eq!(path, Path::new("/mnt/my notes"));
+        assert_eq!(filesystem, FILESYSTEM_TYPE.as_bytes());
+    }
+
+    #[test]
+    fn an_ordinary_folder_is_not_mounted() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_mounted(dir.path()).unwrap());
+        assert!(!detach_dead(dir.path()).unwrap());
+    }
+}

@@ -1,0 +1,322 @@
+//! Tells the kernel what it must forget, and `.scribefs/events` what has happened.
+//!
+//! Two threads of their own, one for each source of news: the kernel may take a lock for an invalidation
+//! that it also holds while it waits for one of our answers, so no handler may do this, and no lock of
+//! ours may be held meanwhile. The kernel is told first: who reads of an event sees what it speaks of.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::{self, Builder, JoinHandle};
+use std::time::Duration;
+
+use fuser::{INodeNo, Notifier};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::fs::archive::{conversation_of, parent_of};
+use crate::fs::control::{job_line, shown};
+use crate::fs::errno::FsError;
+use crate::fs::tree::Tree;
+use crate::index::Change;
+use crate::model::{
+    ConversationId, ConversationSeq, Day, FileName, InboxId, JobState, Node, Recording, VirtualNode,
+};
+use crate::spool::SpoolEvent;
+use crate::view;
+
+/// How often what has no event of its own is looked at.
+const TICK: Duration = Duration::from_millis(500);
+
+const CONVERSATIONS: Node = Node::Virtual(VirtualNode::Conversations);
+
+pub(crate) struct Herald {
+    is_stopping: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Clone)]
+struct Teller {
+    kernel: Notifier,
+    tree: Arc<Tree>,
+}
+
+impl Herald {
+    pub(crate) fn start(
+        kernel: Notifier,
+        tree: &Arc<Tree>,
+        changes: Receiver<Change>,
+        drops: Receiver<SpoolEvent>,
+    ) -> io::Result<Self> {
+        let is_stopping = Arc::new(AtomicBool::new(false));
+        let teller = Teller { kernel, tree: tree.clone() };
+        let mut herald = Self { is_stopping, threads: Vec::new() };
+        let of_index = teller.clone();
+        herald.spawn("fs-published", changes, move |change| match change {
+            Some(change) => of_index.tell_change(&change),
+            None => of_index.tick(),
+        })?;
+        herald.spawn("fs-dropped", drops, move |event| {
+            if let Some(SpoolEvent::Stage { id, path, state }) = event {
+                teller.tell_stage(id, &path, state);
+            }
+        })?;
+        Ok(herald)
+    }
+
+    /// `tell` hears each piece of news, and `None` whenever there was none for a tick.
+    fn spawn<News: Send + 'static>(
+        &mut self,
+        name: &str,
+        news: Receiver<News>,
+        tell: impl Fn(Option<News>) + Send + 'static,
+    ) -> io::Result<()> {
+        let is_stopping = self.is_stopping.clone();
+        let listen = move || {
+            while !is_stopping.load(Ordering::Relaxed) {
+                match news.recv_timeout(TICK) {
+                    Ok(piece) => tell(Some(piece)),
+                    Err(RecvTimeoutError::Timeout) => tell(None),
+                    Err(RecvTimeoutError::Disconnected) => {
+                        tell(None);
+                        thread::park_timeout(TICK);
+                    }
+                }
+            }
+        };
+        self.threads.push(Builder::new().name(name.into()).spawn(listen)?);
+        Ok(())
+    }
+
+    pub(crate) fn stop(self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.thread().unpark();
+            if thread.join().is_err() {
+                log::error!("mount: a thread that tells the kernel of changes has panicked");
+            }
+        }
+    }
+}
+
+/// To the kernel.
+impl Teller {
+    /// Attributes, bytes and listing of a node are not what they were.
+    fn changed(&self, node: Node) {
+        let told = self.kernel.inval_inode(INodeNo(node.inode().0), 0, 0);
+        self.note(told);
+    }
+
+    /// A name is there that was not, or the other way round. Not for folders that stay: who stands in one
+    /// would find it gone.
+    fn renamed(&self, folder: Node, name: &OsStr) {
+        let told = self.kernel.inval_entry(INodeNo(folder.inode().0), name);
+        self.note(told);
+    }
+
+    /// What cannot be told ends by itself, in the second or the day that the kernel was promised.
+    fn note(&self, told: io::Result<()>) {
+        if let Err(err) = told {
+            log::debug!("mount: the kernel did not take an invalidation: {err}");
+        }
+    }
+
+    /// What was hidden is shown again, and readers were held long enough.
+    fn tick(&self) {
+        self.tree.events.tick();
+        for node in self.tree.archive.removals.lapsed() {
+            self.changed(node);
+            self.changed(parent_of(node));
+        }
+    }
+}
+
+/// Of what is published.
+impl Teller {
+    fn tell_change(&self, change: &Change) {
+        self.forget_what_changed(change).unwrap_or_else(|err| {
+            log::warn!("mount: listings may be old for a day, the index failed: {err}");
+        });
+        self.tree.events.append(&self.line(change));
+    }
+
+    fn forget_what_changed(&self, change: &Change) -> Result<(), FsError> {
+        match change {
+            Change::Published { recording, new_conversation, new_day } => {
+                self.forget_day(recording)?;
+                if *new_day || *new_conversation {
+                    self.forget_way_to(recording.id.conversation, recording.id.day)?;
+                }
+            }
+            Change::Replaced { recording } => self.forget_day(recording)?,
+            Change::DayTranscript { conversation, day } => {
+                self.changed(Node::Transcript(*conversation, *day));
+                self.changed(Node::Day(*conversation, *day));
+            }
+            Change::Renamed { seq, from, to: _ } => {
+                self.renamed(CONVERSATIONS, from.as_str().as_ref());
+                self.changed(CONVERSATIONS);
+                self.forget_transcripts(*seq, from)?;
+            }
+            Change::Trashed { id, .. } | Change::Restored { id, .. } => {
+                self.renamed(CONVERSATIONS, id.as_str().as_ref());
+                self.changed(CONVERSATIONS);
+            }
+            Change::Placed { .. } | Change::Job(_) => {}
+        }
+        Ok(())
+    }
+
+    fn forget_day(&self, recording: &Recording) -> Result<(), FsError> {
+        let (seq, day) = (recording.id.conversation, recording.id.day);
+        let conversation = self.tree.archive.conversation(seq)?;
+        let transcript = self.tree.archive.index.day_transcript(seq, day)?;
+        let recordings = std::slice::from_ref(recording);
+        for entry in view::day_entries(&conversation, transcript.as_ref(), recordings) {
+            self.changed(entry.attributes.node);
+            self.renamed(Node::Day(seq, day), entry.name.as_os_str());
+        }
+        self.changed(Node::Day(seq, day));
+        Ok(())
+    }
+
+    /// The folders down to a day that is new: of those above it, the ones that have no other.
+    fn forget_way_to(&self, seq: ConversationSeq, day: Day) -> Result<(), FsError> {
+        let conversation = self.tree.archive.conversation(seq)?;
+        let days = self.tree.archive.index.days(seq)?;
+        let in_year = days.iter().filter(|other| other.year() == day.year());
+        let in_month = in_year.clone().filter(|other| other.month() == day.month());
+        let month = Node::Month(seq, day.year(), day.month());
+        self.renamed(month, format!("{:02}", day.day()).as_ref());
+        self.changed(month);
+        let year = Node::Year(seq, day.year());
+        if in_month.count() <= 1 {
+            self.renamed(year, format!("{:02}", day.month()).as_ref());
+            self.changed(year);
+        }
+        if in_year.count() <= 1 {
+            let name = format!("{:04}", day.year());
+            self.renamed(Node::Conversation(seq), name.as_ref());
+            self.changed(Node::Conversation(seq));
+        }
+        if days.len() <= 1 {
+            self.renamed(CONVERSATIONS, conversation.id.as_str().as_ref());
+            self.changed(CONVERSATIONS);
+        }
+        Ok(())
+    }
+
+    /// A transcript is named after its conversation.
+    fn forget_transcripts(
+        &self,
+        seq: ConversationSeq,
+        old: &ConversationId,
+    ) -> Result<(), FsError> {
+        let mut conversation = self.tree.archive.conversation(seq)?;
+        conversation.id = old.clone();
+        for day in self.tree.archive.index.days(seq)? {
+            let transcript = self.tree.archive.index.day_transcript(seq, day)?;
+            for entry in view::day_entries(&conversation, transcript.as_ref(), &[]) {
+                self.renamed(Node::Day(seq, day), entry.name.as_os_str());
+            }
+            self.changed(Node::Day(seq, day));
+        }
+        Ok(())
+    }
+
+    fn line(&self, change: &Change) -> Value {
+        let mut line = match change {
+            Change::Published { recording, .. } => self.recording_line("published", recording),
+            Change::Replaced { recording } => self.recording_line("replaced", recording),
+            Change::DayTranscript { conversation, day } => {
+                let node = Node::Day(*conversation, *day);
+                json!({ "event": "transcript", "folder": self.path_of(node) })
+            }
+            Change::Renamed { from, to, .. } => {
+                json!({ "event": "renamed", "from": from, "conversation": to })
+            }
+            Change::Trashed { id, .. } => json!({ "event": "trashed", "conversation": id }),
+            Change::Restored { id, .. } => json!({ "event": "restored", "conversation": id }),
+            Change::Placed { id, placement } => {
+                let node = Node::Day(id.conversation, id.day);
+                let placement = serde_json::to_value(placement).unwrap_or_default();
+                let state = placement.get("state").cloned().unwrap_or_default();
+                json!({ "event": "placed", "folder": self.path_of(node), "placement": state })
+            }
+            Change::Job(job) => {
+                let mut line = job_line(job);
+                line["event"] = "job".into();
+                line
+            }
+        };
+        line["at"] = Timestamp::now().to_string().into();
+        line
+    }
+
+    fn recording_line(&self, event: &str, recording: &Recording) -> Value {
+        let folder = self.path_of(Node::Day(recording.id.conversation, recording.id.day));
+        json!({
+            "event": event,
+            "folder": folder,
+            "audio": recording.audio_name,
+            "from": recording.original_name,
+            "duration": recording.facts.duration,
+            "speakers": recording.speakers,
+            "language": recording.language,
+        })
+    }
+
+    /// Where a folder of a day is, seen from the mount.
+    fn path_of(&self, node: Node) -> String {
+        let conversation = conversation_of(node)
+            .and_then(|seq| self.tree.archive.conversation(seq).ok())
+            .map(|conversation| conversation.id.to_string())
+            .unwrap_or_default();
+        match node {
+            Node::Day(_, day) => format!(
+                "conversations/{conversation}/{:04}/{:02}/{:02}",
+                day.year(),
+                day.month(),
+                day.day()
+            ),
+            _ => format!("conversations/{conversation}"),
+        }
+    }
+}
+
+/// Of the inbox.
+impl Teller {
+    fn tell_stage(&self, id: InboxId, path: &[FileName], state: JobState) {
+        if state.is_final() {
+            self.forget_drop(id, path);
+        }
+        let at = Timestamp::now().to_string();
+        let line =
+            json!({ "event": "inbox", "path": shown(path), "state": state.as_str(), "at": at });
+        self.tree.events.append(&line);
+    }
+
+    /// The file may be gone, a note may be there, and folders that are empty now are gone too.
+    fn forget_drop(&self, id: InboxId, path: &[FileName]) {
+        self.changed(Node::Inbox(id));
+        for depth in (0..path.len()).rev() {
+            let (folders, name) = (&path[..depth], &path[depth]);
+            let folder: PathBuf = folders.iter().map(FileName::as_os_str).collect();
+            let parent = match folders {
+                [] => Some(InboxId::ROOT),
+                _ => self.tree.spool.find(&folder).ok(),
+            };
+            let Some(parent) = parent else { continue };
+            self.renamed(Node::Inbox(parent), name.as_os_str());
+            let note = [name.as_bytes(), b".error.txt"].concat();
+            if let Some(note) = FileName::new(note) {
+                self.renamed(Node::Inbox(parent), note.as_os_str());
+            }
+            self.changed(Node::Inbox(parent));
+            break;
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The filesystem in plain Rust: names, attributes and changes, whoever asks. Knows nothing of FUSE.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::fs::Services;
+use crate::fs::archive::Archive;
+use crate::fs::attributes::{Owner, Stat};
+use crate::fs::control::Control;
+use crate::fs::errno::FsError;
+use crate::fs::events::EventLog;
+use crate::fs::removal::Removals;
+use crate::model::{FileName, InboxId, Inode, Node, VirtualNode};
+use crate::spool::{Space, Spool};
+
+pub(crate) const README: &str = include_str!("README.txt");
+
+/// Continues a listing after `.` and `..`. Real cookies are small numbers, so these are never theirs.
+const AFTER_DOT: u64 = i64::MAX as u64 - 1;
+const AFTER_DOT_DOT: u64 = i64::MAX as u64;
+
+/// Longest name of any entry.
+pub(crate) const NAME_BYTES: u32 = FileName::MAX_BYTES as u32;
+
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) spool: Spool,
+    pub(crate) archive: Archive,
+    pub(crate) control: Control,
+    pub(crate) events: Arc<EventLog>,
+    owner: Owner,
+    mounted_at: SystemTime,
+}
+
+/// One entry of a listing, and the cookie that goes on after it.
+#[derive(Debug, Clone)]
+pub(crate) struct DirectoryEntry {
+    pub(crate) name: FileName,
+    pub(crate) stat: Stat,
+    pub(crate) cookie: u64,
+}
+
+/// Part of a listing: `.` and `..` are told apart because they must not be looked up.
+#[derive(Debug, Clone)]
+pub(crate) enum Part {
+    Dot { inode: Inode, cookie: u64 },
+    DotDot { inode: Inode, cookie: u64 },
+    Entry(Box<DirectoryEntry>),
+}
+
+impl Part {
+    /// Whether it comes after the entry that `cookie` goes on from.
+    pub(crate) fn follows(&self, cookie: u64) -> bool {
+        let after = if cookie < AFTER_DOT { cookie } else { 0 };
+        match self {
+            Self::Dot { .. } => cookie == 0,
+            Self::DotDot { .. } => cookie == 0 || cookie == AFTER_DOT,
+            Self::Entry(entry) => after < entry.cookie,
+        }
+    }
+}
+
+pub(crate) fn node(inode: Inode) -> Result<Node, FsError> {
+    Node::from_inode(inode).ok_or(FsError::Gone)
+}
+
+/// Folders with fixed contents.
+fn virtual_children(folder: VirtualNode) -> &'static [(&'static str, VirtualNode)] {
+    match folder {
+        VirtualNode::Root => &[
+            ("README.txt", VirtualNode::Readme),
+            ("conversations", VirtualNode::Conversations),
+            (".scribefs", VirtualNode::Control),
+        ],
+        VirtualNode::Control => &[
+            ("status.json", VirtualNode::Status),
+            ("storage.json", VirtualNode::Storage),
+            ("events", VirtualNode::Events),
+            ("errors", VirtualNode::Errors),
+            ("metrics", VirtualNode::Metrics),
+            ("control", VirtualNode::ControlFile),
+        ],
+        _ => &[],
+    }
+}
+
+const INBOX_NAME: &str = "inbox";
+const INBOX: Node = Node::Inbox(InboxId::ROOT);
+
+/// Looking.
+impl Tree {
+    pub(crate) fn new(services: &Services, owner: Owner) -> Self {
+        Self {
+            spool: services.spool.clone(),
+            archive: Archive {
+                index: services.index.clone(),
+                removals: Arc::new(Removals::default()),
+            },
+            control: Control {
+                index: services.index.clone(),
+                spool: services.spool.clone(),
+                facts: services.facts.clone(),
+            },
+            events: Arc::new(EventLog::new()),
+            owner,
+            mounted_at: SystemTime::now(),
+        }
+    }
+
+    pub(crate) fn lookup(&self, parent: Inode, name: &OsStr) -> Result<Stat, FsError> {
+        if FileName::MAX_BYTES < name.len() {
+            return Err(FsError::NameTooLong);
+        }
+        match node(parent)? {
+            Node::Inbox(id) => Ok(Stat::of_inbox(&self.spool.lookup(id, name)?)),
+            // The inbox counts its references, so its root is looked up like any other.
+            Node::Virtual(VirtualNode::Root) if name == INBOX_NAME => {
+                Ok(Stat::of_inbox(&self.spool.attributes(InboxId::ROOT)?))
+            }
+            Node::Virtual(folder @ (VirtualNode::Root | VirtualNode::Control)) => {
+                let found = virtual_children(folder).iter().find(|(known, _)| name == *known);
+                found.map(|(_, child)| self.virtual_stat(*child)).ok_or(FsError::Missing)
+            }
+            parent => Ok(Stat::of_published(&self.archive.find(parent, name)?, self.owner)),
+        }
+    }
+
+    pub(crate) fn forget(&self, inode: Inode, count: u64) {
+        if let Some(Node::Inbox(id)) = Node::from_inode(inode)
+            && id != InboxId::ROOT
+        {
+            self.spool.forget(id, count);
+        }
+    }
+
+    /// The kernel knows a node from a listing.
+    pub(crate) fn remember(&self, part: &Part) {
+        if let Part::Entry(entry) = part
+            && let Some(Node::Inbox(id)) = Node::from_inode(entry.stat.inode)
+            && id != InboxId::ROOT
+        {
+            self.spool.remember(id);
+        }
+    }
+
+    pub(crate) fn stat(&self, inode: Inode) -> Result<Stat, FsError> {
+        match node(inode)? {
+            Node::Inbox(id) => Ok(Stat::of_inbox(&self.spool.attributes(id)?)),
+            Node::Virtual(node) => Ok(self.virtual_stat(node)),
+            node => match self.archive.attributes(node) {
+                Err(FsError::Missing) => Err(FsError::Gone),
+                attributes => Ok(Stat::of_published(&attributes?, self.owner)),
+            },
+        }
+    }
+
+    pub(crate) fn virtual_stat(&self, node: VirtualNode) -> Stat {
+        match node {
+            VirtualNode::Readme => {
+                Stat::of_virtual(node, self.owner, self.mounted_at).with_bytes(README.len() as u64)
+            }
+            VirtualNode::Events => {
+                let (bytes, modified) = self.events.size();
+                Stat::of_virtual(node, self.owner, modified).with_bytes(bytes)
+            }
+            VirtualNode::Status
+            | VirtualNode::Storage
+            | VirtualNode::Errors
+            | VirtualNode::Metrics => Stat::of_virtual(node, self.owner, SystemTime::now()),
+            _ => Stat::of_virtual(node, self.owner, self.mounted_at),
+        }
+    }
+
+    pub(crate) fn read_link(&self, inode: Inode) -> Result<PathBuf, FsError> {
+        match node(inode)? {
+            Node::Inbox(id) => Ok(self.spool.read_symlink(id)?),
+            _ => Err(FsError::Invalid),
+        }
+    }
+
+    pub(crate) fn space(&self) -> Result<Space, FsError> {
+        Ok(self.spool.space()?)
+    }
+
+    /// Entries after `cookie`, about `limit` at a time; none: that was all.
+    pub(crate) fn list(
+        &self,
+        folder: Inode,
+        cookie: u64,
+        limit: usize,
+    ) -> Result<Vec<Part>, FsError> {
+        let here = node(folder)?;
+        let dot = Part::Dot { inode: folder, cookie: AFTER_DOT };
+        let parent = crate::fs::archive::parent_of(here).inode();
+        let dot_dot = Part::DotDot { inode: parent, cookie: AFTER_DOT_DOT };
+        let mut parts = vec![dot, dot_dot];
+        parts.retain(|part| part.follows(cookie));
+        let after = if cookie < AFTER_DOT { cookie } else { 0 };
+        let entries = self.entries(here, after, limit)?;
+        parts.extend(entries.into_iter().map(|entry| Part::Entry(Box::new(entry))));
+        Ok(parts)
+    }
+
+    fn entries(
+        &self,
+        folder: Node,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<DirectoryEntry>, FsError> {
+        match folder {
+            Node::Inbox(id) => {
+                let listed = self.spool.list(id, after, limit)?.into_iter();
+                let entry = |listed: crate::spool::ListedEntry| DirectoryEntry {
+                    stat: Stat::of_inbox(&listed.attributes),
+                    name: listed.name,
+                    cookie: listed.cookie,
+                };
+                Ok(listed.map(entry).collect())
+            }
+            Node::Virtual(folder @ (VirtualNode::Root | VirtualNode::Control)) => {
+                self.virtual_entries(folder, after)
+            }
+            folder => {
+                let listed = self.archive.list(folder, after, limit)?.into_iter();
+                let entry = |listed: crate::fs::archive::Listed| DirectoryEntry {
+                    stat: Stat::of_published(&listed.attributes, self.owner),
+                    name: listed.name,
+                    cookie: listed.cookie,
+                };
+                Ok(listed.map(entry).collect())
+            }
+        }
+    }
+
+    fn virtual_entries(
+        &self,
+        folder: VirtualNode,
+        after: u64,
+    ) -> Result<Vec<DirectoryEntry>, FsError> {
+        let children = virtual_children(folder).iter();
+        let mut named: Vec<(&str, Stat)> =
+            children.map(|(name, child)| (*name, self.virtual_stat(*child))).collect();
+        if folder == VirtualNode::Root {
+            named.push((INBOX_NAME, self.stat(INBOX.inode())?));
+        }
+        let entries = named.into_iter().zip(1u64..).filter(|(_, cookie)| after < *cookie);
+        let entry = |((name, stat), cookie): ((&str, Stat), u64)| {
+            let name = FileName::new(name).ok_or(FsError::Invalid)?;
+            Ok(DirectoryEntry { name, stat, cookie })
+        };
+        entries.map(entry).collect()
+    }
+}
