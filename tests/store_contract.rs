@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use scribefs::model::Key;
 use scribefs::store::{FlakyStore, Found, LocalStore, MemoryStore, Store, StoreError};
@@ -203,13 +204,16 @@ fn a_local_object_can_be_had_as_an_open_file() {
 fn what_a_dead_process_left_half_written_is_swept_and_never_listed() {
     let folder = tempfile::tempdir().unwrap();
     let store = LocalStore::open(folder.path()).unwrap();
-    store.put(&key("a/b"), b"x").unwrap();
+    store.put_file(&key("a/b"), &file_of(b"x")).unwrap();
+    assert!(staged_files(folder.path()).is_empty());
     drop(store);
-    fs::write(folder.path().join(".staging/7"), b"half").unwrap();
+    let left = fs::File::create(folder.path().join(".staging/7")).unwrap();
+    left.set_modified(SystemTime::now() - Duration::from_hours(2)).unwrap();
+    fs::write(folder.path().join(".staging/8"), b"of a process that is at work").unwrap();
     fs::write(folder.path().join("a/b#1"), b"half").unwrap();
     let store = LocalStore::open(folder.path()).unwrap();
     assert_eq!(store.list("").unwrap().len(), 1);
-    assert_eq!(fs::read_dir(folder.path().join(".staging")).unwrap().count(), 0);
+    assert_eq!(staged_files(folder.path()), ["8"]);
     store.put(&key("a/b"), b"y").unwrap();
     assert_eq!(store.get_range(&key("a/b"), 0..9).unwrap(), b"y");
 }

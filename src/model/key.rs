@@ -26,7 +26,7 @@ impl Key {
 
     /// The original recording. `stem` and `extension` are what the view shows.
     pub fn audio(conversation: &ConversationId, day: Day, stem: &[u8], extension: &[u8]) -> Self {
-        let extension = slug(extension);
+        let extension = slug_within(extension, EXTENSION_BYTES);
         let dot = if extension.is_empty() { "" } else { "." };
         Self::on(conversation, day, &format!("{}{dot}{extension}", slug_of_stem(stem)))
     }
@@ -71,6 +71,9 @@ impl Key {
 /// Longest part of a slug that is kept of a name; with hash, suffix and extension it stays a file name.
 const SLUG_BYTES: usize = 120;
 
+/// The same of an extension.
+const EXTENSION_BYTES: usize = 40;
+
 fn is_safe(part: &str) -> bool {
     !part.is_empty()
         && !part.starts_with('.')
@@ -80,16 +83,20 @@ fn is_safe(part: &str) -> bool {
 
 /// The name as it is where it is safe, else its safe characters and a hash of the whole.
 fn slug(name: &[u8]) -> String {
+    slug_within(name, SLUG_BYTES)
+}
+
+fn slug_within(name: &[u8], longest: usize) -> String {
     match std::str::from_utf8(name) {
         Ok("") => return String::new(),
-        Ok(text) if text.len() <= SLUG_BYTES && is_safe(text) => return text.to_owned(),
+        Ok(text) if text.len() <= longest && is_safe(text) => return text.to_owned(),
         _ => {}
     }
     let kept = name.iter().map(|byte| match byte {
         byte if byte.is_ascii_alphanumeric() || b"_-".contains(byte) => char::from(*byte),
         _ => '_',
     });
-    let kept: String = kept.take(SLUG_BYTES).collect();
+    let kept: String = kept.take(longest).collect();
     let hash = blake3::hash(name).to_hex();
     format!("{}-{}", kept.trim_start_matches('_'), &hash[..8])
 }
@@ -148,5 +155,6 @@ mod tests {
     #[test]
     fn a_long_name_keeps_room_for_its_suffix() {
         assert!(audio(&"x".repeat(250), "wav").len() < 200);
+        assert!(audio(&"x".repeat(120), &"y".repeat(130)).len() < 200);
     }
 }

@@ -11,8 +11,10 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
@@ -25,6 +27,9 @@ use crate::store::{Found, Store, StoreError};
 
 /// Where large files are written before they get their name. No key starts with a dot.
 const STAGING: &str = ".staging";
+
+/// A staged file that nobody has written to for so long belongs to nobody.
+const ABANDONED: Duration = Duration::from_hours(1);
 
 /// Folders remembered as durable: enough for all that are written to in a while.
 const REMEMBERED: usize = 4096;
@@ -45,11 +50,8 @@ impl LocalStore {
         fs::create_dir_all(root)?;
         let root = fs::canonicalize(root)?;
         let staging = root.join(STAGING);
-        // What is in there has no name yet: its put has not returned.
-        match fs::remove_dir_all(&staging) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
-            _ => fs::create_dir(&staging)?,
-        }
+        fs::create_dir_all(&staging)?;
+        sweep(&staging)?;
         sync(&root)?;
         if let Some(parent) = root.parent() {
             sync(parent)?;
@@ -96,19 +98,23 @@ impl LocalStore {
 
     /// A durable copy of `file` under a name of its own.
     fn stage(&self, file: &File) -> io::Result<PathBuf> {
-        let number = self.staged.fetch_add(1, Ordering::Relaxed);
-        let path = self.root.join(STAGING).join(number.to_string());
-        let copied = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .and_then(|mut staged| copy(file, &mut staged).and_then(|()| staged.sync_all()));
-        match copied {
-            Ok(()) => Ok(path),
-            Err(err) => {
-                // Swept when the store is opened, should this fail too.
-                let _ = fs::remove_file(&path);
-                Err(err)
+        let (mut staged, path) = self.new_staged()?;
+        let copied = copy(file, &mut staged).and_then(|()| staged.sync_all());
+        if copied.is_err() {
+            // Swept later, should this fail too.
+            let _ = fs::remove_file(&path);
+        }
+        copied.map(|()| path)
+    }
+
+    fn new_staged(&self) -> io::Result<(File, PathBuf)> {
+        loop {
+            let number = self.staged.fetch_add(1, Ordering::Relaxed);
+            let path = self.root.join(STAGING).join(format!("{}-{number}", process::id()));
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                // A dead process had our number.
+                Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
+                opened => return opened.map(|file| (file, path)),
             }
         }
     }
@@ -135,7 +141,7 @@ impl Store for LocalStore {
             _ => Err(err),
         });
         if renamed.is_err() {
-            // Swept when the store is opened, should this fail too.
+            // Swept later, should this fail too.
             let _ = fs::remove_file(&staged);
         }
         renamed.and_then(|()| sync(folder_of(&path))).map_err(fail)
@@ -190,6 +196,26 @@ impl Store for LocalStore {
     fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError> {
         File::open(self.path(key)).map(Some).map_err(|err| failed(key, err))
     }
+}
+
+/// Removes what dead processes have left. Another process may be at work here too: what was written to
+/// lately stays.
+fn sweep(staging: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(staging)? {
+        let entry = entry?;
+        let is_old = match entry.metadata().and_then(|meta| meta.modified()) {
+            Ok(modified) => modified.elapsed().is_ok_and(|age| ABANDONED <= age),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => false,
+            Err(err) => return Err(err),
+        };
+        if is_old {
+            match fs::remove_file(entry.path()) {
+                Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 fn folder_of(path: &Path) -> &Path {
