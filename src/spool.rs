@@ -11,6 +11,7 @@ mod desk;
 mod disk;
 mod disk_xattrs;
 mod entry;
+mod intake;
 mod listing;
 mod magic;
 mod marks;
@@ -25,6 +26,8 @@ mod space;
 mod table;
 mod timer;
 mod tree;
+mod watch;
+mod watch_ledger;
 mod writing;
 mod xattrs;
 
@@ -43,9 +46,10 @@ pub use entry::{
     Attributes, Creator, Dropped, EntryKind, ListedEntry, OpenFile, RenameMode, SetAttributes,
     SetTime, Space, SpoolError, SpoolEvent, SpoolOptions, Work,
 };
+pub use watch::Watch;
 
 use marks::Marks;
-use notes::NoteDesk;
+use notes::Drafts;
 use numbers::Numbers;
 use space::FreeSpace;
 use table::Table;
@@ -57,16 +61,19 @@ pub struct Spool {
     keeper: Arc<Keeper>,
 }
 
+/// The spool itself, shared by all who hold it and by its threads.
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     /// The inbox, held open.
     root: Arc<OwnedFd>,
+    /// The spool itself, with what it remembers beside the inbox.
+    dir: PathBuf,
     options: SpoolOptions,
     opened_at: Instant,
     numbers: Numbers,
     space: FreeSpace,
     marks: Marks,
-    note_desk: NoteDesk,
+    drafts: Drafts,
     /// Guards all that is known about entries, and who is told of it.
     table: Mutex<Table>,
     /// Rung when something falls due earlier, and at the end. Goes with `table`.
@@ -82,11 +89,12 @@ impl Inner {
         let disk_id = disk::stat_of(&root)?.disk_id();
         let inner = Self {
             root: Arc::new(root),
+            dir: dir.to_owned(),
             opened_at: Instant::now(),
             numbers: Numbers::open(&dir.join("numbers"))?,
             space: FreeSpace::new(options.keep_free_bytes),
             marks: Marks::open(&dir.join("marks"))?,
-            note_desk: NoteDesk::open(&dir.join("notes"))?,
+            drafts: Drafts::open(&dir.join("drafts"))?,
             table: Mutex::new(Table::with_root(disk_id)),
             alarm: Condvar::new(),
             is_closed: AtomicBool::new(false),
@@ -308,6 +316,15 @@ impl Spool {
     /// The inbox file at a path below the inbox.
     pub fn find(&self, path: &Path) -> Result<InboxId, SpoolError> {
         self.keeper.inner.find(path)
+    }
+
+    /// Copies recordings that settle in folders elsewhere into the inbox, each once, until the answer is
+    /// dropped. Below a watched folder the same rule holds as below the inbox: its folders name conversations.
+    ///
+    /// # Errors
+    /// A folder that does not exist, or that is in the spool itself.
+    pub fn watch(&self, folders: Vec<PathBuf>) -> Result<Watch, SpoolError> {
+        Watch::start(self.keeper.inner.clone(), folders)
     }
 
     /// No new data from now on (`EROFS`), and every pending timer stops. Waits for nobody; the last

@@ -4,6 +4,8 @@
 //! recording, and nothing has changed for the settle time. `flush` says nothing about it. With passthrough the
 //! kernel writes without telling us, so only opens and releases count, and what the disk shows at the end.
 
+#[cfg(test)]
+mod judge;
 mod offering;
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,12 @@
 //! Only asked where the extension says nothing. Formats that begin with a word of their own are known by it; those that are
 //! a mere stream of frames must show a second frame where the first one ends.
 
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+
 /// As many bytes as are looked at: enough for the second frame of any stream.
-pub(crate) const HEAD_BYTES: usize = 4096;
+const HEAD_BYTES: usize = 4096;
 
 /// Words at the very start.
 const WORDS: [&[u8]; 21] = [
@@ -46,6 +50,22 @@ const CONTAINERS: [(&[u8], &[u8]); 8] = [
 /// Brands of the MP4 family that are pictures.
 const PICTURES: [&[u8]; 8] =
     [b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis", b"crx "];
+
+/// The bytes to judge a file by; fewer where it is shorter.
+pub(crate) fn head_of(file: &File) -> io::Result<Vec<u8>> {
+    let mut head = vec![0; HEAD_BYTES];
+    let mut held = 0;
+    while held < head.len() {
+        match file.read_at(&mut head[held..], held as u64) {
+            Ok(0) => break,
+            Ok(bytes) => held += bytes,
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            Err(err) => return Err(err),
+        }
+    }
+    head.truncate(held);
+    Ok(head)
+}
 
 pub(crate) fn is_recording(head: &[u8]) -> bool {
     WORDS.iter().any(|word| head.starts_with(word))

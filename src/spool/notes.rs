@@ -12,13 +12,13 @@ use crate::spool::table::Place;
 use crate::spool::tree::hold;
 use crate::spool::{Inner, RenameMode, SpoolError};
 
-/// Where notes are written before they appear in the inbox, whole.
+/// Where notes and copies are written before they appear in the inbox, whole.
 #[derive(Debug)]
-pub(crate) struct NoteDesk {
+pub(crate) struct Drafts {
     dir: PathBuf,
 }
 
-impl NoteDesk {
+impl Drafts {
     /// What a crash has left behind is of no use to anybody.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         if dir.exists() {
@@ -26,6 +26,10 @@ impl NoteDesk {
         }
         fs::create_dir_all(dir)?;
         Ok(Self { dir: dir.to_owned() })
+    }
+
+    pub(crate) fn draft(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 }
 
@@ -66,7 +70,7 @@ impl Inner {
         let stat = self.stat(id)?;
         let place = self.table().node(id).and_then(|node| node.place.clone());
         let place = place.ok_or(SpoolError::Missing)?;
-        let draft_path = self.note_desk.dir.join(id.0.to_string());
+        let draft_path = self.drafts.draft(&id.0.to_string());
         let mut draft = File::create(&draft_path)?;
         draft.write_all(text(&place.name, failure).as_bytes())?;
         // Whoever may read the recording may read why it failed.
@@ -76,7 +80,7 @@ impl Inner {
             disk::set_owner(draft.as_fd(), Some(uid), Some(gid))?;
         }
         draft.sync_all()?;
-        let from = File::open(&self.note_desk.dir)?;
+        let from = File::open(&self.drafts.dir)?;
         let from_name = draft_path.file_name().unwrap_or_default();
         let note = Place { parent: place.parent, name: names::note_name(&place.name) };
         let dir = self.directory(note.parent)?;

@@ -1,7 +1,5 @@
 //! The thread that looks at files whose settle time is over.
 
-use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
@@ -126,17 +124,7 @@ impl Inner {
 
     fn sounds_like_one(&self, id: InboxId) -> Result<bool, SpoolError> {
         let file = self.open_entry(id, libc::O_RDONLY)?;
-        let mut head = vec![0; magic::HEAD_BYTES];
-        let mut held = 0;
-        while held < head.len() {
-            match file.read_at(&mut head[held..], held as u64) {
-                Ok(0) => break,
-                Ok(bytes) => held += bytes,
-                Err(err) if err.kind() == ErrorKind::Interrupted => {}
-                Err(err) => return Err(err.into()),
-            }
-        }
-        Ok(magic::is_recording(&head[..held]))
+        Ok(magic::is_recording(&magic::head_of(&file)?))
     }
 
     fn refuse_too_large(&self, id: InboxId, bytes: u64) {
