@@ -1,11 +1,23 @@
 //! From sound to words and voices: engines behind two seams, and the road that joins them.
 
 mod diarize;
+mod engines;
+mod hearing;
+mod join;
+mod loops;
+mod loudness;
 mod onnx;
+mod road;
+#[cfg(feature = "sherpa")]
+mod sherpa;
+mod spread;
+#[cfg(feature = "whisper")]
+mod whisper;
+mod window;
 
 use std::path::Path;
 
-use crate::model::{SpeakerBounds, SpeakerId, Talk, Turn, WorkStage};
+use crate::model::{Segment, SpeakerBounds, SpeakerId, Talk, Turn, WorkStage};
 
 /// Hertz of everything that an engine hears.
 pub const SAMPLE_RATE: usize = 16_000;
@@ -52,6 +64,12 @@ pub trait Transcriber: Send {
 
     /// Whether `hear` gives word times.
     fn has_word_times(&self) -> bool;
+
+    /// Listens to a few windows of a new recording, and keeps to one language for all of it. Does nothing
+    /// where the language is given or the engine knows only one.
+    fn settle_language(&mut self, _windows: &[Vec<f32>]) -> Result<(), SpeechError> {
+        Ok(())
+    }
 }
 
 /// Who spoke when.
@@ -83,13 +101,14 @@ pub trait Diarizer: Send {
     ) -> Result<Diarization, SpeechError>;
 }
 
-/// The recognizer in a model's folder, whichever engine its files are for.
-pub fn open_transcriber(
+/// Opens the recognizer in a model's folder, whichever engine its files are for: one instance, or several
+/// that together use `threads`, where a small model does more on one core each than on all at once.
+pub fn open_transcribers(
     folder: &Path,
     language: Option<&str>,
     threads: u16,
-) -> Result<Box<dyn Transcriber>, SpeechError> {
-    todo!("{folder:?} {language:?} {threads}")
+) -> Result<Vec<Box<dyn Transcriber>>, SpeechError> {
+    engines::open(folder, language, threads)
 }
 
 /// The diarizer in a model's folder.
@@ -101,17 +120,22 @@ pub fn open_diarizer(folder: &Path, threads: u16) -> Result<Box<dyn Diarizer>, S
 #[derive(Debug, Clone, PartialEq)]
 pub enum Heading {
     Progress(WorkStage, f32),
-    Segment(crate::model::Segment),
+    Segment(Segment),
 }
 
-/// The whole road over one signal, or over one signal for each party.
+/// The engines of one road. Without a diarizer everybody is one speaker.
+pub struct Engines<'a> {
+    pub diarizer: Option<&'a mut dyn Diarizer>,
+    /// At least one; windows are shared out among them.
+    pub transcribers: &'a mut [Box<dyn Transcriber>],
+}
+
+/// The whole road over one signal, or over one signal for each party. `heading` may say stop.
 pub fn write_down(
     sounds: &[&[i16]],
-    diarizer: Option<&mut dyn Diarizer>,
-    transcriber: &mut dyn Transcriber,
+    engines: Engines<'_>,
     speakers: SpeakerBounds,
     heading: &mut dyn FnMut(Heading) -> Go,
 ) -> Result<Talk, SpeechError> {
-    let _ = (sounds, diarizer, transcriber, speakers, heading);
-    todo!()
+    road::write_down(sounds, engines, speakers, heading)
 }

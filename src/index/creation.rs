@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableError};
+use redb::{Builder, Database, ReadableDatabase, TableError};
 
 use crate::index::IndexError;
 use crate::index::failure::{damaged, opening};

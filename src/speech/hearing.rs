@@ -1,0 +1,243 @@
+//! Hearing: every window by some recognizer, on as many threads as there are recognizers, with a second try
+//! for text that cannot be true.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use crate::model::Flag;
+use crate::speech::window::Window;
+use crate::speech::{Go, Heard, HeardWord, SAMPLE_RATE, SpeechError, Transcriber, loops, loudness};
+
+/// How often a window that loops or runs too fast is cut in two and heard again.
+const MOST_CUTS: u32 = 3;
+/// Shorter windows are not cut.
+const SHORTEST_CUT_SECONDS: f64 = 1.5;
+
+/// A large model may hear one window for minutes. As long as it uses the processor it is alive.
+const PULSE: Duration = Duration::from_secs(2);
+/// CPU time within one pulse that shows life.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(200);
+/// Pulses without a window done after which even a busy engine is given up: half an hour.
+const MOST_PULSES: u32 = 900;
+
+/// What came of one window.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Account {
+    pub(crate) heard: Heard,
+    pub(crate) flags: Vec<Flag>,
+    /// Some of it looped to the end and was dropped.
+    pub(crate) is_cut: bool,
+}
+
+/// Hears all `windows`. `told` is called for each as it is done, in any order, and now and then between;
+/// it may say stop.
+pub(crate) fn hear_all(
+    sounds: &[&[i16]],
+    windows: &[Window],
+    transcribers: &mut [Box<dyn Transcriber>],
+    told: &mut dyn FnMut(Option<(usize, &Account)>) -> Go,
+) -> Result<Vec<Account>, SpeechError> {
+    let todo = Mutex::new(windows.iter().enumerate());
+    let stop = AtomicBool::new(false);
+    let (sender, done) = channel();
+    thread::scope(|scope| {
+        for transcriber in transcribers {
+            let (todo, stop, sender) = (&todo, &stop, sender.clone());
+            scope.spawn(move || {
+                let next = || todo.lock().unwrap_or_else(PoisonError::into_inner).next();
+                while let Some((at, window)) = next().filter(|_| !stop.load(Ordering::Relaxed)) {
+                    if !hear_one(sounds, at, window, transcriber.as_mut(), &sender) {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let accounts = collect(&done, windows.len(), told);
+        stop.store(true, Ordering::Relaxed);
+        accounts
+    })
+}
+
+type Report = (usize, Result<Account, SpeechError>);
+
+/// Whether to go on with the next.
+fn hear_one(
+    sounds: &[&[i16]],
+    at: usize,
+    window: &Window,
+    transcriber: &mut dyn Transcriber,
+    sender: &Sender<Report>,
+) -> bool {
+    let sound = sounds[window.party];
+    let samples = loudness::for_recognizer(&sound[window.samples(sound.len())]);
+    let account = hear(transcriber, &samples, 0);
+    let succeeded = account.is_ok();
+    sender.send((at, account)).is_ok() && succeeded
+}
+
+fn collect(
+    done: &Receiver<Report>,
+    count: usize,
+    told: &mut dyn FnMut(Option<(usize, &Account)>) -> Go,
+) -> Result<Vec<Account>, SpeechError> {
+    let mut accounts = vec![Account::default(); count];
+    let mut pulse = Pulse::default();
+    for _ in 0..count {
+        let (at, account) = loop {
+            match done.recv_timeout(PULSE) {
+                Ok(report) => break report,
+                Err(RecvTimeoutError::Timeout) => {
+                    if pulse.beats() && told(None) == Go::Stop {
+                        return Err(SpeechError::Stopped);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(SpeechError::Engine("a recognizer's thread has died".to_owned()));
+                }
+            }
+        };
+        pulse.count = 0;
+        accounts[at] = account?;
+        if told(Some((at, &accounts[at]))) == Go::Stop {
+            return Err(SpeechError::Stopped);
+        }
+    }
+    Ok(accounts)
+}
+
+/// Tells an engine that works from one that hangs, by the processor time of this process.
+#[derive(Debug, Default)]
+struct Pulse {
+    used: Duration,
+    count: u32,
+}
+
+impl Pulse {
+    fn beats(&mut self) -> bool {
+        let used = processor_time();
+        let is_alive = self.used + SIGN_OF_LIFE <= used;
+        self.used = used;
+        self.count += 1;
+        is_alive && self.count < MOST_PULSES
+    }
+}
+
+fn processor_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` has room for what is written.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Hears one window; one that loops or runs too fast is cut at a quiet place and tried again in halves.
+fn hear(
+    transcriber: &mut dyn Transcriber,
+    window: &[f32],
+    cuts: u32,
+) -> Result<Account, SpeechError> {
+    let heard = transcriber.hear(window)?;
+    let seconds = window.len() as f64 / SAMPLE_RATE as f64;
+    let (loops, is_fast) = (loops::has_loop(&heard.text), loops::is_too_fast(&heard.text, seconds));
+    if !loops && !is_fast {
+        return Ok(Account { heard, ..Account::default() });
+    }
+    let flag = if loops { Flag::Loop } else { Flag::TooFast };
+    if cuts < MOST_CUTS && SHORTEST_CUT_SECONDS < seconds {
+        let cut = loudness::quiet_point(window);
+        let first = hear(transcriber, &window[..cut], cuts + 1)?;
+        let second = hear(transcriber, &window[cut..], cuts + 1)?;
+        return Ok(joined(first, second, cut as f64 / SAMPLE_RATE as f64, flag));
+    }
+    // Text that is too fast may still be right: somebody in a hurry. A loop never is.
+    let heard = if loops { Heard::default() } else { heard };
+    Ok(Account { heard, flags: vec![flag], is_cut: loops })
+}
+
+fn joined(first: Account, second: Account, offset: f64, flag: Flag) -> Account {
+    let (a, b) = (first.heard, second.heard);
+    let later = b.words.into_iter().map(|word| HeardWord {
+        start: word.start + offset,
+        end: word.end + offset,
+        ..word
+    });
+    let text = format!("{} {}", a.text.trim(), b.text.trim()).trim().to_owned();
+    let mut flags = vec![flag];
+    flags.extend(first.flags.into_iter().chain(second.flags));
+    flags.sort_by_key(|flag| *flag as u8);
+    flags.dedup();
+    Account {
+        heard: Heard {
+            text,
+            words: a.words.into_iter().chain(later).collect(),
+            language: a.language.or(b.language),
+            avg_logprob: a.avg_logprob.or(b.avg_logprob),
+            no_speech_prob: a.no_speech_prob.or(b.no_speech_prob),
+        },
+        flags,
+        is_cut: first.is_cut || second.is_cut,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Loops on everything that is longer than so many seconds.
+    struct Stutterer(f64);
+
+    impl Transcriber for Stutterer {
+        fn hear(&mut self, window: &[f32]) -> Result<Heard, SpeechError> {
+            let seconds = window.len() as f64 / SAMPLE_RATE as f64;
+            let text = if seconds <= self.0 { "yes" } else { "go on go on go on go on" };
+            Ok(Heard { text: text.to_owned(), ..Heard::default() })
+        }
+
+        fn has_word_times(&self) -> bool {
+            false
+        }
+    }
+
+    fn check(longest: f64, text: &str, is_cut: bool) {
+        let account = hear(&mut Stutterer(longest), &vec![0.0; 8 * SAMPLE_RATE], 0).unwrap();
+        assert_eq!(account.heard.text, text);
+        assert_eq!((account.flags, account.is_cut), (vec![Flag::Loop], is_cut));
+    }
+
+    #[test]
+    fn a_window_that_loops_is_heard_again_in_parts() {
+        check(6.0, "yes yes", false);
+        check(4.0, "yes yes yes", false);
+    }
+
+    #[test]
+    fn what_loops_to_the_end_is_dropped() {
+        check(0.1, "", true);
+    }
+
+    #[test]
+    fn windows_are_shared_out_and_come_back_in_order() {
+        let sound = vec![0_i16; 10 * SAMPLE_RATE];
+        let windows: Vec<Window> = (0..10)
+            .map(|at| {
+                let piece = (f64::from(at), f64::from(at) + 0.5);
+                Window { party: 0, speaker: None, pieces: vec![piece], heard: piece }
+            })
+            .collect();
+        let mut transcribers: Vec<Box<dyn Transcriber>> =
+            vec![Box::new(Stutterer(1.0)), Box::new(Stutterer(1.0))];
+        let mut count = 0;
+        let accounts = hear_all(&[&sound], &windows, &mut transcribers, &mut |done| {
+            count += usize::from(done.is_some());
+            Go::On
+        });
+        assert_eq!((accounts.unwrap().len(), count), (10, 10));
+        let stopped = hear_all(&[&sound], &windows, &mut transcribers, &mut |_| Go::Stop);
+        assert!(matches!(stopped, Err(SpeechError::Stopped)));
+    }
+}
