@@ -1,1 +1,257 @@
-//! To be written.
+//! Settings: what was said in file, environment and flags, laid over each other and checked once.
+//!
+//! [`Layer`] is what was said in one place; [`Config`] is everything, complete and checked. Flags win over
+//! the environment, the environment over `.env`, that over the file, the file over the defaults.
+
+mod layer;
+mod words;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use log::LevelFilter;
+
+use crate::model::SpeakerBounds;
+
+pub use layer::{KEYS, Layer, Origin};
+
+/// Why settings cannot be used. Each says which key, where it was said, and what would be right.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{origin}: {key} = {value:?} is {why}")]
+    Value { origin: Origin, key: String, value: String, why: String },
+    #[error("{origin}: there is no setting `{key}`{}", suggestion(.nearest.as_deref()))]
+    UnknownKey { origin: Origin, key: String, nearest: Option<String> },
+    #[error("{origin} is not valid: {why}")]
+    Syntax { origin: Origin, why: String },
+}
+
+fn suggestion(nearest: Option<&str>) -> String {
+    nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default()
+}
+
+/// Where what is published is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreChoice {
+    /// A folder on a local disk.
+    Local(PathBuf),
+    /// A bucket, and what stands before every key (empty, or ending in `/`).
+    Bucket { bucket: String, prefix: String },
+}
+
+impl fmt::Display for StoreChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(path) => write!(f, "{}", path.display()),
+            Self::Bucket { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
+        }
+    }
+}
+
+/// Folders that defaults and relative paths are made of.
+#[derive(Debug, Clone)]
+pub struct Places {
+    pub home: PathBuf,
+    pub working_directory: PathBuf,
+    /// Default for `state`.
+    pub state: PathBuf,
+    /// Default for `models`.
+    pub models: PathBuf,
+    /// Cores of this machine: default for `threads`.
+    pub cores: u16,
+}
+
+/// Every setting, complete and checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Spool, index and logs. Default `$XDG_STATE_HOME/scribefs`.
+    pub state: PathBuf,
+    /// Default: the folder `uploads` below `state`.
+    pub store: StoreChoice,
+    /// Weights, shared by all mounts of a user. Default `$XDG_DATA_HOME/scribefs/models`.
+    pub models: PathBuf,
+    /// Quiet time before a file is taken for complete. Default 5 s: recorders close and open again within 4 s.
+    pub settle: Duration,
+    /// The same after a rename from a temporary name. Default 0.5 s: that is a strong sign.
+    pub settle_after_rename: Duration,
+    /// Wait for the disk on every close. Default no: only a power cut can lose what `close` has promised.
+    pub sync_on_close: bool,
+    /// Larger files stay in the inbox and say so. Default 4096 MB; `None` from 0: no limit.
+    pub max_upload_bytes: Option<u64>,
+    /// Space that the inbox leaves free on its disk. Default 1024 MB.
+    pub keep_free_bytes: u64,
+    /// Name of a model. Default `moonshine-tiny-en`: small, and to be had from any package registry.
+    pub recognizer: String,
+    /// Name of a model; `None` from `none`. Default `pyannote-community-1`.
+    pub diarizer: Option<String>,
+    /// BCP 47 code; `None` from `auto`, the default.
+    pub language: Option<String>,
+    /// How many people speak. Default `auto`.
+    pub speakers: SpeakerBounds,
+    /// Of one worker. Default 0: as many as there are cores.
+    pub threads: u16,
+    /// Recordings worked on at once. Default 1: one uses all cores.
+    pub workers: usize,
+    /// Most memory of one worker. Default 4096 MB: three times what it needs with the default models.
+    pub worker_memory_mb: u64,
+    /// A worker that is silent for so long is killed. Default 60 s.
+    pub stall_timeout: Duration,
+    /// A worker without work goes home after so long. Default 5 min: its models take 300 MB.
+    pub idle_timeout: Duration,
+    /// In which days are counted. Default `local`.
+    pub zone: TimeZone,
+    /// Let other users into the mount, as far as permissions go. Default no.
+    pub allow_other: bool,
+    /// Folders elsewhere whose recordings are copied into the inbox. Default none.
+    pub watch: Vec<PathBuf>,
+    /// Default `info`.
+    pub log_level: LevelFilter,
+}
+
+impl Config {
+    /// Checks all that was said, and fills in what was not.
+    pub fn new(layer: &Layer, places: &Places) -> Result<Self, ConfigError> {
+        let path = |text: &str| Ok(words::path(text, places));
+        let state = layer.read("state", path)?.unwrap_or_else(|| places.state.clone());
+        let store = layer
+            .read("store", |text| words::store(text, places))?
+            .unwrap_or_else(|| StoreChoice::Local(state.join("uploads")));
+        let megabytes = |key, default| layer.read(key, words::number).map(|it| it.unwrap_or(default));
+        let duration = |key, default| {
+            layer.read(key, words::duration).map(|it| it.unwrap_or(Duration::from_millis(default)))
+        };
+        let flag = |key| layer.read(key, words::flag).map(|it| it.unwrap_or(false));
+        let threads = layer.read("threads", words::count)?.unwrap_or(0);
+        let text = |key: &str, default: &str| {
+            layer.read(key, words::name).map(|it| it.unwrap_or_else(|| default.to_owned()))
+        };
+        Ok(Self {
+            store,
+            models: layer.read("models", path)?.unwrap_or_else(|| places.models.clone()),
+            settle: duration("settle", 5_000)?,
+            settle_after_rename: duration("settle_after_rename", 500)?,
+            sync_on_close: flag("sync_on_close")?,
+            max_upload_bytes: match megabytes("max_upload_size_mb", 4096)? {
+                0 => None,
+                most => Some(most.saturating_mul(1 << 20)),
+            },
+            keep_free_bytes: megabytes("keep_free_mb", 1024)?.saturating_mul(1 << 20),
+            recognizer: text("recognizer", "moonshine-tiny-en")?,
+            diarizer: Some(text("diarizer", "pyannote-community-1")?).filter(|name| name != "none"),
+            language: layer.read("language", words::language)?.unwrap_or(None),
+            speakers: layer.read("speakers", words::speakers)?.unwrap_or_default(),
+            threads: if threads == 0 { places.cores.max(1) } else { threads },
+            workers: layer.read("workers", words::count)?.map_or(1, |it| usize::from(it.max(1))),
+            worker_memory_mb: megabytes("worker_memory_mb", 4096)?,
+            stall_timeout: duration("stall_timeout", 60_000)?,
+            idle_timeout: duration("idle_timeout", 300_000)?,
+            zone: layer.read("zone", words::zone)?.unwrap_or_else(TimeZone::system),
+            allow_other: flag("allow_other")?,
+            watch: layer.read_list("watch", |text| Ok(words::path(text, places)))?,
+            log_level: layer.read("log_level", words::level)?.unwrap_or(LevelFilter::Info),
+            state,
+        })
+    }
+}
+
+/// Where settings files are looked for when none is named: the user's, then the machine's.
+pub fn usual_files(config_dir: &Path) -> [PathBuf; 2] {
+    [config_dir.join("scribefs.toml"), PathBuf::from("/etc/scribefs/scribefs.toml")]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn places() -> Places {
+        Places {
+            home: "/home/me".into(),
+            working_directory: "/work".into(),
+            state: "/home/me/.local/state/scribefs".into(),
+            models: "/home/me/.local/share/scribefs/models".into(),
+            cores: 2,
+        }
+    }
+
+    fn from_toml(text: &str) -> Result<Config, ConfigError> {
+        let layer = Layer::from_toml(text, Path::new("scribefs.toml"))?;
+        Config::new(&layer, &places())
+    }
+
+    #[test]
+    fn with_nothing_said_everything_has_a_default() {
+        let config = Config::new(&Layer::default(), &places()).unwrap();
+        assert_eq!(config.settle, Duration::from_secs(5));
+        assert_eq!(config.store.to_string(), "/home/me/.local/state/scribefs/uploads");
+        assert_eq!(config.max_upload_bytes, Some(4096 << 20));
+        assert_eq!(config.threads, 2);
+        assert_eq!(config.diarizer.as_deref(), Some("pyannote-community-1"));
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_the_file() {
+        let file = Layer::from_toml("settle = '1s'\nworkers = 3\nthreads = 1", Path::new("f"));
+        let variables: BTreeMap<String, String> =
+            [("SCRIBEFS_SETTLE", "2s"), ("SCRIBEFS_WORKERS", "4"), ("HOME", "/x")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into();
+        let environment = Layer::from_variables(&variables, Origin::Environment).unwrap();
+        let mut flags = Layer::default();
+        flags.say("settle", "3s", Origin::Flag);
+        let config =
+            Config::new(&flags.over(environment).over(file.unwrap()), &places()).unwrap();
+        assert_eq!(config.settle, Duration::from_secs(3));
+        assert_eq!((config.workers, config.threads), (4, 1));
+    }
+
+    #[test]
+    fn paths_are_made_absolute() {
+        let config = from_toml("state = '~/s'\nstore = 'out'\nwatch = ['a', '/b']").unwrap();
+        assert_eq!(config.state, Path::new("/home/me/s"));
+        assert_eq!(config.store, StoreChoice::Local("/work/out".into()));
+        assert_eq!(config.watch, [Path::new("/work/a"), Path::new("/b")]);
+    }
+
+    #[test]
+    fn a_bucket_is_told_from_a_folder() {
+        let store = |text: &str| from_toml(&format!("store = '{text}'")).map(|it| it.store);
+        let bucket = |bucket: &str, prefix: &str| StoreChoice::Bucket {
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+        };
+        assert_eq!(store("s3://talks").unwrap(), bucket("talks", ""));
+        assert_eq!(store("s3://talks/a/b/").unwrap(), bucket("talks", "a/b/"));
+        assert!(store("s3://").is_err());
+        assert!(store("ftp://x").unwrap_err().to_string().contains("s3://"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place_and_its_remedy() {
+        let complaint = |text: &str| from_toml(text).unwrap_err().to_string();
+        let unknown = complaint("setle = '5s'");
+        assert!(unknown.contains("scribefs.toml") && unknown.contains("`settle`"), "{unknown}");
+        assert!(complaint("settle = 5").contains("5s"));
+        assert!(complaint("settle = 'soon'").contains("5s"));
+        assert!(complaint("speakers = '4-2'").contains("2-4"));
+        assert!(complaint("language = 'English'").contains("en"));
+        assert!(complaint("zone = 'Mars/Base'").contains("Europe/Berlin"));
+        assert!(complaint("workers = -1").contains("number"));
+        assert!(complaint("settle = ").contains("scribefs.toml"));
+    }
+
+    #[test]
+    fn the_first_systems_names_still_count() {
+        let variables =
+            [("MAX_UPLOAD_SIZE_MB".to_owned(), "100".to_owned())].into_iter().collect();
+        let layer = Layer::from_variables(&variables, Origin::Environment).unwrap();
+        let config = Config::new(&layer, &places()).unwrap();
+        assert_eq!(config.max_upload_bytes, Some(100 << 20));
+        let typo = [("SCRIBEFS_SETLE".to_owned(), "1s".to_owned())].into_iter().collect();
+        let complaint = Layer::from_variables(&typo, Origin::Environment).unwrap_err().to_string();
+        assert!(complaint.contains("SCRIBEFS_SETTLE"), "{complaint}");
+    }
+}

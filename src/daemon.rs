@@ -2,8 +2,14 @@
 
 mod detach;
 mod environment;
+mod errands;
+mod facts;
 mod lamp;
+mod rooms;
+mod serve;
 
 pub use detach::{Detached, Readiness, detach};
 pub use environment::Environment;
 pub use lamp::set_up_logging;
+pub use rooms::{DaemonError, open_index, open_store};
+pub use serve::{Plan, serve};

@@ -113,6 +113,14 @@ impl Index {
         Self::on(creation::database(path)?)
     }
 
+    /// Opens it where there is one.
+    pub fn open_existing(path: &Path) -> Result<Option<Self>, IndexError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        Self::open(path).map(Some)
+    }
+
     fn on(database: Database) -> Result<Self, IndexError> {
         creation::check_format(&database)?;
         let database = Arc::new(database);

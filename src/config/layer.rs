@@ -1,0 +1,222 @@
+//! What was said in one place: a file, the environment, or flags. Nothing is checked yet but the names.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use toml::Value;
+
+use crate::config::ConfigError;
+
+/// Every setting there is.
+pub const KEYS: [&str; 21] = [
+    "state",
+    "store",
+    "models",
+    "settle",
+    "settle_after_rename",
+    "sync_on_close",
+    "max_upload_size_mb",
+    "keep_free_mb",
+    "recognizer",
+    "diarizer",
+    "language",
+    "speakers",
+    "threads",
+    "workers",
+    "worker_memory_mb",
+    "stall_timeout",
+    "idle_timeout",
+    "zone",
+    "allow_other",
+    "watch",
+    "log_level",
+];
+
+/// Our variables begin so.
+const PREFIX: &str = "SCRIBEFS_";
+
+/// Variables of ours that are no settings of the daemon: for builds, tests and downloads.
+const OTHERS: [&str; 5] = [
+    "SCRIBEFS_NATIVE_LIB",
+    "SCRIBEFS_SHARED",
+    "SCRIBEFS_FULL",
+    "SCRIBEFS_WHEEL",
+    "SCRIBEFS_CONFIG",
+];
+
+/// Names that the first system used.
+const ALIASES: [(&str, &str); 1] = [("MAX_UPLOAD_SIZE_MB", "max_upload_size_mb")];
+
+/// Where something was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    File(PathBuf),
+    Environment,
+    /// A `.env` file.
+    DotEnv(PathBuf),
+    Flag,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) | Self::DotEnv(path) => write!(f, "{}", path.display()),
+            Self::Environment => f.write_str("environment"),
+            Self::Flag => f.write_str("command line"),
+        }
+    }
+}
+
+/// What was said, by key.
+#[derive(Debug, Clone, Default)]
+pub struct Layer {
+    said: BTreeMap<&'static str, (Vec<String>, Origin)>,
+}
+
+impl Layer {
+    /// From the text of a settings file.
+    pub fn from_toml(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let origin = Origin::File(path.to_owned());
+        let table: toml::Table = text.parse().map_err(|err: toml::de::Error| {
+            ConfigError::Syntax { origin: origin.clone(), why: err.to_string().trim().to_owned() }
+        })?;
+        let mut layer = Self::default();
+        for (key, value) in table {
+            let known = known(&key).ok_or_else(|| unknown(&key, "", &origin))?;
+            let values = match value {
+                Value::Array(values) => values.into_iter().map(text_of).collect(),
+                value => vec![text_of(value)],
+            };
+            layer.said.insert(known, (values, origin.clone()));
+        }
+        Ok(layer)
+    }
+
+    /// From variables: `SCRIBEFS_SETTLE` for `settle`, and names that the first system used. Lists are
+    /// separated by colons. Variables of others are passed over.
+    pub fn from_variables(
+        variables: &BTreeMap<String, String>,
+        origin: Origin,
+    ) -> Result<Self, ConfigError> {
+        let mut layer = Self::default();
+        for (name, value) in variables {
+            let alias = ALIASES.iter().find(|(alias, _)| alias == name).map(|(_, key)| *key);
+            let key = match (alias, name.strip_prefix(PREFIX)) {
+                (Some(key), _) => key,
+                (None, Some(_)) if OTHERS.contains(&name.as_str()) => continue,
+                (None, Some(rest)) => {
+                    let key = rest.to_lowercase();
+                    known(&key).ok_or_else(|| unknown(&key, PREFIX, &origin))?
+                }
+                (None, None) => continue,
+            };
+            // Our own name for a setting wins over the first system's.
+            if alias.is_none() || !layer.said.contains_key(key) {
+                layer.say(key, value, origin.clone());
+            }
+        }
+        Ok(layer)
+    }
+
+    /// Says one thing. `key` is one of [`KEYS`]; others are passed over.
+    pub fn say(&mut self, key: &str, value: &str, origin: Origin) {
+        let Some(key) = known(key) else { return };
+        let values = match key {
+            "watch" => value.split(':').map(str::to_owned).collect(),
+            _ => vec![value.to_owned()],
+        };
+        self.said.insert(key, (values, origin));
+    }
+
+    /// Our word, and where we are silent theirs.
+    pub fn over(mut self, under: Self) -> Self {
+        for (key, said) in under.said {
+            self.said.entry(key).or_insert(said);
+        }
+        self
+    }
+
+    /// What was said for `key`, understood by `read`, which says what is wrong otherwise.
+    pub(crate) fn read<T>(
+        &self,
+        key: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some((values, origin)) = self.said.get(key) else { return Ok(None) };
+        match values.as_slice() {
+            [value] => understood(key, value, origin, read).map(Some),
+            values => Err(ConfigError::Value {
+                origin: origin.clone(),
+                key: key.to_owned(),
+                value: values.join(", "),
+                why: "a list, where one value is wanted".to_owned(),
+            }),
+        }
+    }
+
+    pub(crate) fn read_list<T>(
+        &self,
+        key: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, ConfigError> {
+        let Some((values, origin)) = self.said.get(key) else { return Ok(Vec::new()) };
+        let values = values.iter().filter(|value| !value.is_empty());
+        values.map(|value| understood(key, value, origin, &read)).collect()
+    }
+}
+
+fn understood<T>(
+    key: &str,
+    value: &str,
+    origin: &Origin,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<T, ConfigError> {
+    read(value).map_err(|why| ConfigError::Value {
+        origin: origin.clone(),
+        key: key.to_owned(),
+        value: value.to_owned(),
+        why,
+    })
+}
+
+fn text_of(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+fn known(key: &str) -> Option<&'static str> {
+    KEYS.into_iter().find(|known| *known == key)
+}
+
+fn unknown(key: &str, prefix: &str, origin: &Origin) -> ConfigError {
+    let spelled = |key: &str| match prefix {
+        "" => key.to_owned(),
+        prefix => format!("{prefix}{}", key.to_uppercase()),
+    };
+    let nearest = KEYS.into_iter().min_by_key(|known| distance(known, key));
+    let nearest = nearest.filter(|known| distance(known, key) <= 1 + key.len() / 3);
+    ConfigError::UnknownKey {
+        origin: origin.clone(),
+        key: spelled(key),
+        nearest: nearest.map(spelled),
+    }
+}
+
+/// Letters that have to be changed, added or left out (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
