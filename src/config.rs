@@ -156,6 +156,16 @@ impl Config {
     }
 }
 
+/// A time as settings write it: `90s`, `2h`.
+pub fn time_limit(text: &str) -> Result<Duration, ConfigError> {
+    words::duration(text).map_err(|why| ConfigError::Value {
+        origin: Origin::Flag,
+        key: "timeout".to_owned(),
+        value: text.to_owned(),
+        why,
+    })
+}
+
 /// Where settings files are looked for when none is named: the user's, then the machine's.
 pub fn usual_files(config_dir: &Path) -> [PathBuf; 2] {
     [config_dir.join("scribefs.toml"), PathBuf::from("/etc/scribefs/scribefs.toml")]

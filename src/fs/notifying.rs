@@ -249,6 +249,10 @@ impl Teller {
             Change::Job(job) => {
                 let mut line = job_line(job);
                 line["event"] = "job".into();
+                if let Some(id) = job.recording {
+                    let folder = self.path_of(Node::Day(id.conversation, id.day));
+                    line["folder"] = folder.into();
+                }
                 line
             }
         };

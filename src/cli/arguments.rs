@@ -1,0 +1,241 @@
+//! The command line: subcommands, flags, and the help that people read.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::cli::settings::Settings;
+
+/// A filesystem that writes down what was said.
+///
+/// Copy a recording into the mounted folder's inbox/ and read its transcript under conversations/.
+#[derive(Debug, Parser)]
+#[command(name = "scribefs", version, max_term_width = 100, after_help = "\
+Examples:
+  scribefs mount ~/Recordings          mount, and go to the background
+  cp meeting.m4a ~/Recordings/inbox/   drop a recording
+  scribefs status --watch              see how far it is
+  scribefs transcribe meeting.m4a      one file, without any mount
+  scribefs umount ~/Recordings")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Mount(Mount),
+    Umount(Umount),
+    Status(Status),
+    Wait(Wait),
+    Retry(InboxFiles),
+    Cancel(InboxFiles),
+    Name(Name),
+    Transcribe(Transcribe),
+    Models(Models),
+    Reindex(Reindex),
+    StorageInfo(StorageInfo),
+    Doctor(Doctor),
+    /// Decodes and transcribes for the daemon.
+    #[command(hide = true)]
+    Worker(Worker),
+}
+
+/// Mount scribefs at a folder.
+///
+/// Returns when the mount answers; with --foreground it stays, as service managers want it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  scribefs mount ~/Recordings
+  scribefs mount ~/Recordings --recognizer whisper-base --language de
+  scribefs mount /srv/talks -o allow_other,settle=10s --foreground")]
+pub(crate) struct Mount {
+    /// Folder to mount at; made if it is missing
+    pub(crate) mountpoint: PathBuf,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// Mount options, separated by commas: allow_other, noexec, foreground, and any setting as KEY=VALUE
+    #[arg(short = 'o', value_name = "OPTIONS", value_delimiter = ',')]
+    pub(crate) options: Vec<String>,
+    /// Stay in the foreground, and log to standard error
+    #[arg(short, long)]
+    pub(crate) foreground: bool,
+}
+
+/// Unmount, and let the daemon finish what it is writing.
+#[derive(Debug, Args)]
+pub(crate) struct Umount {
+    /// The mount; not needed where there is only one
+    pub(crate) mountpoint: Option<PathBuf>,
+    /// Wait until the daemon has ended
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+/// Show what is in the inbox, and how far it is.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  scribefs status
+  scribefs status --watch
+  scribefs status --json | jq .inbox")]
+pub(crate) struct Status {
+    /// The mount; not needed where there is only one
+    pub(crate) mountpoint: Option<PathBuf>,
+    /// Go on showing, with progress bars
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// As the daemon tells it
+    #[arg(long, conflicts_with = "watch")]
+    pub(crate) json: bool,
+}
+
+/// Wait until recordings are published.
+///
+/// Prints the folder of each. Exit code 1: one of them could not be used; its error note says why.
+/// Exit code 4: the time was over.
+#[derive(Debug, Args)]
+pub(crate) struct Wait {
+    /// Recordings in an inbox
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Longest time, such as 90s or 2h
+    #[arg(short, long)]
+    pub(crate) timeout: Option<String>,
+}
+
+/// Recordings in an inbox.
+#[derive(Debug, Args)]
+pub(crate) struct InboxFiles {
+    /// Recordings in an inbox
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// Give speakers their names, in all pages of a recording.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  scribefs name ~/Recordings/conversations/standup/2024/01/15/monday.json S1=Anna S2='Dr. Ito'
+  scribefs name monday.wav S2=        takes the name back")]
+pub(crate) struct Name {
+    /// Any file of the recording, under conversations/
+    pub(crate) file: PathBuf,
+    /// SPEAKER=NAME, with speakers as the json page has them
+    #[arg(required = true, value_name = "S1=NAME")]
+    pub(crate) names: Vec<String>,
+}
+
+/// Transcribe files here and now, without any mount.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  scribefs transcribe meeting.m4a
+  scribefs transcribe --srt film.mkv > film.srt
+  scribefs transcribe --speakers 2 --json call.wav | jq .speakers")]
+pub(crate) struct Transcribe {
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+    /// No progress bar
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// What is printed; a transcript to read without any of these.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct Format {
+    /// Segments, words, speakers and times
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Subtitles
+    #[arg(long)]
+    pub(crate) srt: bool,
+    /// Subtitles with voice tags
+    #[arg(long)]
+    pub(crate) vtt: bool,
+    /// Who speaks when
+    #[arg(long)]
+    pub(crate) rttm: bool,
+}
+
+/// List, get, check and remove speech models.
+#[derive(Debug, Args)]
+pub(crate) struct Models {
+    #[command(subcommand)]
+    pub(crate) action: ModelsAction,
+    /// Folder of models [default: $XDG_DATA_HOME/scribefs/models]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) models: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsAction {
+    /// What is installed, and what can be had
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Download and install models; without a name the default ones
+    Pull {
+        names: Vec<String>,
+        /// A wheel of moonshine-voice that is here already
+        #[arg(long, value_name = "WHEEL")]
+        from: Option<PathBuf>,
+    },
+    /// Install a model from a ggml file or a folder
+    Import {
+        path: PathBuf,
+        /// Its name from now on [default: that of the file or folder]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Compare installed models with their hashes
+    Verify { names: Vec<String> },
+    /// Delete models
+    Remove {
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+}
+
+/// Make the index anew from the store. Nothing may be mounted meanwhile.
+#[derive(Debug, Args)]
+pub(crate) struct Reindex {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// Show where recordings are kept, and how much room there is.
+#[derive(Debug, Args)]
+pub(crate) struct StorageInfo {
+    /// The mount; not needed where there is only one
+    pub(crate) mountpoint: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Check everything that scribefs needs, and say how to mend what is wrong.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Worker {
+    #[arg(long, default_value = "/tmp")]
+    pub(crate) scratch: PathBuf,
+    #[arg(long, default_value = "/nonexistent")]
+    pub(crate) models: PathBuf,
+    #[arg(long)]
+    pub(crate) memory_mb: u64,
+    #[arg(long, value_name = "FFMPEG")]
+    pub(crate) convert: Option<PathBuf>,
+}
+

@@ -1,0 +1,150 @@
+//! What people are told: data on standard output, troubles on standard error with what to do about them.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+use crate::daemon::DaemonError;
+use crate::fs::MountError;
+use crate::index::IndexError;
+use crate::model::Failure;
+use crate::models::ModelsError;
+use crate::pipeline::RebuildError;
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
+    #[error(transparent)]
+    Models(#[from] ModelsError),
+    /// Said by the daemon that was started in the background.
+    #[error("{0}")]
+    NotMounted(String),
+    /// What is wrong, and what to do.
+    #[error("{what}")]
+    Plain { what: String, remedy: String },
+    #[error("cannot use {path}")]
+    File { path: PathBuf, source: io::Error, remedy: String },
+    #[error("{path}: {}", .failure.message)]
+    Recording { path: String, failure: Failure },
+    #[error("the time is over, and {0} is not done")]
+    TimeOut(PathBuf),
+    #[error("cannot write to standard output")]
+    Output(#[from] io::Error),
+}
+
+impl Trouble {
+    pub(crate) fn plain(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Plain { what: what.into(), remedy: remedy.into() }
+    }
+
+    /// 1: it failed; 2: it was not understood; 4: the time was over.
+    pub(crate) fn code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) => ExitCode::from(2),
+            Self::TimeOut(_) => ExitCode::from(4),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
+    fn remedy(&self) -> String {
+        match self {
+            Self::Config(_) => "`scribefs mount --help` lists the settings.".to_owned(),
+            Self::Daemon(err) => remedy_of(err).to_owned(),
+            Self::Rebuild(_) => "`scribefs doctor` checks store and state.".to_owned(),
+            Self::Models(err) => err.remedy(),
+            Self::Plain { remedy, .. } | Self::File { remedy, .. } => remedy.clone(),
+            Self::Recording { failure, .. } => failure.remedy.clone(),
+            Self::TimeOut(_) => "`scribefs status` shows how far it is.".to_owned(),
+            // The daemon has said what to do along with the rest.
+            Self::NotMounted(_) | Self::Output(_) => String::new(),
+        }
+    }
+}
+
+fn remedy_of(err: &DaemonError) -> &'static str {
+    match err {
+        DaemonError::Folder { .. } => "Check that it exists, is yours and may be written to.",
+        DaemonError::Store(_) => "Name a folder with `--store`.",
+        DaemonError::Index(IndexError::InUse { .. }) => {
+            "Another scribefs uses this state folder: unmount that one, or give `--state DIR`."
+        }
+        DaemonError::Index(_) | DaemonError::Rebuild(_) => {
+            "`scribefs reindex` makes the index anew from the store."
+        }
+        DaemonError::Spool(_) | DaemonError::Threads(_) => {
+            "`scribefs doctor` checks permissions and space."
+        }
+        DaemonError::Watch { .. } => "Check `--watch`: each must be a folder outside the state folder.",
+        DaemonError::Mount(MountError::Mountpoint { .. }) => {
+            "Give a folder that exists and is yours; `scribefs umount` frees one that is in use."
+        }
+        DaemonError::Mount(_) => {
+            "`scribefs doctor` says what is missing; on Debian and Ubuntu: `apt install fuse3`."
+        }
+    }
+}
+
+/// What went wrong with all its causes in one line, then what to do in another.
+pub(crate) fn explain(err: &DaemonError) -> String {
+    format!("{}\n{}", Causes(err), remedy_of(err))
+}
+
+/// Prints a trouble as people are to read it.
+pub(crate) fn complain(trouble: &Trouble) {
+    if let Trouble::Output(err) = trouble
+        && err.kind() == io::ErrorKind::BrokenPipe
+    {
+        // Whoever reads us has seen enough.
+        return;
+    }
+    let mut text = format!("scribefs: {}\n", Causes(trouble));
+    let remedy = trouble.remedy();
+    if !remedy.is_empty() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{remedy}");
+    }
+    // Without standard error there is nowhere left to complain.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// An error and all that caused it, each said once.
+pub(crate) struct Causes<'a>(pub(crate) &'a dyn Error);
+
+impl std::fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut said = self.0.to_string();
+        f.write_str(&said)?;
+        let mut cause = self.0.source();
+        while let Some(err) = cause {
+            let words = err.to_string();
+            if !said.ends_with(&words) {
+                write!(f, ": {words}")?;
+                said = words;
+            }
+            cause = err.source();
+        }
+        Ok(())
+    }
+}
+
+/// Data, to standard output.
+pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), Trouble> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_ref())?;
+    Ok(out.flush()?)
+}
+
+/// A remark for people, to standard error.
+pub(crate) fn remark(text: &str) {
+    // Without standard error nobody wants to know.
+    let _ = writeln!(io::stderr(), "{text}");
+}

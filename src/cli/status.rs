@@ -1,0 +1,197 @@
+//! `status` and `storage-info`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::Value;
+
+use crate::cli::arguments::{Status, StorageInfo};
+use crate::cli::place;
+use crate::cli::report::{self, Trouble};
+use crate::daemon::Environment;
+
+/// Time between looks while somebody watches.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Longest path that is shown beside a bar, in characters.
+const SHOWN_PATH: usize = 40;
+
+pub(crate) fn status(wish: &Status, environment: &Environment) -> Result<ExitCode, Trouble> {
+    let mount = mount_of(wish.mountpoint.as_deref(), environment)?;
+    if wish.watch {
+        return watch(&mount);
+    }
+    let status = place::status(&mount)?;
+    let text = if wish.json { format!("{status:#}\n") } else { summary(&mount, &status) };
+    report::print(text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn mount_of(named: Option<&Path>, environment: &Environment) -> Result<PathBuf, Trouble> {
+    match named {
+        Some(path) => Ok(environment.working_directory().join(path)),
+        None => place::only_mount(),
+    }
+}
+
+/// What a person reads.
+fn summary(mount: &Path, status: &Value) -> String {
+    let mut text = String::new();
+    let totals = &status["totals"];
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "{}: {} recordings in {} conversations",
+        mount.display(),
+        totals["recordings"],
+        totals["conversations"],
+    );
+    for (what, model) in [("recognizer", &status["recognizer"]), ("diarizer", &status["diarizer"])] {
+        if model["installed"] == false {
+            let name = word(&model["name"]);
+            let _ = writeln!(
+                text,
+                "{what} `{name}` is not installed: `scribefs models pull {name}`"
+            );
+        }
+    }
+    let waiting = status["inbox"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if waiting.is_empty() {
+        text.push_str("the inbox is empty\n");
+    }
+    for file in waiting {
+        let percent = percent(file);
+        let progress = if percent == 0 { String::new() } else { format!("{percent} %") };
+        let path = printable(word(&file["path"]));
+        let _ = writeln!(text, "{:<12} {progress:>5}  {path}", word(&file["state"]));
+    }
+    text
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn percent(file: &Value) -> u64 {
+    let progress = file["progress"].as_f64().unwrap_or(0.0).clamp(0.0, 1.0);
+    // A share of one, so nothing can be lost but the fraction.
+    (progress * 100.0) as u64
+}
+
+/// Without anything that a terminal would obey.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
+}
+
+/// Bars for what is in the inbox, until the daemon goes or somebody presses Ctrl-C.
+fn watch(mount: &Path) -> Result<ExitCode, Trouble> {
+    let screen = MultiProgress::new();
+    let mut bars: BTreeMap<String, ProgressBar> = BTreeMap::new();
+    let head = ProgressBar::no_length().with_style(style("{msg}"));
+    screen.add(head.clone());
+    loop {
+        let status = place::status(mount)?;
+        let totals = &status["totals"];
+        head.set_message(format!("{}: {} recordings", mount.display(), totals["recordings"]));
+        head.tick();
+        let files = status["inbox"].as_array().cloned().unwrap_or_default();
+        let mut gone: Vec<String> = bars.keys().cloned().collect();
+        for file in &files {
+            let path = word(&file["path"]).to_owned();
+            gone.retain(|known| *known != path);
+            let bar = bars.entry(path).or_insert_with_key(|path| {
+                let bar = ProgressBar::new(100).with_style(style("{bar:24} {pos:>3} % {msg:<13} {prefix}"));
+                screen.add(bar.with_prefix(shortened(path)))
+            });
+            bar.set_message(word(&file["state"]).to_owned());
+            bar.set_position(percent(file));
+        }
+        for path in gone {
+            if let Some(bar) = bars.remove(&path) {
+                bar.finish_and_clear();
+                screen.remove(&bar);
+            }
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// The end of a path, which says most.
+fn shortened(path: &str) -> String {
+    let path = printable(path);
+    let count = path.chars().count();
+    match count <= SHOWN_PATH {
+        true => path,
+        false => format!("…{}", path.chars().skip(count + 1 - SHOWN_PATH).collect::<String>()),
+    }
+}
+
+pub(crate) fn storage_info(
+    wish: &StorageInfo,
+    environment: &Environment,
+) -> Result<ExitCode, Trouble> {
+    let mount = mount_of(wish.mountpoint.as_deref(), environment)?;
+    let storage = place::told(&mount, "storage.json")?;
+    let text = if wish.json { format!("{storage:#}\n") } else { storage_summary(&storage) };
+    report::print(text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn storage_summary(storage: &Value) -> String {
+    let backend = &storage["backend"];
+    let place = match word(&backend["kind"]) {
+        "s3" => format!("s3://{}/{}", word(&backend["bucket"]), word(&backend["prefix"])),
+        _ => word(&backend["path"]).to_owned(),
+    };
+    let bytes = |value: &Value| HumanBytes(value.as_u64().unwrap_or(0)).to_string();
+    let (published, spool) = (&storage["published"], &storage["spool"]);
+    let mut text = format!(
+        "store      {place}\npublished  {} recordings, {} of audio\ninbox      {} may still be dropped\n",
+        published["recordings"],
+        bytes(&published["audio_bytes"]),
+        bytes(&spool["available_bytes"]),
+    );
+    for (what, means) in [("pending", "on their way"), ("paused", "refused by the store")] {
+        if let Some(count) = published[what].as_u64().filter(|count| *count != 0) {
+            let _ = writeln!(text, "{what:<10} {count} recordings {means}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_summary_names_what_waits_and_what_is_missing() {
+        let status = json!({
+            "totals": { "recordings": 3, "conversations": 2 },
+            "recognizer": { "name": "whisper-base", "installed": false },
+            "diarizer": null,
+            "inbox": [
+                { "path": "a/b\u{1b}[31m.wav", "state": "transcribing", "progress": 0.5 },
+                { "path": "c.wav", "state": "queued", "progress": 0.0 },
+            ],
+        });
+        let text = summary(Path::new("/m"), &status);
+        assert_eq!(
+            text,
+            "/m: 3 recordings in 2 conversations\n\
+             recognizer `whisper-base` is not installed: `scribefs models pull whisper-base`\n\
+             transcribing  50 %  a/b\u{FFFD}[31m.wav\n\
+             queued               c.wav\n"
+        );
+    }
+}
