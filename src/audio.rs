@@ -1,23 +1,26 @@
 //! What kind of sound a file is, how long, recorded when; and its sound as 16 kHz mono.
 
+mod converter;
+mod created;
+mod decode;
+mod dressing;
+mod refusal;
+mod repairs;
+mod resample;
+mod scratch;
+mod sides;
+mod signature;
+mod source;
+mod tags;
+mod track;
+
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use crate::model::{Failure, SoundFacts, Warning};
 
-/// 16-bit mono sound at 16 kHz in a temporary file, mapped into memory.
-#[derive(Debug)]
-pub struct Pcm {
-    _todo: (),
-}
-
-impl std::ops::Deref for Pcm {
-    type Target = [i16];
-
-    fn deref(&self) -> &[i16] {
-        todo!()
-    }
-}
+pub use scratch::Pcm;
 
 /// What an engine is to listen to.
 #[derive(Debug)]
@@ -48,7 +51,7 @@ pub enum AudioError {
     NeedsConverter { what: String, facts: Option<SoundFacts> },
     /// The folder for temporary files refused.
     #[error("the decoded sound could not be written")]
-    Scratch(#[from] std::io::Error),
+    Scratch(#[from] io::Error),
 }
 
 /// Decodes `input`, whatever it is, in constant memory. `extension` is a hint. `progress` is told how far
@@ -59,12 +62,11 @@ pub fn decode(
     scratch: &Path,
     progress: &mut dyn FnMut(f32),
 ) -> Result<Decoded, AudioError> {
-    let _ = progress;
-    todo!("{input:?} {extension} {scratch:?}")
+    decode::decode(&input, extension, scratch, progress)
 }
 
 /// Puts an `ffmpeg` in place of this process, which reads `input` and writes a 16-bit WAV to standard output.
 /// Returns only where that failed. The caller has confined the process.
-pub fn convert(ffmpeg: &Path, input: &File) -> std::io::Error {
-    todo!("{ffmpeg:?} {input:?}")
+pub fn convert(ffmpeg: &Path, input: &File) -> io::Error {
+    converter::exec(ffmpeg, input)
 }

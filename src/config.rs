@@ -118,7 +118,8 @@ impl Config {
         let store = layer
             .read("store", |text| words::store(text, places))?
             .unwrap_or_else(|| StoreChoice::Local(state.join("uploads")));
-        let megabytes = |key, default| layer.read(key, words::number).map(|it| it.unwrap_or(default));
+        let megabytes =
+            |key, default| layer.read(key, words::number).map(|it| it.unwrap_or(default));
         let duration = |key, default| {
             layer.read(key, words::duration).map(|it| it.unwrap_or(Duration::from_millis(default)))
         };
@@ -212,8 +213,7 @@ mod tests {
         let environment = Layer::from_variables(&variables, Origin::Environment).unwrap();
         let mut flags = Layer::default();
         flags.say("settle", "3s", Origin::Flag);
-        let config =
-            Config::new(&flags.over(environment).over(file.unwrap()), &places()).unwrap();
+        let config = Config::new(&flags.over(environment).over(file.unwrap()), &places()).unwrap();
         assert_eq!(config.settle, Duration::from_secs(3));
         assert_eq!((config.workers, config.threads), (4, 1));
     }
@@ -255,8 +255,7 @@ mod tests {
 
     #[test]
     fn the_first_systems_names_still_count() {
-        let variables =
-            [("MAX_UPLOAD_SIZE_MB".to_owned(), "100".to_owned())].into_iter().collect();
+        let variables = [("MAX_UPLOAD_SIZE_MB".to_owned(), "100".to_owned())].into_iter().collect();
         let layer = Layer::from_variables(&variables, Origin::Environment).unwrap();
         let config = Config::new(&layer, &places()).unwrap();
         assert_eq!(config.max_upload_bytes, Some(100 << 20));

@@ -10,13 +10,18 @@ use crate::cli::settings::Settings;
 ///
 /// Copy a recording into the mounted folder's inbox/ and read its transcript under conversations/.
 #[derive(Debug, Parser)]
-#[command(name = "scribefs", version, max_term_width = 100, after_help = "\
+#[command(
+    name = "scribefs",
+    version,
+    max_term_width = 100,
+    after_help = "\
 Examples:
   scribefs mount ~/Recordings          mount, and go to the background
   cp meeting.m4a ~/Recordings/inbox/   drop a recording
   scribefs status --watch              see how far it is
   scribefs transcribe meeting.m4a      one file, without any mount
-  scribefs umount ~/Recordings")]
+  scribefs umount ~/Recordings"
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -238,4 +243,3 @@ pub(crate) struct Worker {
     #[arg(long, value_name = "FFMPEG")]
     pub(crate) convert: Option<PathBuf>,
 }
-

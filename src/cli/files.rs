@@ -144,7 +144,8 @@ impl Events {
     /// Waits at most until `deadline`.
     fn becomes_readable(&self, deadline: Option<Instant>) -> bool {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let left = left.map_or(Duration::from_secs(3600), |left| left.min(Duration::from_secs(3600)));
+        let left =
+            left.map_or(Duration::from_secs(3600), |left| left.min(Duration::from_secs(3600)));
         let milliseconds = libc::c_int::try_from(left.as_millis()).unwrap_or(libc::c_int::MAX);
         let mut poll = libc::pollfd { fd: self.file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: `poll` is one valid entry, and the call does not outlive it.

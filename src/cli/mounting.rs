@@ -19,8 +19,19 @@ use crate::pipeline;
 
 /// Options that `mount` and fstab may pass, and that change nothing here.
 const HARMLESS: [&str; 13] = [
-    "rw", "nosuid", "nodev", "noatime", "relatime", "auto", "noauto", "user", "nofail", "_netdev",
-    "default_permissions", "defaults", "exec",
+    "rw",
+    "nosuid",
+    "nodev",
+    "noatime",
+    "relatime",
+    "auto",
+    "noauto",
+    "user",
+    "nofail",
+    "_netdev",
+    "default_permissions",
+    "defaults",
+    "exec",
 ];
 
 /// How long `umount --wait` waits for the daemon.
@@ -198,7 +209,10 @@ mod tests {
             let words: Vec<String> = text.split(',').map(str::to_owned).collect();
             options(&words).map(|(_, options)| (options.no_exec, options.foreground))
         };
-        assert_eq!(said("rw,noexec,allow_other,settle=1s,x-systemd.automount").unwrap(), (true, false));
+        assert_eq!(
+            said("rw,noexec,allow_other,settle=1s,x-systemd.automount").unwrap(),
+            (true, false)
+        );
         assert!(said("setle=1s").unwrap_err().to_string().contains("setle"));
     }
 }

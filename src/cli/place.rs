@@ -70,7 +70,8 @@ pub(crate) fn inside(path: &Path, working_directory: &Path) -> Result<(PathBuf, 
     let name = path.file_name().map(OsString::from).unwrap_or_default();
     let path = folder.map_or(path.clone(), |folder| folder.join(name));
     let mounts = mounts();
-    let mount = mounts.iter().filter(|mount| path.starts_with(mount)).max_by_key(|it| it.as_os_str().len());
+    let mount =
+        mounts.iter().filter(|mount| path.starts_with(mount)).max_by_key(|it| it.as_os_str().len());
     let Some(mount) = mount else {
         return Err(Trouble::plain(
             format!("{} is in no scribefs", path.display()),
@@ -123,7 +124,8 @@ pub(crate) fn order(mount: &Path, line: &str) -> Result<(), Trouble> {
     fs::write(&path, format!("{line}\n")).map_err(|source| Trouble::File {
         path,
         source,
-        remedy: "The daemon did not take the order: check the path with `scribefs status`.".to_owned(),
+        remedy: "The daemon did not take the order: check the path with `scribefs status`."
+            .to_owned(),
     })
 }
 

@@ -83,7 +83,9 @@ fn remedy_of(err: &DaemonError) -> &'static str {
         DaemonError::Spool(_) | DaemonError::Threads(_) => {
             "`scribefs doctor` checks permissions and space."
         }
-        DaemonError::Watch { .. } => "Check `--watch`: each must be a folder outside the state folder.",
+        DaemonError::Watch { .. } => {
+            "Check `--watch`: each must be a folder outside the state folder."
+        }
         DaemonError::Mount(MountError::Mountpoint { .. }) => {
             "Give a folder that exists and is yours; `scribefs umount` frees one that is in use."
         }

@@ -155,11 +155,9 @@ fn dot_env(environment: &Environment) -> Result<Layer, Trouble> {
     let path = environment.working_directory().join(".env");
     let Ok(text) = fs::read(&path) else { return Ok(Layer::default()) };
     let lines = dotenvy::from_read_iter(text.as_slice());
-    let variables: BTreeMap<String, String> =
-        lines.collect::<Result<_, _>>().map_err(|err| config::ConfigError::Syntax {
-            origin: Origin::DotEnv(path.clone()),
-            why: err.to_string(),
-        })?;
+    let variables: BTreeMap<String, String> = lines.collect::<Result<_, _>>().map_err(|err| {
+        config::ConfigError::Syntax { origin: Origin::DotEnv(path.clone()), why: err.to_string() }
+    })?;
     Ok(Layer::from_variables(&variables, Origin::DotEnv(path))?)
 }
 

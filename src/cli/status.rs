@@ -51,13 +51,12 @@ fn summary(mount: &Path, status: &Value) -> String {
         totals["recordings"],
         totals["conversations"],
     );
-    for (what, model) in [("recognizer", &status["recognizer"]), ("diarizer", &status["diarizer"])] {
+    for (what, model) in [("recognizer", &status["recognizer"]), ("diarizer", &status["diarizer"])]
+    {
         if model["installed"] == false {
             let name = word(&model["name"]);
-            let _ = writeln!(
-                text,
-                "{what} `{name}` is not installed: `scribefs models pull {name}`"
-            );
+            let _ =
+                writeln!(text, "{what} `{name}` is not installed: `scribefs models pull {name}`");
         }
     }
     let waiting = status["inbox"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -105,7 +104,8 @@ fn watch(mount: &Path) -> Result<ExitCode, Trouble> {
             let path = word(&file["path"]).to_owned();
             gone.retain(|known| *known != path);
             let bar = bars.entry(path).or_insert_with_key(|path| {
-                let bar = ProgressBar::new(100).with_style(style("{bar:24} {pos:>3} % {msg:<13} {prefix}"));
+                let bar = ProgressBar::new(100)
+                    .with_style(style("{bar:24} {pos:>3} % {msg:<13} {prefix}"));
                 screen.add(bar.with_prefix(shortened(path)))
             });
             bar.set_message(word(&file["state"]).to_owned());

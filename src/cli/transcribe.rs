@@ -20,7 +20,10 @@ use crate::model::{
 use crate::pipeline::{self, Setup};
 use crate::render::{self, Chapter};
 
-pub(crate) fn transcribe(wish: &Transcribe, environment: &Environment) -> Result<ExitCode, Trouble> {
+pub(crate) fn transcribe(
+    wish: &Transcribe,
+    environment: &Environment,
+) -> Result<ExitCode, Trouble> {
     let config = wish.settings.config(environment)?;
     let plan = settings::plan(config, MountOptions::new("/"), environment);
     let mut setup = plan.setup();
@@ -46,10 +49,8 @@ fn one(file: &Path, setup: &Setup, format: &Format, quiet: bool) -> Result<Vec<u
         }
     });
     bar.finish_and_clear();
-    let (facts, recipe, talk) = heard.map_err(|failure| Trouble::Recording {
-        path: file.display().to_string(),
-        failure,
-    })?;
+    let (facts, recipe, talk) = heard
+        .map_err(|failure| Trouble::Recording { path: file.display().to_string(), failure })?;
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if format.rttm {
         return Ok(render::rttm(&name, &talk).into_bytes());

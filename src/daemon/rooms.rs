@@ -51,19 +51,18 @@ pub(crate) struct Rooms {
 
 impl Rooms {
     /// Opens everything; the mount, which everybody waits for, comes last.
-    pub(crate) fn open(plan: &Plan, alarm: Arc<dyn Fn() + Send + Sync>) -> Result<Self, DaemonError> {
+    pub(crate) fn open(
+        plan: &Plan,
+        alarm: Arc<dyn Fn() + Send + Sync>,
+    ) -> Result<Self, DaemonError> {
         let config = &plan.config;
         private_folder(&config.state)?;
         let store = open_store(config)?;
         // Whoever has the index has the state: a second daemon ends here.
         let index = open_index(config, store.as_ref())?;
         let spool = Spool::open(&config.state.join("spool"), spool_options(config))?;
-        let services = Services {
-            spool: spool.clone(),
-            store: store.clone(),
-            index: index.clone(),
-            alarm,
-        };
+        let services =
+            Services { spool: spool.clone(), store: store.clone(), index: index.clone(), alarm };
         let setup = setup(plan)?;
         let errands = Arc::new(Errands::start(store.clone(), index.clone())?);
         let known = Known::new(plan, errands.clone());

@@ -20,7 +20,8 @@ const LARGEST_FILE: u64 = 16 << 30;
 const OPEN_FILES: u64 = 256;
 
 /// Programs and libraries are found below these; nothing there is anybody's secret.
-const SYSTEM: [&str; 6] = ["/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/alternatives"];
+const SYSTEM: [&str; 6] =
+    ["/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/alternatives"];
 /// What libraries ask about the machine.
 const MACHINE: [&str; 5] =
     ["/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu", "/sys/fs/cgroup"];
@@ -28,9 +29,14 @@ const DEVICES: [&str; 3] = ["/dev/null", "/dev/zero", "/dev/urandom"];
 
 /// What a process may still get at.
 pub(crate) enum Reach<'a> {
-    Worker { models: &'a Path, scratch: &'a Path },
+    Worker {
+        models: &'a Path,
+        scratch: &'a Path,
+    },
     /// Only the file on its standard input, and itself.
-    Converter { ffmpeg: &'a Path },
+    Converter {
+        ffmpeg: &'a Path,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -197,7 +203,6 @@ fn deny_calls(and_programs: bool) -> Result<(), ConfineError> {
     let refusal = SeccompAction::Errno(libc::EPERM.cast_unsigned());
     let rules = denied.into_iter().map(|call| (call, Vec::new())).collect();
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refusal, arch);
-    let program: BpfProgram =
-        filter.and_then(TryInto::try_into).map_err(|err| calls(&err))?;
+    let program: BpfProgram = filter.and_then(TryInto::try_into).map_err(|err| calls(&err))?;
     seccompiler::apply_filter(&program).map_err(|err| calls(&err))
 }

@@ -186,9 +186,10 @@ fn failure(err: &SpeechError) -> Failure {
         SpeechError::BadModel { .. } => Failure {
             cause: FailureCause::NoModel,
             message: format!("The model cannot be used: {message}."),
-            remedy: "`scribefs models verify` checks it, `scribefs models pull` gets it anew; then \
+            remedy:
+                "`scribefs models verify` checks it, `scribefs models pull` gets it anew; then \
                      `touch` the recording."
-                .to_owned(),
+                    .to_owned(),
         },
         SpeechError::Engine(_) if is_short_of_memory => Failure {
             cause: FailureCause::OutOfMemory,
@@ -200,8 +201,9 @@ fn failure(err: &SpeechError) -> Failure {
         SpeechError::Engine(_) | SpeechError::Stopped => Failure {
             cause: FailureCause::Crashed,
             message: format!("The speech engine failed: {message}."),
-            remedy: "`touch` the recording to try again. If it happens again, choose another model."
-                .to_owned(),
+            remedy:
+                "`touch` the recording to try again. If it happens again, choose another model."
+                    .to_owned(),
         },
     }
 }

@@ -1,0 +1,30 @@
+//! What the decoded sound is called: facts of a recording.
+
+use crate::audio::created;
+use crate::audio::tags::Tags;
+use crate::audio::track::Opened;
+use crate::model::SoundFacts;
+use std::fs::File;
+
+/// All that is known after decoding.
+pub(crate) fn facts(
+    opened: &mut Opened,
+    file: &File,
+    rate: u32,
+    channels: usize,
+    frames: u64,
+) -> SoundFacts {
+    let tags = Tags::read(opened.format.as_mut());
+    let parameters = opened.decoder.codec_params();
+    let codec = opened.decoder.codec_info().short_name;
+    SoundFacts {
+        container: opened.container.to_owned(),
+        codec: codec.to_owned(),
+        channels: u16::try_from(channels).unwrap_or(u16::MAX),
+        sample_rate: rate,
+        bits_per_sample: parameters.bits_per_coded_sample.or(parameters.bits_per_sample),
+        duration: frames as f64 / f64::from(rate.max(1)),
+        created: created::find(file, opened.container, &tags),
+        tags: tags.shown,
+    }
+}

@@ -1,0 +1,40 @@
+//! Words for files that nothing can be made of.
+
+use crate::audio::AudioError;
+use crate::model::{Failure, FailureCause};
+
+const CHECK: &str = "Check that it plays in a media player. If it does, convert it to WAV, FLAC or MP3 with \
+                     another program and drop that; if not, copy the recording again.";
+
+fn refused(message: impl Into<String>, remedy: &str) -> AudioError {
+    AudioError::Refused(Failure {
+        cause: FailureCause::NotAudio,
+        message: message.into(),
+        remedy: remedy.to_owned(),
+    })
+}
+
+pub(crate) fn empty() -> AudioError {
+    refused("The file is empty.", "Copy the recording again; the copy may have been interrupted.")
+}
+
+pub(crate) fn not_audio() -> AudioError {
+    refused("This is no sound file that scribefs knows.", CHECK)
+}
+
+/// `what` is a container's name with its article.
+pub(crate) fn damaged(what: &str) -> AudioError {
+    refused(format!("This looks like {what}, but it is damaged or not complete."), CHECK)
+}
+
+pub(crate) fn no_sound_track() -> AudioError {
+    refused("The file has no sound track.", "Drop a recording with sound.")
+}
+
+pub(crate) fn impossible(what: &str) -> AudioError {
+    refused(format!("The file claims {what}, which no recording has: it is damaged."), CHECK)
+}
+
+pub(crate) fn nothing_decodes(what: &str) -> AudioError {
+    refused(format!("No sound could be decoded from this {what} file: it is damaged."), CHECK)
+}
