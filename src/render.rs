@@ -1,5 +1,14 @@
 //! A conversation to pages: text, subtitles, JSON. Pure functions of what is known.
 
+mod captions;
+mod cues;
+mod json;
+mod languages;
+mod metadata;
+mod rttm;
+mod text;
+mod transcript;
+
 use crate::model::{Conversation, DayTranscript, Object, Page, Recipe, Recording, Talk};
 
 /// A recording and what was said in it: all that a page is made of.
@@ -13,20 +22,20 @@ pub struct Chapter<'a> {
 
 /// `meeting.json`, schema `scribefs.transcript/1`.
 pub fn json(chapter: Chapter<'_>) -> Vec<u8> {
-    todo!("{chapter:?}")
+    json::write(chapter)
 }
 
-/// The talk, recipe and recording facts that a `meeting.json` was made of.
+/// The talk and the recipe that a `meeting.json` was made of.
 ///
 /// # Errors
 /// Says in one line what is wrong with a page that cannot be read back.
 pub fn talk_from_json(json: &[u8]) -> Result<(Talk, Recipe), String> {
-    todo!("{json:?}")
+    json::read(json)
 }
 
 /// `meeting_metadata.json`: everything about the recording, with the list of pages given.
 pub fn metadata(chapter: Chapter<'_>, pages: &[Page], transcript: &Object) -> Vec<u8> {
-    todo!("{chapter:?} {pages:?} {transcript:?}")
+    metadata::write(chapter, pages, transcript)
 }
 
 /// What a `_metadata.json` in the store says, to rebuild the index from.
@@ -34,30 +43,30 @@ pub fn metadata(chapter: Chapter<'_>, pages: &[Page], transcript: &Object) -> Ve
 /// # Errors
 /// Says in one line what is wrong with it.
 pub fn from_metadata(json: &[u8]) -> Result<(Conversation, Recording, DayTranscript), String> {
-    todo!("{json:?}")
+    metadata::read(json)
 }
 
 /// `meeting.srt`.
 pub fn srt(chapter: Chapter<'_>) -> Vec<u8> {
-    todo!("{chapter:?}")
+    captions::srt(chapter.talk)
 }
 
 /// `meeting.vtt`, with voice tags.
 pub fn vtt(chapter: Chapter<'_>) -> Vec<u8> {
-    todo!("{chapter:?}")
+    captions::vtt(chapter.talk, chapter.recipe)
 }
 
 /// Rich Transcription Time Marked: one line a turn.
 pub fn rttm(name: &str, talk: &Talk) -> String {
-    todo!("{name} {talk:?}")
+    rttm::write(name, talk)
 }
 
 /// The transcript of a day, of all its recordings in the order of their times.
 pub fn day_transcript(chapters: &[Chapter<'_>]) -> String {
-    todo!("{chapters:?}")
+    transcript::day(chapters)
 }
 
 /// One recording's transcript to read, without knowing any conversation: for `scribefs transcribe`.
 pub fn plain_transcript(title: &str, recipe: &Recipe, talk: &Talk) -> String {
-    todo!("{title} {recipe:?} {talk:?}")
+    transcript::plain(title, recipe, talk)
 }

@@ -1,0 +1,190 @@
+//! `meeting.json`: segments, words, speakers and times, for programs.
+//!
+//! A superset of the usual `verbose_json`, with times in seconds to three decimals.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    FileName, ModelRef, Recipe, Segment, Speaker, SpeakerBounds, Talk, Turn, Warning, Word,
+};
+use crate::render::Chapter;
+
+const SCHEMA: &str = "scribefs.transcript/1";
+
+#[derive(Serialize, Deserialize)]
+struct Document {
+    schema: String,
+    task: String,
+    language: Option<String>,
+    duration: f64,
+    text: String,
+    segments: Vec<Segment>,
+    /// All words of all segments once more, as `verbose_json` has them.
+    #[serde(default)]
+    words: Vec<Word>,
+    conversation_id: String,
+    revision: u32,
+    source: Source,
+    engine: Engine,
+    speakers: Vec<Speaker>,
+    turns: Vec<Turn>,
+    warnings: Vec<Warning>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Source {
+    file: FileName,
+    blake3: String,
+    bytes: u64,
+    container: String,
+    codec: String,
+    channels: u16,
+    sample_rate: u32,
+    duration: f64,
+    recorded_at: String,
+    recorded_at_source: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Engine {
+    asr: ModelRef,
+    diarization: Option<ModelRef>,
+    version: String,
+    options: Options,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Options {
+    language: Option<String>,
+    speakers: SpeakerBounds,
+    threads: u16,
+    #[serde(flatten)]
+    more: BTreeMap<String, String>,
+}
+
+/// The page of a chapter.
+pub(crate) fn write(chapter: Chapter<'_>) -> Vec<u8> {
+    let talk = rounded(chapter.talk);
+    let words = talk.segments.iter().flat_map(|segment| segment.words.clone()).collect();
+    let document = Document {
+        schema: SCHEMA.to_owned(),
+        task: "transcribe".to_owned(),
+        text: talk.text(),
+        language: talk.language,
+        duration: talk.duration,
+        segments: talk.segments,
+        words,
+        conversation_id: chapter.conversation.id.to_string(),
+        revision: chapter.recording.revision,
+        source: source(chapter),
+        engine: engine(chapter.recipe),
+        speakers: talk.speakers,
+        turns: talk.turns,
+        warnings: talk.warnings,
+    };
+    pretty(&document)
+}
+
+/// Two blanks a level, and a line end behind the last brace.
+pub(crate) fn pretty(value: &impl Serialize) -> Vec<u8> {
+    let mut json = serde_json::to_vec_pretty(value)
+        .expect("numbers were rounded to finite ones, and all keys are strings");
+    json.push(b'\n');
+    json
+}
+
+fn source(chapter: Chapter<'_>) -> Source {
+    let recording = chapter.recording;
+    let facts = &recording.facts;
+    Source {
+        file: recording.original_name.clone(),
+        blake3: recording.audio.blake3.clone(),
+        bytes: recording.audio.bytes,
+        container: facts.container.clone(),
+        codec: facts.codec.clone(),
+        channels: facts.channels,
+        sample_rate: facts.sample_rate,
+        duration: thousandths(facts.duration),
+        recorded_at: recording.recorded_at.time.to_string(),
+        recorded_at_source: serde_json::to_value(recording.recorded_at.source)
+            .ok()
+            .and_then(|word| word.as_str().map(str::to_owned))
+            .unwrap_or_default(),
+    }
+}
+
+fn engine(recipe: &Recipe) -> Engine {
+    Engine {
+        asr: recipe.recognizer.clone(),
+        diarization: recipe.diarizer.clone(),
+        version: recipe.version.clone(),
+        options: Options {
+            language: recipe.language.clone(),
+            speakers: recipe.speakers,
+            threads: recipe.threads,
+            more: recipe.options.clone(),
+        },
+    }
+}
+
+/// Talk and recipe of a page.
+pub(crate) fn read(json: &[u8]) -> Result<(Talk, Recipe), String> {
+    let document: Document = serde_json::from_slice(json).map_err(|err| err.to_string())?;
+    if document.schema != SCHEMA {
+        return Err(format!("its schema is {}, not {SCHEMA}", document.schema));
+    }
+    let talk = Talk {
+        language: document.language,
+        duration: document.duration,
+        segments: document.segments,
+        turns: document.turns,
+        speakers: document.speakers,
+        warnings: document.warnings,
+    };
+    let Engine { asr, diarization, version, options } = document.engine;
+    let recipe = Recipe {
+        recognizer: asr,
+        diarizer: diarization,
+        language: options.language,
+        speakers: options.speakers,
+        threads: options.threads,
+        version,
+        options: options.more,
+    };
+    Ok((talk, recipe))
+}
+
+/// Times and probabilities to three decimals, all of them finite.
+fn rounded(talk: &Talk) -> Talk {
+    let mut talk = talk.clone();
+    talk.duration = thousandths(talk.duration);
+    for turn in &mut talk.turns {
+        (turn.start, turn.end) = (thousandths(turn.start), thousandths(turn.end));
+    }
+    for speaker in &mut talk.speakers {
+        speaker.talk_seconds = thousandths(speaker.talk_seconds);
+    }
+    for segment in &mut talk.segments {
+        (segment.start, segment.end) = (thousandths(segment.start), thousandths(segment.end));
+        for share in
+            [&mut segment.avg_logprob, &mut segment.no_speech_prob, &mut segment.confidence]
+        {
+            *share = share.filter(|share| share.is_finite()).map(short);
+        }
+        for word in &mut segment.words {
+            (word.start, word.end) = (thousandths(word.start), thousandths(word.end));
+            word.probability = word.probability.filter(|share| share.is_finite()).map(short);
+        }
+    }
+    talk
+}
+
+pub(crate) fn thousandths(value: f64) -> f64 {
+    if value.is_finite() { (value * 1000.0).round() / 1000.0 } else { 0.0 }
+}
+
+fn short(value: f32) -> f32 {
+    (value * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,132 @@
+//! `meeting_metadata.json`: what the first system's API told of a recording, and all that the index is
+//! rebuilt from. Nothing of what was said.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::model::{
+    Conversation, DayTranscript, FileName, Object, Overlay, Page, PageKind, Recording,
+};
+use crate::render::json::{pretty, thousandths};
+use crate::render::{Chapter, text};
+
+const SCHEMA: &str = "scribefs.metadata/1";
+
+#[derive(Serialize, Deserialize)]
+struct Document {
+    schema: String,
+    #[serde(flatten)]
+    told: Map<String, Value>,
+    pages: Vec<PageEntry>,
+    transcript: Object,
+    transcript_written_at: Timestamp,
+    overlay: Overlay,
+    /// The rows of the index.
+    conversation: Conversation,
+    recording: Recording,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PageEntry {
+    name: String,
+    kind: PageKind,
+    content_type: String,
+    #[serde(flatten)]
+    object: Object,
+}
+
+/// The page of a chapter.
+pub(crate) fn write(chapter: Chapter<'_>, pages: &[Page], transcript: &Object) -> Vec<u8> {
+    let recording = Recording { pages: pages.to_vec(), ..chapter.recording.clone() };
+    let entries = pages.iter().map(|page| PageEntry {
+        name: name_of(&recording.stem, page.kind),
+        kind: page.kind,
+        content_type: page.kind.content_type().to_owned(),
+        object: page.object.clone(),
+    });
+    pretty(&Document {
+        schema: SCHEMA.to_owned(),
+        told: told(chapter, transcript),
+        pages: entries.collect(),
+        transcript: transcript.clone(),
+        transcript_written_at: recording.published_at,
+        overlay: recording.overlay.clone(),
+        conversation: chapter.conversation.clone(),
+        recording,
+    })
+}
+
+fn name_of(stem: &FileName, kind: PageKind) -> String {
+    format!("{}{}", stem.display(), kind.suffix())
+}
+
+/// Fields that clients of the first system know.
+fn told(chapter: Chapter<'_>, transcript: &Object) -> Map<String, Value> {
+    let Chapter { conversation, recording, talk, .. } = chapter;
+    let participants: Vec<Value> = talk
+        .speakers
+        .iter()
+        .map(|speaker| {
+            json!({
+                "id": speaker.id,
+                "label": speaker.label,
+                "name": speaker.name,
+                "talk_seconds": thousandths(speaker.talk_seconds),
+                "turns": speaker.turns,
+            })
+        })
+        .collect();
+    let facts = &recording.facts;
+    let fields = json!({
+        "conversation_id": conversation.id,
+        "message": message(chapter),
+        "audio_file_path": recording.audio.key,
+        "transcript_file_path": transcript.key,
+        "recording_url": null,
+        "participants": participants,
+        "entities": [],
+        "action_items": [],
+        "duration": thousandths(facts.duration),
+        "speaker_count": talk.speakers.len(),
+        "language": talk.language,
+        "upload_time": recording.published_at.to_string(),
+        "recorded_at": recording.recorded_at.time.to_string(),
+        "format": facts.container,
+        "codec": facts.codec,
+        "warnings": talk.warnings,
+        "custom": recording.overlay.custom,
+    });
+    match fields {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+fn message(chapter: Chapter<'_>) -> String {
+    let talk = chapter.talk;
+    if talk.segments.is_empty() {
+        return "Transcribed: no speech was found.".to_owned();
+    }
+    let people = match talk.speakers.len() {
+        1 => "1 speaker".to_owned(),
+        count => format!("{count} speakers"),
+    };
+    format!("Transcribed: {people}, {}.", text::duration(talk.duration))
+}
+
+/// The rows of a page.
+pub(crate) fn read(json: &[u8]) -> Result<(Conversation, Recording, DayTranscript), String> {
+    let document: Document = serde_json::from_slice(json).map_err(|err| err.to_string())?;
+    if document.schema != SCHEMA {
+        return Err(format!("its schema is {}, not {SCHEMA}", document.schema));
+    }
+    let recording = document.recording;
+    let transcript = DayTranscript {
+        conversation: recording.id.conversation,
+        day: recording.id.day,
+        object: document.transcript,
+        modified_at: document.transcript_written_at,
+    };
+    Ok((document.conversation, recording, transcript))
+}
