@@ -192,17 +192,19 @@ pub(crate) fn detach_dead(mountpoint: &Path) -> io::Result<bool> {
     let mut found = false;
     // Several may lie on top of each other; each round takes one away.
     for _ in 0..16 {
-        match std::fs::metadata(mountpoint) {
-            Err(err) if err.raw_os_error() == Some(libc::ENOTCONN) => {}
-            Ok(_) | Err(_) => break,
-        }
-        if !is_mounted(mountpoint)? {
+        if !is_dead(mountpoint) || !is_mounted(mountpoint)? {
             break;
         }
         detach(mountpoint)?;
         found = true;
     }
     Ok(found)
+}
+
+/// Whether nobody answers there any more. Attributes would not tell: the kernel remembers them.
+fn is_dead(mountpoint: &Path) -> bool {
+    let opened = std::fs::read_dir(mountpoint);
+    opened.is_err_and(|err| err.raw_os_error() == Some(libc::ENOTCONN))
 }
 
 /// The path without links. The last part is taken as it is: of a dead mount nothing can be asked.

@@ -88,8 +88,14 @@ impl Running {
         command.args(["--settle", "200ms", "--log-level", "debug"]).args(&self.flags);
         command.env_remove("NOTIFY_SOCKET").current_dir(self.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.unwrap());
-        self.daemon = Some(command.spawn().unwrap());
-        self.wait_for("the mount to answer", || self.root().join(".scribefs/status.json").exists());
+        let mut daemon = command.spawn().unwrap();
+        let status = self.root().join(".scribefs/status.json");
+        self.wait_for("the mount to answer", || {
+            let ended = daemon.try_wait().unwrap();
+            assert!(ended.is_none(), "the daemon has ended: {}", self.log());
+            status.exists()
+        });
+        self.daemon = Some(daemon);
     }
 
     pub(crate) fn root(&self) -> PathBuf {
