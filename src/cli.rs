@@ -48,9 +48,9 @@ fn dispatch(command: Command, environment: &Environment) -> Result<ExitCode, Tro
         Command::Cancel(wish) => files::cancel(&wish, environment),
         Command::Name(wish) => files::name(&wish, environment),
         Command::Reindex(wish) => mounting::reindex(&wish, environment),
-        Command::Models(_) => Ok(ExitCode::FAILURE),
+        Command::Models(wish) => library::models(&wish, environment),
         Command::Transcribe(wish) => transcribe::transcribe(&wish, environment),
-        Command::Doctor(_) => Ok(ExitCode::FAILURE),
+        Command::Doctor(wish) => doctor::doctor(&wish, environment),
         Command::Worker(wish) => Ok(match wish.convert {
             Some(ffmpeg) => worker::convert(&ffmpeg, wish.memory_mb),
             None => worker::run(&worker::Options {

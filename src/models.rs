@@ -1,7 +1,13 @@
 //! Weights: a catalogue of what can be had, and the folder they are kept in, by hash.
 
+mod catalogue;
+mod download;
+mod elf;
+mod install;
 mod kind;
 mod manifest;
+mod recipe;
+mod wheel;
 
 use std::fs;
 use std::io;
@@ -9,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use crate::model::ModelRef;
 
+pub use catalogue::{CATALOGUE, DEFAULTS, Entry, RemoteFile, Source};
+pub use install::{Network, Told};
 pub use kind::Kind;
 pub use manifest::{Manifest, WeightFile};
 
@@ -36,6 +44,18 @@ pub enum ModelsError {
     Unknown { name: String, place: &'static str },
     #[error("{path} holds no model that scribefs knows")]
     NoModel { path: PathBuf },
+    #[error("there is a model `{name}` already")]
+    Exists { name: String },
+    /// The network, or a server, refused.
+    #[error("{what} could not be downloaded: {why}")]
+    Download { what: String, why: String },
+    /// PyPI is reached through `pip`, with the user's own settings.
+    #[error("`python3` with pip is needed to reach PyPI, and is not on PATH")]
+    NoPython,
+    #[error("{what} is not the file that was expected: its SHA-256 is {found}")]
+    WrongHash { what: String, found: String },
+    #[error("{what} cannot be unpacked: {why}")]
+    Broken { what: String, why: String },
     #[error("cannot use {path}")]
     Disk { path: PathBuf, source: io::Error },
 }
@@ -47,6 +67,23 @@ impl ModelsError {
             Self::Unknown { .. } => "`scribefs models list` shows what there is.".to_owned(),
             Self::NoModel { .. } => {
                 "Give a ggml file of whisper.cpp, or a folder as sherpa-onnx publishes them."
+                    .to_owned()
+            }
+            Self::Exists { name } => {
+                format!("Give another with `--name`, or remove it: `scribefs models remove {name}`.")
+            }
+            Self::Download { .. } => {
+                "Run the command again: it goes on where it stopped. `HTTPS_PROXY` and `HF_ENDPOINT` are \
+                 honoured; a file brought by other means goes in with `scribefs models import FILE`."
+                    .to_owned()
+            }
+            Self::NoPython => {
+                "Install python3-pip, or download the wheel moonshine-voice 0.0.73 from pypi.org and give it \
+                 with `--from WHEEL`."
+                    .to_owned()
+            }
+            Self::WrongHash { .. } | Self::Broken { .. } => {
+                "Run the command again. If it stays so, its source has changed: please report it."
                     .to_owned()
             }
             Self::Disk { .. } => "Check permissions and free space.".to_owned(),

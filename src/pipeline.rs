@@ -27,7 +27,7 @@ use crate::spool::Spool;
 use crate::store::Store;
 
 pub use desk::Pipeline;
-pub use once::transcribe_file;
+pub use once::{transcribe_file, try_worker};
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use rewrite::{RewriteError, name_speakers};
 

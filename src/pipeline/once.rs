@@ -47,6 +47,11 @@ pub fn transcribe_file(
     Ok((facts, recipe, talk))
 }
 
+/// Starts a worker as a job would, and sends it home again.
+pub fn try_worker(setup: &Setup) -> Result<(), Failure> {
+    Child::start(setup).map(drop).map_err(failure)
+}
+
 fn failure(err: ChildError) -> Failure {
     match err {
         ChildError::Failed(failure) => failure,
