@@ -1,0 +1,96 @@
+//! What is shipped beside the program: settings, units, scripts.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use scribefs::config::{Config, KEYS, Layer, Places};
+
+fn text(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+fn places() -> Places {
+    Places {
+        home: "/home/me".into(),
+        working_directory: "/work".into(),
+        state: "/home/me/.local/state/scribefs".into(),
+        models: "/home/me/.local/share/scribefs/models".into(),
+        cores: 4,
+    }
+}
+
+#[test]
+fn the_settings_file_equals_the_defaults() {
+    let shipped = text("config/scribefs.toml");
+    let layer = Layer::from_toml(&shipped, Path::new("scribefs.toml")).unwrap();
+    let said = Config::new(&layer, &places()).unwrap();
+    let silent = Config::new(&Layer::default(), &places()).unwrap();
+    assert_eq!(format!("{said:#?}"), format!("{silent:#?}"));
+}
+
+#[test]
+fn the_settings_file_names_every_setting_and_its_folders_are_the_defaults() {
+    let shipped = text("config/scribefs.toml");
+    for key in KEYS {
+        let is_there = shipped.lines().any(|line| {
+            line.trim_start_matches('#').split('=').next().is_some_and(|word| word.trim() == key)
+        });
+        assert!(is_there, "{key} is missing");
+    }
+    let folders: String = shipped.lines().filter_map(|line| line.strip_prefix('#')).filter(|line| {
+        ["state", "store", "models"].iter().any(|key| line.starts_with(&format!("{key} =")))
+    }).fold(String::new(), |all, line| all + line + "\n");
+    let layer = Layer::from_toml(&folders, Path::new("scribefs.toml")).unwrap();
+    let said = Config::new(&layer, &places()).unwrap();
+    let silent = Config::new(&Layer::default(), &places()).unwrap();
+    assert_eq!(format!("{said:?}"), format!("{silent:?}"));
+}
+
+#[test]
+fn systemd_accepts_the_units() {
+    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+        eprintln!("skipped: systemd_accepts_the_units: systemd-analyze is not installed");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for (unit, name, user) in [
+        ("scribefs-user.service", "scribefs.service", true),
+        ("scribefs@.service", "scribefs@talks.service", false),
+    ] {
+        // The program need not be installed where these tests run.
+        let program = env!("CARGO_BIN_EXE_scribefs");
+        let unit = text(&format!("systemd/{unit}"))
+            .replace("%h/.cargo/bin/scribefs", program)
+            .replace("/usr/local/bin/scribefs", program);
+        let path = dir.path().join(name);
+        fs::write(&path, unit).unwrap();
+        let mut command = Command::new("systemd-analyze");
+        command.arg("verify").arg("--man=no");
+        if user {
+            command.arg("--user");
+        }
+        let output = command.arg(&path).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        if said.contains("Failed to initialize manager") || said.contains("XDG_RUNTIME_DIR") {
+            eprintln!("skipped: systemd_accepts_the_units: {name}: {}", said.trim());
+            continue;
+        }
+        let complaints: Vec<&str> = said.lines().filter(|line| line.contains(name)).collect();
+        assert!(output.status.success() && complaints.is_empty(), "{name}: {said}");
+    }
+}
+
+#[test]
+fn scripts_are_sound_shell() {
+    for script in ["scripts/setup", "scripts/demo", "scripts/test", "scripts/bench", ".ci/run", ".ci/check"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
+        let output = Command::new("sh").arg("-n").arg(&path).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn continuous_integration_runs_the_tests_of_users() {
+    assert!(text(".ci/run").lines().any(|line| line == "exec scripts/test"));
+}
