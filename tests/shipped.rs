@@ -38,9 +38,13 @@ fn the_settings_file_names_every_setting_and_its_folders_are_the_defaults() {
         });
         assert!(is_there, "{key} is missing");
     }
-    let folders: String = shipped.lines().filter_map(|line| line.strip_prefix('#')).filter(|line| {
-        ["state", "store", "models"].iter().any(|key| line.starts_with(&format!("{key} =")))
-    }).fold(String::new(), |all, line| all + line + "\n");
+    let folders: String = shipped
+        .lines()
+        .filter_map(|line| line.strip_prefix('#'))
+        .filter(|line| {
+            ["state", "store", "models"].iter().any(|key| line.starts_with(&format!("{key} =")))
+        })
+        .fold(String::new(), |all, line| all + line + "\n");
     let layer = Layer::from_toml(&folders, Path::new("scribefs.toml")).unwrap();
     let said = Config::new(&layer, &places()).unwrap();
     let silent = Config::new(&Layer::default(), &places()).unwrap();
@@ -83,7 +87,9 @@ fn systemd_accepts_the_units() {
 
 #[test]
 fn scripts_are_sound_shell() {
-    for script in ["scripts/setup", "scripts/demo", "scripts/test", "scripts/bench", ".ci/run", ".ci/check"] {
+    for script in
+        ["scripts/setup", "scripts/demo", "scripts/test", "scripts/bench", ".ci/run", ".ci/check"]
+    {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
         let output = Command::new("sh").arg("-n").arg(&path).output().unwrap();
         assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
