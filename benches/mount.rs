@@ -101,7 +101,7 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         let umount = Command::new(env!("CARGO_BIN_EXE_scribefs"))
-            .args(["umount", "--wait"])
+            .arg("umount")
             .arg(&self.root)
             .status();
         // The daemon ends with its mount; if not, it is ended here.

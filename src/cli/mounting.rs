@@ -171,7 +171,7 @@ pub(crate) fn umount(wish: &Umount, environment: &Environment) -> Result<ExitCod
 /// The daemon is nobody's child here, so its end can only be looked for.
 fn wait_for_end(pid: i64, mountpoint: &Path) -> Result<(), Trouble> {
     let begun = Instant::now();
-    while Path::new(&format!("/proc/{pid}")).exists() {
+    while is_running(pid) {
         if PATIENCE < begun.elapsed() {
             return Err(Trouble::plain(
                 format!("the daemon of {} is still at work (process {pid})", mountpoint.display()),
@@ -181,6 +181,13 @@ fn wait_for_end(pid: i64, mountpoint: &Path) -> Result<(), Trouble> {
         thread::sleep(Duration::from_millis(20));
     }
     Ok(())
+}
+
+/// A process that has ended and that nobody has asked about yet runs no more.
+fn is_running(pid: i64) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Its state follows its name, which may hold anything but ends in the last parenthesis.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 pub(crate) fn reindex(wish: &Reindex, environment: &Environment) -> Result<ExitCode, Trouble> {

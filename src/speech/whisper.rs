@@ -105,12 +105,15 @@ fn padded(window: &[f32]) -> Vec<f32> {
 }
 
 fn parameters(code: &str, threads: i32) -> FullParams<'_, '_> {
-    let mut parameters = FullParams::new(SamplingStrategy::Greedy { best_of: 5 });
+    let mut parameters = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
     parameters.set_n_threads(threads);
     parameters.set_language(Some(code));
     // With `true` whisper would name the language and write nothing down.
     parameters.set_detect_language(false);
     parameters.set_no_context(true);
+    // No second tries at random: a window says the same whatever was heard before it. Loops are caught
+    // by hearing the window in parts.
+    parameters.set_temperature_inc(0.0);
     parameters.set_token_timestamps(true);
     parameters.set_suppress_blank(true);
     parameters.set_suppress_nst(true);
