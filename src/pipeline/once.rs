@@ -16,7 +16,7 @@ pub fn transcribe_file(
 ) -> Result<(SoundFacts, Recipe, Talk), Failure> {
     let recording = File::open(path).map_err(|err| Failure {
         cause: FailureCause::NotAudio,
-        message: format!("{} cannot be opened: {err}.", path.display()),
+        message: format!("The file cannot be opened: {err}."),
         remedy: "Check the path and its permissions.".to_owned(),
     })?;
     let models = Models::installed(setup).ok_or_else(|| Failure {

@@ -1,0 +1,155 @@
+//! What people type, and what they are told. Help and messages are snapshots, read line by line in review.
+
+mod running;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use running::{obstacle, skip};
+use tempfile::TempDir;
+
+/// A command in a home of its own: no settings, no models, no mounts of anybody else.
+struct Home {
+    dir: TempDir,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scribefs"));
+        command.args(arguments).current_dir(self.dir.path());
+        for name in ["XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "SCRIBEFS_CONFIG", "SCRIBEFS_MODELS"] {
+            command.env_remove(name);
+        }
+        command.env("HOME", self.dir.path());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Exit code and standard error, with the home's own path taken out.
+    fn complaint(&self, arguments: &[&str]) -> String {
+        self.said(self.run(arguments))
+    }
+
+    fn said(&self, output: Output) -> String {
+        let text = String::from_utf8(output.stderr).unwrap();
+        let text = text.replace(&self.dir.path().display().to_string(), "~");
+        format!("exit code {}\n{text}", output.status.code().unwrap())
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.dir.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+}
+
+fn help(arguments: &[&str]) -> String {
+    let output = Home::new().run(arguments);
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn help_says_what_there_is_with_examples() {
+    insta::assert_snapshot!("help", help(&["--help"]));
+    insta::assert_snapshot!("help_mount", help(&["mount", "--help"]));
+    insta::assert_snapshot!("help_wait", help(&["wait", "--help"]));
+}
+
+#[test]
+fn every_subcommand_has_help_and_the_worker_is_nobodys_business() {
+    let help_text = help(&["--help"]);
+    assert!(!help_text.contains("worker"));
+    for command in
+        ["mount", "umount", "status", "wait", "retry", "cancel", "name", "transcribe", "models", "reindex", "storage-info", "doctor"]
+    {
+        assert!(help_text.contains(command), "{command}");
+        assert!(help(&[command, "--help"]).contains("Usage:"), "{command}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_with_what_to_do() {
+    let home = Home::new();
+    home.write(".config/scribefs/scribefs.toml", "setle = '5s'\n");
+    insta::assert_snapshot!("unknown_setting", home.complaint(&["mount", "m"]));
+    home.write(".config/scribefs/scribefs.toml", "settle = 5\n");
+    insta::assert_snapshot!("setting_without_unit", home.complaint(&["mount", "m"]));
+    home.write(".config/scribefs/scribefs.toml", "");
+    insta::assert_snapshot!("unknown_option", home.complaint(&["mount", "m", "-o", "fast"]));
+    insta::assert_snapshot!("missing_folder", home.complaint(&["mount", "a/b/c"]));
+    insta::assert_snapshot!("no_such_recording", home.complaint(&["transcribe", "nothing.wav"]));
+    insta::assert_snapshot!("outside_of_mounts", home.complaint(&["wait", "nothing.wav"]));
+    insta::assert_snapshot!("bad_name", home.complaint(&["name", "x.json", "Anna"]));
+    insta::assert_snapshot!("unknown_model", home.complaint(&["models", "pull", "whisper-huge"]));
+    insta::assert_snapshot!("not_a_mount", home.complaint(&["umount", "."]));
+    insta::assert_snapshot!("bucket", home.complaint(&["reindex", "--store", "s3://talks"]));
+}
+
+#[test]
+fn settings_come_from_the_environment_and_from_a_dot_env_too() {
+    let home = Home::new();
+    let mut command = home.command(&["reindex"]);
+    command.env("SCRIBEFS_SETTLE", "soon");
+    insta::assert_snapshot!("bad_variable", home.said(command.output().unwrap()));
+    home.write(".env", "SCRIBEFS_STATE=from-dot-env\n");
+    let output = home.run(&["reindex"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0 recordings\n");
+    assert!(home.dir.path().join("from-dot-env/index.redb").exists());
+}
+
+#[test]
+fn models_are_listed_as_a_table_and_as_json() {
+    let home = Home::new();
+    let output = home.run(&["models", "list"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("moonshine-tiny-en") && text.contains("whisper-large-v3"), "{text}");
+    let output = home.run(&["models", "list", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["installed"].as_array().unwrap().len(), 0);
+    assert!(10 < json["available"].as_array().unwrap().len());
+}
+
+#[test]
+fn the_doctor_names_what_is_missing_and_how_to_get_it() {
+    let home = Home::new();
+    let output = home.run(&["doctor"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("FAIL  recognizer"), "{text}");
+    assert!(text.contains("`scribefs models pull moonshine-tiny-en`"), "{text}");
+    assert!(text.contains("ok    worker"), "{text}");
+}
+
+#[test]
+fn a_mount_goes_to_the_background_and_ends_when_it_is_asked_to() {
+    let name = "a_mount_goes_to_the_background_and_ends_when_it_is_asked_to";
+    if let Some(why) = obstacle() {
+        return skip(name, &why);
+    }
+    let home = Home::new();
+    let root = home.dir.path().join("talks");
+    let output = home.run(&["mount", "talks"]);
+    assert!(output.status.success(), "{}", home.said(output));
+    assert!(root.join("README.txt").exists());
+    // Without models recordings wait, and the mount says what for.
+    let status = home.run(&["status", "talks"]);
+    let text = String::from_utf8(status.stdout).unwrap();
+    assert!(text.contains("`moonshine-tiny-en` is not installed"), "{text}");
+    insta::assert_snapshot!("mounted_twice", home.complaint(&["mount", "talks"]));
+    insta::assert_snapshot!("state_in_use", home.complaint(&["mount", "other"]));
+    let info = home.run(&["storage-info", "talks", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&info.stdout).unwrap();
+    assert_eq!(json["backend"]["kind"], "local");
+    assert!(home.run(&["umount", "talks", "--wait"]).status.success());
+    assert!(!Path::new(&root).join("README.txt").exists());
+    assert!(home.run(&["reindex"]).status.success());
+}
