@@ -100,10 +100,8 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let umount = Command::new(env!("CARGO_BIN_EXE_scribefs"))
-            .arg("umount")
-            .arg(&self.root)
-            .status();
+        let umount =
+            Command::new(env!("CARGO_BIN_EXE_scribefs")).arg("umount").arg(&self.root).status();
         // The daemon ends with its mount; if not, it is ended here.
         if !umount.is_ok_and(|status| status.success()) {
             let _ = self.daemon.kill();
@@ -214,11 +212,9 @@ fn read(file: &Path) -> Result<()> {
 
 fn create_many(folder: &Path) -> Result<()> {
     let content = [7; 4096];
-    for number in 0..1_000 {
+    let there = fs::read_dir(folder)?.count();
+    for number in there..there + 1_000 {
         fs::write(folder.join(format!("file-{number}.txt")), content)?;
-    }
-    for number in 0..1_000 {
-        fs::remove_file(folder.join(format!("file-{number}.txt")))?;
     }
     Ok(())
 }

@@ -48,7 +48,7 @@ pub enum AudioError {
     Refused(Failure),
     /// An outside converter may be able to read it.
     #[error("needs a converter: {what}")]
-    NeedsConverter { what: String, facts: Option<SoundFacts> },
+    NeedsConverter { what: String, facts: Option<Box<SoundFacts>> },
     /// The folder for temporary files refused.
     #[error("the decoded sound could not be written")]
     Scratch(#[from] io::Error),

@@ -132,7 +132,7 @@ fn damaged_files_come_to_what_can_be_made_of_them() {
 /// A WAV file of 16-bit sound: a tone that comes and goes.
 fn wave(seconds: u32, rate: u32) -> Vec<u8> {
     let samples = (0..seconds * rate).map(|n| {
-        let on = n / rate % 2 == 0;
+        let on = (n / rate).is_multiple_of(2);
         if on { ((f64::from(n) * 0.1).sin() * 8_000.0) as i16 } else { 0 }
     });
     let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();

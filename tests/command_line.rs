@@ -22,7 +22,13 @@ impl Home {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_scribefs"));
         command.args(arguments).current_dir(self.dir.path());
-        for name in ["XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "SCRIBEFS_CONFIG", "SCRIBEFS_MODELS"] {
+        for name in [
+            "XDG_CONFIG_HOME",
+            "XDG_STATE_HOME",
+            "XDG_DATA_HOME",
+            "SCRIBEFS_CONFIG",
+            "SCRIBEFS_MODELS",
+        ] {
             command.env_remove(name);
         }
         command.env("HOME", self.dir.path());
@@ -68,9 +74,20 @@ fn help_says_what_there_is_with_examples() {
 fn every_subcommand_has_help_and_the_worker_is_nobodys_business() {
     let help_text = help(&["--help"]);
     assert!(!help_text.contains("worker"));
-    for command in
-        ["mount", "umount", "status", "wait", "retry", "cancel", "name", "transcribe", "models", "reindex", "storage-info", "doctor"]
-    {
+    for command in [
+        "mount",
+        "umount",
+        "status",
+        "wait",
+        "retry",
+        "cancel",
+        "name",
+        "transcribe",
+        "models",
+        "reindex",
+        "storage-info",
+        "doctor",
+    ] {
         assert!(help_text.contains(command), "{command}");
         assert!(help(&[command, "--help"]).contains("Usage:"), "{command}");
     }

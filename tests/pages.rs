@@ -149,8 +149,14 @@ fn meeting() -> Told {
         segment(0, 0, 4.2, 7.9, "Good morning. Shall we start with the release?"),
         segment(1, 0, 8.4, 11.0, "I'll send the notes by Friday."),
         segment(2, 1, 12.1, 12.6, "Yes."),
-        segment(3, 1, 12.9, 24.0, "The build failed twice, the first time because the disk of the \
-            old machine was full, and then because nobody had told the new one where its tests are."),
+        segment(
+            3,
+            1,
+            12.9,
+            24.0,
+            "The build failed twice, the first time because the disk of the \
+            old machine was full, and then because nobody had told the new one where its tests are.",
+        ),
         segment(4, 2, 38.5, 40.0, "Really? <script> & co --> none"),
     ];
     segments[4].flags.push(Flag::Overlap);
@@ -204,13 +210,20 @@ fn rttm_is_for_scorers() {
 #[test]
 fn a_monologue_gets_a_time_every_minute() {
     let sentences: Vec<Segment> = (0..40)
-        .map(|n| segment(n, 0, f64::from(n) * 5.0, f64::from(n) * 5.0 + 4.5, "So it goes on and on."))
+        .map(|n| {
+            segment(n, 0, f64::from(n) * 5.0, f64::from(n) * 5.0 + 4.5, "So it goes on and on.")
+        })
         .collect();
     let text = render::day_transcript(&[Told::new(talk(sentences, &[None])).chapter()]);
     let times: Vec<&str> = text.lines().filter(|line| line.starts_with("[00:")).collect();
     assert_eq!(
         times,
-        ["[00:00:00] Speaker 1", "[00:01:00] Speaker 1", "[00:02:00] Speaker 1", "[00:03:00] Speaker 1"]
+        [
+            "[00:00:00] Speaker 1",
+            "[00:01:00] Speaker 1",
+            "[00:02:00] Speaker 1",
+            "[00:03:00] Speaker 1"
+        ]
     );
 }
 

@@ -1,4 +1,5 @@
 //! What every transcriber and every diarizer promises.
+#![cfg(all(feature = "sherpa", feature = "whisper"))]
 
 mod ggml;
 
@@ -52,7 +53,6 @@ fn check(transcriber: &mut dyn Transcriber) {
 }
 
 #[test]
-#[cfg(feature = "whisper")]
 fn whisper_runs_any_ggml_file_of_the_right_shape() {
     let dir = tempfile::tempdir().unwrap();
     ggml::write_random_model(&dir.path().join("ggml-random.bin"));
@@ -70,7 +70,6 @@ fn whisper_runs_any_ggml_file_of_the_right_shape() {
 }
 
 #[test]
-#[cfg(feature = "sherpa")]
 fn moonshine_keeps_its_promises_on_each_thread() {
     let name = "moonshine_keeps_its_promises_on_each_thread";
     let Some(folder) = installed(name, "moonshine-tiny-en") else { return };
@@ -118,7 +117,11 @@ fn the_diarizer_keeps_its_promises() {
     assert_eq!(told.last(), Some(&1.0));
     for turns in [&found.turns, &found.exclusive] {
         assert!(turns.is_sorted_by(|a, b| a.start <= b.start));
-        assert!(turns.iter().all(|turn| 0.0 <= turn.start && turn.start < turn.end && turn.end <= 25.01));
+        assert!(
+            turns
+                .iter()
+                .all(|turn| 0.0 <= turn.start && turn.start < turn.end && turn.end <= 25.01)
+        );
     }
     assert!(found.exclusive.windows(2).all(|pair| pair[0].end <= pair[1].start + 1e-9));
     let stopped = diarizer.diarize(&sound, SpeakerBounds::default(), &mut |_| Go::Stop);

@@ -24,7 +24,7 @@ const MISSING_SECONDS: f64 = 0.25;
 /// Float samples far beyond full scale are scaled down; 12 dB above it are a loud mix, and clipped.
 const ABSURD_PEAK: f32 = 4.0;
 
-/// See [`crate::audio::decode`].
+/// See [`crate::audio::decode()`].
 pub(crate) fn decode(
     input: &File,
     extension: &str,

@@ -92,7 +92,7 @@ impl Sides {
             return Relation::Right;
         }
         let likeness = both / (left * right).sqrt();
-        if SAME < likeness || likeness < OPPOSED {
+        if !(OPPOSED..=SAME).contains(&likeness) {
             return if left < right { Relation::Right } else { Relation::Left };
         }
         if likeness.abs() < UNLIKE && self.is_one_party_each() {

@@ -33,7 +33,7 @@ pub(crate) enum ChildError {
     Stopped,
     /// Only an outside converter can read the recording.
     #[error("needs a converter: {what}")]
-    NeedsConverter { what: String, facts: Option<SoundFacts> },
+    NeedsConverter { what: String, facts: Option<Box<SoundFacts>> },
     /// The worker said no, or died: the cause and the remedy.
     #[error("{}", .0.message)]
     Failed(Failure),
@@ -166,7 +166,10 @@ impl Child {
                 WorkEvent::Facts { facts } => known_facts = Some(facts),
                 WorkEvent::Done { facts, talk } => return Ok((facts, talk)),
                 WorkEvent::NeedsConverter { what } => {
-                    return Err(ChildError::NeedsConverter { what, facts: known_facts });
+                    return Err(ChildError::NeedsConverter {
+                        what,
+                        facts: known_facts.map(Box::new),
+                    });
                 }
                 WorkEvent::Failed { failure } => return Err(ChildError::Failed(failure)),
             }

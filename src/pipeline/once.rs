@@ -38,7 +38,8 @@ pub fn transcribe_file(
         Err(ChildError::NeedsConverter { what, facts }) => {
             let wav = convert::to_wav(setup, &recording, child.scratch(), &what)?;
             "wav".clone_into(&mut order.extension);
-            order.converted_from = Some(facts.unwrap_or_else(|| convert::unknown_facts(&what)));
+            order.converted_from =
+                Some(facts.map_or_else(|| convert::unknown_facts(&what), |facts| *facts));
             child.work(&order, &wav, setup.stall, hear)
         }
         answer => answer,

@@ -122,7 +122,8 @@ fn listen(
             let converted =
                 convert::to_wav(road.setup, recording, scratch, &what).map_err(Stop::Failed)?;
             "wav".clone_into(&mut order.extension);
-            order.converted_from = Some(facts.unwrap_or_else(|| convert::unknown_facts(&what)));
+            order.converted_from =
+                Some(facts.map_or_else(|| convert::unknown_facts(&what), |facts| *facts));
             ask(road, job, &order, &converted)
         }
         answer => answer,

@@ -47,8 +47,13 @@ pub(crate) enum Weights {
 #[derive(Debug, Clone)]
 pub(crate) struct Manner {
     /// BCP 47 code; `None` lets the engine find out.
+    #[cfg_attr(
+        not(any(feature = "sherpa", feature = "whisper")),
+        expect(dead_code, reason = "there is no engine to ask")
+    )]
     pub(crate) language: Option<String>,
     /// What the model's name says it knows: `moonshine-tiny-en` knows `en`.
+    #[cfg_attr(not(feature = "sherpa"), expect(dead_code, reason = "whisper knows by itself"))]
     pub(crate) only_language: Option<String>,
     pub(crate) threads: u16,
 }

@@ -33,13 +33,16 @@ pub(crate) struct Account {
     pub(crate) is_cut: bool,
 }
 
+/// Told which window is done, with what was heard; now and then of none, as a sign of life.
+pub(crate) type Told<'a> = dyn FnMut(Option<(usize, &Account)>) -> Go + 'a;
+
 /// Hears all `windows`. `told` is called for each as it is done, in any order, and now and then between;
 /// it may say stop.
 pub(crate) fn hear_all(
     sounds: &[&[i16]],
     windows: &[Window],
     transcribers: &mut [Box<dyn Transcriber>],
-    told: &mut dyn FnMut(Option<(usize, &Account)>) -> Go,
+    told: &mut Told<'_>,
 ) -> Result<Vec<Account>, SpeechError> {
     let todo = Mutex::new(windows.iter().enumerate());
     let stop = AtomicBool::new(false);
@@ -83,7 +86,7 @@ fn hear_one(
 fn collect(
     done: &Receiver<Report>,
     count: usize,
-    told: &mut dyn FnMut(Option<(usize, &Account)>) -> Go,
+    told: &mut Told<'_>,
 ) -> Result<Vec<Account>, SpeechError> {
     let mut accounts = vec![Account::default(); count];
     let mut pulse = Pulse::default();

@@ -1,3 +1,5 @@
+//! What the view promises, on small trees and on random ones.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;

@@ -91,7 +91,7 @@ impl Bench {
         decoded.map_err(|err| match err {
             AudioError::Refused(failure) => Stop::Failed(failure),
             AudioError::NeedsConverter { what, facts } => {
-                let told = facts.map(|facts| events.say(&WorkEvent::Facts { facts }));
+                let told = facts.map(|facts| events.say(&WorkEvent::Facts { facts: *facts }));
                 match told {
                     Some(Err(err)) => Stop::Deaf(err),
                     _ => Stop::NeedsConverter(what),

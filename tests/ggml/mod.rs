@@ -35,8 +35,17 @@ impl Model {
         self.out.write_all(b"lmgg")?;
         let one_layer = 1;
         let sizes = [
-            VOCABULARY, AUDIO_CONTEXT, STATE, HEADS, one_layer, TEXT_CONTEXT, STATE, HEADS, one_layer,
-            MELS, HALF,
+            VOCABULARY,
+            AUDIO_CONTEXT,
+            STATE,
+            HEADS,
+            one_layer,
+            TEXT_CONTEXT,
+            STATE,
+            HEADS,
+            one_layer,
+            MELS,
+            HALF,
         ];
         self.numbers(&sizes)?;
         self.numbers(&[MELS, SPECTRUM])?;

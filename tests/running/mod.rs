@@ -2,7 +2,6 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -37,7 +36,7 @@ pub(crate) fn obstacle() -> Option<String> {
 
 /// Says that a test is skipped, and why.
 pub(crate) fn skip(test: &str, why: &str) {
-    writeln!(std::io::stderr(), "skipped: {test}: {why}").unwrap();
+    eprintln!("skipped: {test}: {why}");
 }
 
 pub(crate) fn models_dir() -> PathBuf {
