@@ -1,3 +1,5 @@
+//! Small facts about this room.
+
 use proptest::prelude::*;
 
 use super::*;
