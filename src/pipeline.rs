@@ -12,6 +12,8 @@ mod publish;
 mod rebuild;
 mod rewrite;
 mod run;
+#[cfg(test)]
+mod tests;
 mod when;
 
 use std::path::PathBuf;

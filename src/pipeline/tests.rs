@@ -1,0 +1,214 @@
+//! The road cut at every step, and travelled again.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::publish::{self, Finished, PublishError};
+use super::{Services, name_speakers, rebuild};
+use crate::index::Index;
+use crate::model::{
+    ConversationId, InboxId, Job, JobId, JobState, ModelRef, Recipe, Recording, Segment, SoundFacts,
+    Speaker, SpeakerBounds, SpeakerId, Talk,
+};
+use crate::spool::{Creator, Dropped, Spool, SpoolEvent, SpoolOptions};
+use crate::store::{FlakyStore, MemoryStore, Store};
+
+/// A daemon's rooms in a temporary folder, with one recording that is complete.
+struct Bench {
+    _dir: tempfile::TempDir,
+    services: Services,
+    dropped: Dropped,
+}
+
+impl Bench {
+    fn new(store: Arc<dyn Store>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = SpoolOptions {
+            settle: Duration::ZERO,
+            settle_after_rename: Duration::ZERO,
+            max_upload_bytes: None,
+            keep_free_bytes: 0,
+            sync_on_close: false,
+        };
+        let spool = Spool::open(&dir.path().join("spool"), options).unwrap();
+        let events = spool.subscribe();
+        // SAFETY: both only read a number.
+        let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+        let creator = Creator { uid, gid, mode: 0o644 };
+        let flags = libc::O_WRONLY | libc::O_CREAT;
+        let made = spool.create(InboxId::ROOT, "standup.wav".as_ref(), creator, flags);
+        let (_, open) = made.unwrap();
+        open.file.write_all_at(b"RIFF....WAVE and sound", 0).unwrap();
+        spool.before_write(&open, 22).unwrap();
+        spool.release(&open);
+        drop(open);
+        let dropped = loop {
+            match events.recv_timeout(Duration::from_secs(10)).unwrap() {
+                SpoolEvent::Ready(dropped) => break dropped,
+                _ => continue,
+            }
+        };
+        let index = Index::open(&dir.path().join("index.redb")).unwrap();
+        let services = Services { spool, store, index, alarm: Arc::new(|| {}) };
+        Self { _dir: dir, services, dropped }
+    }
+
+    fn publish(&self) -> Result<Recording, PublishError> {
+        let dropped = &self.dropped;
+        let recording = self.services.spool.take(dropped.id, dropped.generation).unwrap();
+        let now: Timestamp = "2024-01-15T10:02:00Z".parse().unwrap();
+        let job = Job {
+            id: JobId(1),
+            inbox: dropped.id,
+            generation: dropped.generation,
+            path: dropped.path.clone(),
+            bytes: dropped.bytes,
+            modified_ns: now.as_nanosecond(),
+            conversation: ConversationId::new("standup").unwrap(),
+            state: JobState::Publishing,
+            attempts: 0,
+            recipe: None,
+            created_at: now,
+            updated_at: now,
+            failure: None,
+            recording: None,
+        };
+        let finished = Finished {
+            job: &job,
+            blake3: &"ab".repeat(32),
+            facts: facts(),
+            talk: &talk(),
+            recipe: &recipe(),
+            recording: &recording,
+            zone: &TimeZone::UTC,
+            now,
+        };
+        publish::publish(&self.services, finished)
+    }
+}
+
+fn facts() -> SoundFacts {
+    SoundFacts {
+        container: "wav".to_owned(),
+        codec: "pcm_s16le".to_owned(),
+        channels: 1,
+        sample_rate: 16_000,
+        bits_per_sample: Some(16),
+        duration: 2.0,
+        created: None,
+        tags: BTreeMap::new(),
+    }
+}
+
+fn talk() -> Talk {
+    let id = SpeakerId(0);
+    let segment = Segment {
+        id: 0,
+        start: 0.5,
+        end: 1.5,
+        text: "Good morning.".to_owned(),
+        speaker: Some(id),
+        avg_logprob: None,
+        no_speech_prob: None,
+        confidence: None,
+        flags: Vec::new(),
+        words: Vec::new(),
+    };
+    let speaker =
+        Speaker { id, label: id.label(), name: None, talk_seconds: 1.0, turns: 1 };
+    Talk { duration: 2.0, segments: vec![segment], speakers: vec![speaker], ..Talk::default() }
+}
+
+fn recipe() -> Recipe {
+    Recipe {
+        recognizer: ModelRef { name: "moonshine-tiny-en".to_owned(), sha256: "cd".repeat(32) },
+        diarizer: None,
+        language: None,
+        speakers: SpeakerBounds::default(),
+        threads: 1,
+        version: "0.1.0".to_owned(),
+        options: BTreeMap::new(),
+    }
+}
+
+/// Keys and contents of all that a store holds.
+fn contents(store: &dyn Store) -> BTreeMap<String, Vec<u8>> {
+    let all = store.list("").unwrap().into_iter();
+    all.map(|found| (found.key.to_string(), store.get_range(&found.key, 0..u64::MAX).unwrap()))
+        .collect()
+}
+
+#[test]
+fn a_publication_that_is_cut_anywhere_is_done_again_and_comes_out_the_same() {
+    let whole = Arc::new(MemoryStore::default());
+    let calls = {
+        let counting = Arc::new(FlakyStore::failing_after(u64::MAX, whole.clone()));
+        Bench::new(counting.clone()).publish().unwrap();
+        counting.calls()
+    };
+    assert!(5 < calls);
+    let metadata = |store: &dyn Store| {
+        contents(store).into_keys().any(|key| key.ends_with("_metadata.json"))
+    };
+    for cut in 0..calls {
+        let store = Arc::new(MemoryStore::default());
+        let mut bench = Bench::new(Arc::new(FlakyStore::failing_after(cut, store.clone())));
+        assert!(matches!(bench.publish(), Err(PublishError::Store(_))), "call {cut}");
+        // The metadata page says that the rest is there, so it never comes before it.
+        assert!(!metadata(store.as_ref()), "call {cut}");
+        let index = &bench.services.index;
+        assert_eq!(index.totals().unwrap().recordings, 0, "call {cut}");
+        assert!(bench.services.spool.is_current(bench.dropped.id, bench.dropped.generation));
+
+        bench.services.store = store.clone();
+        bench.publish().unwrap();
+        assert_eq!(contents(store.as_ref()), contents(whole.as_ref()), "call {cut}");
+        assert_eq!(bench.services.index.totals().unwrap().recordings, 1, "call {cut}");
+    }
+}
+
+#[test]
+fn an_index_is_made_anew_from_the_store_alone() {
+    let store = Arc::new(MemoryStore::default());
+    let bench = Bench::new(store.clone());
+    let published = bench.publish().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::open(&dir.path().join("index.redb")).unwrap();
+    let rebuilt = rebuild(store.as_ref(), &index).unwrap();
+    assert_eq!((rebuilt.recordings, rebuilt.unreadable.len()), (1, 0));
+    let found = index.recording_with_audio(&published.audio.blake3).unwrap().unwrap();
+    assert_eq!(found.stem, published.stem);
+    assert_eq!(found.pages.len(), published.pages.len());
+
+    // What is not whole is left out, and named.
+    store.delete(&published.audio.key).unwrap();
+    let rebuilt = rebuild(store.as_ref(), &index).unwrap();
+    assert_eq!((rebuilt.recordings, rebuilt.incomplete.len()), (0, 1));
+}
+
+#[test]
+fn names_are_laid_over_all_pages_and_can_be_taken_back() {
+    let store = Arc::new(MemoryStore::default());
+    let bench = Bench::new(store.clone());
+    let published = bench.publish().unwrap();
+    let name = |name: &str| {
+        let names = BTreeMap::from([(SpeakerId(0), name.to_owned())]);
+        name_speakers(store.as_ref(), &bench.services.index, published.id, &names)
+    };
+    let pages = |word: &str| {
+        let contains = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).contains(word);
+        contents(store.as_ref()).values().filter(|bytes| contains(bytes)).count()
+    };
+    name("Anna").unwrap();
+    // Transcript, json, vtt and metadata; one speaker needs no names in subtitles.
+    assert_eq!(pages("Anna"), 4);
+    name("").unwrap();
+    assert_eq!((pages("Anna"), pages("[00:00:00] Speaker 1")), (0, 1));
+    let nobody = BTreeMap::from([(SpeakerId(7), "Anna".to_owned())]);
+    assert!(name_speakers(store.as_ref(), &bench.services.index, published.id, &nobody).is_err());
+}
