@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use running::{Running, skip, table, with_speech, word_error_rate};
+use running::{Running, skip, table, with_public_recording, with_speech, word_error_rate};
 
 /// Whether the whole collection is asked for (`scripts/test --full`), not the part that CI runs.
 fn is_full() -> bool {
@@ -50,6 +50,20 @@ fn a_dropped_recording_comes_back_as_a_conversation() {
         let stat = fs::metadata(day.join(page)).unwrap();
         assert_eq!(stat.len(), fs::read(day.join(page)).unwrap().len() as u64);
     }
+}
+
+#[test]
+fn a_public_recording_is_written_down_without_any_collection() {
+    let name = "a_public_recording_is_written_down_without_any_collection";
+    let Some((running, from)) = with_public_recording(name, "two_cities.wav") else { return };
+    let dropped = running.drop_file(&from, "two_cities.wav");
+    let json = running.published(&dropped);
+    let text = json["text"].as_str().unwrap();
+    let wanted = "it was the best of times it was the worst of times";
+    let heard: Vec<&str> = text.split_whitespace().take(12).collect();
+    assert!(word_error_rate(wanted, &heard.join(" ")) <= 0.2, "{text}");
+    assert_eq!(json["language"], "en");
+    assert!(!json["speakers"].as_array().unwrap().is_empty());
 }
 
 #[test]

@@ -12,8 +12,8 @@ use super::publish::{self, Finished, PublishError};
 use super::{Services, name_speakers, rebuild};
 use crate::index::Index;
 use crate::model::{
-    ConversationId, InboxId, Job, JobId, JobState, ModelRef, Recipe, Recording, Segment, SoundFacts,
-    Speaker, SpeakerBounds, SpeakerId, Talk,
+    ConversationId, InboxId, Job, JobId, JobState, ModelRef, Recipe, Recording, Segment,
+    SoundFacts, Speaker, SpeakerBounds, SpeakerId, Talk,
 };
 use crate::spool::{Creator, Dropped, Spool, SpoolEvent, SpoolOptions};
 use crate::store::{FlakyStore, MemoryStore, Store};
@@ -119,8 +119,7 @@ fn talk() -> Talk {
         flags: Vec::new(),
         words: Vec::new(),
     };
-    let speaker =
-        Speaker { id, label: id.label(), name: None, talk_seconds: 1.0, turns: 1 };
+    let speaker = Speaker { id, label: id.label(), name: None, talk_seconds: 1.0, turns: 1 };
     Talk { duration: 2.0, segments: vec![segment], speakers: vec![speaker], ..Talk::default() }
 }
 
@@ -152,9 +151,8 @@ fn a_publication_that_is_cut_anywhere_is_done_again_and_comes_out_the_same() {
         counting.calls()
     };
     assert!(5 < calls);
-    let metadata = |store: &dyn Store| {
-        contents(store).into_keys().any(|key| key.ends_with("_metadata.json"))
-    };
+    let metadata =
+        |store: &dyn Store| contents(store).into_keys().any(|key| key.ends_with("_metadata.json"));
     for cut in 0..calls {
         let store = Arc::new(MemoryStore::default());
         let mut bench = Bench::new(Arc::new(FlakyStore::failing_after(cut, store.clone())));

@@ -54,6 +54,18 @@ pub(crate) fn speech() -> Option<PathBuf> {
     Some(shared.join("speech")).filter(|speech| speech.is_dir())
 }
 
+/// A daemon and a public recording that `scripts/setup` has brought; `None`, said aloud, where one of them
+/// cannot be had.
+pub(crate) fn with_public_recording(test: &str, name: &str) -> Option<(Running, PathBuf)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("native/recordings").join(name);
+    let missing = || (!path.is_file()).then(|| format!("{} is missing", path.display()));
+    if let Some(why) = obstacle().or_else(missing) {
+        skip(test, &why);
+        return None;
+    }
+    Some((Running::start(&[]), path))
+}
+
 /// A daemon and the folder of recordings; `None`, said aloud, where one of them cannot be had.
 pub(crate) fn with_speech(test: &str, flags: &[&str]) -> Option<(Running, PathBuf)> {
     let why = match (obstacle(), speech()) {
