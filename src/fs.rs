@@ -302,3 +302,8 @@ pub fn detach_dead(path: &Path) -> io::Result<bool> {
 pub fn is_mounted(path: &Path) -> io::Result<bool> {
     mounting::is_mounted(path)
 }
+
+/// Where a scribefs is mounted, alive or dead, as far as this process can see.
+pub fn mounts() -> Vec<PathBuf> {
+    mounting::mounts()
+}

@@ -9,10 +9,10 @@ use std::process::ExitCode;
 
 use crate::cli::arguments::Doctor;
 use crate::cli::report::{self, Trouble};
-use crate::cli::{place, settings};
+use crate::cli::settings;
 use crate::config::{Config, StoreChoice};
 use crate::daemon::Environment;
-use crate::fs::MountOptions;
+use crate::fs::{self as filesystem, MountOptions};
 use crate::models::Library;
 use crate::pipeline;
 
@@ -94,7 +94,7 @@ fn is_root() -> bool {
 }
 
 fn mounts() -> Finding {
-    let mounts = place::mounts();
+    let mounts = filesystem::mounts();
     let dead = mounts.iter().find(|mount| fs::read_dir(mount).is_err());
     match (dead, mounts.len()) {
         (Some(dead), _) => Wrong {

@@ -191,7 +191,7 @@ mod tests {
             "/m: 3 recordings in 2 conversations\n\
              recognizer `whisper-base` is not installed: `scribefs models pull whisper-base`\n\
              transcribing  50 %  a/b\u{FFFD}[31m.wav\n\
-             queued               c.wav\n"
+             queued              c.wav\n"
         );
     }
 }

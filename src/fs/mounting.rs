@@ -19,6 +19,9 @@ use crate::fs::{MountError, MountOptions};
 
 /// What `findmnt -t` knows us by.
 pub(crate) const FILESYSTEM_TYPE: &str = "fuse.scribefs";
+
+/// Every mount that this process sees, a line each.
+const MOUNT_TABLE: &str = "/proc/self/mountinfo";
 const SUBTYPE: &str = "scribefs";
 const DEVICE: &str = "/dev/fuse";
 const HELPER: &str = "fusermount3";
@@ -179,11 +182,19 @@ pub(crate) fn detach(mountpoint: &Path) -> io::Result<()> {
 /// Whether a scribefs is mounted at this very path, alive or dead.
 pub(crate) fn is_mounted(mountpoint: &Path) -> io::Result<bool> {
     let place = absolute(mountpoint)?;
-    let table = std::fs::read("/proc/self/mountinfo")?;
+    let table = std::fs::read(MOUNT_TABLE)?;
     let mut mounts = table.split(|byte| *byte == b'\n').filter_map(mount_line);
     // The last one at a path covers those before it.
     let last = mounts.rfind(|(path, _)| *path == place);
     Ok(last.is_some_and(|(_, filesystem)| filesystem == FILESYSTEM_TYPE.as_bytes()))
+}
+
+/// Where a scribefs is mounted, alive or dead, as far as this process can see.
+pub(crate) fn mounts() -> Vec<PathBuf> {
+    let table = std::fs::read(MOUNT_TABLE).unwrap_or_default();
+    let lines = table.split(|byte| *byte == b'\n').filter_map(mount_line);
+    let ours = lines.filter(|(_, filesystem)| *filesystem == FILESYSTEM_TYPE.as_bytes());
+    ours.map(|(path, _)| path).collect()
 }
 
 /// Detaches mounts of ours at `mountpoint` whose daemon has died, so that the path can be used again.

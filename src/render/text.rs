@@ -90,7 +90,7 @@ mod tests {
     fn times_read_well() {
         assert_eq!(clock(3723.9), "01:02:03");
         assert_eq!(duration(1930.0), "32 min 10 s");
-        assert_eq!((duration(3600.0), duration(3723.0)), ("1 h".into(), "1 h 3 min".into()));
+        assert_eq!((duration(3600.0), duration(3723.0)), ("1 h".into(), "1 h 2 min".into()));
         assert_eq!((duration(4.2), duration(60.0)), ("5 s".into(), "1 min".into()));
         assert_eq!(clock(f64::NAN), "00:00:00");
     }
