@@ -8,15 +8,19 @@ mod memory;
 pub mod outbox;
 mod paths;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::File;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
+use std::time::Duration;
+
+pub use bytes::Bytes;
 
 pub use crate::store::flaky::FlakyStore;
 pub use crate::store::local::LocalStore;
 pub use crate::store::memory::MemoryStore;
 
-use crate::model::Key;
+use crate::model::{Key, UploadedPart};
 
 /// What went wrong in the store, by what the caller can do about it. `at` is a key, or a listing's prefix.
 #[derive(Debug, thiserror::Error)]
@@ -63,3 +67,84 @@ pub trait Store: Send + Sync {
     /// The object as an open local file, where it is one.
     fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError>;
 }
+
+/// A store at the other end of a network. Objects have labels there, large ones arrive in parts, and a small
+/// one can be put on condition. Every implementor passes `tests/bucket_contract.rs`.
+///
+/// Each call has a deadline of its own and ends in [`StoreError::Unavailable`] when it is over.
+pub trait Bucket: Store {
+    /// [`Store::put`] with a label.
+    fn put_labelled(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<(), StoreError>;
+
+    /// Begins an upload in parts. Nothing is seen at `key` before it is completed. The upload's id.
+    fn begin_upload(&self, key: &Key, label: &Label) -> Result<String, StoreError>;
+
+    /// Sends part `number`, counted from 1. All parts but the last have the same size, at least 5 MiB.
+    ///
+    /// # Errors
+    /// `Missing`: the bucket knows no such upload (any more).
+    fn put_part(
+        &self,
+        key: &Key,
+        upload_id: &str,
+        number: u32,
+        bytes: Bytes,
+    ) -> Result<UploadedPart, StoreError>;
+
+    /// Makes the parts, in order, the object at `key`: all of them or none. `Missing` as for a part.
+    fn complete_upload(
+        &self,
+        key: &Key,
+        upload_id: &str,
+        parts: &[UploadedPart],
+    ) -> Result<(), StoreError>;
+
+    /// Gives an upload up, with the parts that were sent. `Ok` if there is none.
+    fn abort_upload(&self, key: &Key, upload_id: &str) -> Result<(), StoreError>;
+
+    /// Hands the bytes of `range` to `sink` as they arrive, until it breaks. Cut short at the object's end.
+    /// `Ok` means that all of them have arrived or that `sink` has broken off.
+    fn stream_range(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+        sink: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// Puts a small object if the one that is there is `expected` (`None`: if there is none). The new
+    /// version; `None`: there is another one, and nothing was changed.
+    ///
+    /// Where the bucket knows no conditions ([`Bucket::knows_conditions`]) this looks and then puts:
+    /// two at once may both succeed.
+    fn put_if(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expected: Option<&Version>,
+    ) -> Result<Option<Version>, StoreError>;
+
+    /// A small object with its version, for [`Bucket::put_if`].
+    fn get_versioned(&self, key: &Key) -> Result<(Bytes, Version), StoreError>;
+
+    /// Whether conditions of [`Bucket::put_if`] are the bucket's own promise.
+    fn knows_conditions(&self) -> bool;
+
+    /// What lies below `prefix` and behind `after` in the order of keys, in that order, at most `limit`.
+    fn list_after(&self, prefix: &str, after: &str, limit: usize)
+    -> Result<Vec<Found>, StoreError>;
+
+    /// A link with which anybody can get the object until `valid` has passed (at most seven days).
+    fn link(&self, key: &Key, valid: Duration) -> Result<String, StoreError>;
+}
+
+/// What a bucket shows of an object beside its bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Label {
+    pub content_type: &'static str,
+    /// `x-amz-meta-` fields: names of `a-z` and `-`, any text. Text that a header cannot hold is percent-encoded.
+    pub fields: BTreeMap<&'static str, String>,
+}
+
+/// Tells two states of an object apart: its entity tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version(pub String);

@@ -174,7 +174,7 @@ fn a_flaky_store_that_is_not_on_cue_keeps_the_contract() {
 #[test]
 fn a_flaky_store_fails_when_it_is_told_to() {
     let shelf = Arc::new(MemoryStore::default());
-    let puts = |store: &FlakyStore| -> Vec<bool> {
+    let puts = |store: &FlakyStore<MemoryStore>| -> Vec<bool> {
         (0..4).map(|count| store.put(&key(&format!("{count}")), b"x").is_ok()).collect()
     };
     let after = FlakyStore::failing_after(2, shelf.clone());

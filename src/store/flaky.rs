@@ -1,16 +1,17 @@
 //! A store that fails on cue, for tests of whoever uses one.
 
 use std::fs::File;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use crate::model::Key;
-use crate::store::{Found, Store, StoreError};
+use crate::model::{Key, UploadedPart};
+use crate::store::{Bucket, Bytes, Found, Label, Store, StoreError, Version};
 
-/// Passes calls on to another store, and says [`StoreError::Unavailable`] to some.
-pub struct FlakyStore {
-    store: Arc<dyn Store>,
+/// Passes calls on to another store or bucket, and says [`StoreError::Unavailable`] to some.
+pub struct FlakyStore<S: ?Sized> {
+    store: Arc<S>,
     cue: Cue,
     calls: AtomicU64,
 }
@@ -26,19 +27,19 @@ enum Cue {
 #[error("failed on cue at call {0}")]
 struct OnCue(u64);
 
-impl FlakyStore {
+impl<S: Store + ?Sized> FlakyStore<S> {
     /// The first `calls` calls pass, and none after them: the power is cut.
-    pub fn failing_after(calls: u64, store: Arc<dyn Store>) -> Self {
+    pub fn failing_after(calls: u64, store: Arc<S>) -> Self {
         Self::new(Cue::After(calls), store)
     }
 
     /// Every `nth` call fails, from the `nth` on, and does nothing.
-    pub fn failing_every(nth: u64, store: Arc<dyn Store>) -> Self {
+    pub fn failing_every(nth: u64, store: Arc<S>) -> Self {
         Self::new(Cue::Every(nth), store)
     }
 
     /// Every `nth` call does what it should, and the answer is lost.
-    pub fn losing_every(nth: u64, store: Arc<dyn Store>) -> Self {
+    pub fn losing_every(nth: u64, store: Arc<S>) -> Self {
         Self::new(Cue::LosingEvery(nth), store)
     }
 
@@ -47,14 +48,14 @@ impl FlakyStore {
         self.calls.load(Ordering::Relaxed)
     }
 
-    fn new(cue: Cue, store: Arc<dyn Store>) -> Self {
+    fn new(cue: Cue, store: Arc<S>) -> Self {
         Self { store, cue, calls: AtomicU64::new(0) }
     }
 
     fn call<T>(
         &self,
         at: &str,
-        pass: impl FnOnce(&dyn Store) -> Result<T, StoreError>,
+        pass: impl FnOnce(&S) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let failure = StoreError::Unavailable { at: at.to_owned(), source: Box::new(OnCue(call)) };
@@ -69,7 +70,7 @@ impl FlakyStore {
     }
 }
 
-impl Store for FlakyStore {
+impl<S: Store + ?Sized> Store for FlakyStore<S> {
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
         self.call(key.as_str(), |store| store.put(key, bytes))
     }
@@ -96,5 +97,77 @@ impl Store for FlakyStore {
 
     fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError> {
         self.call(key.as_str(), |store| store.open_local(key))
+    }
+}
+
+impl<S: Bucket + ?Sized> Bucket for FlakyStore<S> {
+    fn put_labelled(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<(), StoreError> {
+        self.call(key.as_str(), |store| store.put_labelled(key, bytes, label))
+    }
+
+    fn begin_upload(&self, key: &Key, label: &Label) -> Result<String, StoreError> {
+        self.call(key.as_str(), |store| store.begin_upload(key, label))
+    }
+
+    fn put_part(
+        &self,
+        key: &Key,
+        upload_id: &str,
+        number: u32,
+        bytes: Bytes,
+    ) -> Result<UploadedPart, StoreError> {
+        self.call(key.as_str(), |store| store.put_part(key, upload_id, number, bytes))
+    }
+
+    fn complete_upload(
+        &self,
+        key: &Key,
+        upload_id: &str,
+        parts: &[UploadedPart],
+    ) -> Result<(), StoreError> {
+        self.call(key.as_str(), |store| store.complete_upload(key, upload_id, parts))
+    }
+
+    fn abort_upload(&self, key: &Key, upload_id: &str) -> Result<(), StoreError> {
+        self.call(key.as_str(), |store| store.abort_upload(key, upload_id))
+    }
+
+    fn stream_range(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+        sink: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.call(key.as_str(), |store| store.stream_range(key, range, sink))
+    }
+
+    fn put_if(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expected: Option<&Version>,
+    ) -> Result<Option<Version>, StoreError> {
+        self.call(key.as_str(), |store| store.put_if(key, bytes, expected))
+    }
+
+    fn get_versioned(&self, key: &Key) -> Result<(Bytes, Version), StoreError> {
+        self.call(key.as_str(), |store| store.get_versioned(key))
+    }
+
+    fn knows_conditions(&self) -> bool {
+        self.store.knows_conditions()
+    }
+
+    fn list_after(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Found>, StoreError> {
+        self.call(prefix, |store| store.list_after(prefix, after, limit))
+    }
+
+    fn link(&self, key: &Key, valid: Duration) -> Result<String, StoreError> {
+        self.call(key.as_str(), |store| store.link(key, valid))
     }
 }

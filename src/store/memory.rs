@@ -3,21 +3,57 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::model::Key;
-use crate::store::{Found, Store, StoreError};
+use crate::model::{Key, UploadedPart};
+use crate::store::{Bucket, Bytes, Found, Label, Store, StoreError, Version};
 
-/// Keeps objects in memory.
+/// Keeps objects in memory, as a folder or as a bucket.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     /// Guards the objects.
     objects: Mutex<BTreeMap<Key, Vec<u8>>>,
+    /// Guards the labels of objects that were put with one.
+    labels: Mutex<BTreeMap<Key, Label>>,
+    /// Guards what was sent of uploads that are not completed, by id.
+    uploads: Mutex<BTreeMap<String, Upload>>,
+    last_upload: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Upload {
+    key: Key,
+    label: Label,
+    parts: BTreeMap<u32, Bytes>,
 }
 
 impl MemoryStore {
+    /// The label that the object at `key` was put with.
+    pub fn label(&self, key: &Key) -> Option<Label> {
+        self.labels.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// Ids of uploads that are neither completed nor given up.
+    pub fn open_uploads(&self) -> Vec<String> {
+        self.uploads().keys().cloned().collect()
+    }
+
+    fn uploads(&self) -> MutexGuard<'_, BTreeMap<String, Upload>> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, key: &Key, bytes: Vec<u8>, label: &Label) {
+        self.labels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.clone(), label.clone());
+        self.objects().insert(key.clone(), bytes);
+    }
+
     fn objects(&self) -> MutexGuard<'_, BTreeMap<Key, Vec<u8>>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,4 +114,117 @@ impl Store for MemoryStore {
     fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError> {
         self.look(key, |_| None)
     }
+}
+
+impl Bucket for MemoryStore {
+    fn put_labelled(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<(), StoreError> {
+        self.set(key, bytes.to_vec(), label);
+        Ok(())
+    }
+
+    fn begin_upload(&self, key: &Key, label: &Label) -> Result<String, StoreError> {
+        let id = format!("upload-{}", self.last_upload.fetch_add(1, Ordering::Relaxed));
+        let upload = Upload { key: key.clone(), label: label.clone(), parts: BTreeMap::new() };
+        self.uploads().insert(id.clone(), upload);
+        Ok(id)
+    }
+
+    fn put_part(
+        &self,
+        key: &Key,
+        upload_id: &str,
+        number: u32,
+        bytes: Bytes,
+    ) -> Result<UploadedPart, StoreError> {
+        let mut uploads = self.uploads();
+        let missing = || StoreError::Missing { key: key.clone() };
+        let upload = uploads.get_mut(upload_id).filter(|it| it.key == *key).ok_or_else(missing)?;
+        let part = UploadedPart { number, etag: etag(&bytes).0, bytes: bytes.len() as u64 };
+        upload.parts.insert(number, bytes);
+        Ok(part)
+    }
+
+    fn complete_upload(
+        &self,
+        key: &Key,
+        upload_id: &str,
+        parts: &[UploadedPart],
+    ) -> Result<(), StoreError> {
+        let mut uploads = self.uploads();
+        let missing = || StoreError::Missing { key: key.clone() };
+        let upload = uploads.get(upload_id).filter(|it| it.key == *key).ok_or_else(missing)?;
+        let mut whole = Vec::new();
+        for part in parts {
+            let sent = upload.parts.get(&part.number).filter(|sent| etag(sent).0 == part.etag);
+            whole.extend_from_slice(sent.ok_or_else(missing)?);
+        }
+        self.set(key, whole, &upload.label);
+        uploads.remove(upload_id);
+        Ok(())
+    }
+
+    fn abort_upload(&self, _key: &Key, upload_id: &str) -> Result<(), StoreError> {
+        self.uploads().remove(upload_id);
+        Ok(())
+    }
+
+    fn stream_range(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+        sink: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let bytes = Bytes::from(self.get_range(key, range)?);
+        // In pieces, as from a network.
+        for start in (0..bytes.len()).step_by(1 << 14) {
+            if sink(bytes.slice(start..bytes.len().min(start + (1 << 14)))).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn put_if(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expected: Option<&Version>,
+    ) -> Result<Option<Version>, StoreError> {
+        let mut objects = self.objects();
+        let found = objects.get(key).map(|object| etag(object));
+        if found.as_ref() != expected {
+            return Ok(None);
+        }
+        let version = etag(&bytes);
+        objects.insert(key.clone(), bytes.to_vec());
+        Ok(Some(version))
+    }
+
+    fn get_versioned(&self, key: &Key) -> Result<(Bytes, Version), StoreError> {
+        self.look(key, |object| (Bytes::copy_from_slice(object), etag(object)))
+    }
+
+    fn knows_conditions(&self) -> bool {
+        true
+    }
+
+    fn list_after(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Found>, StoreError> {
+        let mut found = self.list(prefix)?;
+        found.retain(|found| after < found.key.as_str());
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    fn link(&self, key: &Key, valid: Duration) -> Result<String, StoreError> {
+        Ok(format!("memory:{key}?seconds={}", valid.as_secs()))
+    }
+}
+
+fn etag(bytes: &[u8]) -> Version {
+    Version(blake3::hash(bytes).to_hex().to_string())
 }
