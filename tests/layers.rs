@@ -47,6 +47,10 @@ const IMPURE: [&str; 6] =
 fn no_room_calls_upstairs() {
     let mut faults = Vec::new();
     for (path, text) in sources() {
+        // A test may borrow a neighbour to make its input.
+        if path.ends_with("tests.rs") {
+            continue;
+        }
         let room = room_of(&path);
         for used in rooms_named_in(&text) {
             let is_neighbour = NEIGHBOURS.contains(&(room.as_str(), used.as_str()));

@@ -36,10 +36,10 @@ impl PcmWriter {
         Ok(Self { file: BufWriter::with_capacity(1 << 16, tempfile::tempfile_in(folder)?) })
     }
 
-    /// Samples from -1 to 1; what is beyond is clipped.
+    /// Samples from -1 to 1; what is beyond is clipped. 16-bit sound comes out as it went in.
     pub(crate) fn write(&mut self, samples: impl Iterator<Item = f32>) -> io::Result<()> {
         for sample in samples {
-            let scaled = (sample * 32_767.0).round().clamp(-32_768.0, 32_767.0);
+            let scaled = (sample * 32_768.0).round().clamp(-32_768.0, 32_767.0);
             // Within the range of an `i16`, by the clamp.
             self.file.write_all(&(scaled as i16).to_ne_bytes())?;
         }
@@ -67,7 +67,7 @@ mod tests {
         let mut writer = PcmWriter::new(dir.path()).unwrap();
         writer.write([0.0, 1.0, -1.0, 7.0, -7.0].into_iter()).unwrap();
         let pcm = writer.finish().unwrap();
-        assert_eq!(&*pcm, [0, 32_767, -32_767, 32_767, -32_768]);
+        assert_eq!(&*pcm, [0, 32_767, -32_768, 32_767, -32_768]);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         assert!(PcmWriter::new(dir.path()).unwrap().finish().unwrap().is_empty());
     }

@@ -31,6 +31,10 @@ use crate::view;
 /// How often what has no event of its own is looked at.
 const TICK: Duration = Duration::from_millis(500);
 
+/// Rest after news: what comes in a burst is then told in one go, and those whose calls make the news do not
+/// pay for waking us each time.
+const REST: Duration = Duration::from_millis(10);
+
 const CONVERSATIONS: Node = Node::Virtual(VirtualNode::Conversations);
 
 pub(crate) struct Herald {
@@ -78,7 +82,11 @@ impl Herald {
         let listen = move || {
             while !is_stopping.load(Ordering::Relaxed) {
                 match news.recv_timeout(TICK) {
-                    Ok(piece) => tell(Some(piece)),
+                    Ok(piece) => {
+                        tell(Some(piece));
+                        news.try_iter().for_each(|piece| tell(Some(piece)));
+                        thread::sleep(REST);
+                    }
                     Err(RecvTimeoutError::Timeout) => tell(None),
                     Err(RecvTimeoutError::Disconnected) => {
                         tell(None);

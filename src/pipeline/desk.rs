@@ -19,6 +19,9 @@ use crate::spool::{Dropped, SpoolEvent, Work};
 /// Time between looks for a model that jobs wait for.
 const LOOK_FOR_MODEL: Duration = Duration::from_secs(5);
 
+/// Rest after the spool's news: of a burst of files, such as a copied folder, one wakes the desk.
+const BREATH: Duration = Duration::from_millis(10);
+
 /// Rest before a failed attempt is repeated, times the attempts so far.
 const REST: Duration = Duration::from_secs(2);
 
@@ -130,7 +133,11 @@ impl Desk {
     fn hear(&self, events: &Receiver<SpoolEvent>) {
         loop {
             match events.recv_timeout(Duration::from_secs(1)) {
-                Ok(event) => self.hear_one(event),
+                Ok(event) => {
+                    self.hear_one(event);
+                    events.try_iter().for_each(|event| self.hear_one(event));
+                    thread::sleep(BREATH);
+                }
                 Err(RecvTimeoutError::Timeout) if !self.is_closing() => {}
                 Err(_) => return,
             }

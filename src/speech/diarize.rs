@@ -21,6 +21,8 @@ mod linkage;
 mod matrix;
 mod pooling;
 mod segmentation;
+#[cfg(test)]
+mod tests;
 mod turns;
 mod utterances;
 mod voices;
