@@ -1,6 +1,7 @@
 //! Where what is published is kept: local disk or a bucket, behind one trait.
 
 mod blocking;
+mod bucket;
 mod flaky;
 mod local;
 mod memory;
@@ -16,6 +17,10 @@ use std::time::Duration;
 
 pub use bytes::Bytes;
 
+pub use crate::store::bucket::{
+    Addressing, BucketFacts, BucketOptions, Encryption, Keys, Profile, Provider, Secret,
+    UnknownProvider,
+};
 pub use crate::store::flaky::FlakyStore;
 pub use crate::store::local::LocalStore;
 pub use crate::store::memory::MemoryStore;
