@@ -17,6 +17,8 @@ use std::time::Duration;
 
 pub use bytes::Bytes;
 
+#[cfg(feature = "s3")]
+pub use crate::store::bucket::S3Bucket;
 pub use crate::store::bucket::{
     Addressing, BucketFacts, BucketOptions, Encryption, Keys, Profile, Provider, Secret,
     UnknownProvider,

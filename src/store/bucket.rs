@@ -5,7 +5,26 @@
 mod options;
 mod provider;
 
+#[cfg(feature = "s3")]
+mod connection;
+#[cfg(feature = "s3")]
+mod credentials;
+#[cfg(feature = "s3")]
+mod failure;
+#[cfg(feature = "s3")]
+mod label;
+#[cfg(feature = "s3")]
+mod profile;
+#[cfg(feature = "s3")]
+mod reading;
+#[cfg(feature = "s3")]
+mod s3;
+#[cfg(feature = "s3")]
+mod writing;
+
 pub use crate::store::bucket::options::{
     Addressing, BucketFacts, BucketOptions, Encryption, Keys, Profile, Secret,
 };
 pub use crate::store::bucket::provider::{Provider, UnknownProvider};
+#[cfg(feature = "s3")]
+pub use crate::store::bucket::s3::S3Bucket;

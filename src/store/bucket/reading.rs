@@ -1,0 +1,158 @@
+//! What comes out of the bucket.
+
+use std::ops::{ControlFlow, Range};
+use std::time::Instant;
+
+use futures::StreamExt;
+use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
+use object_store::{GetOptions, GetRange, GetResult, ObjectStore};
+
+use crate::model::Key;
+use crate::store::bucket::failure::{
+    failed, failed_listing, is_past_the_end, is_wordless, refused, unavailable,
+};
+use crate::store::{Bytes, Found, S3Bucket, StoreError, Version};
+
+/// Most objects that a bucket shows at once.
+const PAGE: usize = 1_000;
+
+impl S3Bucket {
+    /// The object's size.
+    pub(crate) fn size(&self, key: &Key) -> Result<u64, StoreError> {
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        let path = self.path(key);
+        let head = self.connection.reads.get_opts(&path, options);
+        match self.wait(key.as_str(), self.options.deadline, head)? {
+            Ok(found) => Ok(found.meta.size),
+            // This kind of answer has no body, and what is missing may be the object or the bucket.
+            Err(err) if is_wordless(&err) => Ok(self.begin_get(key, None)?.meta.size),
+            Err(err) => Err(failed(key, &err)),
+        }
+    }
+
+    /// [`Bucket::stream_range`](crate::store::Bucket::stream_range).
+    pub(crate) fn stream(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+        sink: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        if range.is_empty() {
+            return self.size(key).map(|_| ());
+        }
+        // There are no larger numbers on the other side.
+        let wanted = if range.end <= i64::MAX.cast_unsigned() {
+            GetRange::Bounded(range)
+        } else {
+            GetRange::Offset(range.start)
+        };
+        match self.try_get(key, Some(wanted))? {
+            Ok(answer) => self.drain(key, answer, sink),
+            Err(err) if is_past_the_end(&err) => Ok(()),
+            Err(err) => Err(failed(key, &err)),
+        }
+    }
+
+    /// A small object with its version.
+    pub(crate) fn whole(&self, key: &Key) -> Result<(Bytes, Version), StoreError> {
+        let answer = self.begin_get(key, None)?;
+        let Some(tag) = answer.meta.e_tag.clone() else {
+            return Err(refused(key.as_str(), "the bucket gives no versions"));
+        };
+        let mut bytes = Vec::new();
+        self.drain(key, answer, &mut |piece| {
+            bytes.extend_from_slice(&piece);
+            ControlFlow::Continue(())
+        })?;
+        Ok((bytes.into(), Version(tag)))
+    }
+
+    fn begin_get(&self, key: &Key, range: Option<GetRange>) -> Result<GetResult, StoreError> {
+        self.try_get(key, range)?.map_err(|err| failed(key, &err))
+    }
+
+    fn try_get(
+        &self,
+        key: &Key,
+        range: Option<GetRange>,
+    ) -> Result<object_store::Result<GetResult>, StoreError> {
+        let path = self.path(key);
+        let get =
+            self.connection.reads.get_opts(&path, GetOptions { range, ..GetOptions::default() });
+        self.wait(key.as_str(), self.options.deadline, get)
+    }
+
+    /// Passes an answer's body on as it arrives.
+    fn drain(
+        &self,
+        key: &Key,
+        answer: GetResult,
+        sink: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let promised = answer.range.end - answer.range.start;
+        let began = Instant::now();
+        let mut body = answer.into_stream();
+        let mut arrived = 0;
+        while let Some(piece) =
+            self.wait(key.as_str(), self.options.longest_silence, body.next())?
+        {
+            let piece = piece.map_err(|err| failed(key, &err))?;
+            arrived += piece.len() as u64;
+            if sink(piece).is_break() {
+                return Ok(());
+            }
+            if self.options.deadline_of(promised) < began.elapsed() {
+                return Err(unavailable(key.as_str(), "the bytes arrive too slowly"));
+            }
+        }
+        if arrived != promised {
+            let words = format!("{arrived} of {promised} bytes arrived");
+            return Err(unavailable(key.as_str(), words));
+        }
+        Ok(())
+    }
+
+    /// What is listed below `prefix` and behind `after`, at most `limit` of our own.
+    pub(crate) fn pages(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Found>, StoreError> {
+        let mut found = Vec::new();
+        let mut token = None;
+        while found.len() < limit {
+            let page = self.page(prefix, after, limit - found.len(), token)?;
+            found.extend(page.result.objects.into_iter().filter_map(|object| {
+                let key = self.root.key_of(&object.location, prefix)?;
+                Some(Found { key, bytes: object.size })
+            }));
+            token = page.page_token;
+            if token.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn page(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+        token: Option<String>,
+    ) -> Result<PaginatedListResult, StoreError> {
+        let options = PaginatedListOptions {
+            offset: (!after.is_empty()).then(|| self.root.spelled(after)),
+            max_keys: Some(limit.min(PAGE)),
+            page_token: token,
+            ..PaginatedListOptions::default()
+        };
+        let below = self.root.spelled(prefix);
+        let list = self
+            .connection
+            .reads
+            .list_paginated((!below.is_empty()).then_some(below.as_str()), options);
+        self.wait(prefix, self.options.deadline, list)?.map_err(|err| failed_listing(prefix, &err))
+    }
+}

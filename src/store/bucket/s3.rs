@@ -1,0 +1,195 @@
+//! The bucket as a store.
+
+use std::fs::File;
+use std::future::Future;
+use std::ops::{ControlFlow, Range};
+use std::time::Duration;
+
+use object_store::path::Path;
+use object_store::signer::{Method, Signer};
+
+use crate::model::{Key, UploadedPart};
+use crate::store::blocking::Network;
+use crate::store::bucket::connection::Connection;
+use crate::store::bucket::failure::{failed, refused, unavailable};
+use crate::store::paths::Root;
+use crate::store::{
+    Bucket, BucketFacts, BucketOptions, Bytes, Encryption, Found, Label, Store, StoreError, Version,
+};
+
+/// A bucket at the other end of a network. Each call has a deadline (see [`BucketOptions`]) and none of them
+/// waits for another. For threads that may block, as everywhere else.
+#[derive(Debug)]
+pub struct S3Bucket {
+    pub(crate) options: BucketOptions,
+    pub(crate) connection: Connection,
+    pub(crate) root: Root,
+    network: Network,
+}
+
+/// The bucket's kind of link lasts no longer.
+const LONGEST_LINK: Duration = Duration::from_hours(7 * 24);
+
+impl S3Bucket {
+    /// Makes ready and asks nobody: whether the bucket is there and lets us in is seen at the first call.
+    /// Starts two threads, so not before a daemon has detached.
+    ///
+    /// # Errors
+    /// `Refused`: options that cannot work.
+    pub fn open(options: &BucketOptions) -> Result<Self, StoreError> {
+        let connection = Connection::new(options)?;
+        let root =
+            Root::new(&options.prefix).map_err(|err| refused(&options.bucket, Box::new(err)))?;
+        let network = Network::start().map_err(|err| refused(&options.bucket, Box::new(err)))?;
+        Ok(Self { options: options.clone(), connection, root, network })
+    }
+
+    /// What may be told of it.
+    pub fn describe(&self) -> &BucketFacts {
+        &self.connection.facts
+    }
+
+    /// Waits for a call about `at`. The inner error is the bucket's, the outer says that time was up.
+    pub(crate) fn wait<T>(
+        &self,
+        at: &str,
+        longest: Duration,
+        call: impl Future<Output = T>,
+    ) -> Result<T, StoreError> {
+        self.network.wait(longest, call).map_err(|late| unavailable(at, Box::new(late)))
+    }
+
+    /// Waits for a call about one object.
+    pub(crate) fn ask<T>(
+        &self,
+        key: &Key,
+        longest: Duration,
+        call: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T, StoreError> {
+        self.wait(key.as_str(), longest, call)?.map_err(|err| failed(key, &err))
+    }
+
+    pub(crate) fn path(&self, key: &Key) -> Path {
+        self.root.path_of(key)
+    }
+}
+
+impl Store for S3Bucket {
+    fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+        self.put_labelled(key, Bytes::copy_from_slice(bytes), &Label::default())
+    }
+
+    fn put_file(&self, key: &Key, file: &File) -> Result<(), StoreError> {
+        self.send_file(key, file)
+    }
+
+    fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = Vec::new();
+        self.stream(key, range, &mut |piece| {
+            bytes.extend_from_slice(&piece);
+            ControlFlow::Continue(())
+        })?;
+        Ok(bytes)
+    }
+
+    fn head(&self, key: &Key) -> Result<Found, StoreError> {
+        Ok(Found { key: key.clone(), bytes: self.size(key)? })
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
+        self.pages(prefix, "", usize::MAX)
+    }
+
+    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.remove(key)
+    }
+
+    fn open_local(&self, _key: &Key) -> Result<Option<File>, StoreError> {
+        Ok(None)
+    }
+}
+
+impl Bucket for S3Bucket {
+    fn put_labelled(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<(), StoreError> {
+        self.send(key, bytes, label)
+    }
+
+    fn begin_upload(&self, key: &Key, label: &Label) -> Result<String, StoreError> {
+        self.begin(key, label)
+    }
+
+    fn put_part(
+        &self,
+        key: &Key,
+        upload_id: &str,
+        number: u32,
+        bytes: Bytes,
+    ) -> Result<UploadedPart, StoreError> {
+        self.send_part(key, upload_id, number, bytes)
+    }
+
+    fn complete_upload(
+        &self,
+        key: &Key,
+        upload_id: &str,
+        parts: &[UploadedPart],
+    ) -> Result<(), StoreError> {
+        self.complete(key, upload_id, parts)
+    }
+
+    fn abort_upload(&self, key: &Key, upload_id: &str) -> Result<(), StoreError> {
+        self.abort(key, upload_id)
+    }
+
+    fn stream_range(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+        sink: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.stream(key, range, sink)
+    }
+
+    fn put_if(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expected: Option<&Version>,
+    ) -> Result<Option<Version>, StoreError> {
+        if self.knows_conditions() {
+            self.send_if(key, bytes, expected)
+        } else {
+            self.look_and_send(key, bytes, expected)
+        }
+    }
+
+    fn get_versioned(&self, key: &Key) -> Result<(Bytes, Version), StoreError> {
+        self.whole(key)
+    }
+
+    fn knows_conditions(&self) -> bool {
+        self.options.provider.knows_conditions()
+    }
+
+    fn list_after(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<Found>, StoreError> {
+        self.pages(prefix, after, limit)
+    }
+
+    fn link(&self, key: &Key, valid: Duration) -> Result<String, StoreError> {
+        if let Encryption::Customer { .. } = self.options.encryption {
+            let words = "whoever follows a link has no key for what is encrypted with SSE-C";
+            return Err(refused(key.as_str(), words));
+        }
+        if LONGEST_LINK < valid {
+            return Err(refused(key.as_str(), "a link lasts seven days at most"));
+        }
+        let path = self.path(key);
+        let sign = self.connection.reads.signed_url(Method::GET, &path, valid);
+        Ok(self.ask(key, self.options.deadline, sign)?.to_string())
+    }
+}

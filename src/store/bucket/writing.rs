@@ -1,0 +1,192 @@
+//! What goes into the bucket.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::{
+    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    UpdateVersion,
+};
+
+use crate::model::{Key, UploadedPart};
+use crate::store::bucket::failure::{failed, is_unmet_condition, refused};
+use crate::store::bucket::label::attributes;
+use crate::store::outbox::SINGLE_PUT_BYTES;
+use crate::store::{Bytes, Label, S3Bucket, StoreError, Version};
+
+/// One part of a file that is too large for a single put.
+const PART_BYTES: u64 = 16 << 20;
+
+/// A bucket may put thousands of parts together for minutes before it answers.
+const ASSEMBLY: Duration = Duration::from_mins(2);
+
+impl S3Bucket {
+    pub(crate) fn send(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<(), StoreError> {
+        let options = PutOptions { attributes: attributes(label), ..PutOptions::default() };
+        self.try_send(key, bytes, options)?.map_err(|err| failed(key, &err))?;
+        Ok(())
+    }
+
+    fn try_send(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        options: PutOptions,
+    ) -> Result<object_store::Result<PutResult>, StoreError> {
+        let longest = self.options.deadline_of(bytes.len() as u64);
+        let path = self.path(key);
+        let put = self.connection.writes.put_opts(&path, PutPayload::from_bytes(bytes), options);
+        self.wait(key.as_str(), longest, put)
+    }
+
+    /// [`Store::put_file`](crate::store::Store::put_file): small files as they are, large ones in parts.
+    pub(crate) fn send_file(&self, key: &Key, file: &File) -> Result<(), StoreError> {
+        let fail = |err: io::Error| refused(key.as_str(), Box::new(err));
+        let size = file.metadata().map_err(fail)?.len();
+        if size <= SINGLE_PUT_BYTES {
+            let bytes = read(file, 0, size).map_err(fail)?;
+            return self.send(key, bytes, &Label::default());
+        }
+        let upload_id = self.begin(key, &Label::default())?;
+        let sent = self.send_parts(key, &upload_id, file, size);
+        if sent.is_err() {
+            // What is left of it costs a little, until the bucket's own rules sweep it.
+            let _ = self.abort(key, &upload_id);
+        }
+        sent
+    }
+
+    fn send_parts(
+        &self,
+        key: &Key,
+        upload_id: &str,
+        file: &File,
+        size: u64,
+    ) -> Result<(), StoreError> {
+        let mut parts = Vec::new();
+        for (number, start) in (1..).zip((0..size).step_by(PART_BYTES as usize)) {
+            let bytes = read(file, start, PART_BYTES.min(size - start))
+                .map_err(|err| refused(key.as_str(), Box::new(err)))?;
+            parts.push(self.send_part(key, upload_id, number, bytes)?);
+        }
+        self.complete(key, upload_id, &parts)
+    }
+
+    pub(crate) fn begin(&self, key: &Key, label: &Label) -> Result<String, StoreError> {
+        let options =
+            PutMultipartOptions { attributes: attributes(label), ..PutMultipartOptions::default() };
+        let path = self.path(key);
+        let begin = self.connection.writes.create_multipart_opts(&path, options);
+        self.ask(key, self.options.deadline, begin)
+    }
+
+    pub(crate) fn send_part(
+        &self,
+        key: &Key,
+        upload_id: &str,
+        number: u32,
+        bytes: Bytes,
+    ) -> Result<UploadedPart, StoreError> {
+        let size = bytes.len() as u64;
+        let (path, upload_id) = (self.path(key), upload_id.to_owned());
+        // Counted from 0 on that side.
+        let place = number.saturating_sub(1) as usize;
+        let payload = PutPayload::from_bytes(bytes);
+        let put = self.connection.writes.put_part(&path, &upload_id, place, payload);
+        let part = self.ask(key, self.options.deadline_of(size), put)?;
+        Ok(UploadedPart { number, etag: part.content_id, bytes: size })
+    }
+
+    /// Parts are known by their place in the list on that side too, so there may be no gap.
+    pub(crate) fn complete(
+        &self,
+        key: &Key,
+        upload_id: &str,
+        parts: &[UploadedPart],
+    ) -> Result<(), StoreError> {
+        let (path, upload_id) = (self.path(key), upload_id.to_owned());
+        let parts = parts.iter().map(|part| PartId { content_id: part.etag.clone() }).collect();
+        let complete = self.connection.writes.complete_multipart(&path, &upload_id, parts);
+        self.ask(key, ASSEMBLY.max(self.options.deadline), complete)?;
+        Ok(())
+    }
+
+    /// The client for reads does it: the other would name an encryption, which is refused here.
+    pub(crate) fn abort(&self, key: &Key, upload_id: &str) -> Result<(), StoreError> {
+        let (path, upload_id) = (self.path(key), upload_id.to_owned());
+        let abort = self.connection.reads.abort_multipart(&path, &upload_id);
+        match self.ask(key, self.options.deadline, abort) {
+            Ok(()) | Err(StoreError::Missing { .. }) => Ok(()),
+            Err(err) => Err(err),
+        }
+    }
+
+    pub(crate) fn remove(&self, key: &Key) -> Result<(), StoreError> {
+        let path = self.path(key);
+        let delete = self.connection.reads.delete(&path);
+        match self.ask(key, self.options.deadline, delete) {
+            Ok(()) | Err(StoreError::Missing { .. }) => Ok(()),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// A put on a condition that the bucket keeps.
+    pub(crate) fn send_if(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expected: Option<&Version>,
+    ) -> Result<Option<Version>, StoreError> {
+        let mode = match expected {
+            None => PutMode::Create,
+            Some(Version(tag)) => {
+                PutMode::Update(UpdateVersion { e_tag: Some(tag.clone()), version: None })
+            }
+        };
+        let options = PutOptions { mode, ..PutOptions::default() };
+        match self.try_send(key, bytes, options)? {
+            Ok(put) => version_of(key, put).map(Some),
+            Err(err) if is_unmet_condition(&err) => Ok(None),
+            Err(err) => match failed(key, &err) {
+                // There is nothing whose version could be the expected one.
+                StoreError::Missing { .. } => Ok(None),
+                err => Err(err),
+            },
+        }
+    }
+
+    /// The same where the bucket keeps no conditions: two at once may both succeed.
+    pub(crate) fn look_and_send(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expected: Option<&Version>,
+    ) -> Result<Option<Version>, StoreError> {
+        let found = match self.whole(key) {
+            Ok((_, version)) => Some(version),
+            Err(StoreError::Missing { .. }) => None,
+            Err(err) => return Err(err),
+        };
+        if found.as_ref() != expected {
+            return Ok(None);
+        }
+        let put = self.try_send(key, bytes, PutOptions::default())?;
+        version_of(key, put.map_err(|err| failed(key, &err))?).map(Some)
+    }
+}
+
+fn version_of(key: &Key, put: PutResult) -> Result<Version, StoreError> {
+    let tag = put.e_tag.ok_or_else(|| refused(key.as_str(), "the bucket gives no versions"))?;
+    Ok(Version(tag))
+}
+
+/// So many bytes of a file from `start` on, which must be there.
+fn read(file: &File, start: u64, size: u64) -> io::Result<Bytes> {
+    let size = usize::try_from(size).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    let mut bytes = vec![0; size];
+    file.read_exact_at(&mut bytes, start)?;
+    Ok(bytes.into())
+}
