@@ -22,7 +22,7 @@ pub use job::{Failure, FailureCause, Job, JobId, JobState, ModelRef, Recipe, Spe
 pub use key::Key;
 pub use name::FileName;
 pub use order::{WorkEvent, WorkOrder, WorkStage};
-pub use placement::{Placement, UploadedPart};
+pub use placement::{Destination, Placement, UploadedPart};
 pub use recording::{
     DayTranscript, Object, Overlay, Page, PageKind, RecordedAt, Recording, RecordingId, TimeSource,
 };

@@ -6,14 +6,18 @@
 mod child;
 mod convert;
 mod desk;
+mod eviction;
 mod lane;
+mod lease;
 mod once;
+mod placement;
 mod publish;
 mod rebuild;
 mod rewrite;
 mod run;
 #[cfg(test)]
 mod tests;
+mod trash;
 mod when;
 
 use std::path::PathBuf;
@@ -29,8 +33,11 @@ use crate::spool::Spool;
 use crate::store::Store;
 
 pub use desk::Pipeline;
+pub use eviction::Retention;
+pub use lease::{Lease, LeaseError, Writer};
 pub use once::{transcribe_file, try_worker};
-pub use rebuild::{RebuildError, Rebuilt, rebuild};
+pub use placement::{Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds, Told};
+pub use rebuild::{RebuildError, Rebuilt, rebuild, rebuild_with_bucket};
 pub use rewrite::{RewriteError, name_speakers};
 
 /// How recordings are worked on.

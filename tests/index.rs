@@ -286,7 +286,8 @@ fn the_trash_hides_a_conversation_and_gives_it_back() {
     assert_eq!(index.recordings(seq, day(15)).unwrap(), []);
     assert_eq!(index.recording(recording.id).unwrap(), None);
     assert_eq!(index.recording_with_stem(seq, day(15), &recording.stem).unwrap(), None);
-    assert_eq!(index.unplaced(9).unwrap(), []);
+    // The bucket is to know of the trash too.
+    assert_eq!(index.unplaced(9).unwrap(), [recording.clone()]);
     assert_eq!(index.totals().unwrap(), Totals::default());
     assert_eq!(index.trashed_conversations().unwrap()[0].trashed_at, Some(at(5)));
     let same = index.recording_with_audio(&recording.audio.blake3).unwrap();
@@ -355,20 +356,17 @@ fn unplaced_recordings_come_oldest_first_and_leave_when_stored() {
     };
     assert_eq!(ids(), [first.id, third.id]);
     let paused = Placement::Paused { why: "no such bucket".into() };
-    desk.index.set_placement(first.id, paused.clone()).unwrap();
+    desk.index.set_placement(first.id, 1, paused.clone()).unwrap();
     let totals = desk.index.totals().unwrap();
     assert_eq!((totals.pending, totals.paused), (1, 1));
     assert_eq!(desk.index.unplaced(1).unwrap()[0].placement, paused);
-    desk.index.set_placement(first.id, Placement::Stored).unwrap();
-    desk.index.set_placement(third.id, Placement::Stored).unwrap();
+    desk.index.set_placement(first.id, 1, Placement::Stored).unwrap();
+    desk.index.set_placement(third.id, 1, Placement::Stored).unwrap();
     assert_eq!(ids(), []);
     let totals = desk.index.totals().unwrap();
     assert_eq!((totals.recordings, totals.pending, totals.paused), (3, 0, 0));
     let missing = RecordingId { number: 99, ..second.id };
-    assert!(matches!(
-        desk.index.set_placement(missing, Placement::Stored),
-        Err(IndexError::NoConversation)
-    ));
+    assert!(!desk.index.set_placement(missing, 1, Placement::Stored).unwrap());
 }
 
 #[test]
@@ -421,7 +419,7 @@ fn subscribers_hear_of_every_change_in_order() {
     desk.index.rename_conversation(seq, &id("weekly")).unwrap();
     desk.index.trash_conversation(seq, at(1)).unwrap();
     desk.index.restore_conversation(seq).unwrap();
-    desk.index.set_placement(one.id, Placement::Local).unwrap();
+    desk.index.set_placement(one.id, 1, Placement::Local).unwrap();
     assert_eq!(
         all(&changes),
         [

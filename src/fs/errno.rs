@@ -108,6 +108,7 @@ impl FsError {
                 | IndexError::Damaged(_)
                 | IndexError::Disk(_)
                 | IndexError::StemTaken(_)
+                | IndexError::OnlyInBucket { .. }
                 | IndexError::NumbersExhausted,
             ) => libc::EIO,
         }

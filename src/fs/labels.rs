@@ -110,7 +110,7 @@ fn label_of(recording: &Recording, name: &str) -> Result<Vec<u8>, FsError> {
     let text = match name {
         PLACEMENT => match recording.placement {
             Placement::Local => "local".to_owned(),
-            Placement::Uploading { .. } => "uploading".to_owned(),
+            Placement::Uploading { .. } | Placement::PagesChanged => "uploading".to_owned(),
             Placement::Stored => "stored".to_owned(),
             Placement::Paused { .. } => "paused".to_owned(),
         },

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::index::tables::{
-    CONVERSATIONS, COUNTERS, EMPTY, EVERYTHING, NAMES, PREFIXES, SUMS, Sums, TRASH, encoded, row_at,
+    CONDEMNED, CONVERSATIONS, COUNTERS, EMPTY, EVERYTHING, NAMES, PREFIXES, SUMS, Sums, TRASH, encoded, row_at,
 };
 use crate::index::writer::Writing;
 use crate::index::{Change, IndexError};
@@ -75,6 +75,10 @@ pub(crate) fn restore(writing: &mut Writing<'_>, seq: ConversationSeq) -> Result
     let mut conversation: Conversation = row.ok_or(IndexError::NoConversation)?;
     if conversation.trashed_at.is_none() {
         return Ok(());
+    }
+    // Some of its files may be gone already.
+    if writing.tables().open_table(CONDEMNED)?.get(seq.0)?.is_some() {
+        return Err(IndexError::NoConversation);
     }
     refuse_taken(writing.tables(), &conversation.id)?;
     let sums = sums_of(writing.tables(), seq.0)?;

@@ -9,7 +9,7 @@ use redb::{Builder, Database, ReadableDatabase, TableError};
 use crate::index::IndexError;
 use crate::index::failure::{damaged, opening};
 use crate::index::filing::make_tables;
-use crate::index::tables::{COUNTERS, FORMAT, JOBS, UNFINISHED};
+use crate::index::tables::{COUNTERS, FORMAT, JOBS, NOTES, UNFINISHED};
 
 /// Memory for pages of the file. The kernel caches them too, so little is won by more.
 const CACHE_BYTES: usize = 24 << 20;
@@ -49,13 +49,26 @@ pub(crate) fn database(path: &Path) -> Result<Database, IndexError> {
 /// Makes the tables of a new index, and refuses those of a later time.
 pub(crate) fn check_format(database: &Database) -> Result<(), IndexError> {
     match format_of(database)? {
-        Some(found) if found == u64::from(FORMAT) => Ok(()),
+        Some(found) if found == u64::from(FORMAT) => add_tables(database),
         Some(found) => {
             let found = u32::try_from(found).map_err(damaged)?;
             Err(IndexError::TooNew { found, known: FORMAT })
         }
         None => make(database),
     }
+}
+
+/// Tables that came later than the format: there was nothing to say in them before.
+fn add_tables(database: &Database) -> Result<(), IndexError> {
+    match database.begin_read()?.open_table(NOTES) {
+        Ok(_) => return Ok(()),
+        Err(TableError::TableDoesNotExist(_)) => {}
+        Err(err) => return Err(err.into()),
+    }
+    let mut writing = database.begin_write()?;
+    writing.set_quick_repair(true);
+    make_tables(&writing)?;
+    Ok(writing.commit()?)
 }
 
 fn format_of(database: &Database) -> Result<Option<u64>, IndexError> {

@@ -3,13 +3,17 @@
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::index::conversations::{adopt, present, save_sums, sums_of};
+use crate::index::placing;
 use crate::index::tables::{
-    AUDIO, CONVERSATIONS, DAYS, DayRow, EMPTY, EVERYTHING, NAMES, PREFIXES, RECORDINGS,
-    RecordingKey, STEMS, SUMS, Sums, TRASH, UNPLACED, day_key, encoded, recording_key, row_at,
+    AUDIO, CONDEMNED, CONVERSATIONS, COPIED, COPIES, DAYS, DayRow, EMPTY, EVERYTHING, NAMES, NOTES,
+    PREFIXES, RECORDINGS, RecordingKey, STEMS, SUMS, Sums, TRASH, UNPLACED, UPLOADS, day_key,
+    encoded, recording_key, row_at,
 };
 use crate::index::writer::Writing;
 use crate::index::{Change, IndexError};
-use crate::model::{Conversation, DayTranscript, Overlay, Placement, Recording, RecordingId};
+use crate::model::{
+    Conversation, DayTranscript, Destination, Overlay, Placement, Recording, RecordingId,
+};
 
 pub(crate) fn publish(
     writing: &mut Writing<'_>,
@@ -62,18 +66,21 @@ pub(crate) fn adopt_recording(
     Ok(recording.id)
 }
 
-pub(crate) fn set_placement(
+/// The row with new pages. Where its audio is and how far it is on its way is told by the row that is there:
+/// whoever wrote the pages may have read an older one.
+pub(crate) fn replace(
     writing: &mut Writing<'_>,
-    id: RecordingId,
-    placement: Placement,
+    mut recording: Recording,
+    transcript: DayTranscript,
 ) -> Result<(), IndexError> {
-    let (conversation, mut recording) = at(writing.tables(), id)?;
-    if recording.placement == placement {
-        return Ok(());
-    }
-    recording.placement = placement.clone();
-    file(writing, &conversation, &recording, None)?;
-    writing.tell(Change::Placed { id, placement });
+    let (conversation, standing) = at(writing.tables(), recording.id)?;
+    let belongs_here = placing::destination(writing.tables())? == Destination::Here;
+    recording.placement =
+        if belongs_here { standing.placement } else { standing.placement.rewritten() };
+    file(writing, &conversation, &recording, Some(transcript))?;
+    let (conversation, day) = (recording.id.conversation, recording.id.day);
+    writing.tell(Change::Replaced { recording: Box::new(recording) });
+    writing.tell(Change::DayTranscript { conversation, day });
     Ok(())
 }
 
@@ -102,10 +109,14 @@ pub(crate) fn clear(writing: &mut Writing<'_>) -> Result<(), IndexError> {
     tables.delete_table(STEMS)?;
     tables.delete_table(AUDIO)?;
     tables.delete_table(UNPLACED)?;
-    make_tables(tables)
+    tables.delete_table(COPIES)?;
+    tables.delete_table(COPIED)?;
+    tables.delete_table(CONDEMNED)?;
+    make_tables(tables)?;
+    placing::forget_copied_bytes(tables)
 }
 
-/// Questions expect every table that holds conversations and recordings to be there.
+/// Questions expect every table to be there. Uploads and notes outlive what is cleared.
 pub(crate) fn make_tables(tables: &WriteTransaction) -> Result<(), IndexError> {
     tables.open_table(CONVERSATIONS)?;
     tables.open_table(NAMES)?;
@@ -118,25 +129,36 @@ pub(crate) fn make_tables(tables: &WriteTransaction) -> Result<(), IndexError> {
     tables.open_table(STEMS)?;
     tables.open_table(AUDIO)?;
     tables.open_table(UNPLACED)?;
+    tables.open_table(COPIES)?;
+    tables.open_table(COPIED)?;
+    tables.open_table(UPLOADS)?;
+    tables.open_table(CONDEMNED)?;
+    tables.open_table(NOTES)?;
     Ok(())
 }
 
-/// The row, also of a conversation in the trash.
-fn at(tables: &WriteTransaction, id: RecordingId) -> Result<(Conversation, Recording), IndexError> {
+/// The row, also of a conversation in the trash, but not of one that is being removed.
+pub(crate) fn at(
+    tables: &WriteTransaction,
+    id: RecordingId,
+) -> Result<(Conversation, Recording), IndexError> {
+    if tables.open_table(CONDEMNED)?.get(id.conversation.0)?.is_some() {
+        return Err(IndexError::NoConversation);
+    }
     let recording = row_at(&tables.open_table(RECORDINGS)?, recording_key(id))?;
     let conversation = row_at(&tables.open_table(CONVERSATIONS)?, id.conversation.0)?;
     conversation.zip(recording).ok_or(IndexError::NoConversation)
 }
 
 /// What was new about a recording.
-struct Filed {
+pub(crate) struct Filed {
     is_new: bool,
     new_conversation: bool,
     new_day: bool,
 }
 
 /// Writes a recording's row and everything that leads to it; in place of the row that was there.
-fn file(
+pub(crate) fn file(
     writing: &mut Writing<'_>,
     conversation: &Conversation,
     recording: &Recording,
@@ -168,6 +190,9 @@ fn file(
     if recording.placement != Placement::Stored {
         tables.open_table(UNPLACED)?.insert(unplaced_key(recording), ())?;
     }
+    if let Some(upload_id) = recording.placement.upload_id() {
+        tables.open_table(UPLOADS)?.insert(upload_id, recording.audio.key.as_str())?;
+    }
     let mut day_row = day_row.unwrap_or_default();
     day_row.last_number = day_row.last_number.max(id.number);
     day_row.transcript = transcript.or(day_row.transcript);
@@ -184,8 +209,8 @@ fn file(
     Ok(filed)
 }
 
-/// Removes what leads to a row that is about to be replaced.
-fn forget(tables: &WriteTransaction, old: &Recording) -> Result<(), IndexError> {
+/// Removes what leads to a row that is about to be replaced or removed.
+pub(crate) fn forget(tables: &WriteTransaction, old: &Recording) -> Result<(), IndexError> {
     let key = recording_key(old.id);
     tables.open_table(UNPLACED)?.remove(unplaced_key(old))?;
     tables.open_table(STEMS)?.remove((key.0, key.1, old.stem.as_bytes()))?;
@@ -198,13 +223,13 @@ fn forget(tables: &WriteTransaction, old: &Recording) -> Result<(), IndexError> 
     Ok(())
 }
 
-fn unplaced_key(recording: &Recording) -> (i64, RecordingKey) {
+pub(crate) fn unplaced_key(recording: &Recording) -> (i64, RecordingKey) {
     (recording.published_at.as_microsecond(), recording_key(recording.id))
 }
 
 fn sums(recording: &Recording) -> Sums {
     let (pending, paused) = match recording.placement {
-        Placement::Local | Placement::Uploading { .. } => (1, 0),
+        Placement::Local | Placement::Uploading { .. } | Placement::PagesChanged => (1, 0),
         Placement::Paused { .. } => (0, 1),
         Placement::Stored => (0, 0),
     };

@@ -1,15 +1,22 @@
 //! Questions, each asked of one consistent moment.
 
+use std::ops::Bound;
+
+use jiff::Timestamp;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, TableError};
 
 use crate::index::tables::{
-    AUDIO, CONVERSATIONS, DAYS, DayRow, EMPTY, EVERYTHING, JOBS, NAMES, RECORDINGS, RecordingKey,
-    STEMS, SUMS, Sums, TRASH, UNFINISHED, UNPLACED, day_key, decoded, recording_key, row_at,
+    AUDIO, CONDEMNED, CONVERSATIONS, COPIES, COUNTERS, DAYS, DayRow, EMPTY, EVERYTHING, JOBS,
+    NAMES, NOTES, RECORDINGS, RecordingKey, STEMS, SUMS, Sums, TRASH, UNFINISHED, UNPLACED,
+    UPLOADS, day_key, decoded, recording_key, row_at,
 };
-use crate::index::{IndexError, Totals};
+use crate::index::failure::damaged;
+use crate::index::filing::unplaced_key;
+use crate::index::placing::COPIED_BYTES;
+use crate::index::{Copy, IndexError, Totals};
 use crate::model::{
-    Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Job, JobId,
-    Recording, RecordingId,
+    Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Job, JobId, Key,
+    Placement, Recording, RecordingId,
 };
 
 /// A snapshot, for one question.
@@ -67,10 +74,13 @@ impl Moment {
     }
 
     pub(crate) fn trashed_conversations(&self) -> Result<Vec<Conversation>, IndexError> {
-        let table = self.table(CONVERSATIONS)?;
+        let (table, condemned) = (self.table(CONVERSATIONS)?, self.table(CONDEMNED)?);
         let mut found = Vec::new();
         for trashed in self.table(TRASH)?.iter()? {
-            found.extend(row_at::<u32, Conversation>(&table, trashed?.0.value())?);
+            let seq = trashed?.0.value();
+            if condemned.get(seq)?.is_none() {
+                found.extend(row_at::<u32, Conversation>(&table, seq)?);
+            }
         }
         Ok(found)
     }
@@ -79,11 +89,7 @@ impl Moment {
         if self.is_trashed(seq)? {
             return Ok(Vec::new());
         }
-        let mut days = Vec::new();
-        for row in self.table(DAYS)?.range((seq.0, 0)..=(seq.0, u32::MAX))? {
-            days.extend(Day::from_number(row?.0.value().1));
-        }
-        Ok(days)
+        self.filed_days(seq)
     }
 
     pub(crate) fn day_transcript(
@@ -94,8 +100,7 @@ impl Moment {
         if self.is_trashed(seq)? {
             return Ok(None);
         }
-        let row: Option<DayRow> = row_at(&self.table(DAYS)?, day_key(seq, day))?;
-        Ok(row.and_then(|row| row.transcript))
+        self.filed_transcript(seq, day)
     }
 
     pub(crate) fn recordings(
@@ -106,10 +111,7 @@ impl Moment {
         if self.is_trashed(seq)? {
             return Ok(Vec::new());
         }
-        let (seq, day) = day_key(seq, day);
-        let table = self.table(RECORDINGS)?;
-        let rows = table.range((seq, day, 0)..=(seq, day, u16::MAX))?;
-        rows.map(|row| decoded(row?.1.value())).collect()
+        self.filed_recordings(seq, day)
     }
 
     pub(crate) fn recording(&self, id: RecordingId) -> Result<Option<Recording>, IndexError> {
@@ -144,20 +146,119 @@ impl Moment {
         }
     }
 
-    pub(crate) fn unplaced(&self, limit: usize) -> Result<Vec<Recording>, IndexError> {
-        let (recordings, trash) = (self.table(RECORDINGS)?, self.table(TRASH)?);
+    pub(crate) fn unplaced(
+        &self,
+        after: Option<&Recording>,
+        limit: usize,
+    ) -> Result<Vec<Recording>, IndexError> {
+        let (recordings, condemned) = (self.table(RECORDINGS)?, self.table(CONDEMNED)?);
         let mut found = Vec::new();
         let table = self.table(UNPLACED)?;
-        let mut rows = table.iter()?;
+        let begin = after.map_or(Bound::Unbounded, |it| Bound::Excluded(unplaced_key(it)));
+        let mut rows = table.range((begin, Bound::Unbounded))?;
         while found.len() < limit
             && let Some(row) = rows.next().transpose()?
         {
             let (_, key) = row.0.value();
-            if trash.get(key.0)?.is_none() {
+            if condemned.get(key.0)?.is_none() {
                 found.extend(row_at::<RecordingKey, Recording>(&recordings, key)?);
             }
         }
         Ok(found)
+    }
+
+    pub(crate) fn filed_conversation(
+        &self,
+        seq: ConversationSeq,
+    ) -> Result<Option<Conversation>, IndexError> {
+        if self.table(CONDEMNED)?.get(seq.0)?.is_some() {
+            return Ok(None);
+        }
+        row_at(&self.table(CONVERSATIONS)?, seq.0)
+    }
+
+    pub(crate) fn filed_recording(
+        &self,
+        id: RecordingId,
+    ) -> Result<Option<Recording>, IndexError> {
+        if self.table(CONDEMNED)?.get(id.conversation.0)?.is_some() {
+            return Ok(None);
+        }
+        row_at(&self.table(RECORDINGS)?, recording_key(id))
+    }
+
+    pub(crate) fn filed_recordings(
+        &self,
+        seq: ConversationSeq,
+        day: Day,
+    ) -> Result<Vec<Recording>, IndexError> {
+        let (seq, day) = day_key(seq, day);
+        let table = self.table(RECORDINGS)?;
+        let rows = table.range((seq, day, 0)..=(seq, day, u16::MAX))?;
+        rows.map(|row| decoded(row?.1.value())).collect()
+    }
+
+    pub(crate) fn filed_days(&self, seq: ConversationSeq) -> Result<Vec<Day>, IndexError> {
+        let mut days = Vec::new();
+        for row in self.table(DAYS)?.range((seq.0, 0)..=(seq.0, u32::MAX))? {
+            days.extend(Day::from_number(row?.0.value().1));
+        }
+        Ok(days)
+    }
+
+    pub(crate) fn filed_transcript(
+        &self,
+        seq: ConversationSeq,
+        day: Day,
+    ) -> Result<Option<DayTranscript>, IndexError> {
+        let row: Option<DayRow> = row_at(&self.table(DAYS)?, day_key(seq, day))?;
+        Ok(row.and_then(|row| row.transcript))
+    }
+
+    pub(crate) fn condemned(&self) -> Result<Vec<Conversation>, IndexError> {
+        let table = self.table(CONVERSATIONS)?;
+        let mut found = Vec::new();
+        for seq in self.table(CONDEMNED)?.iter()? {
+            found.extend(row_at::<u32, Conversation>(&table, seq?.0.value())?);
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn copies(&self, limit: usize) -> Result<Vec<Copy>, IndexError> {
+        let recordings = self.table(RECORDINGS)?;
+        let mut found = Vec::new();
+        let table = self.table(COPIES)?;
+        let mut rows = table.iter()?;
+        while found.len() < limit
+            && let Some(row) = rows.next().transpose()?
+        {
+            let (since, key) = row.0.value();
+            let recording: Option<Recording> = row_at(&recordings, key)?;
+            let since = Timestamp::from_microsecond(since).map_err(damaged)?;
+            found.extend(
+                recording
+                    .filter(|recording| recording.placement == Placement::Stored)
+                    .map(|recording| Copy { recording, since }),
+            );
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn copied_bytes(&self) -> Result<u64, IndexError> {
+        Ok(self.table(COUNTERS)?.get(COPIED_BYTES)?.map_or(0, |sum| sum.value()))
+    }
+
+    pub(crate) fn uploads(&self) -> Result<Vec<(String, Key)>, IndexError> {
+        let mut found = Vec::new();
+        for row in self.table(UPLOADS)?.iter()? {
+            let (id, key) = row?;
+            found.extend(Key::new(key.value()).map(|key| (id.value().to_owned(), key)));
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn note(&self, name: &str) -> Result<Option<String>, IndexError> {
+        Ok(self.table(NOTES)?.get(name)?.map(|note| note.value().to_owned()))
     }
 
     pub(crate) fn job(&self, id: JobId) -> Result<Option<Job>, IndexError> {

@@ -21,7 +21,7 @@ pub(crate) type DayKey = (u32, u32);
 /// Conversation, day, number.
 pub(crate) type RecordingKey = (u32, u32, u16);
 
-/// `format` and `next_conversation`.
+/// `format`, `next_conversation` and `copied_bytes`.
 pub(crate) const COUNTERS: TableDefinition<&str, u64> = TableDefinition::new("counters");
 pub(crate) const CONVERSATIONS: Rows<u32> = Rows::new("conversations");
 /// Present ids of conversations that are not in the trash.
@@ -45,6 +45,17 @@ pub(crate) const AUDIO: TableDefinition<&str, RecordingKey> = TableDefinition::n
 /// What is not yet where it belongs, by time of publication in microseconds.
 pub(crate) const UNPLACED: TableDefinition<(i64, RecordingKey), ()> =
     TableDefinition::new("unplaced");
+/// Local copies of audio that is in the bucket too, by the microsecond since when, to their bytes. What is in
+/// the bucket and not here has no local copy.
+pub(crate) const COPIES: TableDefinition<(i64, RecordingKey), u64> = TableDefinition::new("copies");
+/// Since when a recording stands in [`COPIES`].
+pub(crate) const COPIED: TableDefinition<RecordingKey, i64> = TableDefinition::new("copied");
+/// Multipart uploads that may still be open, by id, to the key of their object.
+pub(crate) const UPLOADS: TableDefinition<&str, &str> = TableDefinition::new("uploads");
+/// Conversations of the trash that are being removed for good: nobody sees them any more.
+pub(crate) const CONDEMNED: TableDefinition<u32, ()> = TableDefinition::new("condemned");
+/// Small facts that are kept by name, such as where recordings belong.
+pub(crate) const NOTES: TableDefinition<&str, &str> = TableDefinition::new("notes");
 pub(crate) const JOBS: Rows<u64> = Rows::new("jobs");
 pub(crate) const UNFINISHED: TableDefinition<u64, ()> = TableDefinition::new("unfinished");
 

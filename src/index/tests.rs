@@ -345,7 +345,7 @@ fn a_row_that_cannot_be_read_is_damage_and_does_not_end_the_writing() {
         .unwrap();
     let id = RecordingId { conversation: ConversationSeq(1), day: day(), number: 1 };
     assert!(matches!(index.recording(id), Err(IndexError::Damaged(_))));
-    let placed = index.set_placement(id, Placement::Stored);
+    let placed = index.set_placement(id, 1, Placement::Stored);
     assert!(matches!(placed, Err(IndexError::Damaged(_))));
     file_one(&index, "other", "a").unwrap();
 }

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{ConversationId, Day, PageKind};
@@ -45,6 +46,26 @@ impl Key {
     /// Everything of one conversation lies under this prefix, which ends in `/`.
     pub fn conversation_prefix(conversation: &ConversationId) -> String {
         format!("{}/", slug(conversation.as_str().as_bytes()))
+    }
+
+    /// Everything that tells of changes lies below this. Keys of recordings have five parts and never meet it.
+    pub const CHANGES: &str = "_scribefs/changes/";
+
+    /// Tells those who follow the bucket of a change: the `number`th at that time. In the order of time.
+    pub fn change(at: Timestamp, number: u32) -> Self {
+        let micros = at.as_microsecond().max(0);
+        Self(format!("{}{micros:020}-{number}.json", Self::CHANGES))
+    }
+
+    /// When the change was told that this key stands for; `None` for all other keys.
+    pub fn changed_at(&self) -> Option<Timestamp> {
+        let micros = self.0.strip_prefix(Self::CHANGES)?.split('-').next()?;
+        Timestamp::from_microsecond(micros.parse().ok()?).ok()
+    }
+
+    /// Says which scribefs writes to the bucket.
+    pub fn writer() -> Self {
+        Self("_scribefs/writer.json".to_owned())
     }
 
     fn on(conversation: &ConversationId, day: Day, file: &str) -> Self {
@@ -142,6 +163,21 @@ mod tests {
     #[test]
     fn an_ordinary_name_is_its_own_key() {
         assert_eq!(audio("meeting-2", "m4a"), "meeting-2.m4a");
+    }
+
+    #[test]
+    fn changes_are_in_the_order_of_their_times() {
+        let at = |micros| Key::change(Timestamp::from_microsecond(micros).unwrap(), 1);
+        assert!(at(999_999) < at(1_000_000));
+        assert_eq!(at(5).as_str(), "_scribefs/changes/00000000000000000005-1.json");
+        assert_eq!(Key::new(at(5).as_str()), Some(at(5)));
+        assert_eq!(at(5).changed_at(), Timestamp::from_microsecond(5).ok());
+        assert_eq!(Key::new("a/2026/03/09/b.wav").unwrap().changed_at(), None);
+    }
+
+    #[test]
+    fn the_writers_key_is_a_legal_one() {
+        assert_eq!(Key::new(Key::writer().as_str()), Some(Key::writer()));
     }
 
     #[test]

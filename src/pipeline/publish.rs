@@ -70,6 +70,7 @@ pub(crate) fn publish(
     // Held until the index has it: nobody else gets this number and this stem meanwhile.
     let reserved = services.index.reserve(conversation.seq, day, &wanted)?;
     let mut recording = describe(&finished, &conversation, &reserved, original_name, recorded_at);
+    recording.placement = services.index.destination()?.first_placement();
     services.store.put_file(&recording.audio.key, finished.recording)?;
 
     let shelves = Shelves { store: services.store.as_ref(), index: &services.index };
@@ -193,7 +194,7 @@ impl Shelves<'_> {
     ) -> Result<DayTranscript, PublishError> {
         let RecordingId { conversation, day, number } = chapter.recording.id;
         let mut others = Vec::new();
-        for other in self.index.recordings(conversation, day)? {
+        for other in self.index.filed_recordings(conversation, day)? {
             if other.id.number == number {
                 continue;
             }

@@ -1,15 +1,22 @@
-//! What the store holds is enough: the index made anew from the metadata pages.
+//! What the store holds is enough: the index made anew from the metadata pages, on local disk and in the
+//! bucket.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::thread;
+
+use jiff::Timestamp;
 
 use crate::index::{Index, IndexError};
-use crate::model::{Key, Object, Page, PageKind, Recording};
+use crate::model::{Conversation, DayTranscript, Key, Object, Page, PageKind, Placement, Recording};
 use crate::render;
-use crate::store::{Store, StoreError};
+use crate::store::{Bucket, Found, Store, StoreError};
 
 /// Recordings that share one commit.
 const BATCH: usize = 1_000;
+
+/// Metadata pages that are fetched from the bucket at once.
+const FETCHED_AT_ONCE: usize = 16;
 
 /// What a rebuild found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,59 +39,189 @@ pub enum RebuildError {
 
 /// Forgets what the index says of recordings and fills it from the store. Jobs stay.
 pub fn rebuild(store: &dyn Store, index: &Index) -> Result<Rebuilt, RebuildError> {
-    let sizes: BTreeMap<Key, u64> =
-        store.list("")?.into_iter().map(|found| (found.key, found.bytes)).collect();
-    let mut rebuilt = Rebuilt::default();
-    let mut transcripts: BTreeMap<Key, Object> = BTreeMap::new();
-    let mut told = Vec::new();
-    index.clear_recordings()?;
-    for key in sizes.keys().filter(|key| key.is_metadata()) {
-        let json = store.get_range(key, 0..u64::MAX)?;
-        let (conversation, mut recording, mut transcript) = match render::from_metadata(&json) {
-            Ok(rows) => rows,
-            Err(why) => {
-                rebuilt.unreadable.push((key.clone(), why));
-                continue;
+    Sources { near: store, bucket: None }.rebuild(index)
+}
+
+/// The same where recordings belong into a bucket. What is on local disk wins over what is there; what is not
+/// there with the right size is brought there.
+pub fn rebuild_with_bucket(
+    near: &dyn Store,
+    bucket: &dyn Bucket,
+    index: &Index,
+) -> Result<Rebuilt, RebuildError> {
+    Sources { near, bucket: Some(bucket) }.rebuild(index)
+}
+
+struct Sources<'a> {
+    near: &'a dyn Store,
+    bucket: Option<&'a dyn Bucket>,
+}
+
+/// What there is, by size.
+#[derive(Default)]
+struct Holdings {
+    near: BTreeMap<Key, u64>,
+    far: BTreeMap<Key, u64>,
+}
+
+type Rows = (Conversation, Recording, DayTranscript);
+
+impl Sources<'_> {
+    fn rebuild(&self, index: &Index) -> Result<Rebuilt, RebuildError> {
+        let holdings = self.holdings()?;
+        let mut rebuilt = Rebuilt::default();
+        let mut transcripts = BTreeMap::new();
+        index.clear_recordings()?;
+        let metadata: BTreeSet<&Key> =
+            holdings.near.keys().chain(holdings.far.keys()).filter(|key| key.is_metadata()).collect();
+        let metadata: Vec<&Key> = metadata.into_iter().collect();
+        for keys in metadata.chunks(BATCH) {
+            let mut told = Vec::new();
+            for (key, json) in self.read_all(keys, &holdings)? {
+                let rows = match read(key, &json, &holdings) {
+                    Ok(rows) => rows,
+                    Err(Unfit::Unreadable(why)) => {
+                        rebuilt.unreadable.push((key.clone(), why));
+                        continue;
+                    }
+                    Err(Unfit::Incomplete) => {
+                        rebuilt.incomplete.push(key.clone());
+                        continue;
+                    }
+                };
+                told.push(self.placed(rows, &holdings, &mut transcripts)?);
             }
-        };
-        if !is_complete(&recording, &sizes) {
-            rebuilt.incomplete.push(key.clone());
-            continue;
+            rebuilt.recordings += told.len() as u64;
+            index.adopt(told)?;
         }
-        recording.pages.retain(|page| page.kind != PageKind::Metadata);
-        recording.pages.push(Page { kind: PageKind::Metadata, object: object(key.clone(), &json) });
+        if self.bucket.is_some() {
+            let near: HashSet<Key> = holdings.near.into_keys().collect();
+            index.note_copies(near, Timestamp::now())?;
+        }
+        Ok(rebuilt)
+    }
+
+    fn holdings(&self) -> Result<Holdings, StoreError> {
+        let sizes = |found: Vec<Found>| {
+            found.into_iter().map(|found| (found.key, found.bytes)).collect()
+        };
+        let far = self.bucket.map(|bucket| bucket.list("")).transpose()?;
+        Ok(Holdings { near: sizes(self.near.list("")?), far: far.map(sizes).unwrap_or_default() })
+    }
+
+    /// The pages at `keys`; those that are in the bucket only, several at once.
+    fn read_all<'k>(
+        &self,
+        keys: &[&'k Key],
+        holdings: &Holdings,
+    ) -> Result<Vec<(&'k Key, Vec<u8>)>, StoreError> {
+        let is_here = |key: &&Key| self.bucket.is_none() || holdings.near.contains_key(*key);
+        let (here, far): (Vec<&Key>, Vec<&Key>) = keys.iter().partition(|key| is_here(key));
+        let mut pages = Vec::new();
+        for key in here {
+            pages.push((key, self.near.get_range(key, 0..u64::MAX)?));
+        }
+        if let Some(bucket) = self.bucket {
+            for some in far.chunks(FETCHED_AT_ONCE) {
+                pages.extend(fetch(bucket, some)?);
+            }
+        }
+        Ok(pages)
+    }
+
+    /// The rows with the transcript as it is now, and with the placement that follows from what is where.
+    fn placed(
+        &self,
+        (conversation, mut recording, mut transcript): Rows,
+        holdings: &Holdings,
+        transcripts: &mut BTreeMap<Key, Object>,
+    ) -> Result<Rows, StoreError> {
         // Each metadata page names the transcript as it was then; the last one written counts.
         match transcripts.entry(transcript.object.key.clone()) {
             Entry::Occupied(known) => transcript.object = known.get().clone(),
             Entry::Vacant(new) => {
-                transcript.object = new.insert(present(store, transcript.object)?).clone();
+                transcript.object = new.insert(self.present(transcript.object)?).clone();
             }
         }
-        told.push((conversation, recording, transcript));
-        rebuilt.recordings += 1;
-        if told.len() == BATCH {
-            index.adopt(std::mem::take(&mut told))?;
+        recording.placement = match self.bucket {
+            None => Placement::Stored,
+            Some(_) => holdings.placement(&recording, &transcript),
+        };
+        Ok((conversation, recording, transcript))
+    }
+
+    fn present(&self, named: Object) -> Result<Object, StoreError> {
+        let far = || match self.bucket {
+            Some(bucket) => bucket.get_range(&named.key, 0..u64::MAX),
+            None => Err(StoreError::Missing { key: named.key.clone() }),
+        };
+        let text = match self.near.get_range(&named.key, 0..u64::MAX) {
+            Err(StoreError::Missing { .. }) => far(),
+            read => read,
+        };
+        match text {
+            Ok(text) => Ok(object(named.key, &text)),
+            // Written anew with the next recording of that day.
+            Err(StoreError::Missing { .. }) => Ok(named),
+            Err(err) => Err(err),
         }
     }
-    index.adopt(told)?;
-    Ok(rebuilt)
 }
 
-fn is_complete(recording: &Recording, sizes: &BTreeMap<Key, u64>) -> bool {
-    let has = |key: &Key, bytes: u64| sizes.get(key) == Some(&bytes);
-    // The metadata page is the one that was just read: it cannot name its own size.
-    let mut pages = recording.pages.iter().filter(|page| page.kind != PageKind::Metadata);
-    has(&recording.audio.key, recording.audio.bytes)
-        && pages.all(|page| has(&page.object.key, page.object.bytes))
+/// All at once.
+fn fetch<'k>(
+    bucket: &dyn Bucket,
+    keys: &[&'k Key],
+) -> Result<Vec<(&'k Key, Vec<u8>)>, StoreError> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = keys
+            .iter()
+            .map(|key| (*key, scope.spawn(|| bucket.get_range(key, 0..u64::MAX))))
+            .collect();
+        let pages = threads.into_iter().map(|(key, thread)| {
+            let page = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            page.map(|json| (key, json))
+        });
+        pages.collect()
+    })
 }
 
-fn present(store: &dyn Store, named: Object) -> Result<Object, StoreError> {
-    match store.get_range(&named.key, 0..u64::MAX) {
-        Ok(text) => Ok(object(named.key, &text)),
-        // Written anew with the next recording of that day.
-        Err(StoreError::Missing { .. }) => Ok(named),
-        Err(err) => Err(err),
+impl Holdings {
+    fn has(&self, object: &Object) -> bool {
+        let is_right = |sizes: &BTreeMap<Key, u64>| sizes.get(&object.key) == Some(&object.bytes);
+        is_right(&self.near) || is_right(&self.far)
     }
+
+    /// By size: whether two pages of one size differ is found out by `scribefs fsck --deep`.
+    fn placement(&self, recording: &Recording, transcript: &DayTranscript) -> Placement {
+        let is_far = |object: &Object| self.far.get(&object.key) == Some(&object.bytes);
+        let mut pages = recording.pages.iter().map(|page| &page.object);
+        match is_far(&recording.audio) {
+            false => Placement::Local,
+            true if pages.all(is_far) && is_far(&transcript.object) => Placement::Stored,
+            true => Placement::PagesChanged,
+        }
+    }
+}
+
+/// Why a metadata page gives no row.
+enum Unfit {
+    Unreadable(String),
+    Incomplete,
+}
+
+fn read(key: &Key, json: &[u8], holdings: &Holdings) -> Result<Rows, Unfit> {
+    let (conversation, mut recording, transcript) =
+        render::from_metadata(json).map_err(Unfit::Unreadable)?;
+    // The metadata page is the one that was just read: it cannot name its own size.
+    recording.pages.retain(|page| page.kind != PageKind::Metadata);
+    let is_complete = holdings.has(&recording.audio)
+        && recording.pages.iter().all(|page| holdings.has(&page.object));
+    if !is_complete {
+        return Err(Unfit::Incomplete);
+    }
+    recording.pages.push(Page { kind: PageKind::Metadata, object: object(key.clone(), json) });
+    Ok((conversation, recording, transcript))
 }
 
 fn object(key: Key, bytes: &[u8]) -> Object {

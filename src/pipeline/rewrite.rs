@@ -70,18 +70,26 @@ fn write_conversation_again(
     shelves: Shelves<'_>,
     seq: ConversationSeq,
 ) -> Result<(), RewriteError> {
-    for day in shelves.index.days(seq)? {
-        for recording in shelves.index.recordings(seq, day)? {
+    for day in shelves.index.filed_days(seq)? {
+        for recording in shelves.index.filed_recordings(seq, day)? {
             let _alone = publish::alone();
-            write_again(shelves, recording)?;
+            // Names may have been given while we waited.
+            if let Some(recording) = shelves.index.filed_recording(recording.id)? {
+                write_again(shelves, recording)?;
+            }
         }
     }
     Ok(())
 }
 
-fn write_again(shelves: Shelves<'_>, mut recording: Recording) -> Result<(), RewriteError> {
+/// All pages once more, from the json page and the index; also in the trash. The caller is
+/// [`alone`](publish::alone).
+pub(crate) fn write_again(
+    shelves: Shelves<'_>,
+    mut recording: Recording,
+) -> Result<(), RewriteError> {
     let seq = recording.id.conversation;
-    let conversation = shelves.index.conversation(seq)?.ok_or(RewriteError::Missing)?;
+    let conversation = shelves.index.filed_conversation(seq)?.ok_or(RewriteError::Missing)?;
     let (mut talk, recipe) = shelves
         .read_talk(&recording)?
         .ok_or_else(|| RewriteError::NoTalk(recording.audio.key.to_string()))?;

@@ -24,9 +24,23 @@ const LONGEST_DELAY: Duration = Duration::from_mins(5);
 /// A refusal is tried again too, in case somebody has mended it: this often.
 const PROBE_DELAY: Duration = Duration::from_mins(5);
 
-/// The smallest part; S3 takes 5 MiB and at most 10,000 parts.
-const PART_BYTES: u64 = 16 << 20;
+/// S3 takes at most 10,000 parts.
 const MOST_PARTS: u64 = 9_000;
+
+/// How large objects are taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Audio up to this size goes in one request.
+    pub single_put_bytes: u64,
+    /// The smallest part; S3 takes no less than 5 MiB, but for the last one.
+    pub part_bytes: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { single_put_bytes: SINGLE_PUT_BYTES, part_bytes: 16 << 20 }
+    }
+}
 
 /// All objects of a recording, in the order in which they are to arrive.
 pub fn cargo<'a>(recording: &'a Recording, transcript: &'a DayTranscript) -> Vec<&'a Object> {
@@ -65,6 +79,8 @@ pub enum Action {
 pub enum Event {
     /// At the start, and when the time to wait for has come.
     Woken,
+    /// The bucket answers again, or somebody asks for a try: whatever it waits for, it goes on now.
+    Called,
     Found,
     NotFound,
     Began {
@@ -91,8 +107,9 @@ pub enum Trouble {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Errand {
     placement: Placement,
-    /// Sizes of the cargo. The first is the audio's.
-    sizes: Vec<u64>,
+    /// Bytes of each object of the cargo. The first is the audio.
+    cargo: Vec<u64>,
+    sizes: Sizes,
     /// Objects that have arrived for sure.
     arrived: usize,
     /// The audio may be in the bucket without us knowing.
@@ -100,10 +117,11 @@ pub struct Errand {
 }
 
 impl Errand {
-    /// Goes on from `placement`. `sizes` are those of the cargo.
-    pub fn new(placement: Placement, sizes: Vec<u64>) -> Self {
+    /// Goes on from `placement` with a cargo of objects that have these many bytes.
+    pub fn new(placement: Placement, cargo: Vec<u64>, sizes: Sizes) -> Self {
         let audio_may_be_there = placement != Placement::Local;
-        Self { placement, sizes, arrived: 0, audio_may_be_there }
+        let arrived = usize::from(placement == Placement::PagesChanged);
+        Self { placement, cargo, sizes, arrived, audio_may_be_there }
     }
 
     /// To be durable before the action is carried out.
@@ -124,14 +142,19 @@ impl Errand {
                 self.audio_may_be_there = true;
                 self.put_off(now, chance);
             }
-            Event::Failed(Trouble::Passing) => self.put_off(now, chance),
+            Event::Failed(Trouble::Passing) => {
+                // What failed may have arrived, and nobody heard of it.
+                self.audio_may_be_there = true;
+                self.put_off(now, chance);
+            }
             Event::Woken => self.wake(now),
+            Event::Called => self.call(),
             Event::Found if self.arrived == 0 => self.arrive(),
             Event::NotFound => self.audio_may_be_there = false,
             Event::Began { upload_id } => self.begin(upload_id),
             Event::PartDone(part) => self.add(part),
             Event::Completed if self.arrived == 0 => self.arrive(),
-            Event::PutDone if self.arrived < self.sizes.len() => self.arrive(),
+            Event::PutDone if self.arrived < self.cargo.len() => self.arrive(),
             // Said twice: the answer to a request that was sent again.
             Event::Found | Event::Completed | Event::PutDone => {}
         }
@@ -139,8 +162,8 @@ impl Errand {
     }
 
     fn next(&mut self, now: Timestamp) -> Action {
-        if let Placement::Local = self.placement {
-            self.placement = fresh();
+        if let Placement::Local | Placement::PagesChanged = self.placement {
+            self.placement = Placement::unknown();
         }
         let Placement::Uploading { upload_id, parts, not_before, .. } = &self.placement else {
             return match self.placement {
@@ -153,17 +176,16 @@ impl Errand {
         {
             return Action::Wait { until };
         }
-        match self.sizes.get(self.arrived) {
+        match self.cargo.get(self.arrived) {
             None => {
                 self.placement = Placement::Stored;
                 Action::Rest
             }
-            Some(size) if 0 < self.arrived || *size <= SINGLE_PUT_BYTES => {
-                Action::Put { place: self.arrived }
-            }
+            Some(_) if 0 < self.arrived => Action::Put { place: self.arrived },
             Some(size) => match upload_id {
-                Some(upload_id) => next_of_upload(upload_id, parts, *size),
+                Some(upload_id) => next_of_upload(upload_id, parts, *size, self.sizes.part_bytes),
                 None if self.audio_may_be_there => Action::LookForAudio,
+                None if *size <= self.sizes.single_put_bytes => Action::Put { place: 0 },
                 None => Action::Begin,
             },
         }
@@ -172,14 +194,25 @@ impl Errand {
     fn wake(&mut self, now: Timestamp) {
         match &mut self.placement {
             Placement::Paused { .. } => {
-                self.placement = fresh();
+                self.placement = Placement::unknown();
                 self.audio_may_be_there = true;
             }
             // A clock that was set back must not keep us waiting for longer than we would ever wait.
             Placement::Uploading { not_before, .. } => {
                 *not_before = not_before.filter(|until| *until <= later(now, LONGEST_DELAY));
             }
-            Placement::Local | Placement::Stored => {}
+            Placement::Local | Placement::PagesChanged | Placement::Stored => {}
+        }
+    }
+
+    fn call(&mut self) {
+        match &mut self.placement {
+            Placement::Paused { .. } => {
+                self.placement = Placement::unknown();
+                self.audio_may_be_there = true;
+            }
+            Placement::Uploading { not_before, .. } => *not_before = None,
+            Placement::Local | Placement::PagesChanged | Placement::Stored => {}
         }
     }
 
@@ -226,17 +259,18 @@ impl Errand {
     }
 }
 
-fn fresh() -> Placement {
-    Placement::Uploading { upload_id: None, parts: Vec::new(), attempts: 0, not_before: None }
-}
-
-fn next_of_upload(upload_id: &str, parts: &[UploadedPart], size: u64) -> Action {
+fn next_of_upload(
+    upload_id: &str,
+    parts: &[UploadedPart],
+    size: u64,
+    smallest_part: u64,
+) -> Action {
     let upload_id = upload_id.to_owned();
     let sent: u64 = parts.iter().map(|part| part.bytes).sum();
     if size <= sent {
         return Action::Complete { upload_id, parts: parts.to_vec() };
     }
-    let end = size.min(sent + part_bytes(size));
+    let end = size.min(sent + part_bytes(size, smallest_part));
     Action::PutPart { upload_id, number: next_number(parts), range: sent..end }
 }
 
@@ -244,12 +278,15 @@ fn next_number(parts: &[UploadedPart]) -> u32 {
     parts.last().map_or(1, |part| part.number + 1)
 }
 
-fn part_bytes(size: u64) -> u64 {
-    PART_BYTES.max(size.div_ceil(MOST_PARTS).next_multiple_of(1 << 20))
+fn part_bytes(size: u64, smallest: u64) -> u64 {
+    match size.div_ceil(MOST_PARTS) {
+        bytes if bytes <= smallest => smallest,
+        bytes => bytes.next_multiple_of(1 << 20),
+    }
 }
 
 /// Full jitter: anything up to a bound that doubles with each failure.
-fn delay(attempts: u32, chance: f64) -> Duration {
+pub fn delay(attempts: u32, chance: f64) -> Duration {
     let doubled = FIRST_DELAY.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1)));
     doubled.min(LONGEST_DELAY).mul_f64(chance.clamp(0.0, 1.0))
 }

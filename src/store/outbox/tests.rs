@@ -10,6 +10,14 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
+fn errand(placement: Placement, cargo: Vec<u64>) -> Errand {
+    Errand::new(placement, cargo, Sizes::default())
+}
+
+fn fresh() -> Placement {
+    Placement::unknown()
+}
+
 fn passing() -> Event {
     Event::Failed(Trouble::Passing)
 }
@@ -24,51 +32,51 @@ fn part(number: u32, bytes: u64) -> UploadedPart {
 
 #[test]
 fn a_small_recording_goes_object_by_object_and_the_metadata_last() {
-    let mut errand = Errand::new(Placement::Local, vec![1_000, 10, 20, 30]);
-    let mut action = errand.step(Event::Woken, at(0), 0.5);
+    let mut it = errand(Placement::Local, vec![1_000, 10, 20, 30]);
+    let mut action = it.step(Event::Woken, at(0), 0.5);
     for place in 0..4 {
         assert_eq!(action, Action::Put { place });
-        assert!(matches!(errand.placement(), Placement::Uploading { .. }));
-        action = errand.step(Event::PutDone, at(0), 0.5);
+        assert!(matches!(it.placement(), Placement::Uploading { .. }));
+        action = it.step(Event::PutDone, at(0), 0.5);
     }
     assert_eq!(action, Action::Rest);
-    assert_eq!(*errand.placement(), Placement::Stored);
+    assert_eq!(*it.placement(), Placement::Stored);
 }
 
 #[test]
 fn large_audio_goes_in_parts_whose_upload_is_known_before_the_first() {
     let size = SINGLE_PUT_BYTES + 1;
-    let mut errand = Errand::new(Placement::Local, vec![size, 10]);
-    assert_eq!(errand.step(Event::Woken, at(0), 0.5), Action::Begin);
-    let mut action = errand.step(Event::Began { upload_id: "u".into() }, at(0), 0.5);
+    let mut it = errand(Placement::Local, vec![size, 10]);
+    assert_eq!(it.step(Event::Woken, at(0), 0.5), Action::Begin);
+    let mut action = it.step(Event::Began { upload_id: "u".into() }, at(0), 0.5);
     let mut sent = 0;
     while let Action::PutPart { upload_id, number, range } = action {
-        let Placement::Uploading { upload_id: known, .. } = errand.placement() else { panic!() };
+        let Placement::Uploading { upload_id: known, .. } = it.placement() else { panic!() };
         assert_eq!(known.as_ref(), Some(&upload_id));
         assert_eq!(range.start, sent);
         sent = range.end;
         let done = Event::PartDone(part(number, range.end - range.start));
-        action = errand.step(done, at(0), 0.5);
+        action = it.step(done, at(0), 0.5);
     }
     assert_eq!(sent, size);
     let Action::Complete { upload_id, parts } = action else { panic!("{action:?}") };
     assert_eq!((upload_id.as_str(), parts.len()), ("u", 5));
-    assert_eq!(errand.step(Event::Completed, at(0), 0.5), Action::Put { place: 1 });
-    let Placement::Uploading { upload_id, parts, .. } = errand.placement() else { panic!() };
+    assert_eq!(it.step(Event::Completed, at(0), 0.5), Action::Put { place: 1 });
+    let Placement::Uploading { upload_id, parts, .. } = it.placement() else { panic!() };
     assert_eq!((upload_id, parts.len()), (&None, 0));
 }
 
 #[test]
 fn exactly_64_mib_go_in_one_request() {
-    let mut errand = Errand::new(Placement::Local, vec![SINGLE_PUT_BYTES]);
-    assert_eq!(errand.step(Event::Woken, at(0), 0.5), Action::Put { place: 0 });
+    let mut it = errand(Placement::Local, vec![SINGLE_PUT_BYTES]);
+    assert_eq!(it.step(Event::Woken, at(0), 0.5), Action::Put { place: 0 });
 }
 
 #[test]
 fn a_terabyte_fits_into_the_parts_that_a_bucket_takes() {
     for size in [SINGLE_PUT_BYTES + 1, GIB, 1_000 * GIB, 5_000 * GIB] {
-        assert!(size.div_ceil(part_bytes(size)) <= 10_000);
-        assert!((5 << 20) <= part_bytes(size));
+        assert!(size.div_ceil(part_bytes(size, Sizes::default().part_bytes)) <= 10_000);
+        assert!((5 << 20) <= part_bytes(size, Sizes::default().part_bytes));
     }
 }
 
@@ -80,18 +88,67 @@ fn a_process_that_died_goes_on_after_the_last_part() {
         attempts: 3,
         not_before: None,
     };
-    let mut errand = Errand::new(placement, vec![GIB, 10]);
-    let action = errand.step(Event::Woken, at(0), 0.5);
+    let mut it = errand(placement, vec![GIB, 10]);
+    let action = it.step(Event::Woken, at(0), 0.5);
     let range = 16 << 20..32 << 20;
     assert_eq!(action, Action::PutPart { upload_id: "u".into(), number: 2, range });
 }
 
 #[test]
 fn a_process_that_died_after_the_audio_does_not_send_it_again() {
-    let mut errand = Errand::new(fresh(), vec![GIB, 10]);
-    assert_eq!(errand.step(Event::Woken, at(0), 0.5), Action::LookForAudio);
-    assert_eq!(errand.clone().step(Event::Found, at(0), 0.5), Action::Put { place: 1 });
-    assert_eq!(errand.step(Event::NotFound, at(0), 0.5), Action::Begin);
+    let mut it = errand(fresh(), vec![GIB, 10]);
+    assert_eq!(it.step(Event::Woken, at(0), 0.5), Action::LookForAudio);
+    assert_eq!(it.clone().step(Event::Found, at(0), 0.5), Action::Put { place: 1 });
+    assert_eq!(it.step(Event::NotFound, at(0), 0.5), Action::Begin);
+}
+
+#[test]
+fn small_audio_too_is_looked_for_when_it_may_be_there() {
+    let mut it = errand(Placement::Local, vec![1_000, 10]);
+    assert_eq!(it.step(Event::Woken, at(0), 0.0), Action::Put { place: 0 });
+    // The answer may be all that was lost.
+    assert_eq!(it.step(passing(), at(0), 0.0), Action::LookForAudio);
+    assert_eq!(it.step(Event::Found, at(0), 0.0), Action::Put { place: 1 });
+}
+
+#[test]
+fn changed_pages_go_without_the_audio() {
+    let mut it = errand(Placement::PagesChanged, vec![GIB, 10, 20]);
+    assert_eq!(it.step(Event::Woken, at(0), 0.5), Action::Put { place: 1 });
+    // A process that dies now looks for the audio, and finds it.
+    let mut restarted = errand(it.placement().clone(), vec![GIB, 10, 20]);
+    assert_eq!(restarted.step(Event::Woken, at(0), 0.5), Action::LookForAudio);
+    assert_eq!(it.step(Event::PutDone, at(0), 0.5), Action::Put { place: 2 });
+    assert_eq!(it.step(Event::PutDone, at(0), 0.5), Action::Rest);
+    assert_eq!(*it.placement(), Placement::Stored);
+}
+
+#[test]
+fn pages_written_anew_leave_an_upload_as_it_is() {
+    let uploading = Placement::Uploading {
+        upload_id: Some("u".into()),
+        parts: vec![part(1, 16 << 20)],
+        attempts: 0,
+        not_before: None,
+    };
+    for (before, after) in [
+        (Placement::Stored, Placement::PagesChanged),
+        (Placement::PagesChanged, Placement::PagesChanged),
+        (Placement::Local, Placement::Local),
+        (uploading.clone(), uploading),
+    ] {
+        assert_eq!(before.rewritten(), after);
+    }
+}
+
+#[test]
+fn who_is_called_waits_no_longer() {
+    let mut it = errand(Placement::Local, vec![1]);
+    it.step(Event::Woken, at(0), 1.0);
+    it.step(passing(), at(0), 1.0);
+    assert_eq!(it.step(Event::Called, at(0), 1.0), Action::LookForAudio);
+    it.step(refused(), at(0), 1.0);
+    assert_eq!(it.step(Event::Called, at(1), 1.0), Action::LookForAudio);
 }
 
 #[test]
@@ -102,21 +159,21 @@ fn an_upload_that_ended_unheard_is_looked_for_and_not_repeated() {
         attempts: 0,
         not_before: None,
     };
-    let mut errand = Errand::new(placement, vec![GIB, 10]);
-    assert!(matches!(errand.step(Event::Woken, at(0), 0.5), Action::Complete { .. }));
-    let action = errand.step(Event::Failed(Trouble::UploadLost), at(0), 0.5);
+    let mut it = errand(placement, vec![GIB, 10]);
+    assert!(matches!(it.step(Event::Woken, at(0), 0.5), Action::Complete { .. }));
+    let action = it.step(Event::Failed(Trouble::UploadLost), at(0), 0.5);
     let Action::Wait { until } = action else { panic!("{action:?}") };
-    assert_eq!(errand.step(Event::Woken, until, 0.5), Action::LookForAudio);
-    assert_eq!(errand.step(Event::Found, until, 0.5), Action::Put { place: 1 });
+    assert_eq!(it.step(Event::Woken, until, 0.5), Action::LookForAudio);
+    assert_eq!(it.step(Event::Found, until, 0.5), Action::Put { place: 1 });
 }
 
 #[test]
 fn waiting_doubles_from_one_second_to_five_minutes() {
-    let mut errand = Errand::new(Placement::Local, vec![1]);
-    errand.step(Event::Woken, at(0), 1.0);
+    let mut it = errand(Placement::Local, vec![1]);
+    it.step(Event::Woken, at(0), 1.0);
     let mut waits = Vec::new();
     for _ in 0..12 {
-        let Action::Wait { until } = errand.step(passing(), at(0), 1.0) else { panic!() };
+        let Action::Wait { until } = it.step(passing(), at(0), 1.0) else { panic!() };
         waits.push(until.as_second());
     }
     assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
@@ -133,14 +190,14 @@ fn chance_spreads_the_waiting_over_the_whole_bound() {
 
 #[test]
 fn nothing_is_done_before_the_time_has_come() {
-    let mut errand = Errand::new(Placement::Local, vec![1]);
-    errand.step(Event::Woken, at(0), 1.0);
-    let wait = errand.step(passing(), at(0), 1.0);
+    let mut it = errand(Placement::Local, vec![1]);
+    it.step(Event::Woken, at(0), 1.0);
+    let wait = it.step(passing(), at(0), 1.0);
     assert_eq!(wait, Action::Wait { until: at(1) });
-    assert_eq!(errand.step(Event::Woken, at(0), 1.0), wait);
-    let mut restarted = Errand::new(errand.placement().clone(), vec![1]);
+    assert_eq!(it.step(Event::Woken, at(0), 1.0), wait);
+    let mut restarted = errand(it.placement().clone(), vec![1]);
     assert_eq!(restarted.step(Event::Woken, at(0), 1.0), wait);
-    assert_eq!(errand.step(Event::Woken, at(1), 1.0), Action::Put { place: 0 });
+    assert_eq!(it.step(Event::Woken, at(1), 1.0), Action::LookForAudio);
 }
 
 #[test]
@@ -148,44 +205,46 @@ fn a_clock_that_was_set_back_keeps_nobody_waiting() {
     let not_before = Some(at(100_000));
     let placement =
         Placement::Uploading { upload_id: None, parts: Vec::new(), attempts: 1, not_before };
-    let mut errand = Errand::new(placement, vec![1]);
-    assert_eq!(errand.step(Event::Woken, at(0), 1.0), Action::Put { place: 0 });
+    let mut it = errand(placement, vec![1]);
+    assert_eq!(it.step(Event::Woken, at(0), 1.0), Action::LookForAudio);
 }
 
 #[test]
 fn progress_makes_the_waiting_short_again() {
-    let mut errand = Errand::new(Placement::Local, vec![1, 2]);
-    errand.step(Event::Woken, at(0), 1.0);
+    let mut it = errand(Placement::Local, vec![1, 2]);
+    it.step(Event::Woken, at(0), 1.0);
     for _ in 0..5 {
-        errand.step(passing(), at(0), 1.0);
+        it.step(passing(), at(0), 1.0);
     }
-    assert_eq!(errand.step(Event::Woken, at(16), 1.0), Action::Put { place: 0 });
-    assert_eq!(errand.step(Event::PutDone, at(16), 1.0), Action::Put { place: 1 });
-    assert_eq!(errand.step(passing(), at(16), 1.0), Action::Wait { until: at(17) });
+    assert_eq!(it.step(Event::Woken, at(16), 1.0), Action::LookForAudio);
+    assert_eq!(it.step(Event::NotFound, at(16), 1.0), Action::Put { place: 0 });
+    assert_eq!(it.step(Event::PutDone, at(16), 1.0), Action::Put { place: 1 });
+    assert_eq!(it.step(passing(), at(16), 1.0), Action::Wait { until: at(17) });
 }
 
 #[test]
 fn a_refusal_pauses_says_why_and_is_probed() {
-    let mut errand = Errand::new(Placement::Local, vec![1]);
-    errand.step(Event::Woken, at(0), 0.5);
-    assert_eq!(errand.step(refused(), at(0), 0.5), Action::Wait { until: at(300) });
-    assert_eq!(*errand.placement(), Placement::Paused { why: "access denied".into() });
-    assert_eq!(errand.step(Event::Woken, at(300), 0.5), Action::Put { place: 0 });
-    assert_eq!(errand.step(Event::PutDone, at(300), 0.5), Action::Rest);
+    let mut it = errand(Placement::Local, vec![1]);
+    it.step(Event::Woken, at(0), 0.5);
+    assert_eq!(it.step(refused(), at(0), 0.5), Action::Wait { until: at(300) });
+    assert_eq!(*it.placement(), Placement::Paused { why: "access denied".into() });
+    assert_eq!(it.step(Event::Woken, at(300), 0.5), Action::LookForAudio);
+    assert_eq!(it.step(Event::NotFound, at(300), 0.5), Action::Put { place: 0 });
+    assert_eq!(it.step(Event::PutDone, at(300), 0.5), Action::Rest);
 }
 
 #[test]
 fn an_answer_that_comes_twice_counts_once() {
-    let mut errand = Errand::new(Placement::Local, vec![GIB, 10]);
-    errand.step(Event::Woken, at(0), 0.5);
-    errand.step(Event::Began { upload_id: "u".into() }, at(0), 0.5);
-    let first = errand.step(Event::PartDone(part(1, 16 << 20)), at(0), 0.5);
-    assert_eq!(errand.step(Event::PartDone(part(1, 16 << 20)), at(0), 0.5), first);
-    errand.step(Event::Completed, at(0), 0.5);
-    assert_eq!(errand.step(Event::Completed, at(0), 0.5), Action::Put { place: 1 });
-    assert_eq!(errand.step(Event::PutDone, at(0), 0.5), Action::Rest);
-    assert_eq!(errand.step(Event::PutDone, at(0), 0.5), Action::Rest);
-    assert_eq!(errand.step(passing(), at(0), 0.5), Action::Rest);
+    let mut it = errand(Placement::Local, vec![GIB, 10]);
+    it.step(Event::Woken, at(0), 0.5);
+    it.step(Event::Began { upload_id: "u".into() }, at(0), 0.5);
+    let first = it.step(Event::PartDone(part(1, 16 << 20)), at(0), 0.5);
+    assert_eq!(it.step(Event::PartDone(part(1, 16 << 20)), at(0), 0.5), first);
+    it.step(Event::Completed, at(0), 0.5);
+    assert_eq!(it.step(Event::Completed, at(0), 0.5), Action::Put { place: 1 });
+    assert_eq!(it.step(Event::PutDone, at(0), 0.5), Action::Rest);
+    assert_eq!(it.step(Event::PutDone, at(0), 0.5), Action::Rest);
+    assert_eq!(it.step(passing(), at(0), 0.5), Action::Rest);
 }
 
 /// A bucket as far as the outbox can tell.
@@ -280,14 +339,14 @@ proptest! {
     ) {
         let sizes: Vec<u64> = std::iter::once(audio).chain((0..pages as u64).map(|_| 10)).collect();
         let mut bucket = Bucket::default();
-        let mut errand = Errand::new(Placement::Local, sizes.clone());
+        let mut it = errand(Placement::Local, sizes.clone());
         let (mut event, mut now) = (Event::Woken, at(0));
         let mut fates = fates.into_iter();
         for step in 0.. {
             prop_assert!(step < 500, "it does not come to an end");
-            let action = errand.step(event, now, chance);
+            let action = it.step(event, now, chance);
             // Saved before the action is carried out.
-            let saved = errand.placement().clone();
+            let saved = it.placement().clone();
             if action == Action::Rest {
                 break;
             }
@@ -296,7 +355,7 @@ proptest! {
                 prop_assert!(until <= later(now, LONGEST_DELAY));
                 now = until.max(now);
             }
-            let dead = |saved: Placement| Errand::new(saved, sizes.clone());
+            let dead = |saved: Placement| errand(saved, sizes.clone());
             event = match fates.next().unwrap_or(Fate::Fine) {
                 Fate::Fine => bucket.carry_out(&action, &sizes),
                 Fate::Lost => passing(),
@@ -307,11 +366,11 @@ proptest! {
                 Fate::Refused => refused(),
                 Fate::Killed => {
                     bucket.carry_out(&action, &sizes);
-                    errand = dead(saved);
+                    it = dead(saved);
                     Event::Woken
                 }
                 Fate::KilledBefore => {
-                    errand = dead(saved);
+                    it = dead(saved);
                     Event::Woken
                 }
                 Fate::Swept => {
@@ -320,7 +379,7 @@ proptest! {
                 }
             };
         }
-        prop_assert_eq!(errand.placement(), &Placement::Stored);
+        prop_assert_eq!(it.placement(), &Placement::Stored);
         let mut all = bucket.arrived.clone();
         prop_assert_eq!(all.last(), Some(&pages));
         all.sort_unstable();

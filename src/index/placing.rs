@@ -1,0 +1,207 @@
+//! Where recordings are and where they belong: placements, local copies, open uploads.
+
+use jiff::Timestamp;
+use redb::{ReadableTable, WriteTransaction};
+
+use crate::index::filing::{at, file};
+use crate::index::tables::{
+    CONVERSATIONS, COPIED, COPIES, COUNTERS, NOTES, RECORDINGS, RecordingKey, UPLOADS, decoded,
+    recording_key, row_at,
+};
+use crate::index::writer::Writing;
+use crate::index::{Change, IndexError};
+use crate::model::{Destination, Key, Placement, Recording, RecordingId};
+
+const DESTINATION: &str = "destination";
+pub(crate) const COPIED_BYTES: &str = "copied_bytes";
+
+/// Sets the placement of a row of that revision. `false`: it was written anew meanwhile, or is gone.
+pub(crate) fn set_placement(
+    writing: &mut Writing<'_>,
+    id: RecordingId,
+    revision: u32,
+    placement: Placement,
+) -> Result<bool, IndexError> {
+    let (conversation, mut recording) = match at(writing.tables(), id) {
+        Err(IndexError::NoConversation) => return Ok(false),
+        found => found?,
+    };
+    if recording.revision != revision {
+        return Ok(false);
+    }
+    if recording.placement != placement {
+        recording.placement = placement.clone();
+        file(writing, &conversation, &recording, None)?;
+        writing.tell(Change::Placed { id, placement });
+    }
+    Ok(true)
+}
+
+/// The same for what has arrived in the bucket. `copied_at`: there is a local copy of the audio too.
+pub(crate) fn set_stored(
+    writing: &mut Writing<'_>,
+    id: RecordingId,
+    revision: u32,
+    copied_at: Option<Timestamp>,
+) -> Result<bool, IndexError> {
+    let is_ours = set_placement(writing, id, revision, Placement::Stored)?;
+    if is_ours && let Some(since) = copied_at {
+        let (_, recording) = at(writing.tables(), id)?;
+        add_copy(writing.begin(), &recording, since)?;
+    }
+    Ok(is_ours)
+}
+
+/// Notes local copies of those in the bucket whose audio key `is_near` says are here too.
+pub(crate) fn note_copies(
+    writing: &mut Writing<'_>,
+    is_near: impl Fn(&Key) -> bool,
+    since: Timestamp,
+) -> Result<(), IndexError> {
+    for recording in everything(writing.tables())? {
+        if is_in_bucket(&recording.placement) && is_near(&recording.audio.key) {
+            add_copy(writing.begin(), &recording, since)?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn set_evicted(writing: &mut Writing<'_>, id: RecordingId) -> Result<(), IndexError> {
+    remove_copy(writing.begin(), recording_key(id))
+}
+
+pub(crate) fn forget_upload(writing: &mut Writing<'_>, id: &str) -> Result<(), IndexError> {
+    writing.begin().open_table(UPLOADS)?.remove(id)?;
+    Ok(())
+}
+
+pub(crate) fn remember_upload(
+    writing: &mut Writing<'_>,
+    id: &str,
+    key: &Key,
+) -> Result<(), IndexError> {
+    writing.begin().open_table(UPLOADS)?.insert(id, key.as_str())?;
+    Ok(())
+}
+
+pub(crate) fn set_note(
+    writing: &mut Writing<'_>,
+    name: &str,
+    text: &str,
+) -> Result<(), IndexError> {
+    writing.begin().open_table(NOTES)?.insert(name, text)?;
+    Ok(())
+}
+
+/// Where recordings belong, as it was settled last.
+pub(crate) fn destination(tables: &WriteTransaction) -> Result<Destination, IndexError> {
+    let notes = tables.open_table(NOTES)?;
+    let note = notes.get(DESTINATION)?;
+    note.map_or(Ok(Destination::Here), |note| decoded(note.value().as_bytes()))
+}
+
+/// [`destination`] of a note that was read by somebody else.
+pub(crate) fn destination_of(note: Option<String>) -> Result<Destination, IndexError> {
+    note.map_or(Ok(Destination::Here), |note| decoded(note.as_bytes()))
+}
+
+/// Where recordings belong from now on. What is elsewhere is marked, so that it moves. How many those are.
+pub(crate) fn settle(
+    writing: &mut Writing<'_>,
+    wanted: &Destination,
+) -> Result<u64, IndexError> {
+    let settled = destination(writing.tables())?;
+    if settled == *wanted {
+        return Ok(0);
+    }
+    let recordings = everything(writing.tables())?;
+    if let Destination::Bucket { place } = &settled {
+        refuse_strays(writing.tables(), &recordings, place)?;
+    }
+    let tables = writing.begin();
+    for recording in &recordings {
+        remove_copy(tables, recording_key(recording.id))?;
+    }
+    let text = serde_json::to_string(wanted).map_err(crate::index::failure::damaged)?;
+    tables.open_table(NOTES)?.insert(DESTINATION, text.as_str())?;
+    let mut moved = 0;
+    for mut recording in recordings {
+        recording.placement = match wanted {
+            Destination::Here => Placement::Stored,
+            // Another scribefs, or this one long ago, may have brought it there.
+            Destination::Bucket { .. } => Placement::unknown(),
+        };
+        let seq = recording.id.conversation.0;
+        let conversation = row_at(&writing.tables().open_table(CONVERSATIONS)?, seq)?;
+        let conversation = conversation.ok_or(IndexError::NoConversation)?;
+        file(writing, &conversation, &recording, None)?;
+        moved += 1;
+    }
+    Ok(moved)
+}
+
+/// Audio that is in the old bucket only could be found nowhere after the change.
+fn refuse_strays(
+    tables: &WriteTransaction,
+    recordings: &[Recording],
+    place: &str,
+) -> Result<(), IndexError> {
+    let copied = tables.open_table(COPIED)?;
+    let mut count = 0;
+    for recording in recordings {
+        let is_near = copied.get(recording_key(recording.id))?.is_some();
+        count += u64::from(is_in_bucket(&recording.placement) && !is_near);
+    }
+    if count == 0 {
+        return Ok(());
+    }
+    Err(IndexError::OnlyInBucket { count, place: place.to_owned() })
+}
+
+fn is_in_bucket(placement: &Placement) -> bool {
+    match placement {
+        Placement::Stored | Placement::PagesChanged => true,
+        Placement::Local | Placement::Uploading { .. } | Placement::Paused { .. } => false,
+    }
+}
+
+fn everything(tables: &WriteTransaction) -> Result<Vec<Recording>, IndexError> {
+    let table = tables.open_table(RECORDINGS)?;
+    let rows = table.iter()?;
+    rows.map(|row| decoded(row?.1.value())).collect()
+}
+
+fn add_copy(
+    tables: &WriteTransaction,
+    recording: &Recording,
+    since: Timestamp,
+) -> Result<(), IndexError> {
+    let (key, bytes) = (recording_key(recording.id), recording.audio.bytes);
+    let mut copied = tables.open_table(COPIED)?;
+    if copied.get(key)?.is_some() {
+        return Ok(());
+    }
+    let since = since.as_microsecond();
+    copied.insert(key, since)?;
+    tables.open_table(COPIES)?.insert((since, key), bytes)?;
+    let mut counters = tables.open_table(COUNTERS)?;
+    let sum = counters.get(COPIED_BYTES)?.map_or(0, |sum| sum.value());
+    counters.insert(COPIED_BYTES, sum.saturating_add(bytes))?;
+    Ok(())
+}
+
+pub(crate) fn remove_copy(tables: &WriteTransaction, key: RecordingKey) -> Result<(), IndexError> {
+    let Some(since) = tables.open_table(COPIED)?.remove(key)?.map(|since| since.value()) else {
+        return Ok(());
+    };
+    let bytes = tables.open_table(COPIES)?.remove((since, key))?.map_or(0, |row| row.value());
+    let mut counters = tables.open_table(COUNTERS)?;
+    let sum = counters.get(COPIED_BYTES)?.map_or(0, |sum| sum.value());
+    counters.insert(COPIED_BYTES, sum.saturating_sub(bytes))?;
+    Ok(())
+}
+
+pub(crate) fn forget_copied_bytes(tables: &WriteTransaction) -> Result<(), IndexError> {
+    tables.open_table(COUNTERS)?.insert(COPIED_BYTES, 0)?;
+    Ok(())
+}

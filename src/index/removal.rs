@@ -1,0 +1,61 @@
+//! Removing a conversation of the trash for good: first nobody sees it any more, then its objects go (that is
+//! not done here), and its rows go last.
+
+use jiff::Timestamp;
+use redb::ReadableTable;
+
+use crate::index::IndexError;
+use crate::index::filing::forget;
+use crate::index::placing::remove_copy;
+use crate::index::tables::{
+    CONDEMNED, CONVERSATIONS, DAYS, EMPTY, PREFIXES, RECORDINGS, SUMS, TRASH, decoded,
+    recording_key, row_at,
+};
+use crate::index::writer::Writing;
+use crate::model::{Conversation, ConversationSeq, Key, Recording};
+
+/// Takes a conversation that was trashed before `limit` out of everybody's sight. `false`: it is none.
+pub(crate) fn condemn(
+    writing: &mut Writing<'_>,
+    seq: ConversationSeq,
+    limit: Timestamp,
+) -> Result<bool, IndexError> {
+    let row: Option<Conversation> =
+        row_at(&writing.tables().open_table(CONVERSATIONS)?, seq.0)?;
+    let trashed_at = row.and_then(|conversation| conversation.trashed_at);
+    if trashed_at.is_none_or(|at| limit < at) {
+        return Ok(false);
+    }
+    writing.begin().open_table(CONDEMNED)?.insert(seq.0, ())?;
+    Ok(true)
+}
+
+/// Removes the rows of a condemned conversation. Its number is never used again.
+pub(crate) fn remove(writing: &mut Writing<'_>, seq: ConversationSeq) -> Result<(), IndexError> {
+    let tables = writing.tables();
+    let row = row_at(&tables.open_table(CONVERSATIONS)?, seq.0)?;
+    let is_condemned = tables.open_table(CONDEMNED)?.get(seq.0)?.is_some();
+    let conversation: Conversation =
+        row.filter(|_| is_condemned).ok_or(IndexError::NoConversation)?;
+    let rows: Vec<Recording> = tables
+        .open_table(RECORDINGS)?
+        .range((seq.0, 0, 0)..=(seq.0, u32::MAX, u16::MAX))?
+        .map(|row| decoded(row?.1.value()))
+        .collect::<Result<_, IndexError>>()?;
+
+    let tables = writing.begin();
+    for recording in &rows {
+        forget(tables, recording)?;
+        remove_copy(tables, recording_key(recording.id))?;
+        tables.open_table(RECORDINGS)?.remove(recording_key(recording.id))?;
+    }
+    tables.open_table(DAYS)?.retain_in((seq.0, 0)..=(seq.0, u32::MAX), |_, _| false)?;
+    let prefix = Key::conversation_prefix(&conversation.filed_as);
+    tables.open_table(PREFIXES)?.remove(prefix.as_str())?;
+    tables.open_table(SUMS)?.remove(seq.0)?;
+    tables.open_table(EMPTY)?.remove(seq.0)?;
+    tables.open_table(TRASH)?.remove(seq.0)?;
+    tables.open_table(CONDEMNED)?.remove(seq.0)?;
+    tables.open_table(CONVERSATIONS)?.remove(seq.0)?;
+    Ok(())
+}

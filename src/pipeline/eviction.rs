@@ -1,0 +1,99 @@
+//! Local copies of audio make room, once the bucket has them: oldest first, and never one that is not there.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::index::{Copy, IndexError};
+use crate::model::Placement;
+use crate::pipeline::Grounds;
+use crate::store::StoreError;
+
+/// What is kept on local disk, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// Local copies stay for good.
+    pub keeps_near: bool,
+    /// Most bytes of local copies of audio that is in the bucket.
+    pub copied_bytes: u64,
+    /// They make room for what is new as long as less than that is free on their disk. Default 1 GiB.
+    pub keep_free_bytes: u64,
+    /// They go when they have been in the bucket for so long. `None`: they stay as long as there is room.
+    pub audio: Option<Duration>,
+    /// Conversations are removed for good when they have been in the trash for so long. `None`: they stay.
+    pub trash: Option<Duration>,
+}
+
+/// Why nothing (more) was removed. It is tried again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RemovalError {
+    #[error("the bucket or the local disk failed")]
+    Store(#[from] StoreError),
+    #[error("the index refused")]
+    Index(#[from] IndexError),
+}
+
+/// Copies that are looked at in one step.
+const AT_ONCE: usize = 64;
+
+/// Removes copies until what is left may stay. How many have gone.
+///
+/// The bucket is asked for each of them: what somebody has removed there is brought again instead. A copy
+/// that is being read stays readable, since only its name goes.
+pub(crate) fn evict(
+    grounds: &Grounds,
+    retention: &Retention,
+    now: Timestamp,
+) -> Result<u64, RemovalError> {
+    let mut evicted = 0;
+    if retention.keeps_near {
+        return Ok(evicted);
+    }
+    loop {
+        let copies = grounds.index.copies(AT_ONCE)?;
+        if copies.is_empty() {
+            return Ok(evicted);
+        }
+        for copy in &copies {
+            if !must_go(grounds, retention, copy, now)? {
+                return Ok(evicted);
+            }
+            evicted += u64::from(drop_copy(grounds, copy)?);
+        }
+    }
+}
+
+fn must_go(
+    grounds: &Grounds,
+    retention: &Retention,
+    copy: &Copy,
+    now: Timestamp,
+) -> Result<bool, RemovalError> {
+    let is_too_much = retention.copied_bytes < grounds.index.copied_bytes()?;
+    let is_tight = (grounds.free_bytes)().is_some_and(|free| free < retention.keep_free_bytes);
+    let age = retention.audio.and_then(|age| SignedDuration::try_from(age).ok());
+    let is_old = age.is_some_and(|age| age <= now.duration_since(copy.since));
+    Ok(is_too_much || is_tight || is_old)
+}
+
+/// Whether it has gone.
+fn drop_copy(grounds: &Grounds, copy: &Copy) -> Result<bool, RemovalError> {
+    let recording = &copy.recording;
+    let audio = &recording.audio;
+    let is_there = match grounds.bucket.head(&audio.key) {
+        Ok(found) => found.bytes == audio.bytes,
+        Err(StoreError::Missing { .. }) => false,
+        Err(err) => return Err(err.into()),
+    };
+    if !is_there {
+        log::error!("{}: is no longer in the bucket, and is brought there again", audio.key);
+        grounds.index.set_evicted(recording.id)?;
+        grounds.index.set_placement(recording.id, recording.revision, Placement::Local)?;
+        return Ok(false);
+    }
+    grounds.near.delete(&audio.key)?;
+    // A crash before this leaves a row for a copy that is gone: it is removed once more.
+    grounds.index.set_evicted(recording.id)?;
+    log::debug!("{}: its local copy has made room", audio.key);
+    Ok(true)
+}

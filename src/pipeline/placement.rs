@@ -1,0 +1,255 @@
+//! The carrier: brings what is published on local disk to the bucket, oldest first, and keeps at it.
+//!
+//! A few threads carry recordings (`errand` by errand, in `courier.rs`); who goes when is decided in
+//! `rounds.rs`, with one common [`gate`](gate::Gate) for all, since a bucket that is away is away for everybody.
+//! One steward holds the lease and does what is due now and then. While the bucket is away nothing changes
+//! but the status.
+
+mod changes;
+mod courier;
+mod fault;
+mod gate;
+mod labels;
+mod pace;
+mod rounds;
+mod steward;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+pub use crate::pipeline::placement::changes::Told;
+
+pub(crate) use crate::pipeline::placement::changes::Changes;
+
+use crate::index::{Index, IndexError};
+use crate::pipeline::eviction::Retention;
+use crate::pipeline::lease::{Lease, LeaseError, Writer};
+use crate::pipeline::placement::courier::Courier;
+use crate::pipeline::placement::pace::Pace;
+use crate::pipeline::placement::rounds::{Rounds, Turn};
+use crate::pipeline::placement::steward::Steward;
+use crate::store::outbox::Sizes;
+use crate::store::{Bucket, Store};
+
+/// How recordings are carried, and what is kept for how long.
+#[derive(Debug, Clone)]
+pub struct CarrierOptions {
+    /// Recordings that are carried at once. Default 4: enough to fill a line. Each may hold one object of up to
+    /// `sizes.single_put_bytes` in memory.
+    pub uploads_at_once: usize,
+    /// Most that all of them send in a second; `None`: as fast as it goes.
+    pub bytes_per_second: Option<NonZeroU64>,
+    pub sizes: Sizes,
+    pub retention: Retention,
+    /// The file that keeps this writer's name between mounts, in the state folder.
+    pub writer: PathBuf,
+}
+
+/// The rooms between which things are carried.
+#[derive(Clone)]
+pub struct Grounds {
+    /// Local disk alone: what is not there is `Missing`, whatever the bucket has.
+    pub near: Arc<dyn Store>,
+    pub bucket: Arc<dyn Bucket>,
+    pub index: Index,
+    /// Bytes that are free on the disk of `near`; `None` where that is not known.
+    pub free_bytes: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
+    /// Rung when the index can no longer be written: the daemon must end and be started anew.
+    pub alarm: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Why there is no carrier.
+#[derive(Debug, thiserror::Error)]
+pub enum CarrierError {
+    /// Another scribefs writes to the bucket.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    #[error("the index refused")]
+    Index(#[from] IndexError),
+    #[error("the writer's name cannot be kept in {path}")]
+    Writer { path: PathBuf, source: io::Error },
+    #[error("threads could not be started")]
+    Threads(#[source] io::Error),
+}
+
+/// How it goes, for `storage.json`. Says nothing secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct CarrierStatus {
+    /// Recordings that are not in the bucket yet, and those that were refused.
+    pub pending: u64,
+    pub paused: u64,
+    /// Why nothing is sent: somebody has to do something.
+    pub paused_because: Option<String>,
+    /// The bucket does not answer; when it is tried next.
+    pub away_until: Option<Timestamp>,
+    pub last_error: Option<String>,
+    pub last_success: Option<Timestamp>,
+    /// Sent in the last seconds.
+    pub bytes_per_second: u64,
+}
+
+/// The running carrier: its threads, and the way to them.
+#[derive(Debug)]
+pub struct Carrier {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What the threads share.
+pub(crate) struct Shared {
+    pub(crate) grounds: Grounds,
+    pub(crate) options: CarrierOptions,
+    pub(crate) rounds: Rounds,
+    pub(crate) pace: Pace,
+    pub(crate) changes: Changes,
+}
+
+/// How long a stop waits for requests that are under way. They end later by themselves, unheard: the next
+/// carrier looks.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Carrier {
+    /// Starts all threads. A bucket that does not answer is waited for.
+    ///
+    /// # Errors
+    /// `Lease`: the bucket answers and says that another scribefs writes to it.
+    pub fn start(options: CarrierOptions, grounds: Grounds) -> Result<Self, CarrierError> {
+        let writer = Writer::kept_in(&options.writer)
+            .map_err(|source| CarrierError::Writer { path: options.writer.clone(), source })?;
+        let lease = match Lease::take(grounds.bucket.clone(), &writer, Timestamp::now()) {
+            Ok(lease) => Some(lease),
+            Err(err @ LeaseError::Held { .. }) => return Err(err.into()),
+            Err(LeaseError::Store(err)) => {
+                log::warn!("the bucket cannot be used yet: {}", fault::causes(&err));
+                None
+            }
+        };
+        let changed = grounds.index.subscribe();
+        let count = options.uploads_at_once.max(1);
+        let pace = Pace::new(options.bytes_per_second);
+        let (rounds, changes) = (Rounds::default(), Changes::default());
+        let shared = Arc::new(Shared { grounds, options, rounds, pace, changes });
+        let steward = Steward::new(shared.clone(), writer, lease);
+        let mut carrier = Self { shared: shared.clone(), threads: Vec::new() };
+        carrier.spawn("steward", move || steward.serve(&changed))?;
+        for number in 0..count {
+            let shared = shared.clone();
+            carrier.spawn(&format!("carrier-{number}"), move || shared.carry())?;
+        }
+        Ok(carrier)
+    }
+
+    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), CarrierError> {
+        let thread = Builder::new().name(name.to_owned()).spawn(run);
+        self.threads.push(thread.map_err(CarrierError::Threads)?);
+        Ok(())
+    }
+
+    /// Tries now what waits for its time: after somebody has mended what was refused.
+    pub fn retry_now(&self) {
+        self.shared.rounds.call();
+    }
+
+    pub fn status(&self) -> Result<CarrierStatus, IndexError> {
+        let totals = self.shared.grounds.index.totals()?;
+        let bytes_per_second = self.shared.pace.bytes_per_second(Instant::now());
+        let (pending, paused) = (totals.pending, totals.paused);
+        let status = self.shared.rounds.status(Timestamp::now());
+        Ok(CarrierStatus { pending, paused, bytes_per_second, ..status })
+    }
+
+    /// Lets requests that are under way end, for a while, gives the lease back and joins the threads. What
+    /// was on its way goes on with the next carrier.
+    pub fn stop(self) {
+        self.shared.close();
+        let begun = Instant::now();
+        for thread in self.threads {
+            while !thread.is_finished() && begun.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            if !thread.is_finished() {
+                let name = thread.thread().name().unwrap_or_default().to_owned();
+                log::warn!("{name}: a request is still under way; it ends unheard");
+            } else if thread.join().is_err() {
+                log::error!("a thread of the carrier has panicked");
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn courier<'a>(&'a self, heard: &'a dyn Fn()) -> Courier<'a> {
+        Courier {
+            near: self.grounds.near.as_ref(),
+            bucket: self.grounds.bucket.as_ref(),
+            index: &self.grounds.index,
+            sizes: self.options.sizes,
+            pace: &self.pace,
+            changes: &self.changes,
+            clock: &Timestamp::now,
+            chance: &chance,
+            heard,
+        }
+    }
+
+    /// Carries one recording after the other until the end.
+    fn carry(&self) {
+        loop {
+            match self.carry_one() {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(err) => return self.give_up(&err),
+            }
+        }
+    }
+
+    /// Waits for a recording that may go and carries it. `false`: the end has come.
+    fn carry_one(&self) -> Result<bool, IndexError> {
+        match self.rounds.turn(&self.grounds.index, Timestamp::now())? {
+            Turn::Carry(recording, ticket) => {
+                let id = recording.id;
+                let heard = || self.rounds.heard();
+                let carried = self.courier(&heard).carry(*recording, ticket.event())?;
+                self.rounds.done(id, &ticket, &carried, Timestamp::now(), chance());
+            }
+            Turn::Wait { until, seen } => self.rounds.wait(until, seen),
+            Turn::Closed => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Without an index nothing can be carried safely.
+    pub(crate) fn give_up(&self, err: &IndexError) {
+        if !self.rounds.is_closing() {
+            log::error!("the carrier ends: {}", fault::causes(err));
+            (self.grounds.alarm)();
+        }
+        self.close();
+    }
+
+    fn close(&self) {
+        self.rounds.close();
+        self.pace.close();
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// Anything from 0 to 1.
+fn chance() -> f64 {
+    let random = ulid::Ulid::generate().random() & u128::from(u32::MAX);
+    u32::try_from(random).map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX))
+}

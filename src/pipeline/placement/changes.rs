@@ -1,0 +1,73 @@
+//! Tells those who follow the bucket what has changed: one small object for each change, in the order of
+//! their names.
+
+use std::sync::{Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::model::Key;
+use crate::store::{Bucket, Bytes, Label, StoreError};
+
+/// What a follower is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Told {
+    /// The recording with this metadata page is new or has new pages.
+    Metadata(Key),
+    /// The recording that had this metadata page is gone.
+    Removed(Key),
+}
+
+/// A follower that has not looked for longer lists the bucket.
+const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// Names looked at in one request.
+const AT_ONCE: usize = 500;
+
+/// Writes them.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// The last name's time. Held while a change is written: were a later name to arrive first, whoever has
+    /// read on behind it would never see the earlier one.
+    last: Mutex<Option<Timestamp>>,
+}
+
+impl Changes {
+    pub(crate) fn tell(
+        &self,
+        bucket: &dyn Bucket,
+        told: &Told,
+        clock: &dyn Fn() -> Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let tick = SignedDuration::from_micros(1);
+        let next = last.and_then(|last| last.checked_add(tick).ok());
+        let at = next.map_or_else(clock, |next| next.max(clock()));
+        *last = Some(at);
+        let key = Key::change(at, 0);
+        let label = Label { content_type: "application/json", ..Label::default() };
+        let json = serde_json::to_vec(told).map_err(|err| StoreError::Refused {
+            at: key.to_string(),
+            source: Box::new(err),
+        })?;
+        bucket.put_labelled(&key, Bytes::from(json), &label)
+    }
+
+    /// Removes those that everybody has read who follows at all.
+    pub(crate) fn prune(bucket: &dyn Bucket, now: Timestamp) -> Result<(), StoreError> {
+        let Ok(limit) = now.checked_sub(KEPT) else { return Ok(()) };
+        loop {
+            let found = bucket.list_after(Key::CHANGES, "", AT_ONCE)?;
+            let is_old = |key: &Key| key.changed_at().is_some_and(|at| at < limit);
+            let old: Vec<Key> =
+                found.into_iter().map(|found| found.key).take_while(is_old).collect();
+            for key in &old {
+                bucket.delete(key)?;
+            }
+            if old.len() < AT_ONCE {
+                return Ok(());
+            }
+        }
+    }
+}

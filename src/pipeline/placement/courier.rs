@@ -1,0 +1,355 @@
+//! Carries one recording: asks its errand what is next, keeps that in the index, does it, and says how it went.
+//!
+//! Audio is hashed while it is sent, and the bucket is asked afterwards how much has arrived. Pages are read
+//! while nobody writes them, so that those of one recording belong together.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::index::{Index, IndexError};
+use crate::model::{DayTranscript, Key, Object, Recording, UploadedPart};
+use crate::pipeline::placement::changes::{Changes, Told};
+use crate::pipeline::placement::fault::{Blame, Fault, causes};
+use crate::pipeline::placement::labels;
+use crate::pipeline::placement::pace::Pace;
+use crate::pipeline::publish::{self, Shelves};
+use crate::pipeline::rewrite::{self, RewriteError};
+use crate::store::outbox::{self, Action, Errand, Event, Sizes, Trouble};
+use crate::store::{Bucket, Bytes, Store, StoreError};
+
+/// What it takes to carry.
+#[derive(Clone, Copy)]
+pub(crate) struct Courier<'a> {
+    pub(crate) near: &'a dyn Store,
+    pub(crate) bucket: &'a dyn Bucket,
+    pub(crate) index: &'a Index,
+    pub(crate) sizes: Sizes,
+    pub(crate) pace: &'a Pace,
+    pub(crate) changes: &'a Changes,
+    pub(crate) clock: &'a dyn Fn() -> Timestamp,
+    pub(crate) chance: &'a dyn Fn() -> f64,
+    /// Called whenever the bucket has taken something.
+    pub(crate) heard: &'a dyn Fn(),
+}
+
+/// What came of it.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Carried {
+    Stored,
+    /// It was written anew meanwhile, or is gone: its row says what is to be done.
+    Overtaken,
+    /// It waits, for its time or for somebody to do something.
+    Waits { until: Timestamp, blame: Option<Blame>, why: String },
+    /// The end has come first.
+    Stopped,
+}
+
+/// One recording on the way.
+struct Trip {
+    recording: Recording,
+    transcript: DayTranscript,
+    errand: Errand,
+    tally: Tally,
+}
+
+/// A page on local disk.
+enum Page {
+    Sound(Object, Bytes),
+    Absent(Object),
+    Damaged(Object),
+}
+
+/// The hash of what was read of the audio so far, in order.
+#[derive(Default)]
+struct Tally {
+    hasher: blake3::Hasher,
+    at: u64,
+}
+
+/// A part of the audio that is read at once to be hashed only.
+const HASHED_AT_ONCE: u64 = 4 << 20;
+
+/// A refusal to tell of a change is no errand's: it is tried again after that.
+const PROBE: SignedDuration = SignedDuration::from_mins(5);
+
+impl Courier<'_> {
+    /// Carries on until the recording has arrived or has to wait. `event` is `Woken`, or `Called` if it need not
+    /// wait for its time.
+    ///
+    /// # Errors
+    /// The index could not be read or written: nothing can be done safely any more.
+    pub(crate) fn carry(&self, recording: Recording, event: Event) -> Result<Carried, IndexError> {
+        let (seq, day) = (recording.id.conversation, recording.id.day);
+        let Some(transcript) = self.index.filed_transcript(seq, day)? else {
+            return Ok(Carried::Overtaken);
+        };
+        let cargo = outbox::cargo(&recording, &transcript);
+        let cargo = cargo.into_iter().map(|object| object.bytes).collect();
+        let errand = Errand::new(recording.placement.clone(), cargo, self.sizes);
+        let trip = Trip { recording, transcript, errand, tally: Tally::default() };
+        match self.travel(trip, event) {
+            Ok(carried) => Ok(carried),
+            Err(Fault::Index(err)) => Err(err),
+            Err(_) => Ok(Carried::Overtaken),
+        }
+    }
+
+    fn travel(&self, mut trip: Trip, mut event: Event) -> Result<Carried, Fault> {
+        let mut failed: Option<(Blame, String)> = None;
+        loop {
+            let began = match &event {
+                Event::Began { upload_id } => Some(upload_id.clone()),
+                _ => None,
+            };
+            let action = trip.errand.step(event, (self.clock)(), (self.chance)());
+            if action == Action::Rest {
+                return self.arrive(&trip);
+            }
+            if !self.save(&trip)? {
+                self.drop_upload(&trip.recording.audio.key, began)?;
+                return Err(Fault::Overtaken);
+            }
+            let until = match action {
+                Action::Wait { until } => Some(until),
+                _ => failed.as_ref().map(|_| (self.clock)()),
+            };
+            if let Some(until) = until {
+                let (blame, why) = failed.unzip();
+                return Ok(Carried::Waits { until, blame, why: why.unwrap_or_default() });
+            }
+            if self.pace.is_closed() {
+                return Ok(Carried::Stopped);
+            }
+            event = match self.act(&mut trip, &action) {
+                Ok(event) => {
+                    // An answer to a question is no sign: it may refuse all the same.
+                    if action != Action::LookForAudio {
+                        (self.heard)();
+                    }
+                    event
+                }
+                Err(fault) => {
+                    let Some(blame) = fault.blame() else { return Err(fault) };
+                    let trouble = blame.trouble().clone();
+                    failed = Some((blame, causes(&fault)));
+                    Event::Failed(trouble)
+                }
+            };
+        }
+    }
+
+    /// What is to be done next is durable before it is done.
+    fn save(&self, trip: &Trip) -> Result<bool, Fault> {
+        let Recording { id, revision, .. } = trip.recording;
+        Ok(self.index.set_placement(id, revision, trip.errand.placement().clone())?)
+    }
+
+    /// An upload that nobody will go on with.
+    fn drop_upload(&self, key: &Key, upload_id: Option<String>) -> Result<(), Fault> {
+        let Some(upload_id) = upload_id else { return Ok(()) };
+        match self.bucket.abort_upload(key, &upload_id) {
+            Ok(()) => Ok(()),
+            // The steward tries again.
+            Err(_) => Ok(self.index.remember_upload(&upload_id, key)?),
+        }
+    }
+
+    /// Everything is in the bucket: those who follow it are told, and then the index.
+    fn arrive(&self, trip: &Trip) -> Result<Carried, Fault> {
+        let recording = &trip.recording;
+        if let Some(metadata) = recording.pages.last() {
+            let told = Told::Metadata(metadata.object.key.clone());
+            if let Err(err) = self.changes.tell(self.bucket, &told, self.clock) {
+                let fault = Fault::Bucket(err);
+                let (now, why) = ((self.clock)(), causes(&fault));
+                let blame = fault.blame();
+                let until = match blame.as_ref().map(Blame::trouble) {
+                    Some(Trouble::Refused { .. }) => now.checked_add(PROBE).unwrap_or(now),
+                    _ => now,
+                };
+                return Ok(Carried::Waits { until, blame, why });
+            }
+        }
+        let is_near = self.near.head(&recording.audio.key).is_ok();
+        let copied_at = is_near.then(|| (self.clock)());
+        let is_ours = self.index.set_stored(recording.id, recording.revision, copied_at)?;
+        Ok(if is_ours { Carried::Stored } else { Carried::Overtaken })
+    }
+
+    fn act(&self, trip: &mut Trip, action: &Action) -> Result<Event, Fault> {
+        let audio = &trip.recording.audio;
+        match action {
+            Action::LookForAudio => {
+                Ok(if self.is_there(audio)? { Event::Found } else { Event::NotFound })
+            }
+            Action::Begin => {
+                let label = labels::of_audio(&trip.recording);
+                let begun = self.bucket.begin_upload(&audio.key, &label);
+                Ok(Event::Began { upload_id: begun.map_err(Fault::Bucket)? })
+            }
+            Action::PutPart { upload_id, number, range } => {
+                let bytes = self.read(audio, range.start, range.end)?;
+                trip.tally.catch_up(range.start, |from, to| self.read(audio, from, to))?;
+                trip.tally.add(&bytes);
+                self.pace.take(bytes.len() as u64);
+                let sent = self.bucket.put_part(&audio.key, upload_id, *number, bytes);
+                Ok(Event::PartDone(sent.map_err(upload_fault)?))
+            }
+            Action::Complete { upload_id, parts } => self.complete(trip, upload_id, parts),
+            Action::Put { place: 0 } => self.put_audio(&trip.recording),
+            Action::Put { place } => self.put_page(trip, *place),
+            // Nothing to be done: the caller sees to both.
+            Action::Wait { .. } | Action::Rest => Ok(Event::Woken),
+        }
+    }
+
+    /// Makes the parts one object, if they are the recording.
+    fn complete(
+        &self,
+        trip: &mut Trip,
+        upload_id: &str,
+        parts: &[UploadedPart],
+    ) -> Result<Event, Fault> {
+        let audio = &trip.recording.audio;
+        trip.tally.catch_up(audio.bytes, |from, to| self.read(audio, from, to))?;
+        if trip.tally.hasher.finalize().to_hex().as_str() != audio.blake3 {
+            return Err(Fault::Damaged { key: audio.key.clone() });
+        }
+        self.bucket.complete_upload(&audio.key, upload_id, parts).map_err(upload_fault)?;
+        self.verify(audio)?;
+        self.index.forget_upload(upload_id)?;
+        Ok(Event::Completed)
+    }
+
+    fn put_audio(&self, recording: &Recording) -> Result<Event, Fault> {
+        let audio = &recording.audio;
+        let bytes = self.read(audio, 0, audio.bytes)?;
+        if !is(audio, &bytes) {
+            return Err(Fault::Damaged { key: audio.key.clone() });
+        }
+        self.pace.take(audio.bytes);
+        let label = labels::of_audio(recording);
+        self.bucket.put_labelled(&audio.key, bytes, &label).map_err(Fault::Bucket)?;
+        self.verify(audio)?;
+        Ok(Event::PutDone)
+    }
+
+    fn put_page(&self, trip: &Trip, place: usize) -> Result<Event, Fault> {
+        let Trip { recording, transcript, .. } = trip;
+        let cargo = outbox::cargo(recording, transcript);
+        let object = cargo.get(place).ok_or(Fault::Overtaken)?;
+        let (object, bytes) = match self.page(recording, object, &transcript.object.key)? {
+            Page::Sound(object, bytes) => (object, bytes),
+            Page::Absent(object) if self.is_there(&object)? => return Ok(Event::PutDone),
+            Page::Absent(object) | Page::Damaged(object) => {
+                log::warn!("{}: is not what was published, and is written anew", object.key);
+                return self.write_pages_anew(recording);
+            }
+        };
+        self.pace.take(object.bytes);
+        let label = labels::of_page(recording, transcript, &object);
+        self.bucket.put_labelled(&object.key, bytes, &label).map_err(Fault::Bucket)?;
+        Ok(Event::PutDone)
+    }
+
+    /// A page as it is now, read while nobody writes.
+    ///
+    /// The day's transcript may have become another one with another recording, whose own errand brings
+    /// it again. Any other page changes with the row.
+    fn page(
+        &self,
+        recording: &Recording,
+        object: &Object,
+        transcript: &Key,
+    ) -> Result<Page, Fault> {
+        let _alone = publish::alone();
+        self.standing(recording)?;
+        let mut object = object.clone();
+        if object.key == *transcript {
+            let (seq, day) = (recording.id.conversation, recording.id.day);
+            object = self.index.filed_transcript(seq, day)?.ok_or(Fault::Overtaken)?.object;
+        }
+        match self.near.get_range(&object.key, 0..object.bytes.saturating_add(1)) {
+            Ok(bytes) if is(&object, &bytes) => Ok(Page::Sound(object, Bytes::from(bytes))),
+            Ok(_) => Ok(Page::Damaged(object)),
+            Err(StoreError::Missing { .. }) => Ok(Page::Absent(object)),
+            Err(err) => Err(Fault::Near(err)),
+        }
+    }
+
+    /// Where the row is still ours and a page is not, a power cut came between the two.
+    fn write_pages_anew(&self, recording: &Recording) -> Result<Event, Fault> {
+        let _alone = publish::alone();
+        let standing = self.standing(recording)?;
+        let shelves = Shelves { store: self.near, index: self.index };
+        match rewrite::write_again(shelves, standing) {
+            Ok(()) => Err(Fault::Overtaken),
+            Err(RewriteError::Index(err)) => Err(Fault::Index(err)),
+            Err(err) => Err(Fault::Rewrite(err)),
+        }
+    }
+
+    /// The row, if it is still the one that we carry.
+    fn standing(&self, recording: &Recording) -> Result<Recording, Fault> {
+        let standing = self.index.filed_recording(recording.id)?;
+        standing.filter(|it| it.revision == recording.revision).ok_or(Fault::Overtaken)
+    }
+
+    /// Bytes of the local copy. Fewer than asked for are damage.
+    fn read(&self, object: &Object, from: u64, to: u64) -> Result<Bytes, Fault> {
+        let bytes = self.near.get_range(&object.key, from..to).map_err(Fault::Near)?;
+        if (bytes.len() as u64) < to.saturating_sub(from) {
+            return Err(Fault::Damaged { key: object.key.clone() });
+        }
+        Ok(Bytes::from(bytes))
+    }
+
+    fn is_there(&self, object: &Object) -> Result<bool, Fault> {
+        match self.bucket.head(&object.key) {
+            Ok(found) => Ok(found.bytes == object.bytes),
+            Err(StoreError::Missing { .. }) => Ok(false),
+            Err(err) => Err(Fault::Bucket(err)),
+        }
+    }
+
+    fn verify(&self, object: &Object) -> Result<(), Fault> {
+        match self.is_there(object)? {
+            true => Ok(()),
+            false => Err(Fault::Torn { key: object.key.clone() }),
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.at += bytes.len() as u64;
+    }
+
+    /// Reads on until `to`: what was sent before this trip began.
+    fn catch_up(
+        &mut self,
+        to: u64,
+        read: impl Fn(u64, u64) -> Result<Bytes, Fault>,
+    ) -> Result<(), Fault> {
+        if to < self.at {
+            // A part goes again, or the upload began anew.
+            *self = Self::default();
+        }
+        while self.at < to {
+            let bytes = read(self.at, to.min(self.at + HASHED_AT_ONCE))?;
+            self.add(&bytes);
+        }
+        Ok(())
+    }
+}
+
+fn is(object: &Object, bytes: &[u8]) -> bool {
+    bytes.len() as u64 == object.bytes && blake3::hash(bytes).to_hex().as_str() == object.blake3
+}
+
+fn upload_fault(err: StoreError) -> Fault {
+    match err {
+        StoreError::Missing { .. } => Fault::UploadLost,
+        err => Fault::Bucket(err),
+    }
+}

@@ -1,0 +1,84 @@
+//! What can go wrong on the way, and what kind of trouble that is.
+
+use std::error::Error;
+
+use crate::index::IndexError;
+use crate::model::Key;
+use crate::pipeline::RewriteError;
+use crate::store::StoreError;
+use crate::store::outbox::Trouble;
+
+/// Why an action was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("the bucket failed")]
+    Bucket(#[source] StoreError),
+    /// The bucket has forgotten the upload.
+    #[error("the upload has ended unheard")]
+    UploadLost,
+    /// What lies in the bucket is not what was sent.
+    #[error("{key} did not arrive whole")]
+    Torn { key: Key },
+    #[error("the local copy cannot be read")]
+    Near(#[source] StoreError),
+    /// The local copy is no longer what was published.
+    #[error("the local copy of {key} is damaged")]
+    Damaged { key: Key },
+    #[error("the pages could not be written anew")]
+    Rewrite(#[source] RewriteError),
+    /// The row was written anew meanwhile.
+    #[error("the recording has changed meanwhile")]
+    Overtaken,
+    #[error("the index refused")]
+    Index(#[from] IndexError),
+}
+
+/// Whose trouble it is: the bucket's holds up everybody, any other only this recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Blame {
+    Bucket(Trouble),
+    Recording(Trouble),
+}
+
+impl Blame {
+    pub(crate) fn trouble(&self) -> &Trouble {
+        match self {
+            Self::Bucket(trouble) | Self::Recording(trouble) => trouble,
+        }
+    }
+}
+
+impl Fault {
+    /// `None`: there is nobody to blame, the recording is to be looked at anew.
+    pub(crate) fn blame(&self) -> Option<Blame> {
+        let refused = || Trouble::Refused { why: causes(self) };
+        match self {
+            Self::Bucket(StoreError::Unavailable { .. }) => Some(Blame::Bucket(Trouble::Passing)),
+            Self::Bucket(StoreError::Refused { .. } | StoreError::Missing { .. }) => {
+                Some(Blame::Bucket(refused()))
+            }
+            Self::UploadLost => Some(Blame::Recording(Trouble::UploadLost)),
+            Self::Torn { .. } | Self::Near(StoreError::Unavailable { .. }) => {
+                Some(Blame::Recording(Trouble::Passing))
+            }
+            Self::Near(StoreError::Refused { .. } | StoreError::Missing { .. })
+            | Self::Damaged { .. }
+            | Self::Rewrite(_) => Some(Blame::Recording(refused())),
+            Self::Overtaken | Self::Index(_) => None,
+        }
+    }
+}
+
+/// The message of an error and of all that led to it.
+pub(crate) fn causes(err: &dyn Error) -> String {
+    let mut text = err.to_string();
+    let mut next = err.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,80 @@
+//! Conversations that have been in the trash for long enough are removed for good: from the bucket, then from
+//! local disk, and from the index last. A crash anywhere is followed by the rest of it.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::model::{Conversation, ConversationSeq, Key, PageKind, Recording};
+use crate::pipeline::Grounds;
+use crate::pipeline::eviction::RemovalError;
+use crate::pipeline::placement::{Changes, Told};
+use crate::pipeline::publish;
+
+/// Removes what has been in the trash for `kept`. `is_busy`: something of it is being carried right now.
+pub(crate) fn empty(
+    grounds: &Grounds,
+    changes: &Changes,
+    kept: Duration,
+    is_busy: &dyn Fn(ConversationSeq) -> bool,
+    now: Timestamp,
+) -> Result<u64, RemovalError> {
+    let kept = SignedDuration::try_from(kept).unwrap_or(SignedDuration::MAX);
+    let limit = now.checked_sub(kept).unwrap_or(Timestamp::MIN);
+    for conversation in grounds.index.trashed_conversations()? {
+        if conversation.trashed_at.is_some_and(|at| at <= limit) {
+            grounds.index.condemn(conversation.seq, limit)?;
+        }
+    }
+    let mut removed = 0;
+    for conversation in grounds.index.condemned()? {
+        // Nothing new of it is carried from now on; what is under way would come after its removal.
+        if !is_busy(conversation.seq) {
+            remove(grounds, changes, &conversation)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+fn remove(
+    grounds: &Grounds,
+    changes: &Changes,
+    conversation: &Conversation,
+) -> Result<(), RemovalError> {
+    let (index, seq) = (&grounds.index, conversation.seq);
+    let mut keys = Vec::new();
+    for day in index.filed_days(seq)? {
+        for recording in index.filed_recordings(seq, day)? {
+            let metadata = Key::page(
+                &recording.filed_as,
+                day,
+                recording.stem.as_bytes(),
+                PageKind::Metadata,
+            );
+            let recordings_keys = keys_of(&recording);
+            for key in &recordings_keys {
+                grounds.bucket.delete(key)?;
+            }
+            changes.tell(grounds.bucket.as_ref(), &Told::Removed(metadata), &Timestamp::now)?;
+            keys.extend(recordings_keys);
+        }
+        let transcript = Key::transcript(&conversation.filed_as, day);
+        grounds.bucket.delete(&transcript)?;
+        keys.push(transcript);
+    }
+    // Pages may be about to be written anew, by somebody who has read the row before.
+    let _alone = publish::alone();
+    for key in &keys {
+        grounds.near.delete(key)?;
+    }
+    index.remove_conversation(seq)?;
+    log::info!("conversation {}: removed from the trash", seq.0);
+    Ok(())
+}
+
+/// The metadata first: without it nobody takes what is left for a recording.
+fn keys_of(recording: &Recording) -> Vec<Key> {
+    let pages = recording.pages.iter().rev().map(|page| page.object.key.clone());
+    pages.chain(std::iter::once(recording.audio.key.clone())).collect()
+}
