@@ -17,6 +17,7 @@ mod fetching;
 mod files;
 mod labels;
 mod mounting;
+mod news;
 mod notifying;
 mod removal;
 mod replies;
@@ -60,6 +61,8 @@ pub struct MountOptions {
     pub allow_other: bool,
     /// Let nothing be executed. Default no.
     pub no_exec: bool,
+    /// Let nothing be changed, not even in the inbox: for what another machine writes. Default no.
+    pub read_only: bool,
 }
 
 impl MountOptions {
@@ -69,6 +72,7 @@ impl MountOptions {
             source: "scribefs".to_owned(),
             allow_other: false,
             no_exec: false,
+            read_only: false,
         }
     }
 }

@@ -8,6 +8,7 @@ mod conversations;
 mod creation;
 mod failure;
 mod filing;
+mod following;
 mod jobs;
 mod placing;
 mod questions;
@@ -25,6 +26,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use jiff::Timestamp;
 use redb::{Database, ReadableDatabase};
 
+pub use crate::index::following::Followed;
 pub use crate::index::reservations::Reservation;
 
 use crate::index::failure::{Refusal, opening};
@@ -71,13 +73,42 @@ pub enum IndexError {
 /// Something in the conversations has changed: for kernel caches, events and status.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    Published { recording: Box<Recording>, new_conversation: bool, new_day: bool },
-    Replaced { recording: Box<Recording> },
-    DayTranscript { conversation: ConversationSeq, day: Day },
-    Renamed { seq: ConversationSeq, from: ConversationId, to: ConversationId },
-    Trashed { seq: ConversationSeq, id: ConversationId },
-    Restored { seq: ConversationSeq, id: ConversationId },
-    Placed { id: RecordingId, placement: Placement },
+    Published {
+        recording: Box<Recording>,
+        new_conversation: bool,
+        new_day: bool,
+    },
+    Replaced {
+        recording: Box<Recording>,
+    },
+    DayTranscript {
+        conversation: ConversationSeq,
+        day: Day,
+    },
+    Renamed {
+        seq: ConversationSeq,
+        from: ConversationId,
+        to: ConversationId,
+    },
+    Trashed {
+        seq: ConversationSeq,
+        id: ConversationId,
+    },
+    Restored {
+        seq: ConversationSeq,
+        id: ConversationId,
+    },
+    /// Gone for good. The day and the conversation are gone with it if it was their last.
+    Removed {
+        recording: Box<Recording>,
+        conversation: Box<Conversation>,
+        last_of_day: bool,
+        last_of_conversation: bool,
+    },
+    Placed {
+        id: RecordingId,
+        placement: Placement,
+    },
     Job(Box<Job>),
 }
 
@@ -198,6 +229,7 @@ impl Index {
         self.now()?.conversations(after, limit)
     }
 
+    /// In order of number.
     pub fn trashed_conversations(&self) -> Result<Vec<Conversation>, IndexError> {
         self.now()?.trashed_conversations()
     }
@@ -231,6 +263,16 @@ impl Index {
         stem: &FileName,
     ) -> Result<Option<Recording>, IndexError> {
         self.now()?.recording_with_stem(seq, day, stem)
+    }
+
+    /// The same, whether or not its conversation is in the trash.
+    pub fn filed_recording_with_stem(
+        &self,
+        seq: ConversationSeq,
+        day: Day,
+        stem: &FileName,
+    ) -> Result<Option<Recording>, IndexError> {
+        self.now()?.filed_recording_with_stem(seq, day, stem)
     }
 
     /// The recording that has these bytes (BLAKE3, hexadecimal), also if its conversation is in the trash.
@@ -387,7 +429,8 @@ impl Index {
     }
 
     /// Recordings as the store's metadata tells them, in one step, to rebuild what was lost. Numbers and names
-    /// are kept where they are free. What is in the index already is written over. Nobody is told.
+    /// are kept where they are free. What is in the index already is written over, except conversations: those
+    /// keep their names, and stay in the trash if they are in it.
     pub fn adopt(
         &self,
         told: Vec<(Conversation, Recording, DayTranscript)>,
@@ -500,6 +543,16 @@ impl Index {
     /// Takes it out of the trash: [`IndexError::NameTaken`] if another has its name by now.
     pub fn restore_conversation(&self, seq: ConversationSeq) -> Result<(), IndexError> {
         self.inner.writer.change(move |writing| conversations::restore(writing, seq))
+    }
+
+    /// Takes it out of the trash under that name: [`IndexError::NameTaken`] if another has it.
+    pub fn restore_conversation_as(
+        &self,
+        seq: ConversationSeq,
+        id: &ConversationId,
+    ) -> Result<(), IndexError> {
+        let id = id.clone();
+        self.inner.writer.change(move |writing| conversations::restore_as(writing, seq, &id))
     }
 
     /// A new job's number. One that was never saved may be given again after a restart.

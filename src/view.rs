@@ -10,6 +10,7 @@
 
 mod lookup;
 
+use std::collections::HashSet;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
@@ -18,7 +19,9 @@ pub use crate::view::lookup::{
     Facet, candidates, is_transcript, parse_day, parse_month, parse_year,
 };
 
-use crate::model::{Conversation, Day, DayTranscript, FileName, Key, Node, Recording};
+use crate::model::{
+    Conversation, ConversationId, Day, DayTranscript, FileName, Key, Node, Recording,
+};
 
 /// What `stat` says of a node that we made up or published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,23 @@ pub struct NamedNode {
 /// A conversation's folder, under its present id.
 pub fn conversation_folder(conversation: &Conversation) -> NamedNode {
     folder(conversation.id.as_str(), Node::Conversation(conversation.seq), conversation.created_at)
+}
+
+/// Folders of the trash, in the order given: conversations under the ids that they had. Where several have the
+/// same one, those after the first are numbered.
+pub fn trash_folders(trashed: &[Conversation]) -> Vec<NamedNode> {
+    let mut taken: HashSet<ConversationId> = HashSet::new();
+    let ids: HashSet<&ConversationId> = trashed.iter().map(|it| &it.id).collect();
+    let folder_of = |conversation: &Conversation| {
+        let mut names = conversation.id.numbered();
+        // A number must not lead to a name that is another's own.
+        let is_free = |name: &ConversationId| *name == conversation.id || !ids.contains(name);
+        let name = names.find(|name| is_free(name) && !taken.contains(name));
+        let id = name.unwrap_or_else(|| conversation.id.clone());
+        taken.insert(id.clone());
+        conversation_folder(&Conversation { id, ..conversation.clone() })
+    };
+    trashed.iter().map(folder_of).collect()
 }
 
 /// Subfolders of a conversation, in order: years. `days` are those that have a recording, in order.

@@ -40,9 +40,10 @@ pub(crate) fn conversation_of(node: Node) -> Option<ConversationSeq> {
     }
 }
 
-/// The folder that a node of the archive lies in.
+/// The folder that a node of the archive lies in, unless it is a conversation in the trash.
 pub(crate) fn parent_of(node: Node) -> Node {
     match node {
+        Node::Virtual(VirtualNode::Trash) => Node::Virtual(VirtualNode::Control),
         Node::Virtual(_) | Node::Inbox(_) => Node::Virtual(VirtualNode::Root),
         Node::Conversation(_) => Node::Virtual(VirtualNode::Conversations),
         Node::Year(seq, _) => Node::Conversation(seq),
@@ -63,6 +64,7 @@ impl Archive {
                 let found = self.index.conversation_named(&id.ok_or(FsError::Missing)?)?;
                 view::conversation_folder(&found.ok_or(FsError::Missing)?).attributes
             }
+            Node::Virtual(VirtualNode::Trash) => self.find_trashed(&name)?,
             Node::Conversation(seq) => {
                 let year = view::parse_year(&name).ok_or(FsError::Missing)?;
                 self.attributes(Node::Year(seq, year))?
@@ -86,6 +88,12 @@ impl Archive {
             return Err(FsError::Missing);
         }
         Ok(found)
+    }
+
+    fn find_trashed(&self, name: &FileName) -> Result<NodeAttributes, FsError> {
+        let folders = view::trash_folders(&self.index.trashed_conversations()?);
+        let found = folders.into_iter().find(|folder| folder.name == *name);
+        found.map(|folder| folder.attributes).ok_or(FsError::Missing)
     }
 
     fn find_file(
@@ -139,9 +147,23 @@ impl Archive {
         found.map(|found| found.attributes).ok_or(FsError::Missing)
     }
 
+    /// The conversation, also if it is in the trash: its nodes are the same there.
     pub(crate) fn conversation(&self, seq: ConversationSeq) -> Result<Conversation, FsError> {
-        let found = self.index.conversation(seq)?;
-        found.filter(|found| found.trashed_at.is_none()).ok_or(FsError::Missing)
+        self.index.conversation(seq)?.ok_or(FsError::Missing)
+    }
+
+    pub(crate) fn is_trashed(&self, seq: ConversationSeq) -> Result<bool, FsError> {
+        Ok(self.conversation(seq)?.trashed_at.is_some())
+    }
+
+    /// [`parent_of`], and the trash of what is in it.
+    pub(crate) fn parent(&self, node: Node) -> Node {
+        match node {
+            Node::Conversation(seq) if self.is_trashed(seq).unwrap_or(false) => {
+                Node::Virtual(VirtualNode::Trash)
+            }
+            node => parent_of(node),
+        }
     }
 
     /// The recording that a file belongs to.
@@ -185,6 +207,9 @@ impl Archive {
                 let Ok(after) = u32::try_from(after) else { return Ok(Vec::new()) };
                 let found = self.index.conversations(ConversationSeq(after), limit)?;
                 found.iter().map(view::conversation_folder).collect()
+            }
+            Node::Virtual(VirtualNode::Trash) => {
+                view::trash_folders(&self.index.trashed_conversations()?)
             }
             Node::Conversation(seq) => {
                 view::years(&self.conversation(seq)?, &self.index.days(seq)?)

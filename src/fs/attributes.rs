@@ -82,10 +82,12 @@ impl Stat {
     pub(crate) fn of_virtual(node: VirtualNode, owner: Owner, modified: SystemTime) -> Self {
         use VirtualNode::{
             Control, ControlFile, Conversations, Errors, Events, Metrics, Readme, Root, Status,
-            Storage,
+            Storage, Trash,
         };
         let (kind, mode, lasting) = match node {
-            Root | Conversations | Control => (EntryKind::Directory, 0o755, Lasting::Published),
+            Root | Conversations | Control | Trash => {
+                (EntryKind::Directory, 0o755, Lasting::Published)
+            }
             Readme => (EntryKind::File, 0o444, Lasting::Published),
             Status | Storage | Events | Errors | Metrics => {
                 (EntryKind::File, 0o444, Lasting::Fleeting)
@@ -99,6 +101,11 @@ impl Stat {
         self.bytes = bytes;
         self.blocks = bytes.div_ceil(512);
         self
+    }
+
+    /// Of folders in the trash: when one leaves it, another may get its name.
+    pub(crate) fn passing(self) -> Self {
+        self.lasting(Lasting::Passing)
     }
 
     fn lasting(mut self, lasting: Lasting) -> Self {

@@ -1,4 +1,5 @@
-//! Changes to the tree. Only the inbox takes any; of the rest, whole conversations can be renamed and removed.
+//! Changes to the tree. Only the inbox takes any; of the rest, whole conversations can be renamed, removed and
+//! moved out of the trash.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -114,7 +115,8 @@ impl Tree {
             Err(_) => return Err(FsError::ReadOnly),
         };
         let seq = conversation_of(node(found.inode)?).ok_or(FsError::ReadOnly)?;
-        if !self.archive.removals.is_removing(seq, thread) {
+        // What is in the trash leaves it by being restored, or when its time has come.
+        if self.archive.is_trashed(seq)? || !self.archive.removals.is_removing(seq, thread) {
             return Err(FsError::ReadOnly);
         }
         Ok(found)
@@ -141,24 +143,25 @@ impl Tree {
         mode: RenameMode,
     ) -> Result<(), FsError> {
         const CONVERSATIONS: Node = Node::Virtual(VirtualNode::Conversations);
+        const TRASH: Node = Node::Virtual(VirtualNode::Trash);
         match (node(from.0)?, node(to.0)?) {
             (Node::Inbox(old), Node::Inbox(new)) => {
                 Ok(self.spool.rename((old, from.1), (new, to.1), mode)?)
             }
-            (CONVERSATIONS, CONVERSATIONS) => self.rename_conversation(from.1, to.1, mode),
+            (CONVERSATIONS | TRASH, CONVERSATIONS) => self.name_conversation(from, to.1, mode),
             // Not EXDEV: `mv` would copy then, and the file would be transcribed again.
             _ => Err(FsError::ReadOnly),
         }
     }
 
-    fn rename_conversation(
+    /// Gives a conversation another name, and takes it out of the trash if it is there.
+    fn name_conversation(
         &self,
-        from: &OsStr,
+        from: (Inode, &OsStr),
         to: &OsStr,
         mode: RenameMode,
     ) -> Result<(), FsError> {
-        let parent = Node::Virtual(VirtualNode::Conversations).inode();
-        let found = self.lookup(parent, from)?;
+        let found = self.lookup(from.0, from.1)?;
         let Node::Conversation(seq) = node(found.inode)? else { return Err(FsError::ReadOnly) };
         if mode == RenameMode::Exchange {
             return Err(FsError::Invalid);
@@ -167,10 +170,13 @@ impl Tree {
             return Err(FsError::NameTooLong);
         }
         let id = to.to_str().and_then(ConversationId::new).ok_or(FsError::Invalid)?;
-        if from == to {
-            return Ok(());
-        }
-        match (self.archive.index.rename_conversation(seq, &id), mode) {
+        let index = &self.archive.index;
+        let named = if self.archive.is_trashed(seq)? {
+            index.restore_conversation_as(seq, &id)
+        } else {
+            index.rename_conversation(seq, &id)
+        };
+        match (named, mode) {
             (Err(IndexError::NameTaken(_)), RenameMode::Replace) => Err(FsError::NotEmpty),
             (result, _) => Ok(result?),
         }

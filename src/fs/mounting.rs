@@ -72,6 +72,9 @@ fn mount_directly(options: &MountOptions, root_mode: u32) -> io::Result<OwnedFd>
     if options.no_exec {
         flags |= libc::MS_NOEXEC;
     }
+    if options.read_only {
+        flags |= libc::MS_RDONLY;
+    }
     // SAFETY: all four are strings that end in NUL and outlive the call.
     let result = unsafe {
         libc::mount(
@@ -90,8 +93,10 @@ fn mount_directly(options: &MountOptions, root_mode: u32) -> io::Result<OwnedFd>
 
 /// `fusermount3` opens the device and mounts; the descriptor comes back over a socket.
 fn mount_with_helper(options: &MountOptions) -> Result<OwnedFd, MountError> {
-    let mut words =
-        format!("rw,nosuid,nodev,noatime,default_permissions,subtype={SUBTYPE},fsname=");
+    let mut words = if options.read_only { "ro" } else { "rw" }.to_owned();
+    words.push_str(",nosuid,nodev,noatime,default_permissions,subtype=");
+    words.push_str(SUBTYPE);
+    words.push_str(",fsname=");
     // Commas part options, and the helper knows the backslash.
     words.push_str(&options.source.replace('\\', "\\\\").replace(',', "\\,"));
     if options.allow_other {

@@ -15,15 +15,17 @@ use std::time::Duration;
 
 use fuser::{INodeNo, Notifier};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::fs::archive::{conversation_of, parent_of};
-use crate::fs::control::{job_line, shown};
+use crate::fs::archive::parent_of;
+use crate::fs::control::shown;
 use crate::fs::errno::FsError;
+use crate::fs::news;
 use crate::fs::tree::Tree;
 use crate::index::Change;
 use crate::model::{
-    ConversationId, ConversationSeq, Day, FileName, InboxId, JobState, Node, Recording, VirtualNode,
+    Conversation, ConversationId, ConversationSeq, Day, FileName, InboxId, JobState, Node,
+    Recording, VirtualNode,
 };
 use crate::spool::SpoolEvent;
 use crate::view;
@@ -36,6 +38,7 @@ const TICK: Duration = Duration::from_millis(500);
 const REST: Duration = Duration::from_millis(10);
 
 const CONVERSATIONS: Node = Node::Virtual(VirtualNode::Conversations);
+const TRASH: Node = Node::Virtual(VirtualNode::Trash);
 
 pub(crate) struct Herald {
     is_stopping: Arc<AtomicBool>,
@@ -148,42 +151,63 @@ impl Teller {
         self.forget_what_changed(change).unwrap_or_else(|err| {
             log::warn!("mount: listings may be old for a day, the index failed: {err}");
         });
-        self.tree.events.append(&self.line(change));
+        self.tree.events.append(&news::line(&self.tree.archive, change));
     }
 
     fn forget_what_changed(&self, change: &Change) -> Result<(), FsError> {
         match change {
             Change::Published { recording, new_conversation, new_day } => {
-                self.forget_day(recording)?;
+                let conversation = self.conversation_of(recording)?;
+                self.forget_day(&conversation, recording)?;
                 if *new_day || *new_conversation {
-                    self.forget_way_to(recording.id.conversation, recording.id.day)?;
+                    self.forget_way_to(&conversation, recording.id.day)?;
                 }
             }
-            Change::Replaced { recording } => self.forget_day(recording)?,
+            Change::Replaced { recording } => {
+                self.forget_day(&self.conversation_of(recording)?, recording)?;
+            }
+            Change::Removed { recording, conversation, last_of_day, .. } => {
+                self.forget_day(conversation, recording)?;
+                if *last_of_day {
+                    self.forget_way_to(conversation, recording.id.day)?;
+                }
+            }
             Change::DayTranscript { conversation, day } => {
                 self.changed(Node::Transcript(*conversation, *day));
                 self.changed(Node::Day(*conversation, *day));
             }
             Change::Renamed { seq, from, to: _ } => {
-                self.renamed(CONVERSATIONS, from.as_str().as_ref());
-                self.changed(CONVERSATIONS);
+                self.forget_folder(from);
                 self.forget_transcripts(*seq, from)?;
             }
-            Change::Trashed { id, .. } | Change::Restored { id, .. } => {
-                self.renamed(CONVERSATIONS, id.as_str().as_ref());
-                self.changed(CONVERSATIONS);
-            }
+            Change::Trashed { id, .. } | Change::Restored { id, .. } => self.forget_folder(id),
             Change::Placed { .. } | Change::Job(_) => {}
         }
         Ok(())
     }
 
-    fn forget_day(&self, recording: &Recording) -> Result<(), FsError> {
+    fn conversation_of(&self, recording: &Recording) -> Result<Conversation, FsError> {
+        self.tree.archive.conversation(recording.id.conversation)
+    }
+
+    /// A conversation came or went under that name. Folders of the trash that met it there get other names;
+    /// those are never promised for longer than a second.
+    fn forget_folder(&self, id: &ConversationId) {
+        for folder in [CONVERSATIONS, TRASH] {
+            self.renamed(folder, id.as_str().as_ref());
+            self.changed(folder);
+        }
+    }
+
+    fn forget_day(
+        &self,
+        conversation: &Conversation,
+        recording: &Recording,
+    ) -> Result<(), FsError> {
         let (seq, day) = (recording.id.conversation, recording.id.day);
-        let conversation = self.tree.archive.conversation(seq)?;
         let transcript = self.tree.archive.index.day_transcript(seq, day)?;
         let recordings = std::slice::from_ref(recording);
-        for entry in view::day_entries(&conversation, transcript.as_ref(), recordings) {
+        for entry in view::day_entries(conversation, transcript.as_ref(), recordings) {
             self.changed(entry.attributes.node);
             self.renamed(Node::Day(seq, day), entry.name.as_os_str());
         }
@@ -191,9 +215,9 @@ impl Teller {
         Ok(())
     }
 
-    /// The folders down to a day that is new: of those above it, the ones that have no other.
-    fn forget_way_to(&self, seq: ConversationSeq, day: Day) -> Result<(), FsError> {
-        let conversation = self.tree.archive.conversation(seq)?;
+    /// The folders down to a day that is new or gone: of those above it, the ones that have no other.
+    fn forget_way_to(&self, conversation: &Conversation, day: Day) -> Result<(), FsError> {
+        let seq = conversation.seq;
         let days = self.tree.archive.index.days(seq)?;
         let in_year = days.iter().filter(|other| other.year() == day.year());
         let in_month = in_year.clone().filter(|other| other.month() == day.month());
@@ -211,8 +235,7 @@ impl Teller {
             self.changed(Node::Conversation(seq));
         }
         if days.len() <= 1 {
-            self.renamed(CONVERSATIONS, conversation.id.as_str().as_ref());
-            self.changed(CONVERSATIONS);
+            self.forget_folder(&conversation.id);
         }
         Ok(())
     }
@@ -233,69 +256,6 @@ impl Teller {
             self.changed(Node::Day(seq, day));
         }
         Ok(())
-    }
-
-    fn line(&self, change: &Change) -> Value {
-        let mut line = match change {
-            Change::Published { recording, .. } => self.recording_line("published", recording),
-            Change::Replaced { recording } => self.recording_line("replaced", recording),
-            Change::DayTranscript { conversation, day } => {
-                let node = Node::Day(*conversation, *day);
-                json!({ "event": "transcript", "folder": self.path_of(node) })
-            }
-            Change::Renamed { from, to, .. } => {
-                json!({ "event": "renamed", "from": from, "conversation": to })
-            }
-            Change::Trashed { id, .. } => json!({ "event": "trashed", "conversation": id }),
-            Change::Restored { id, .. } => json!({ "event": "restored", "conversation": id }),
-            Change::Placed { id, placement } => {
-                let node = Node::Day(id.conversation, id.day);
-                let placement = serde_json::to_value(placement).unwrap_or_default();
-                let state = placement.get("state").cloned().unwrap_or_default();
-                json!({ "event": "placed", "folder": self.path_of(node), "placement": state })
-            }
-            Change::Job(job) => {
-                let mut line = job_line(job);
-                line["event"] = "job".into();
-                if let Some(id) = job.recording {
-                    let folder = self.path_of(Node::Day(id.conversation, id.day));
-                    line["folder"] = folder.into();
-                }
-                line
-            }
-        };
-        line["at"] = Timestamp::now().to_string().into();
-        line
-    }
-
-    fn recording_line(&self, event: &str, recording: &Recording) -> Value {
-        let folder = self.path_of(Node::Day(recording.id.conversation, recording.id.day));
-        json!({
-            "event": event,
-            "folder": folder,
-            "audio": recording.audio_name,
-            "from": recording.original_name,
-            "duration": recording.facts.duration,
-            "speakers": recording.speakers,
-            "language": recording.language,
-        })
-    }
-
-    /// Where a folder of a day is, seen from the mount.
-    fn path_of(&self, node: Node) -> String {
-        let conversation = conversation_of(node)
-            .and_then(|seq| self.tree.archive.conversation(seq).ok())
-            .map(|conversation| conversation.id.to_string())
-            .unwrap_or_default();
-        match node {
-            Node::Day(_, day) => format!(
-                "conversations/{conversation}/{:04}/{:02}/{:02}",
-                day.year(),
-                day.month(),
-                day.day()
-            ),
-            _ => format!("conversations/{conversation}"),
-        }
     }
 }
 

@@ -81,6 +81,7 @@ fn virtual_children(folder: VirtualNode) -> &'static [(&'static str, VirtualNode
             ("errors", VirtualNode::Errors),
             ("metrics", VirtualNode::Metrics),
             ("control", VirtualNode::ControlFile),
+            ("trash", VirtualNode::Trash),
         ],
         _ => &[],
     }
@@ -88,6 +89,7 @@ fn virtual_children(folder: VirtualNode) -> &'static [(&'static str, VirtualNode
 
 const INBOX_NAME: &str = "inbox";
 const INBOX: Node = Node::Inbox(InboxId::ROOT);
+const TRASH: Node = Node::Virtual(VirtualNode::Trash);
 
 /// Looking.
 impl Tree {
@@ -123,7 +125,10 @@ impl Tree {
                 let found = virtual_children(folder).iter().find(|(known, _)| name == *known);
                 found.map(|(_, child)| self.virtual_stat(*child)).ok_or(FsError::Missing)
             }
-            parent => Ok(Stat::of_published(&self.archive.find(parent, name)?, self.owner)),
+            parent => {
+                let found = Stat::of_published(&self.archive.find(parent, name)?, self.owner);
+                Ok(if parent == TRASH { found.passing() } else { found })
+            }
         }
     }
 
@@ -193,7 +198,7 @@ impl Tree {
     ) -> Result<Vec<Part>, FsError> {
         let here = node(folder)?;
         let dot = Part::Dot { inode: folder, cookie: AFTER_DOT };
-        let parent = crate::fs::archive::parent_of(here).inode();
+        let parent = self.archive.parent(here).inode();
         let dot_dot = Part::DotDot { inode: parent, cookie: AFTER_DOT_DOT };
         let mut parts = vec![dot, dot_dot];
         parts.retain(|part| part.follows(cookie));
@@ -224,10 +229,10 @@ impl Tree {
             }
             folder => {
                 let listed = self.archive.list(folder, after, limit)?.into_iter();
-                let entry = |listed: crate::fs::archive::Listed| DirectoryEntry {
-                    stat: Stat::of_published(&listed.attributes, self.owner),
-                    name: listed.name,
-                    cookie: listed.cookie,
+                let entry = |listed: crate::fs::archive::Listed| {
+                    let stat = Stat::of_published(&listed.attributes, self.owner);
+                    let stat = if folder == TRASH { stat.passing() } else { stat };
+                    DirectoryEntry { name: listed.name, stat, cookie: listed.cookie }
                 };
                 Ok(listed.map(entry).collect())
             }

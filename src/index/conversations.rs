@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::index::tables::{
-    CONDEMNED, CONVERSATIONS, COUNTERS, EMPTY, EVERYTHING, NAMES, PREFIXES, SUMS, Sums, TRASH, encoded, row_at,
+    CONDEMNED, CONVERSATIONS, COUNTERS, EMPTY, EVERYTHING, NAMES, PREFIXES, SUMS, Sums, TRASH,
+    WISHES, encoded, row_at,
 };
 use crate::index::writer::Writing;
 use crate::index::{Change, IndexError};
@@ -47,6 +48,7 @@ pub(crate) fn rename(
     let mut names = tables.open_table(NAMES)?;
     names.remove(from.as_str())?;
     names.insert(to.as_str(), seq.0)?;
+    tables.open_table(WISHES)?.remove(seq.0)?;
     save(tables, &conversation)?;
     writing.tell(Change::Renamed { seq, from, to: to.clone() });
     Ok(())
@@ -71,8 +73,17 @@ pub(crate) fn trash(
 }
 
 pub(crate) fn restore(writing: &mut Writing<'_>, seq: ConversationSeq) -> Result<(), IndexError> {
-    let row = row_at(&writing.tables().open_table(CONVERSATIONS)?, seq.0)?;
-    let mut conversation: Conversation = row.ok_or(IndexError::NoConversation)?;
+    let conversation = known(writing.tables(), seq)?;
+    restore_as(writing, seq, &conversation.id)
+}
+
+/// Takes it out of the trash, under another name if it comes to that.
+pub(crate) fn restore_as(
+    writing: &mut Writing<'_>,
+    seq: ConversationSeq,
+    id: &ConversationId,
+) -> Result<(), IndexError> {
+    let mut conversation = known(writing.tables(), seq)?;
     if conversation.trashed_at.is_none() {
         return Ok(());
     }
@@ -80,47 +91,50 @@ pub(crate) fn restore(writing: &mut Writing<'_>, seq: ConversationSeq) -> Result
     if writing.tables().open_table(CONDEMNED)?.get(seq.0)?.is_some() {
         return Err(IndexError::NoConversation);
     }
-    refuse_taken(writing.tables(), &conversation.id)?;
+    refuse_taken(writing.tables(), id)?;
     let sums = sums_of(writing.tables(), seq.0)?;
     let everything = sums_of(writing.tables(), EVERYTHING)?;
     let tables = writing.begin();
     conversation.trashed_at = None;
+    let from = std::mem::replace(&mut conversation.id, id.clone());
     save(tables, &conversation)?;
-    tables.open_table(NAMES)?.insert(conversation.id.as_str(), seq.0)?;
+    tables.open_table(NAMES)?.insert(id.as_str(), seq.0)?;
     tables.open_table(TRASH)?.remove(seq.0)?;
     save_sums(tables, EVERYTHING, everything.plus(sums))?;
-    writing.tell(Change::Restored { seq, id: conversation.id });
+    if from != *id {
+        writing.tell(Change::Renamed { seq, from, to: id.clone() });
+    }
+    writing.tell(Change::Restored { seq, id: id.clone() });
     Ok(())
 }
 
-/// The conversation that has the store prefix of `told`, made just like it if there is none: its number
-/// and its name are kept where they are free.
-pub(crate) fn adopt(
-    writing: &mut Writing<'_>,
-    told: &Conversation,
+/// Removes all that leads to a conversation. Its number is never given to another.
+pub(crate) fn remove(
+    tables: &WriteTransaction,
+    conversation: &Conversation,
+) -> Result<(), IndexError> {
+    let seq = conversation.seq.0;
+    tables.open_table(CONVERSATIONS)?.remove(seq)?;
+    let prefix = Key::conversation_prefix(&conversation.filed_as);
+    tables.open_table(PREFIXES)?.remove(prefix.as_str())?;
+    // In the trash it has no name, and another may have the one it had.
+    match conversation.trashed_at {
+        None => tables.open_table(NAMES)?.remove(conversation.id.as_str()).map(drop)?,
+        Some(_) => tables.open_table(TRASH)?.remove(seq).map(drop)?,
+    }
+    tables.open_table(EMPTY)?.remove(seq)?;
+    tables.open_table(SUMS)?.remove(seq)?;
+    tables.open_table(WISHES)?.remove(seq)?;
+    Ok(())
+}
+
+/// The row, also in the trash.
+pub(crate) fn known(
+    tables: &WriteTransaction,
+    seq: ConversationSeq,
 ) -> Result<Conversation, IndexError> {
-    let prefix = Key::conversation_prefix(&told.filed_as);
-    let tables = writing.tables();
-    if let Some(seq) = tables.open_table(PREFIXES)?.get(prefix.as_str())?.map(|seq| seq.value()) {
-        let row = row_at(&tables.open_table(CONVERSATIONS)?, seq)?;
-        return row.ok_or(IndexError::NoConversation);
-    }
-    let mut conversation = told.clone();
-    let is_used = tables.open_table(CONVERSATIONS)?.get(told.seq.0)?.is_some();
-    if is_used || told.seq.0 == 0 || ConversationSeq::MAX < told.seq {
-        conversation.seq = next_seq(tables)?;
-    }
-    if told.trashed_at.is_none() {
-        let names = tables.open_table(NAMES)?;
-        for id in numbered(&told.id) {
-            if names.get(id.as_str())?.is_none() {
-                conversation.id = id;
-                break;
-            }
-        }
-    }
-    add(writing.begin(), &conversation)?;
-    Ok(conversation)
+    let row = row_at(&tables.open_table(CONVERSATIONS)?, seq.0)?;
+    row.ok_or(IndexError::NoConversation)
 }
 
 /// The row, if it is there and not in the trash.
@@ -142,7 +156,10 @@ pub(crate) fn save_sums(tables: &WriteTransaction, seq: u32, sums: Sums) -> Resu
 }
 
 /// A new conversation, which nobody sees before it has a recording.
-fn add(tables: &WriteTransaction, conversation: &Conversation) -> Result<(), IndexError> {
+pub(crate) fn add(
+    tables: &WriteTransaction,
+    conversation: &Conversation,
+) -> Result<(), IndexError> {
     let seq = conversation.seq.0;
     let prefix = Key::conversation_prefix(&conversation.filed_as);
     save(tables, conversation)?;
@@ -158,13 +175,16 @@ fn add(tables: &WriteTransaction, conversation: &Conversation) -> Result<(), Ind
     Ok(())
 }
 
-fn save(tables: &WriteTransaction, conversation: &Conversation) -> Result<(), IndexError> {
+pub(crate) fn save(
+    tables: &WriteTransaction,
+    conversation: &Conversation,
+) -> Result<(), IndexError> {
     let row = encoded(conversation)?;
     tables.open_table(CONVERSATIONS)?.insert(conversation.seq.0, row.as_slice())?;
     Ok(())
 }
 
-fn next_seq(tables: &WriteTransaction) -> Result<ConversationSeq, IndexError> {
+pub(crate) fn next_seq(tables: &WriteTransaction) -> Result<ConversationSeq, IndexError> {
     let next = tables.open_table(COUNTERS)?.get(NEXT)?.map_or(1, |next| next.value());
     let next = u32::try_from(next).map_err(|_| IndexError::NumbersExhausted)?;
     Some(ConversationSeq(next))
@@ -186,22 +206,10 @@ fn free_prefix(
     id: &ConversationId,
 ) -> Result<ConversationId, IndexError> {
     let prefixes = tables.open_table(PREFIXES)?;
-    for candidate in numbered(id) {
+    for candidate in id.numbered() {
         if prefixes.get(Key::conversation_prefix(&candidate).as_str())?.is_none() {
             return Ok(candidate);
         }
     }
     Err(IndexError::NumbersExhausted)
-}
-
-/// `standup`, `standup-2`, `standup-3`, ...
-fn numbered(id: &ConversationId) -> impl Iterator<Item = ConversationId> + '_ {
-    let others = (2_u32..).map(|number| {
-        let tail = format!("-{number}");
-        let text = id.as_str();
-        let room = ConversationId::MAX_BYTES - tail.len();
-        let end = (0..=room.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
-        ConversationId::cleaned(format!("{}{tail}", &text[..end.unwrap_or(0)]).as_bytes())
-    });
-    std::iter::once(id.clone()).chain(others)
 }

@@ -2,12 +2,13 @@
 
 use redb::{ReadableTable, WriteTransaction};
 
-use crate::index::conversations::{adopt, present, save_sums, sums_of};
+use crate::index::conversations::{present, remove, save_sums, sums_of};
+use crate::index::following::{FOLLOWED, adopt};
 use crate::index::placing;
 use crate::index::tables::{
     AUDIO, CONDEMNED, CONVERSATIONS, COPIED, COPIES, DAYS, DayRow, EMPTY, EVERYTHING, NAMES, NOTES,
-    PREFIXES, RECORDINGS, RecordingKey, STEMS, SUMS, Sums, TRASH, UNPLACED, UPLOADS, day_key,
-    encoded, recording_key, row_at,
+    PREFIXES, RECORDINGS, RecordingKey, STEMS, SUMS, Sums, TRASH, UNPLACED, UPLOADS, WISHES,
+    day_key, encoded, recording_key, row_at,
 };
 use crate::index::writer::Writing;
 use crate::index::{Change, IndexError};
@@ -23,24 +24,29 @@ pub(crate) fn publish(
     let conversation = present(writing.tables(), recording.id.conversation)?;
     let filed = file(writing, &conversation, &recording, Some(transcript))?;
     let (conversation, day) = (recording.id.conversation, recording.id.day);
-    let recording = Box::new(recording);
-    writing.tell(if filed.is_new {
-        let Filed { new_conversation, new_day, .. } = filed;
-        Change::Published { recording, new_conversation, new_day }
-    } else {
-        Change::Replaced { recording }
-    });
+    tell_filed(writing, recording, &filed);
     writing.tell(Change::DayTranscript { conversation, day });
     Ok(())
 }
 
-/// The row as the store's metadata tells it, in a conversation like the one told.
+fn tell_filed(writing: &mut Writing<'_>, recording: Recording, filed: &Filed) {
+    let recording = Box::new(recording);
+    let Filed { is_new, new_conversation, new_day } = *filed;
+    writing.tell(if is_new {
+        Change::Published { recording, new_conversation, new_day }
+    } else {
+        Change::Replaced { recording }
+    });
+}
+
+/// The row as the store's metadata tells it, in a conversation like the one told. What is known already is
+/// neither written nor told of.
 pub(crate) fn adopt_recording(
     writing: &mut Writing<'_>,
     told: &Conversation,
     mut recording: Recording,
     mut transcript: DayTranscript,
-) -> Result<RecordingId, IndexError> {
+) -> Result<(), IndexError> {
     let conversation = adopt(writing, told)?;
     let (seq, day) = (conversation.seq, recording.id.day);
     let stem = (seq.0, day.number(), recording.stem.as_bytes());
@@ -60,10 +66,50 @@ pub(crate) fn adopt_recording(
     recording.id = RecordingId { number, ..told_id };
     transcript.conversation = seq;
     // Each recording's metadata names the transcript of its own time: the newest one stands.
-    let is_newest =
-        row.transcript.is_none_or(|standing| standing.modified_at <= transcript.modified_at);
-    file(writing, &conversation, &recording, is_newest.then_some(transcript))?;
-    Ok(recording.id)
+    let is_news = row.transcript.is_none_or(|standing| {
+        standing != transcript && standing.modified_at <= transcript.modified_at
+    });
+    let known = row_at(&writing.tables().open_table(RECORDINGS)?, recording_key(recording.id))?;
+    if known.as_ref() == Some(&recording) && !is_news {
+        return Ok(());
+    }
+    let filed = file(writing, &conversation, &recording, is_news.then_some(transcript))?;
+    tell_filed(writing, recording, &filed);
+    if is_news {
+        writing.tell(Change::DayTranscript { conversation: seq, day });
+    }
+    Ok(())
+}
+
+/// Removes the row, and its day's and its conversation's with it if they have no other.
+pub(crate) fn forget_recording(
+    writing: &mut Writing<'_>,
+    id: RecordingId,
+) -> Result<(), IndexError> {
+    let (conversation, recording) = at(writing.tables(), id)?;
+    let (day, key) = (day_key(id.conversation, id.day), recording_key(id));
+    let tables = writing.begin();
+    forget(tables, &recording)?;
+    let mut recordings = tables.open_table(RECORDINGS)?;
+    recordings.remove(key)?;
+    let last_of_day =
+        recordings.range((day.0, day.1, 0)..=(day.0, day.1, u16::MAX))?.next().is_none();
+    let mut days = tables.open_table(DAYS)?;
+    if last_of_day {
+        days.remove(day)?;
+    }
+    let last_of_conversation = days.range((day.0, 0)..=(day.0, u32::MAX))?.next().is_none();
+    let gone = Sums { conversations: u64::from(last_of_conversation), ..sums(&recording) };
+    let everything = conversation.trashed_at.is_none().then_some(EVERYTHING);
+    for row in std::iter::once(day.0).chain(everything) {
+        save_sums(tables, row, sums_of(tables, row)?.minus(gone))?;
+    }
+    if last_of_conversation {
+        remove(tables, &conversation)?;
+    }
+    let (recording, conversation) = (Box::new(recording), Box::new(conversation));
+    writing.tell(Change::Removed { recording, conversation, last_of_day, last_of_conversation });
+    Ok(())
 }
 
 /// The row with new pages. Where its audio is and how far it is on its way is told by the row that is there:
@@ -112,7 +158,9 @@ pub(crate) fn clear(writing: &mut Writing<'_>) -> Result<(), IndexError> {
     tables.delete_table(COPIES)?;
     tables.delete_table(COPIED)?;
     tables.delete_table(CONDEMNED)?;
+    tables.delete_table(WISHES)?;
     make_tables(tables)?;
+    tables.open_table(NOTES)?.remove(FOLLOWED)?;
     placing::forget_copied_bytes(tables)
 }
 

@@ -7,7 +7,7 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, Table
 
 use crate::index::tables::{
     AUDIO, CONDEMNED, CONVERSATIONS, COPIES, COUNTERS, DAYS, DayRow, EMPTY, EVERYTHING, JOBS,
-    NAMES, NOTES, RECORDINGS, RecordingKey, STEMS, SUMS, Sums, TRASH, UNFINISHED, UNPLACED,
+    NAMES, NOTES, PREFIXES, RECORDINGS, RecordingKey, STEMS, SUMS, Sums, TRASH, UNFINISHED, UNPLACED,
     UPLOADS, day_key, decoded, recording_key, row_at,
 };
 use crate::index::failure::damaged;
@@ -134,6 +134,31 @@ impl Moment {
             }
             None => Ok(None),
         }
+    }
+
+    /// The same, whether or not its conversation is in the trash.
+    pub(crate) fn filed_recording_with_stem(
+        &self,
+        seq: ConversationSeq,
+        day: Day,
+        stem: &FileName,
+    ) -> Result<Option<Recording>, IndexError> {
+        let key = (seq.0, day.number(), stem.as_bytes());
+        match self.table(STEMS)?.get(key)?.map(|number| number.value()) {
+            Some(number) => {
+                self.filed_recording(RecordingId { conversation: seq, day, number })
+            }
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn filed_recording_at(&self, key: &Key) -> Result<Option<Recording>, IndexError> {
+        let Some((prefix, day)) = key.folder() else { return Ok(None) };
+        let Some(seq) = self.table(PREFIXES)?.get(prefix)?.map(|seq| seq.value()) else {
+            return Ok(None);
+        };
+        let has_it = |it: &Recording| it.objects().any(|object| object.key == *key);
+        Ok(self.filed_recordings(ConversationSeq(seq), day)?.into_iter().find(has_it))
     }
 
     pub(crate) fn recording_with_audio(

@@ -54,6 +54,9 @@ pub(crate) const COPIED: TableDefinition<RecordingKey, i64> = TableDefinition::n
 pub(crate) const UPLOADS: TableDefinition<&str, &str> = TableDefinition::new("uploads");
 /// Conversations of the trash that are being removed for good: nobody sees them any more.
 pub(crate) const CONDEMNED: TableDefinition<u32, ()> = TableDefinition::new("condemned");
+/// Names that conversations were told to have and that another had at the time. Only the writer looks at them,
+/// and makes the table where it is missing.
+pub(crate) const WISHES: TableDefinition<u32, &str> = TableDefinition::new("wishes");
 /// Small facts that are kept by name, such as where recordings belong.
 pub(crate) const NOTES: TableDefinition<&str, &str> = TableDefinition::new("notes");
 pub(crate) const JOBS: Rows<u64> = Rows::new("jobs");

@@ -41,6 +41,18 @@ impl ConversationId {
         Self(format!("conv_{}", tail.collect::<String>()))
     }
 
+    /// `standup`, `standup-2`, `standup-3`, ...: for where several want one name.
+    pub fn numbered(&self) -> impl Iterator<Item = Self> + '_ {
+        let others = (2_u32..).map(|number| {
+            let tail = format!("-{number}");
+            let text = self.as_str();
+            let room = Self::MAX_BYTES - tail.len();
+            let end = (0..=room.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+            Self::cleaned(format!("{}{tail}", &text[..end.unwrap_or(0)]).as_bytes())
+        });
+        std::iter::once(self.clone()).chain(others)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -34,10 +34,12 @@ pub enum VirtualNode {
     Errors,
     Metrics,
     ControlFile,
+    Trash,
 }
 
 impl VirtualNode {
-    const ALL: [Self; 10] = [
+    /// The places make inode numbers: new ones come last.
+    const ALL: [Self; 11] = [
         Self::Root,
         Self::Readme,
         Self::Conversations,
@@ -48,6 +50,7 @@ impl VirtualNode {
         Self::Errors,
         Self::Metrics,
         Self::ControlFile,
+        Self::Trash,
     ];
 }
 

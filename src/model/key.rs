@@ -68,6 +68,16 @@ impl Key {
         Self("_scribefs/writer.json".to_owned())
     }
 
+    /// The prefix of the conversation (ending in `/`) and the day that a recording's key lies under.
+    pub fn folder(&self) -> Option<(&str, Day)> {
+        let mut parts = self.0.split('/');
+        let conversation = parts.next()?;
+        let (year, month) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let day = Day::from_ymd(year, month, parts.next()?.parse().ok()?)?;
+        let is_file = parts.next().is_some() && parts.next().is_none();
+        is_file.then(|| (&self.0[..=conversation.len()], day))
+    }
+
     fn on(conversation: &ConversationId, day: Day, file: &str) -> Self {
         let conversation = slug(conversation.as_str().as_bytes());
         let (year, month, day) = (day.year(), day.month(), day.day());
@@ -163,6 +173,19 @@ mod tests {
     #[test]
     fn an_ordinary_name_is_its_own_key() {
         assert_eq!(audio("meeting-2", "m4a"), "meeting-2.m4a");
+    }
+
+    #[test]
+    fn a_recordings_key_tells_its_folder_and_no_other_does() {
+        let id = ConversationId::new("größe").unwrap();
+        let day = Day::from_ymd(2026, 3, 9).unwrap();
+        let key = Key::page(&id, day, b"monday", PageKind::Metadata);
+        let prefix = Key::conversation_prefix(&id);
+        assert_eq!(key.folder(), Some((prefix.as_str(), day)));
+        for other in ["a/2026/03/09", "a/2026/03/09/b/c", "a/2026/02/30/b.wav", "a/b/03/09/c"] {
+            assert_eq!(Key::new(other).unwrap().folder(), None);
+        }
+        assert_eq!(Key::change(Timestamp::UNIX_EPOCH, 1).folder(), None);
     }
 
     #[test]

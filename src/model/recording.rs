@@ -142,6 +142,11 @@ impl Recording {
     pub fn page(&self, kind: PageKind) -> Option<&Page> {
         self.pages.iter().find(|page| page.kind == kind)
     }
+
+    /// All that is kept of it: its audio, then its pages.
+    pub fn objects(&self) -> impl Iterator<Item = &Object> {
+        std::iter::once(&self.audio).chain(self.pages.iter().map(|page| &page.object))
+    }
 }
 
 /// The text of a whole day: made anew whenever a recording of that day is published.

@@ -58,6 +58,7 @@ pub(crate) fn follow(store: &dyn Store, index: &Index, change: &Change) {
         Change::Published { .. }
         | Change::Replaced { .. }
         | Change::DayTranscript { .. }
+        | Change::Removed { .. }
         | Change::Placed { .. }
         | Change::Job(_) => return,
     };

@@ -135,6 +135,14 @@ fn a_renamed_conversation_renames_its_transcript() {
 }
 
 #[test]
+fn names_that_meet_in_the_trash_are_numbered_and_stay_apart() {
+    let trashed = ["standup", "retro", "standup", "standup-2", "standup"].map(conversation);
+    let folders = trash_folders(&trashed);
+    let names: Vec<String> = folders.iter().map(|folder| folder.name.display()).collect();
+    assert_eq!(names, ["standup", "retro", "standup-3", "standup-2", "standup-4"]);
+}
+
+#[test]
 fn folders_show_each_year_month_and_day_once() {
     let day = |year, month, day| Day::from_ymd(year, month, day).unwrap();
     let all = [day(2023, 12, 31), day(2024, 1, 15), day(2024, 1, 16), day(2024, 3, 1)];
