@@ -43,6 +43,7 @@ use crate::fs::files::Files;
 use crate::fs::notifying::Herald;
 use crate::fs::tree::Tree;
 use crate::index::Index;
+use crate::model::Key;
 use crate::spool::Spool;
 use crate::store::Store;
 
@@ -102,6 +103,17 @@ pub trait Facts: Send + Sync {
     /// Lines for `metrics`, in the text format of Prometheus, each ending in a line end.
     fn metrics(&self) -> String {
         String::new()
+    }
+
+    /// Days that what is in the trash is kept for; `None`: for ever.
+    fn trash_days(&self) -> Option<u32> {
+        None
+    }
+
+    /// A link with which anybody can get the object for a while; `None`: there is none. The one question that
+    /// may wait.
+    fn link(&self, _key: &Key) -> Option<String> {
+        None
     }
 
     /// A line of `control` that is not `retry PATH` or `cancel PATH`. `false`: there is no such order.

@@ -475,9 +475,9 @@ impl Index {
 
     /// Notes local copies of what is in the bucket: of all whose audio's key is among `near`.
     pub fn note_copies(&self, near: HashSet<Key>, since: Timestamp) -> Result<(), IndexError> {
-        self.inner.writer.change(move |writing| {
-            placing::note_copies(writing, |key| near.contains(key), since)
-        })
+        self.inner
+            .writer
+            .change(move |writing| placing::note_copies(writing, |key| near.contains(key), since))
     }
 
     /// A multipart upload is completed or given up.

@@ -7,6 +7,7 @@ mod child;
 mod convert;
 mod desk;
 mod eviction;
+mod follow;
 mod lane;
 mod lease;
 mod once;
@@ -34,6 +35,7 @@ use crate::store::Store;
 
 pub use desk::Pipeline;
 pub use eviction::Retention;
+pub use follow::{FOLLOW_EVERY, FollowStatus, Follower, Following};
 pub use lease::{Lease, LeaseError, Writer};
 pub use once::{transcribe_file, try_worker};
 pub use placement::{Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds, Told};

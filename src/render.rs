@@ -9,7 +9,7 @@ mod rttm;
 mod text;
 mod transcript;
 
-use crate::model::{Conversation, DayTranscript, Object, Page, Recipe, Recording, Talk};
+use crate::model::{Conversation, DayTranscript, Page, Recipe, Recording, Talk};
 
 /// A recording and what was said in it: all that a page is made of.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ pub fn talk_from_json(json: &[u8]) -> Result<(Talk, Recipe), String> {
 }
 
 /// `meeting_metadata.json`: everything about the recording, with the list of pages given.
-pub fn metadata(chapter: Chapter<'_>, pages: &[Page], transcript: &Object) -> Vec<u8> {
+pub fn metadata(chapter: Chapter<'_>, pages: &[Page], transcript: &DayTranscript) -> Vec<u8> {
     metadata::write(chapter, pages, transcript)
 }
 

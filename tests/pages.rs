@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use jiff::civil::date;
 use proptest::prelude::*;
 use scribefs::model::{
-    Conversation, ConversationId, ConversationSeq, Day, FileName, Flag, Key, ModelRef, Object,
-    Overlay, Page, PageKind, Placement, Recipe, RecordedAt, Recording, RecordingId, Segment,
-    SoundFacts, Speaker, SpeakerBounds, SpeakerId, Talk, TimeSource, Turn, Warning, Word,
+    Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Flag, Key,
+    ModelRef, Object, Overlay, Page, PageKind, Placement, Recipe, RecordedAt, Recording,
+    RecordingId, Segment, SoundFacts, Speaker, SpeakerBounds, SpeakerId, Talk, TimeSource, Turn,
+    Warning, Word,
 };
 use scribefs::render::{self, Chapter};
 
@@ -257,14 +258,19 @@ fn metadata_holds_all_that_the_index_knows_and_nothing_that_was_said() {
         blake3: "ef".repeat(32),
     };
     let pages = [PageKind::Json, PageKind::Srt].map(|kind| Page { kind, object: object(kind) });
-    let transcript = object(PageKind::Vtt);
+    let transcript = DayTranscript {
+        conversation: told.conversation.seq,
+        day: told.recording.id.day,
+        object: object(PageKind::Vtt),
+        modified_at: "2024-01-17T08:00:00Z".parse().unwrap(),
+    };
     let json = render::metadata(told.chapter(), &pages, &transcript);
     let text = String::from_utf8(json.clone()).unwrap();
     assert!(!text.contains("build failed"), "{text}");
     let (conversation, recording, day) = render::from_metadata(&json).unwrap();
     assert_eq!(conversation, told.conversation);
     assert_eq!(recording, Recording { pages: pages.to_vec(), ..told.recording.clone() });
-    assert_eq!((day.object, day.day), (transcript, told.recording.id.day));
+    assert_eq!(day, transcript);
     for damaged in [&json[..json.len() / 2], b"{}", b"", b"[1]"] {
         assert!(render::from_metadata(damaged).is_err());
         assert!(render::talk_from_json(damaged).is_err());

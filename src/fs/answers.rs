@@ -1,15 +1,16 @@
 //! Answers of the adapter that take more than a line.
 
 use std::cell::RefCell;
+use std::ffi::OsStr;
 use std::sync::Arc;
 
-use fuser::{BackingId, FileHandle, INodeNo, PollFlags, PollNotifier, ReplyData};
+use fuser::{BackingId, FileHandle, INodeNo, PollFlags, PollNotifier, ReplyData, ReplyXattr};
 
 use crate::fs::adapter::Adapter;
 use crate::fs::errno::FsError;
 use crate::fs::events::Wake;
 use crate::fs::files::{Files, Handle, Opened, Reading};
-use crate::fs::replies::{Listing, errno, inode, settle};
+use crate::fs::replies::{Listing, errno, inode, reply_with_label, settle};
 
 thread_local! {
     /// One for each worker: a read that is answered at once needs no memory of its own.
@@ -57,6 +58,16 @@ impl Adapter {
                 }
             });
         });
+    }
+
+    pub(crate) fn answer_label(&self, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        match self.files.tree.link_wanted(inode(ino), name) {
+            Some(key) => {
+                let answer = Box::new(move |link| reply_with_label(ino, link, size, reply));
+                self.fetchers.link(key, answer);
+            }
+            None => reply_with_label(ino, self.files.tree.label(inode(ino), name), size, reply),
+        }
     }
 
     pub(crate) fn is_ready(

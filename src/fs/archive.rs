@@ -104,12 +104,12 @@ impl Archive {
     ) -> Result<NodeAttributes, FsError> {
         let conversation = self.conversation(seq)?;
         if view::is_transcript(&conversation, name)
-            && let Some(transcript) = self.index.day_transcript(seq, day)?
+            && let Some(transcript) = self.index.filed_transcript(seq, day)?
         {
             return Ok(view::transcript_file(&conversation, &transcript).attributes);
         }
         for (stem, facet) in view::candidates(name) {
-            let recording = self.index.recording_with_stem(seq, day, &stem)?;
+            let recording = self.index.filed_recording_with_stem(seq, day, &stem)?;
             let file = recording.and_then(|recording| view::recording_file(&recording, facet));
             if let Some(file) = file.filter(|file| file.name == *name) {
                 return Ok(file.attributes);
@@ -122,7 +122,7 @@ impl Archive {
         let conversation = self.conversation(conversation_of(node).ok_or(FsError::Missing)?)?;
         let seq = conversation.seq;
         let has_day = |is_meant: &dyn Fn(&Day) -> bool| {
-            Ok::<_, FsError>(self.index.days(seq)?.iter().any(is_meant))
+            Ok::<_, FsError>(self.index.filed_days(seq)?.iter().any(is_meant))
         };
         let found = match node {
             Node::Virtual(_) | Node::Inbox(_) => None,
@@ -138,7 +138,7 @@ impl Archive {
                 has_day(&|other| *other == day)?.then(|| view::day_folder(&conversation, day))
             }
             Node::Transcript(_, day) => {
-                let transcript = self.index.day_transcript(seq, day)?;
+                let transcript = self.index.filed_transcript(seq, day)?;
                 transcript.map(|transcript| view::transcript_file(&conversation, &transcript))
             }
             Node::Audio(_) => view::recording_file(&self.recording(node)?, Facet::Audio),
@@ -149,7 +149,7 @@ impl Archive {
 
     /// The conversation, also if it is in the trash: its nodes are the same there.
     pub(crate) fn conversation(&self, seq: ConversationSeq) -> Result<Conversation, FsError> {
-        self.index.conversation(seq)?.ok_or(FsError::Missing)
+        self.index.filed_conversation(seq)?.ok_or(FsError::Missing)
     }
 
     pub(crate) fn is_trashed(&self, seq: ConversationSeq) -> Result<bool, FsError> {
@@ -170,7 +170,7 @@ impl Archive {
     pub(crate) fn recording(&self, node: Node) -> Result<Recording, FsError> {
         match node {
             Node::Audio(id) | Node::Page(id, _) => {
-                self.index.recording(id)?.ok_or(FsError::Missing)
+                self.index.filed_recording(id)?.ok_or(FsError::Missing)
             }
             _ => Err(FsError::Missing),
         }
@@ -180,7 +180,7 @@ impl Archive {
     pub(crate) fn object(&self, node: Node) -> Result<Object, FsError> {
         let object = match node {
             Node::Transcript(seq, day) => {
-                self.index.day_transcript(seq, day)?.map(|transcript| transcript.object)
+                self.index.filed_transcript(seq, day)?.map(|transcript| transcript.object)
             }
             Node::Page(_, kind) => self.recording(node)?.page(kind).map(|page| page.object.clone()),
             node => Some(self.recording(node)?.audio),
@@ -212,17 +212,17 @@ impl Archive {
                 view::trash_folders(&self.index.trashed_conversations()?)
             }
             Node::Conversation(seq) => {
-                view::years(&self.conversation(seq)?, &self.index.days(seq)?)
+                view::years(&self.conversation(seq)?, &self.index.filed_days(seq)?)
             }
             Node::Year(seq, year) => {
-                view::months(&self.conversation(seq)?, year, &self.index.days(seq)?)
+                view::months(&self.conversation(seq)?, year, &self.index.filed_days(seq)?)
             }
             Node::Month(seq, year, month) => {
-                view::days(&self.conversation(seq)?, year, month, &self.index.days(seq)?)
+                view::days(&self.conversation(seq)?, year, month, &self.index.filed_days(seq)?)
             }
             Node::Day(seq, day) => {
-                let transcript = self.index.day_transcript(seq, day)?;
-                let recordings = self.index.recordings(seq, day)?;
+                let transcript = self.index.filed_transcript(seq, day)?;
+                let recordings = self.index.filed_recordings(seq, day)?;
                 view::day_entries(&self.conversation(seq)?, transcript.as_ref(), &recordings)
             }
             Node::Virtual(_)

@@ -7,7 +7,7 @@ use std::thread::{Builder, JoinHandle};
 use crate::fs::errno::FsError;
 use crate::fs::events::Answer;
 use crate::fs::files::Files;
-use crate::model::Object;
+use crate::model::{Key, Object};
 use crate::store::StoreError;
 
 /// Reads that are under way at once.
@@ -17,10 +17,13 @@ const THREADS: usize = 8;
 /// further ones fail at once instead of piling up.
 const QUEUE: usize = 64;
 
+/// What one of the threads does.
+type Task = Box<dyn FnOnce(&Files) -> Result<Vec<u8>, FsError> + Send>;
+
 struct Fetch {
-    object: Object,
-    offset: u64,
-    size: u64,
+    /// The key that it is about.
+    at: Key,
+    task: Task,
     answer: Answer,
 }
 
@@ -41,15 +44,28 @@ impl Fetchers {
     }
 
     pub(crate) fn fetch(&self, object: Object, offset: u64, size: u64, answer: Answer) {
+        let at = object.key.clone();
+        let task: Task = Box::new(move |files| files.fetch(&object, offset, size));
+        self.queue(Fetch { at, task, answer });
+    }
+
+    /// A link to the object.
+    pub(crate) fn link(&self, key: Key, answer: Answer) {
+        let at = key.clone();
+        let task: Task = Box::new(move |files| files.tree.link(&key));
+        self.queue(Fetch { at, task, answer });
+    }
+
+    fn queue(&self, fetch: Fetch) {
         let started = self.started.get_or_init(|| start(&self.files)).as_ref();
         let queue = started.and_then(|started| {
             started.queue.lock().unwrap_or_else(PoisonError::into_inner).clone()
         });
-        let Some(queue) = queue else { return answer(Err(FsError::Gone)) };
-        match queue.try_send(Fetch { object, offset, size, answer }) {
+        let Some(queue) = queue else { return (fetch.answer)(Err(FsError::Gone)) };
+        match queue.try_send(fetch) {
             Ok(()) => {}
             Err(TrySendError::Full(fetch) | TrySendError::Disconnected(fetch)) => {
-                let at = fetch.object.key.to_string();
+                let at = fetch.at.to_string();
                 let source = "too many reads are waiting already".into();
                 (fetch.answer)(Err(StoreError::Unavailable { at, source }.into()));
             }
@@ -91,8 +107,8 @@ fn work(files: &Weak<Files>, fetches: &Mutex<Receiver<Fetch>>) {
     loop {
         // Whoever has the lock waits for all; the others wait for the lock.
         let next = fetches.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Fetch { object, offset, size, answer }) = next else { return };
+        let Ok(Fetch { task, answer, .. }) = next else { return };
         let Some(files) = files.upgrade() else { return answer(Err(FsError::Gone)) };
-        answer(files.fetch(&object, offset, size));
+        answer(task(&files));
     }
 }

@@ -176,7 +176,8 @@ impl Files {
         self.tree.note_opened(inode, thread);
         match Node::from_inode(inode) {
             Some(Node::Day(..)) => (self.keep(Handle::Day(Mutex::default())), true),
-            Some(Node::Inbox(_)) | None => (NO_HANDLE, false),
+            // What leaves the trash for good does so silently.
+            Some(Node::Inbox(_) | Node::Virtual(VirtualNode::Trash)) | None => (NO_HANDLE, false),
             Some(_) => (NO_HANDLE, true),
         }
     }

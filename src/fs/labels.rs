@@ -2,10 +2,12 @@
 
 use std::ffi::OsStr;
 
+use jiff::SignedDuration;
+
 use crate::fs::archive::conversation_of;
 use crate::fs::errno::FsError;
 use crate::fs::tree::Tree;
-use crate::model::{FileName, Inode, Node, Placement, Recording};
+use crate::model::{ConversationSeq, FileName, Inode, Key, Node, Placement, Recording};
 
 const STATE: &str = "user.scribefs.state";
 const PLACEMENT: &str = "user.scribefs.placement";
@@ -17,10 +19,17 @@ const MODEL: &str = "user.scribefs.model";
 const BLAKE3: &str = "user.scribefs.blake3";
 const MIME_TYPE: &str = "user.mime_type";
 
+/// Only of what is in the trash: since when, and when it will be removed for good (if ever).
+const TRASHED_AT: &str = "user.scribefs.trashed_at";
+const REMOVED_AT: &str = "user.scribefs.removed_at";
+/// Lets anybody get the file, so it is told to who asks for it by name and not listed: `cp -a` would copy it.
+const URL: &str = "user.scribefs.url";
+
 const OF_RECORDING: [&str; 9] =
     [STATE, PLACEMENT, CONVERSATION, DURATION, SPEAKERS, LANGUAGE, MODEL, BLAKE3, MIME_TYPE];
-const OF_TRANSCRIPT: [&str; 4] = [STATE, CONVERSATION, BLAKE3, MIME_TYPE];
+const OF_TRANSCRIPT: [&str; 5] = [STATE, PLACEMENT, CONVERSATION, BLAKE3, MIME_TYPE];
 const OF_CONVERSATION: [&str; 1] = [CONVERSATION];
+const OF_TRASHED: [&str; 3] = [CONVERSATION, TRASHED_AT, REMOVED_AT];
 
 /// Only what users set is kept. Access control lists are not, and saying so at once (not "there is none")
 /// lets `ls` stop asking for them, file by file.
@@ -37,9 +46,21 @@ impl Tree {
         if let Node::Inbox(id) = node {
             return self.spool.attribute(id, name)?.ok_or(FsError::NoAttribute);
         }
-        let name = name.to_str().filter(|name| names_of(node).contains(name));
-        match (node, name) {
+        let names = self.names_of(node)?;
+        match (node, name.to_str().filter(|name| names.contains(name))) {
             (_, None) => Err(FsError::NoAttribute),
+            (Node::Conversation(seq), Some(TRASHED_AT)) => {
+                let trashed_at = self.archive.conversation(seq)?.trashed_at;
+                Ok(trashed_at.ok_or(FsError::NoAttribute)?.to_string().into_bytes())
+            }
+            (Node::Conversation(seq), Some(REMOVED_AT)) => self.removed_at(seq),
+            (Node::Transcript(seq, day), Some(PLACEMENT)) => {
+                // As far as the recording that is least far.
+                let recordings = self.archive.index.filed_recordings(seq, day)?;
+                let least = recordings.iter().map(|it| &it.placement);
+                let least = least.min_by_key(|placement| **placement == Placement::Stored);
+                Ok(placement_word(least.ok_or(FsError::NoAttribute)?).into())
+            }
             (node, Some(CONVERSATION)) => {
                 let seq = conversation_of(node).ok_or(FsError::NoAttribute)?;
                 Ok(self.archive.conversation(seq)?.id.as_str().into())
@@ -50,6 +71,29 @@ impl Tree {
             (Node::Page(_, kind), Some(MIME_TYPE)) => Ok(kind.content_type().into()),
             (node, Some(name)) => label_of(&self.archive.recording(node)?, name),
         }
+    }
+
+    /// When a conversation's time in the trash is over.
+    fn removed_at(&self, seq: ConversationSeq) -> Result<Vec<u8>, FsError> {
+        let trashed_at = self.archive.conversation(seq)?.trashed_at;
+        let days = self.control.facts.trash_days().map(i64::from);
+        let removed_at = trashed_at.zip(days).and_then(|(trashed_at, days)| {
+            trashed_at.checked_add(SignedDuration::from_hours(24 * days)).ok()
+        });
+        Ok(removed_at.ok_or(FsError::NoAttribute)?.to_string().into_bytes())
+    }
+
+    fn names_of(&self, node: Node) -> Result<&'static [&'static str], FsError> {
+        Ok(match node {
+            Node::Audio(_) | Node::Page(..) => &OF_RECORDING,
+            Node::Transcript(..) => &OF_TRANSCRIPT,
+            Node::Conversation(seq) if self.archive.is_trashed(seq)? => {
+                let is_for_ever = self.control.facts.trash_days().is_none();
+                if is_for_ever { &OF_TRASHED[..2] } else { &OF_TRASHED }
+            }
+            Node::Conversation(_) => &OF_CONVERSATION,
+            _ => &[],
+        })
     }
 
     pub(crate) fn labels(&self, inode: Inode) -> Result<Vec<u8>, FsError> {
@@ -63,7 +107,7 @@ impl Tree {
                 }
             }
             node => {
-                for name in names_of(node) {
+                for name in self.names_of(node)? {
                     list.extend_from_slice(name.as_bytes());
                     list.push(0);
                 }
@@ -97,23 +141,35 @@ impl Tree {
     }
 }
 
-fn names_of(node: Node) -> &'static [&'static str] {
-    match node {
-        Node::Audio(_) | Node::Page(..) => &OF_RECORDING,
-        Node::Transcript(..) => &OF_TRANSCRIPT,
-        Node::Conversation(_) => &OF_CONVERSATION,
-        _ => &[],
+/// Links.
+impl Tree {
+    /// Where the bytes of a file are, if it is a link to them that is asked for.
+    pub(crate) fn link_wanted(&self, inode: Inode, name: &OsStr) -> Option<Key> {
+        let node = Node::from_inode(inode).filter(|_| name == URL)?;
+        let is_file = matches!(node, Node::Audio(_) | Node::Page(..) | Node::Transcript(..));
+        let object = is_file.then(|| self.archive.object(node).ok())?;
+        object.map(|object| object.key)
+    }
+
+    /// Who makes the link may have to ask somebody for credentials.
+    pub(crate) fn link(&self, key: &Key) -> Result<Vec<u8>, FsError> {
+        let link = self.control.facts.link(key);
+        link.map(String::into_bytes).ok_or(FsError::NoAttribute)
+    }
+}
+
+fn placement_word(placement: &Placement) -> &'static str {
+    match placement {
+        Placement::Local => "local",
+        Placement::Uploading { .. } | Placement::PagesChanged => "uploading",
+        Placement::Stored => "stored",
+        Placement::Paused { .. } => "paused",
     }
 }
 
 fn label_of(recording: &Recording, name: &str) -> Result<Vec<u8>, FsError> {
     let text = match name {
-        PLACEMENT => match recording.placement {
-            Placement::Local => "local".to_owned(),
-            Placement::Uploading { .. } | Placement::PagesChanged => "uploading".to_owned(),
-            Placement::Stored => "stored".to_owned(),
-            Placement::Paused { .. } => "paused".to_owned(),
-        },
+        PLACEMENT => placement_word(&recording.placement).to_owned(),
         DURATION => format!("{:.3}", recording.facts.duration),
         SPEAKERS => recording.speakers.to_string(),
         // The code for a language that is not known.

@@ -205,7 +205,7 @@ impl Teller {
         recording: &Recording,
     ) -> Result<(), FsError> {
         let (seq, day) = (recording.id.conversation, recording.id.day);
-        let transcript = self.tree.archive.index.day_transcript(seq, day)?;
+        let transcript = self.tree.archive.index.filed_transcript(seq, day)?;
         let recordings = std::slice::from_ref(recording);
         for entry in view::day_entries(conversation, transcript.as_ref(), recordings) {
             self.changed(entry.attributes.node);
@@ -218,7 +218,7 @@ impl Teller {
     /// The folders down to a day that is new or gone: of those above it, the ones that have no other.
     fn forget_way_to(&self, conversation: &Conversation, day: Day) -> Result<(), FsError> {
         let seq = conversation.seq;
-        let days = self.tree.archive.index.days(seq)?;
+        let days = self.tree.archive.index.filed_days(seq)?;
         let in_year = days.iter().filter(|other| other.year() == day.year());
         let in_month = in_year.clone().filter(|other| other.month() == day.month());
         let month = Node::Month(seq, day.year(), day.month());
@@ -248,8 +248,8 @@ impl Teller {
     ) -> Result<(), FsError> {
         let mut conversation = self.tree.archive.conversation(seq)?;
         conversation.id = old.clone();
-        for day in self.tree.archive.index.days(seq)? {
-            let transcript = self.tree.archive.index.day_transcript(seq, day)?;
+        for day in self.tree.archive.index.filed_days(seq)? {
+            let transcript = self.tree.archive.index.filed_transcript(seq, day)?;
             for entry in view::day_entries(&conversation, transcript.as_ref(), &[]) {
                 self.renamed(Node::Day(seq, day), entry.name.as_os_str());
             }

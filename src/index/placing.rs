@@ -106,10 +106,7 @@ pub(crate) fn destination_of(note: Option<String>) -> Result<Destination, IndexE
 }
 
 /// Where recordings belong from now on. What is elsewhere is marked, so that it moves. How many those are.
-pub(crate) fn settle(
-    writing: &mut Writing<'_>,
-    wanted: &Destination,
-) -> Result<u64, IndexError> {
+pub(crate) fn settle(writing: &mut Writing<'_>, wanted: &Destination) -> Result<u64, IndexError> {
     let settled = destination(writing.tables())?;
     if settled == *wanted {
         return Ok(0);

@@ -5,14 +5,14 @@ use std::ops::Bound;
 use jiff::Timestamp;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, TableError};
 
-use crate::index::tables::{
-    AUDIO, CONDEMNED, CONVERSATIONS, COPIES, COUNTERS, DAYS, DayRow, EMPTY, EVERYTHING, JOBS,
-    NAMES, NOTES, PREFIXES, RECORDINGS, RecordingKey, STEMS, SUMS, Sums, TRASH, UNFINISHED, UNPLACED,
-    UPLOADS, day_key, decoded, recording_key, row_at,
-};
 use crate::index::failure::damaged;
 use crate::index::filing::unplaced_key;
 use crate::index::placing::COPIED_BYTES;
+use crate::index::tables::{
+    AUDIO, CONDEMNED, CONVERSATIONS, COPIES, COUNTERS, DAYS, DayRow, EMPTY, EVERYTHING, JOBS,
+    NAMES, NOTES, PREFIXES, RECORDINGS, RecordingKey, STEMS, SUMS, Sums, TRASH, UNFINISHED,
+    UNPLACED, UPLOADS, day_key, decoded, recording_key, row_at,
+};
 use crate::index::{Copy, IndexError, Totals};
 use crate::model::{
     Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Job, JobId, Key,
@@ -145,9 +145,7 @@ impl Moment {
     ) -> Result<Option<Recording>, IndexError> {
         let key = (seq.0, day.number(), stem.as_bytes());
         match self.table(STEMS)?.get(key)?.map(|number| number.value()) {
-            Some(number) => {
-                self.filed_recording(RecordingId { conversation: seq, day, number })
-            }
+            Some(number) => self.filed_recording(RecordingId { conversation: seq, day, number }),
             None => Ok(None),
         }
     }
@@ -202,10 +200,7 @@ impl Moment {
         row_at(&self.table(CONVERSATIONS)?, seq.0)
     }
 
-    pub(crate) fn filed_recording(
-        &self,
-        id: RecordingId,
-    ) -> Result<Option<Recording>, IndexError> {
+    pub(crate) fn filed_recording(&self, id: RecordingId) -> Result<Option<Recording>, IndexError> {
         if self.table(CONDEMNED)?.get(id.conversation.0)?.is_some() {
             return Ok(None);
         }

@@ -20,8 +20,7 @@ pub(crate) fn condemn(
     seq: ConversationSeq,
     limit: Timestamp,
 ) -> Result<bool, IndexError> {
-    let row: Option<Conversation> =
-        row_at(&writing.tables().open_table(CONVERSATIONS)?, seq.0)?;
+    let row: Option<Conversation> = row_at(&writing.tables().open_table(CONVERSATIONS)?, seq.0)?;
     let trashed_at = row.and_then(|conversation| conversation.trashed_at);
     if trashed_at.is_none_or(|at| limit < at) {
         return Ok(false);

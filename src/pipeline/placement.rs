@@ -148,7 +148,11 @@ impl Carrier {
         Ok(carrier)
     }
 
-    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), CarrierError> {
+    fn spawn(
+        &mut self,
+        name: &str,
+        run: impl FnOnce() + Send + 'static,
+    ) -> Result<(), CarrierError> {
         let thread = Builder::new().name(name.to_owned()).spawn(run);
         self.threads.push(thread.map_err(CarrierError::Threads)?);
         Ok(())

@@ -163,7 +163,7 @@ impl Shelves<'_> {
             pages.push(self.put_page(recording, kind, &bytes)?);
         }
         let transcript = self.write_transcript(chapter, now)?;
-        let metadata = render::metadata(chapter, &pages, &transcript.object);
+        let metadata = render::metadata(chapter, &pages, &transcript);
         pages.push(self.put_page(recording, PageKind::Metadata, &metadata)?);
         recording.pages = pages;
         Ok(transcript)

@@ -8,7 +8,9 @@ use std::thread;
 use jiff::Timestamp;
 
 use crate::index::{Index, IndexError};
-use crate::model::{Conversation, DayTranscript, Key, Object, Page, PageKind, Placement, Recording};
+use crate::model::{
+    Conversation, DayTranscript, Key, Object, Page, PageKind, Placement, Recording,
+};
 use crate::render;
 use crate::store::{Bucket, Found, Store, StoreError};
 
@@ -72,8 +74,12 @@ impl Sources<'_> {
         let mut rebuilt = Rebuilt::default();
         let mut transcripts = BTreeMap::new();
         index.clear_recordings()?;
-        let metadata: BTreeSet<&Key> =
-            holdings.near.keys().chain(holdings.far.keys()).filter(|key| key.is_metadata()).collect();
+        let metadata: BTreeSet<&Key> = holdings
+            .near
+            .keys()
+            .chain(holdings.far.keys())
+            .filter(|key| key.is_metadata())
+            .collect();
         let metadata: Vec<&Key> = metadata.into_iter().collect();
         for keys in metadata.chunks(BATCH) {
             let mut told = Vec::new();
@@ -102,9 +108,8 @@ impl Sources<'_> {
     }
 
     fn holdings(&self) -> Result<Holdings, StoreError> {
-        let sizes = |found: Vec<Found>| {
-            found.into_iter().map(|found| (found.key, found.bytes)).collect()
-        };
+        let sizes =
+            |found: Vec<Found>| found.into_iter().map(|found| (found.key, found.bytes)).collect();
         let far = self.bucket.map(|bucket| bucket.list("")).transpose()?;
         Ok(Holdings { near: sizes(self.near.list("")?), far: far.map(sizes).unwrap_or_default() })
     }
@@ -169,10 +174,7 @@ impl Sources<'_> {
 }
 
 /// All at once.
-fn fetch<'k>(
-    bucket: &dyn Bucket,
-    keys: &[&'k Key],
-) -> Result<Vec<(&'k Key, Vec<u8>)>, StoreError> {
+fn fetch<'k>(bucket: &dyn Bucket, keys: &[&'k Key]) -> Result<Vec<(&'k Key, Vec<u8>)>, StoreError> {
     thread::scope(|scope| {
         let threads: Vec<_> = keys
             .iter()

@@ -46,12 +46,8 @@ fn remove(
     let mut keys = Vec::new();
     for day in index.filed_days(seq)? {
         for recording in index.filed_recordings(seq, day)? {
-            let metadata = Key::page(
-                &recording.filed_as,
-                day,
-                recording.stem.as_bytes(),
-                PageKind::Metadata,
-            );
+            let metadata =
+                Key::page(&recording.filed_as, day, recording.stem.as_bytes(), PageKind::Metadata);
             let recordings_keys = keys_of(&recording);
             for key in &recordings_keys {
                 grounds.bucket.delete(key)?;

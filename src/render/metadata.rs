@@ -37,7 +37,7 @@ struct PageEntry {
 }
 
 /// The page of a chapter.
-pub(crate) fn write(chapter: Chapter<'_>, pages: &[Page], transcript: &Object) -> Vec<u8> {
+pub(crate) fn write(chapter: Chapter<'_>, pages: &[Page], transcript: &DayTranscript) -> Vec<u8> {
     let recording = Recording { pages: pages.to_vec(), ..chapter.recording.clone() };
     let entries = pages.iter().map(|page| PageEntry {
         name: name_of(&recording.stem, page.kind),
@@ -47,10 +47,10 @@ pub(crate) fn write(chapter: Chapter<'_>, pages: &[Page], transcript: &Object) -
     });
     pretty(&Document {
         schema: SCHEMA.to_owned(),
-        told: told(chapter, transcript),
+        told: told(chapter, &transcript.object),
         pages: entries.collect(),
-        transcript: transcript.clone(),
-        transcript_written_at: recording.published_at,
+        transcript: transcript.object.clone(),
+        transcript_written_at: transcript.modified_at,
         overlay: recording.overlay.clone(),
         conversation: chapter.conversation.clone(),
         recording,

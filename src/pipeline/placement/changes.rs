@@ -47,10 +47,8 @@ impl Changes {
         *last = Some(at);
         let key = Key::change(at, 0);
         let label = Label { content_type: "application/json", ..Label::default() };
-        let json = serde_json::to_vec(told).map_err(|err| StoreError::Refused {
-            at: key.to_string(),
-            source: Box::new(err),
-        })?;
+        let json = serde_json::to_vec(told)
+            .map_err(|err| StoreError::Refused { at: key.to_string(), source: Box::new(err) })?;
         bucket.put_labelled(&key, Bytes::from(json), &label)
     }
 

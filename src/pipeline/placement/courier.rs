@@ -38,7 +38,11 @@ pub(crate) enum Carried {
     /// It was written anew meanwhile, or is gone: its row says what is to be done.
     Overtaken,
     /// It waits, for its time or for somebody to do something.
-    Waits { until: Timestamp, blame: Option<Blame>, why: String },
+    Waits {
+        until: Timestamp,
+        blame: Option<Blame>,
+        why: String,
+    },
     /// The end has come first.
     Stopped,
 }

@@ -21,11 +21,7 @@ pub(crate) fn of_audio(recording: &Recording) -> Label {
 }
 
 /// The label of a page or of the day's transcript.
-pub(crate) fn of_page(
-    recording: &Recording,
-    transcript: &DayTranscript,
-    object: &Object,
-) -> Label {
+pub(crate) fn of_page(recording: &Recording, transcript: &DayTranscript, object: &Object) -> Label {
     let page = recording.pages.iter().find(|page| page.object.key == object.key);
     let content_type = match page {
         Some(page) => page.kind.content_type(),

@@ -24,7 +24,10 @@ const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 pub(crate) enum Turn {
     Carry(Box<Recording>, Ticket),
     /// Nothing before `until`, or before anything has changed since `seen`.
-    Wait { until: Option<Timestamp>, seen: u64 },
+    Wait {
+        until: Option<Timestamp>,
+        seen: u64,
+    },
     Closed,
 }
 
