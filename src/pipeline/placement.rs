@@ -219,11 +219,11 @@ impl Shared {
     /// Waits for a recording that may go and carries it. `false`: the end has come.
     fn carry_one(&self) -> Result<bool, IndexError> {
         match self.rounds.turn(&self.grounds.index, Timestamp::now())? {
-            Turn::Carry(recording, ticket) => {
+            Turn::Carry(recording, rested, ticket) => {
                 let id = recording.id;
                 let heard = || self.rounds.heard();
-                let carried = self.courier(&heard).carry(*recording, ticket.event())?;
-                self.rounds.done(id, &ticket, &carried, Timestamp::now(), chance());
+                let carried = self.courier(&heard).carry(*recording, rested, ticket.event())?;
+                self.rounds.done(id, &ticket, carried, Timestamp::now(), chance());
             }
             Turn::Wait { until, seen } => self.rounds.wait(until, seen),
             Turn::Closed => return Ok(false),

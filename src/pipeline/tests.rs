@@ -92,7 +92,7 @@ impl Bench {
     }
 }
 
-fn facts() -> SoundFacts {
+pub(super) fn facts() -> SoundFacts {
     SoundFacts {
         container: "wav".to_owned(),
         codec: "pcm_s16le".to_owned(),
@@ -105,7 +105,7 @@ fn facts() -> SoundFacts {
     }
 }
 
-fn talk() -> Talk {
+pub(super) fn talk() -> Talk {
     let id = SpeakerId(0);
     let segment = Segment {
         id: 0,
@@ -123,7 +123,7 @@ fn talk() -> Talk {
     Talk { duration: 2.0, segments: vec![segment], speakers: vec![speaker], ..Talk::default() }
 }
 
-fn recipe() -> Recipe {
+pub(super) fn recipe() -> Recipe {
     Recipe {
         recognizer: ModelRef { name: "moonshine-tiny-en".to_owned(), sha256: "cd".repeat(32) },
         diarizer: None,
@@ -136,7 +136,7 @@ fn recipe() -> Recipe {
 }
 
 /// Keys and contents of all that a store holds.
-fn contents(store: &dyn Store) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn contents(store: &dyn Store) -> BTreeMap<String, Vec<u8>> {
     let all = store.list("").unwrap().into_iter();
     all.map(|found| (found.key.to_string(), store.get_range(&found.key, 0..u64::MAX).unwrap()))
         .collect()

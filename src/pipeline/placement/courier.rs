@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::index::{Index, IndexError};
-use crate::model::{DayTranscript, Key, Object, Recording, UploadedPart};
+use crate::model::{DayTranscript, Key, Object, PageKind, Recording, UploadedPart};
 use crate::pipeline::placement::changes::{Changes, Told};
 use crate::pipeline::placement::fault::{Blame, Fault, causes};
 use crate::pipeline::placement::labels;
@@ -32,27 +32,37 @@ pub(crate) struct Courier<'a> {
 }
 
 /// What came of it.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) enum Carried {
     Stored,
     /// It was written anew meanwhile, or is gone: its row says what is to be done.
     Overtaken,
-    /// It waits, for its time or for somebody to do something.
+    /// It waits, for its time or for somebody to do something. The trip goes on then.
     Waits {
         until: Timestamp,
         blame: Option<Blame>,
         why: String,
+        trip: Box<Trip>,
     },
     /// The end has come first.
     Stopped,
 }
 
-/// One recording on the way.
-struct Trip {
+/// One recording on the way. What has arrived so far is known here only: the index says enough to find out.
+#[derive(Debug)]
+pub(crate) struct Trip {
+    /// With the placement that the index was given last.
     recording: Recording,
     transcript: DayTranscript,
     errand: Errand,
     tally: Tally,
+}
+
+impl Trip {
+    /// Whether it can go on from that row.
+    fn is_of(&self, row: &Recording) -> bool {
+        self.recording == *row
+    }
 }
 
 /// A page on local disk.
@@ -63,7 +73,7 @@ enum Page {
 }
 
 /// The hash of what was read of the audio so far, in order.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Tally {
     hasher: blake3::Hasher,
     at: u64,
@@ -76,20 +86,24 @@ const HASHED_AT_ONCE: u64 = 4 << 20;
 const PROBE: SignedDuration = SignedDuration::from_mins(5);
 
 impl Courier<'_> {
-    /// Carries on until the recording has arrived or has to wait. `event` is `Woken`, or `Called` if it need not
-    /// wait for its time.
+    /// Carries on until the recording has arrived or has to wait, on the trip that it rested from if there is
+    /// one. `event` is `Woken`, or `Called` if it need not wait for its time.
     ///
     /// # Errors
     /// The index could not be read or written: nothing can be done safely any more.
-    pub(crate) fn carry(&self, recording: Recording, event: Event) -> Result<Carried, IndexError> {
-        let (seq, day) = (recording.id.conversation, recording.id.day);
-        let Some(transcript) = self.index.filed_transcript(seq, day)? else {
-            return Ok(Carried::Overtaken);
+    pub(crate) fn carry(
+        &self,
+        recording: Recording,
+        rested: Option<Box<Trip>>,
+        event: Event,
+    ) -> Result<Carried, IndexError> {
+        let trip = match rested.filter(|trip| trip.is_of(&recording)) {
+            Some(trip) => trip,
+            None => match self.set_out(recording)? {
+                Some(trip) => trip,
+                None => return Ok(Carried::Overtaken),
+            },
         };
-        let cargo = outbox::cargo(&recording, &transcript);
-        let cargo = cargo.into_iter().map(|object| object.bytes).collect();
-        let errand = Errand::new(recording.placement.clone(), cargo, self.sizes);
-        let trip = Trip { recording, transcript, errand, tally: Tally::default() };
         match self.travel(trip, event) {
             Ok(carried) => Ok(carried),
             Err(Fault::Index(err)) => Err(err),
@@ -97,7 +111,16 @@ impl Courier<'_> {
         }
     }
 
-    fn travel(&self, mut trip: Trip, mut event: Event) -> Result<Carried, Fault> {
+    fn set_out(&self, recording: Recording) -> Result<Option<Box<Trip>>, IndexError> {
+        let (seq, day) = (recording.id.conversation, recording.id.day);
+        let Some(transcript) = self.index.filed_transcript(seq, day)? else { return Ok(None) };
+        let cargo = outbox::cargo(&recording, &transcript);
+        let cargo = cargo.into_iter().map(|object| object.bytes).collect();
+        let errand = Errand::new(recording.placement.clone(), cargo, self.sizes);
+        Ok(Some(Box::new(Trip { recording, transcript, errand, tally: Tally::default() })))
+    }
+
+    fn travel(&self, mut trip: Box<Trip>, mut event: Event) -> Result<Carried, Fault> {
         let mut failed: Option<(Blame, String)> = None;
         loop {
             let began = match &event {
@@ -106,9 +129,9 @@ impl Courier<'_> {
             };
             let action = trip.errand.step(event, (self.clock)(), (self.chance)());
             if action == Action::Rest {
-                return self.arrive(&trip);
+                return self.arrive(trip);
             }
-            if !self.save(&trip)? {
+            if !self.save(&mut trip)? {
                 self.drop_upload(&trip.recording.audio.key, began)?;
                 return Err(Fault::Overtaken);
             }
@@ -118,7 +141,7 @@ impl Courier<'_> {
             };
             if let Some(until) = until {
                 let (blame, why) = failed.unzip();
-                return Ok(Carried::Waits { until, blame, why: why.unwrap_or_default() });
+                return Ok(Carried::Waits { until, blame, why: why.unwrap_or_default(), trip });
             }
             if self.pace.is_closed() {
                 return Ok(Carried::Stopped);
@@ -142,9 +165,11 @@ impl Courier<'_> {
     }
 
     /// What is to be done next is durable before it is done.
-    fn save(&self, trip: &Trip) -> Result<bool, Fault> {
+    fn save(&self, trip: &mut Trip) -> Result<bool, Fault> {
         let Recording { id, revision, .. } = trip.recording;
-        Ok(self.index.set_placement(id, revision, trip.errand.placement().clone())?)
+        let placement = trip.errand.placement().clone();
+        trip.recording.placement = placement.clone();
+        Ok(self.index.set_placement(id, revision, placement)?)
     }
 
     /// An upload that nobody will go on with.
@@ -158,25 +183,32 @@ impl Courier<'_> {
     }
 
     /// Everything is in the bucket: those who follow it are told, and then the index.
-    fn arrive(&self, trip: &Trip) -> Result<Carried, Fault> {
-        let recording = &trip.recording;
-        if let Some(metadata) = recording.pages.last() {
-            let told = Told::Metadata(metadata.object.key.clone());
-            if let Err(err) = self.changes.tell(self.bucket, &told, self.clock) {
-                let fault = Fault::Bucket(err);
-                let (now, why) = ((self.clock)(), causes(&fault));
-                let blame = fault.blame();
-                let until = match blame.as_ref().map(Blame::trouble) {
-                    Some(Trouble::Refused { .. }) => now.checked_add(PROBE).unwrap_or(now),
-                    _ => now,
-                };
-                return Ok(Carried::Waits { until, blame, why });
-            }
+    fn arrive(&self, trip: Box<Trip>) -> Result<Carried, Fault> {
+        if let Err(err) = self.tell(&trip.recording) {
+            return Ok(self.tell_later(trip, Fault::Bucket(err)));
         }
+        let recording = &trip.recording;
         let is_near = self.near.head(&recording.audio.key).is_ok();
         let copied_at = is_near.then(|| (self.clock)());
         let is_ours = self.index.set_stored(recording.id, recording.revision, copied_at)?;
         Ok(if is_ours { Carried::Stored } else { Carried::Overtaken })
+    }
+
+    fn tell(&self, recording: &Recording) -> Result<(), StoreError> {
+        let Some(metadata) = recording.page(PageKind::Metadata) else { return Ok(()) };
+        let told = Told::Metadata(metadata.object.key.clone());
+        self.changes.tell(self.bucket, &told, self.clock)
+    }
+
+    /// The errand is done; what is left waits for the bucket like everything else.
+    fn tell_later(&self, trip: Box<Trip>, fault: Fault) -> Carried {
+        let now = (self.clock)();
+        let blame = fault.blame();
+        let until = match blame.as_ref().map(Blame::trouble) {
+            Some(Trouble::Refused { .. }) => now.checked_add(PROBE).unwrap_or(now),
+            Some(Trouble::Passing | Trouble::UploadLost) | None => now,
+        };
+        Carried::Waits { until, blame, why: causes(&fault), trip }
     }
 
     fn act(&self, trip: &mut Trip, action: &Action) -> Result<Event, Fault> {

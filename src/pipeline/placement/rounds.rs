@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::index::{Index, IndexError};
 use crate::model::{Recording, RecordingId};
 use crate::pipeline::placement::CarrierStatus;
-use crate::pipeline::placement::courier::Carried;
+use crate::pipeline::placement::courier::{Carried, Trip};
 use crate::pipeline::placement::fault::Blame;
 use crate::pipeline::placement::gate::{Admission, Gate};
 use crate::store::outbox::{Event, Trouble};
@@ -22,7 +22,7 @@ const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
 /// What a thread is to do now.
 pub(crate) enum Turn {
-    Carry(Box<Recording>, Ticket),
+    Carry(Box<Recording>, Option<Box<Trip>>, Ticket),
     /// Nothing before `until`, or before anything has changed since `seen`.
     Wait {
         until: Option<Timestamp>,
@@ -57,8 +57,8 @@ pub(crate) struct Rounds {
 struct State {
     gate: Gate,
     busy: HashSet<RecordingId>,
-    /// Those that wait for a time of their own.
-    resting: HashMap<RecordingId, Timestamp>,
+    /// Those that wait for a time of their own, and their trips.
+    resting: HashMap<RecordingId, Rest>,
     /// Why nobody may go at all.
     barred: Option<String>,
     /// Counts what has changed, so that nobody falls asleep over it.
@@ -68,6 +68,12 @@ struct State {
     /// Somebody has asked for a try.
     is_called: bool,
     is_closing: bool,
+}
+
+#[derive(Debug)]
+struct Rest {
+    until: Timestamp,
+    trip: Box<Trip>,
 }
 
 impl Rounds {
@@ -122,7 +128,8 @@ impl Rounds {
             state.gate.send_probe();
         }
         state.busy.insert(recording.id);
-        Turn::Carry(Box::new(recording), Ticket { begun: now, is_probe })
+        let trip = state.resting.remove(&recording.id).map(|rest| rest.trip);
+        Turn::Carry(Box::new(recording), trip, Ticket { begun: now, is_probe })
     }
 
     /// Takes note of how it went.
@@ -130,13 +137,12 @@ impl Rounds {
         &self,
         id: RecordingId,
         ticket: &Ticket,
-        carried: &Carried,
+        carried: Carried,
         now: Timestamp,
         chance: f64,
     ) {
         let mut state = self.state();
         state.busy.remove(&id);
-        state.resting.remove(&id);
         match carried {
             Carried::Stored => {
                 state.last_success = Some(now);
@@ -149,10 +155,10 @@ impl Rounds {
                     state.gate.probe_is_back();
                 }
             }
-            Carried::Waits { until, blame, why } => {
-                state.resting.insert(id, *until);
-                state.complain(id, blame.as_ref(), why);
-                match blame {
+            Carried::Waits { until, blame, why, trip } => {
+                state.resting.insert(id, Rest { until, trip });
+                state.complain(id, blame.as_ref(), &why);
+                match &blame {
                     Some(Blame::Bucket(trouble)) => {
                         state.gate.failed(ticket.begun, now, chance, trouble);
                     }
@@ -193,7 +199,7 @@ impl Rounds {
     pub(crate) fn call(&self) {
         let mut state = self.state();
         state.gate.call();
-        state.resting.clear();
+        state.wake_all();
         state.is_called = true;
         drop(state);
         self.wake();
@@ -258,17 +264,23 @@ impl Rounds {
 
 impl State {
     fn may_go(&self, id: RecordingId, now: Timestamp) -> bool {
-        !self.busy.contains(&id) && self.resting.get(&id).is_none_or(|until| *until <= now)
+        !self.busy.contains(&id) && self.resting.get(&id).is_none_or(|rest| rest.until <= now)
     }
 
     fn next_awake(&self, now: Timestamp) -> Option<Timestamp> {
-        self.resting.values().filter(|until| now < **until).min().copied()
+        self.resting.values().map(|rest| rest.until).filter(|until| now < *until).min()
     }
 
     fn everybody_may_go(&mut self) {
         log::info!("the bucket answers again");
-        self.resting.clear();
+        self.wake_all();
         self.last_error = None;
+    }
+
+    fn wake_all(&mut self) {
+        for rest in self.resting.values_mut() {
+            rest.until = Timestamp::MIN;
+        }
     }
 
     /// Says each trouble once, loudly where somebody has to do something.
