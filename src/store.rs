@@ -2,12 +2,16 @@
 
 mod blocking;
 mod bucket;
+mod cache;
+mod content;
+mod far;
 mod flaky;
 mod local;
 mod memory;
 
 pub mod outbox;
 mod paths;
+mod placed;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -23,11 +27,14 @@ pub use crate::store::bucket::{
     Addressing, BucketFacts, BucketOptions, Encryption, Keys, Profile, Provider, Secret,
     UnknownProvider,
 };
+pub use crate::store::cache::{BlockCache, CacheOptions, CacheUse};
+pub use crate::store::far::ReadOptions;
 pub use crate::store::flaky::FlakyStore;
 pub use crate::store::local::LocalStore;
 pub use crate::store::memory::MemoryStore;
+pub use crate::store::placed::PlacedStore;
 
-use crate::model::{Key, UploadedPart};
+use crate::model::{Key, Object, UploadedPart};
 
 /// What went wrong in the store, by what the caller can do about it. `at` is a key, or a listing's prefix.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +68,12 @@ pub trait Store: Send + Sync {
 
     /// The bytes of `range`, cut short at the object's end.
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError>;
+
+    /// The same of an object whose content is known. Who fetches objects from afar keeps what it has
+    /// fetched under the name of the content, and checks it.
+    fn read(&self, object: &Object, range: Range<u64>) -> Result<Bytes, StoreError> {
+        Ok(self.get_range(&object.key, range)?.into())
+    }
 
     /// Key and size.
     fn head(&self, key: &Key) -> Result<Found, StoreError>;

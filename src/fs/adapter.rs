@@ -208,7 +208,7 @@ impl Filesystem for Adapter {
         &self, _: &Request, ino: INodeNo, handle: FileHandle, _: OpenFlags, _: Option<LockOwner>,
         _flush: bool, reply: ReplyEmpty,
     ) {
-        let was_offered = |handle: Arc<Handle>| handle.backing_file().is_some();
+        let was_offered = |handle: Arc<Handle>| handle.is_offered();
         if self.files.handle(handle.0).is_ok_and(was_offered) {
             self.backings.leave(inode(ino));
         }

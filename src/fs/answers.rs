@@ -9,8 +9,10 @@ use fuser::{BackingId, FileHandle, INodeNo, PollFlags, PollNotifier, ReplyData, 
 use crate::fs::adapter::Adapter;
 use crate::fs::errno::FsError;
 use crate::fs::events::Wake;
+use crate::fs::fetching::Fetch;
 use crate::fs::files::{Files, Handle, Opened, Reading};
 use crate::fs::replies::{Listing, errno, inode, reply_with_label, settle};
+use crate::store::Bytes;
 
 thread_local! {
     /// One for each worker: a read that is answered at once needs no memory of its own.
@@ -24,8 +26,8 @@ impl Adapter {
         opened: &Opened,
         register: impl FnOnce(&std::fs::File) -> std::io::Result<BackingId>,
     ) -> Option<Arc<BackingId>> {
-        let file = opened.backing.as_deref().and_then(Handle::backing_file)?;
-        self.backings.enter(inode(ino), || register(file))
+        let handle = opened.backing.as_deref()?;
+        self.backings.enter(inode(ino), || Some(register(handle.backing_file()?)))
     }
 
     pub(crate) fn answer_read(
@@ -42,9 +44,9 @@ impl Adapter {
             let reading = self.files.read(handle.0, offset, &mut buffer[..size]);
             settle!("read", ino, reply, reading, reading => match reading {
                 Reading::Done(count) => reply.data(&buffer[..count]),
-                Reading::Fetch(object) => {
+                Reading::Fetch(node, object) => {
                     let answer = Box::new(move |bytes| answer_data(ino, bytes, reply));
-                    self.fetchers.fetch(object, offset, size as u64, answer);
+                    self.fetchers.fetch(Fetch { node, object, offset, size: size as u64, answer });
                 }
                 Reading::Events(handle) => {
                     let Handle::Events(reader) = &*handle else { return };
@@ -63,7 +65,9 @@ impl Adapter {
     pub(crate) fn answer_label(&self, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         match self.files.tree.link_wanted(inode(ino), name) {
             Some(key) => {
-                let answer = Box::new(move |link| reply_with_label(ino, link, size, reply));
+                let answer = Box::new(move |link: Result<Bytes, FsError>| {
+                    reply_with_label(ino, link.map(Vec::from), size, reply);
+                });
                 self.fetchers.link(key, answer);
             }
             None => reply_with_label(ino, self.files.tree.label(inode(ino), name), size, reply),
@@ -108,6 +112,6 @@ pub(crate) fn fill<L: Listing>(
     Ok(())
 }
 
-fn answer_data(ino: INodeNo, bytes: Result<Vec<u8>, FsError>, reply: ReplyData) {
-    settle!("read", ino, reply, bytes, bytes => reply.data(&bytes));
+fn answer_data(ino: INodeNo, bytes: Result<impl AsRef<[u8]>, FsError>, reply: ReplyData) {
+    settle!("read", ino, reply, bytes, bytes => reply.data(bytes.as_ref()));
 }

@@ -35,13 +35,14 @@ impl Backings {
         self.is_possible.load(Ordering::Relaxed)
     }
 
-    /// Counts one more open of `inode`. `None`: it goes through the daemon.
+    /// Counts one more open of `inode`. `None`: it goes through the daemon. `register` says `None` where
+    /// there is no file to hand over: it is in the bucket.
     ///
     /// To be matched by one [`Self::leave`].
     pub(crate) fn enter(
         &self,
         inode: Inode,
-        register: impl FnOnce() -> io::Result<BackingId>,
+        register: impl FnOnce() -> Option<io::Result<BackingId>>,
     ) -> Option<Arc<BackingId>> {
         if let Some(opens) = self.lock().get_mut(&inode) {
             opens.count += 1;
@@ -60,9 +61,9 @@ impl Backings {
 
     fn registered(
         &self,
-        register: impl FnOnce() -> io::Result<BackingId>,
+        register: impl FnOnce() -> Option<io::Result<BackingId>>,
     ) -> Option<Arc<BackingId>> {
-        match register() {
+        match register()? {
             Ok(id) => Some(Arc::new(id)),
             Err(err) => {
                 // Not permitted, or stacked too high: it will not be otherwise for the next file.

@@ -3,26 +3,44 @@
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
 
 use crate::fs::errno::FsError;
-use crate::fs::events::Answer;
 use crate::fs::files::Files;
-use crate::model::{Key, Object};
-use crate::store::StoreError;
+use crate::model::{Key, Node, Object};
+use crate::store::{Bytes, StoreError};
 
-/// Reads that are under way at once.
-const THREADS: usize = 8;
+/// Reads that are under way at once. They wait for the network and do little else.
+const THREADS: usize = 16;
+
+/// How long a read may wait for a thread. One that does for longer has little time left for the store.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads that may wait for a thread. When that many do, the store is too slow for all of them, and
 /// further ones fail at once instead of piling up.
 const QUEUE: usize = 64;
 
-/// What one of the threads does.
-type Task = Box<dyn FnOnce(&Files) -> Result<Vec<u8>, FsError> + Send>;
+/// Called once with what a task comes to.
+pub(crate) type Answer = Box<dyn FnOnce(Result<Bytes, FsError>) + Send>;
 
-struct Fetch {
+/// What one of the threads does.
+type Task = Box<dyn FnOnce(&Files) -> Result<Bytes, FsError> + Send>;
+
+/// A read of what is not on this disk. It is answered when the store's deadline is over at the latest, and
+/// the time that it may wait for a thread.
+pub(crate) struct Fetch {
+    pub(crate) node: Node,
+    pub(crate) object: Object,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+    pub(crate) answer: Answer,
+}
+
+/// A task that waits for a thread.
+struct Asked {
+    at: Instant,
     /// The key that it is about.
-    at: Key,
+    key: Key,
     task: Task,
     answer: Answer,
 }
@@ -34,7 +52,8 @@ pub(crate) struct Fetchers {
 }
 
 struct Started {
-    queue: Mutex<Option<SyncSender<Fetch>>>,
+    /// `None` once they are told to stop.
+    queue: Mutex<Option<SyncSender<Asked>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -43,31 +62,33 @@ impl Fetchers {
         Self { files: Arc::downgrade(files), started: OnceLock::new() }
     }
 
-    pub(crate) fn fetch(&self, object: Object, offset: u64, size: u64, answer: Answer) {
-        let at = object.key.clone();
-        let task: Task = Box::new(move |files| files.fetch(&object, offset, size));
-        self.queue(Fetch { at, task, answer });
+    pub(crate) fn fetch(&self, fetch: Fetch) {
+        let Fetch { node, object, offset, size, answer } = fetch;
+        let key = object.key.clone();
+        self.queue(key, answer, move |files| files.fetch(node, &object, offset, size));
     }
 
     /// A link to the object.
     pub(crate) fn link(&self, key: Key, answer: Answer) {
-        let at = key.clone();
-        let task: Task = Box::new(move |files| files.tree.link(&key));
-        self.queue(Fetch { at, task, answer });
+        self.queue(key.clone(), answer, move |files| files.tree.link(&key).map(Bytes::from));
     }
 
-    fn queue(&self, fetch: Fetch) {
+    fn queue(
+        &self,
+        key: Key,
+        answer: Answer,
+        task: impl FnOnce(&Files) -> Result<Bytes, FsError> + Send + 'static,
+    ) {
+        let asked = Asked { at: Instant::now(), key, task: Box::new(task), answer };
         let started = self.started.get_or_init(|| start(&self.files)).as_ref();
         let queue = started.and_then(|started| {
             started.queue.lock().unwrap_or_else(PoisonError::into_inner).clone()
         });
-        let Some(queue) = queue else { return (fetch.answer)(Err(FsError::Gone)) };
-        match queue.try_send(fetch) {
+        let Some(queue) = queue else { return (asked.answer)(Err(FsError::Gone)) };
+        match queue.try_send(asked) {
             Ok(()) => {}
-            Err(TrySendError::Full(fetch) | TrySendError::Disconnected(fetch)) => {
-                let at = fetch.at.to_string();
-                let source = "too many reads are waiting already".into();
-                (fetch.answer)(Err(StoreError::Unavailable { at, source }.into()));
+            Err(TrySendError::Full(asked) | TrySendError::Disconnected(asked)) => {
+                asked.fail("too many reads are waiting already");
             }
         }
     }
@@ -103,11 +124,23 @@ fn start(files: &Weak<Files>) -> Option<Started> {
     Some(Started { queue: Mutex::new(Some(queue)), threads: Mutex::new(threads) })
 }
 
-fn work(files: &Weak<Files>, fetches: &Mutex<Receiver<Fetch>>) {
+impl Asked {
+    fn fail(self, why: &str) {
+        let at = self.key.to_string();
+        (self.answer)(Err(StoreError::Unavailable { at, source: why.into() }.into()));
+    }
+}
+
+fn work(files: &Weak<Files>, fetches: &Mutex<Receiver<Asked>>) {
     loop {
         // Whoever has the lock waits for all; the others wait for the lock.
         let next = fetches.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Fetch { task, answer, .. }) = next else { return };
+        let Ok(asked) = next else { return };
+        if PATIENCE < asked.at.elapsed() {
+            asked.fail("other reads took too long");
+            continue;
+        }
+        let Asked { task, answer, .. } = asked;
         let Some(files) = files.upgrade() else { return answer(Err(FsError::Gone)) };
         answer(task(&files));
     }

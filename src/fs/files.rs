@@ -14,7 +14,7 @@ use crate::fs::events::Reader;
 use crate::fs::tree::{Part, README, Tree};
 use crate::model::{Inode, Node, Object, VirtualNode};
 use crate::spool::{Creator, OpenFile};
-use crate::store::Store;
+use crate::store::{Bytes, Store};
 
 /// Of folders that are listed without any state.
 const NO_HANDLE: u64 = 0;
@@ -31,7 +31,7 @@ pub(crate) enum Handle {
     Inbox(Arc<OpenFile>),
     Published {
         node: Node,
-        bytes: OnceLock<Bytes>,
+        source: OnceLock<Source>,
     },
     /// Written when it was opened.
     Text(Vec<u8>),
@@ -41,9 +41,10 @@ pub(crate) enum Handle {
     Day(Mutex<Vec<Part>>),
 }
 
-/// Where published bytes are read from.
+/// Where published bytes are read from, for as long as the handle is open: a file that is evicted meanwhile
+/// is still there for who has it open.
 #[derive(Debug)]
-pub(crate) enum Bytes {
+pub(crate) enum Source {
     Local(File),
     Remote(Object),
 }
@@ -65,7 +66,7 @@ pub(crate) struct Opened {
     pub(crate) caching: Caching,
     /// A write through it may have an error to tell when it is closed.
     pub(crate) wants_flush: bool,
-    /// May be handed to the kernel whole; [`Handle::backing_file`] is what to hand over.
+    /// May be handed to the kernel whole; [`Handle::backing_file`] is what to hand over, if it is here.
     pub(crate) backing: Option<Arc<Handle>>,
 }
 
@@ -73,11 +74,21 @@ impl Handle {
     pub(crate) fn backing_file(&self) -> Option<&File> {
         match self {
             Self::Inbox(open) => Some(&open.file),
-            Self::Published { bytes, .. } => match bytes.get() {
-                Some(Bytes::Local(file)) => Some(file),
-                Some(Bytes::Remote(_)) | None => None,
+            Self::Published { source, .. } => match source.get() {
+                Some(Source::Local(file)) => Some(file),
+                Some(Source::Remote(_)) | None => None,
             },
             Self::Text(_) | Self::Events(_) | Self::Control | Self::Day(_) => None,
+        }
+    }
+
+    /// Whether the kernel is handed files of this kind, where it can be and the file is here. All opens of
+    /// one inode must agree about it.
+    pub(crate) fn is_offered(&self) -> bool {
+        match self {
+            Self::Inbox(_) => true,
+            Self::Published { node, .. } => matches!(node, Node::Audio(_)),
+            Self::Text(_) | Self::Events(_) | Self::Control | Self::Day(_) => false,
         }
     }
 }
@@ -88,7 +99,7 @@ pub(crate) enum Reading {
     /// So many bytes stand in the buffer.
     Done(usize),
     /// They have to be fetched, which can take long.
-    Fetch(Object),
+    Fetch(Node, Object),
     /// The event log answers.
     Events(Arc<Handle>),
 }
@@ -122,16 +133,16 @@ impl Files {
                 Ok(self.opened(Handle::Text(text), Caching::Never))
             }
             node @ Node::Audio(_) => {
-                let handle = Handle::Published { node, bytes: OnceLock::new() };
-                // Found now, so that the kernel can read the file without us.
-                self.bytes_of(&handle)?;
+                let handle = Handle::Published { node, source: OnceLock::new() };
+                // Found now, so that the kernel can read the file without us. Only this disk is asked.
+                self.source_of(&handle)?;
                 let mut opened = self.opened(handle, Caching::Kept);
                 opened.backing = self.handle(opened.number).ok();
                 Ok(opened)
             }
             // Small, and read again and again: the page cache is nearer than a file below.
             node => {
-                let handle = Handle::Published { node, bytes: OnceLock::new() };
+                let handle = Handle::Published { node, source: OnceLock::new() };
                 Ok(self.opened(handle, Caching::Kept))
             }
         }
@@ -205,9 +216,9 @@ impl Files {
         let handle = self.handle(number)?;
         match &*handle {
             Handle::Inbox(open) => Ok(Reading::Done(read_at(&open.file, offset, buffer)?)),
-            Handle::Published { .. } => match self.bytes_of(&handle)? {
-                Bytes::Local(file) => Ok(Reading::Done(read_at(file, offset, buffer)?)),
-                Bytes::Remote(object) => Ok(Reading::Fetch(object.clone())),
+            Handle::Published { node, .. } => match self.source_of(&handle)? {
+                Source::Local(file) => Ok(Reading::Done(read_at(file, offset, buffer)?)),
+                Source::Remote(object) => Ok(Reading::Fetch(*node, object.clone())),
             },
             Handle::Text(text) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);
@@ -222,32 +233,37 @@ impl Files {
         }
     }
 
-    /// Bytes that are not on this machine. May take as long as the store's deadline.
+    /// Bytes that were not on this disk when the file was opened. May take as long as the store's deadline.
     pub(crate) fn fetch(
         &self,
+        node: Node,
         object: &Object,
         offset: u64,
         size: u64,
-    ) -> Result<Vec<u8>, FsError> {
-        let end = offset.saturating_add(size).min(object.bytes);
-        if end <= offset {
-            return Ok(Vec::new());
-        }
-        Ok(self.store.get_range(&object.key, offset..end)?)
+    ) -> Result<Bytes, FsError> {
+        let read = |object: &Object| {
+            let end = offset.saturating_add(size).min(object.bytes);
+            self.store.read(object, offset.min(end)..end)
+        };
+        read(object).or_else(|err| match self.tree.archive.object(node) {
+            // Written anew since it was opened, and the old content is nowhere any more.
+            Ok(newer) if newer != *object => Ok(read(&newer)?),
+            Ok(_) | Err(_) => Err(err.into()),
+        })
     }
 
-    fn bytes_of<'handle>(&self, handle: &'handle Handle) -> Result<&'handle Bytes, FsError> {
-        let Handle::Published { node, bytes } = handle else { return Err(FsError::BadHandle) };
-        if let Some(bytes) = bytes.get() {
-            return Ok(bytes);
+    fn source_of<'handle>(&self, handle: &'handle Handle) -> Result<&'handle Source, FsError> {
+        let Handle::Published { node, source } = handle else { return Err(FsError::BadHandle) };
+        if let Some(source) = source.get() {
+            return Ok(source);
         }
         let object = self.tree.archive.object(*node)?;
         let found = match self.store.open_local(&object.key)? {
-            Some(file) => Bytes::Local(file),
-            None => Bytes::Remote(object),
+            Some(file) => Source::Local(file),
+            None => Source::Remote(object),
         };
-        // Two first reads at once find the same, and one of them is kept.
-        Ok(bytes.get_or_init(|| found))
+        // Two first reads at once find the same, or one finds what has just come: one of them is kept.
+        Ok(source.get_or_init(|| found))
     }
 
     /// Entries of a folder after `cookie`, about `limit` at a time; none: that was all.

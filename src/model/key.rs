@@ -40,7 +40,7 @@ impl Key {
     /// The transcript of a day.
     pub fn transcript(conversation: &ConversationId, day: Day) -> Self {
         let id = slug(conversation.as_str().as_bytes());
-        Self::on(conversation, day, &format!("{id}_transcript.txt"))
+        Self::on(conversation, day, &format!("{id}{TRANSCRIPT}"))
     }
 
     /// Everything of one conversation lies under this prefix, which ends in `/`.
@@ -97,7 +97,16 @@ impl Key {
     pub fn is_metadata(&self) -> bool {
         self.0.ends_with(PageKind::Metadata.suffix())
     }
+
+    /// Whether this is text about recordings: a page or a day's transcript.
+    pub fn is_page(&self) -> bool {
+        let is_page = |kind: PageKind| self.0.ends_with(kind.suffix());
+        self.0.ends_with(TRANSCRIPT) || PageKind::ALL.into_iter().any(is_page)
+    }
 }
+
+/// What follows the conversation's id in the name of a day's transcript.
+const TRANSCRIPT: &str = "_transcript.txt";
 
 /// Longest part of a slug that is kept of a name; with hash, suffix and extension it stays a file name.
 const SLUG_BYTES: usize = 120;
@@ -201,6 +210,16 @@ mod tests {
     #[test]
     fn the_writers_key_is_a_legal_one() {
         assert_eq!(Key::new(Key::writer().as_str()), Some(Key::writer()));
+    }
+
+    #[test]
+    fn pages_are_told_from_recordings() {
+        let id = ConversationId::new("standup").unwrap();
+        let day = Day::from_ymd(2026, 3, 9).unwrap();
+        let pages = PageKind::ALL.map(|kind| Key::page(&id, day, b"meeting", kind));
+        assert!(pages.iter().all(Key::is_page));
+        assert!(Key::transcript(&id, day).is_page());
+        assert!(!Key::audio(&id, day, b"meeting", b"m4a").is_page());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::model::{Key, UploadedPart};
+use crate::model::{Key, Object, UploadedPart};
 use crate::store::{Bucket, Bytes, Found, Label, Store, StoreError, Version};
 
 /// Passes calls on to another store or bucket, and says [`StoreError::Unavailable`] to some.
@@ -81,6 +81,10 @@ impl<S: Store + ?Sized> Store for FlakyStore<S> {
 
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
         self.call(key.as_str(), |store| store.get_range(key, range))
+    }
+
+    fn read(&self, object: &Object, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.call(object.key.as_str(), |store| store.read(object, range))
     }
 
     fn head(&self, key: &Key) -> Result<Found, StoreError> {

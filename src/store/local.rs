@@ -67,6 +67,24 @@ impl LocalStore {
         self.root.join(key.as_str())
     }
 
+    /// [`Store::put`], if there is nothing at `key` yet. Whether it was put.
+    pub fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<bool, StoreError> {
+        let put = || {
+            self.make_folders(key)?;
+            let (mut file, staged) = self.new_staged()?;
+            let path = self.path(key);
+            let linked = file.write_all(bytes).and_then(|()| file.sync_all());
+            let linked = linked.and_then(|()| fs::hard_link(&staged, &path));
+            // Swept later, should this fail.
+            let _ = fs::remove_file(&staged);
+            match linked {
+                Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+                linked => linked.and_then(|()| sync(folder_of(&path))).map(|()| true),
+            }
+        };
+        put().map_err(|err| failed(key, err))
+    }
+
     /// Makes the folders of `key`, and sees to it that their names are on disk.
     fn make_folders(&self, key: &Key) -> io::Result<()> {
         let mut folder = self.root.clone();

@@ -1,0 +1,200 @@
+//! Reading what is in the bucket: ranges of objects, through the cache.
+//!
+//! A reader asks for bytes. What is neither in memory nor in the cache is sent for, with more ahead of who
+//! reads on ([`window`]), by threads ([`fetching`]) that hand blocks out as they arrive. Many readers of one
+//! block wait for one request ([`desk`]), nobody for longer than the deadline, and for a bucket that does not
+//! answer nobody at all ([`breaker`]). Blocks are added up to the hash of their object ([`proof`]).
+
+mod breaker;
+mod desk;
+mod fetching;
+mod flight;
+mod proof;
+mod shelf;
+mod window;
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::model::{Key, Object};
+use crate::store::cache::BlockCache;
+use crate::store::content::{BLOCK_BYTES, Content};
+use crate::store::far::desk::{Waited, Wanted};
+use crate::store::far::fetching::{Depot, Fetchers};
+use crate::store::far::flight::Failure;
+use crate::store::far::window::ReadAhead;
+use crate::store::{Bucket, CacheUse, StoreError};
+
+/// Times that a block is sent for in the name of one read: what another reader had sent for may fail, or be
+/// called off, and that says little.
+const TRIES: u32 = 3;
+
+/// How patient reading from a bucket is, and how much memory it takes.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadOptions {
+    /// From the call of a read to its end, whatever happens. Default 20 s: longer looks like a hanging disk.
+    pub deadline: Duration,
+    /// Of blocks in memory, here and on their way, at least 16 MiB. Default 128 MiB: four readers who read on.
+    pub memory_bytes: u64,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { deadline: Duration::from_secs(20), memory_bytes: 128 << 20 }
+    }
+}
+
+/// Objects of a bucket, to be read.
+pub(crate) struct Far {
+    depot: Arc<Depot>,
+    fetchers: Fetchers,
+    /// Guards where readers are.
+    ahead: Mutex<ReadAhead>,
+    deadline: Duration,
+}
+
+impl Far {
+    pub(crate) fn new(bucket: Arc<dyn Bucket>, cache: BlockCache, options: ReadOptions) -> Self {
+        let depot = Arc::new(Depot::new(bucket, cache, options.memory_bytes));
+        let fetchers = Fetchers::new(depot.clone());
+        Self { depot, fetchers, ahead: Mutex::default(), deadline: options.deadline }
+    }
+
+    pub(crate) fn bucket(&self) -> &Arc<dyn Bucket> {
+        &self.depot.bucket
+    }
+
+    /// The bytes of `range`, cut short at the object's end. Blocks until they are there or the deadline has
+    /// passed.
+    ///
+    /// # Errors
+    /// `Refused`: the object is not the one that the index names. The read that finds it out fails, and all
+    /// further ones for a minute; what was read before may have been wrong.
+    pub(crate) fn read(&self, object: &Object, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let content = content_of(object)?;
+        let range = range.start..range.end.min(content.bytes);
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let wanted = Wanted { object, content, asked: content.blocks_of(&range) };
+        self.read_blocks(&wanted, &range).map_err(|failure| failure.into_error(&object.key))
+    }
+
+    fn read_blocks(&self, wanted: &Wanted<'_>, range: &Range<u64>) -> Result<Bytes, Failure> {
+        let deadline = Instant::now() + self.deadline;
+        self.depot.begin(wanted.content)?;
+        self.look_ahead(wanted, range);
+        let piece = |number| -> Result<Bytes, Failure> {
+            let block = self.block(wanted, number, deadline)?;
+            let start = number * BLOCK_BYTES;
+            let place =
+                |byte: u64| usize::try_from(byte.saturating_sub(start)).unwrap_or(usize::MAX);
+            Ok(block.slice(place(range.start)..place(range.end).min(block.len())))
+        };
+        // What lies in one block is not copied.
+        if wanted.asked.end - wanted.asked.start == 1 {
+            return piece(wanted.asked.start);
+        }
+        let mut whole = Vec::with_capacity(usize::try_from(range.end - range.start).unwrap_or(0));
+        for number in wanted.asked.clone() {
+            whole.extend_from_slice(&piece(number)?);
+        }
+        Ok(whole.into())
+    }
+
+    /// Sends for what is asked for, and for as much beyond it as the reader deserves.
+    fn look_ahead(&self, wanted: &Wanted<'_>, range: &Range<u64>) {
+        let window = {
+            let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+            ahead.note(wanted.content, range)
+        };
+        if window.is_seek {
+            self.depot.desk.call_off(wanted.content.hash);
+        }
+        // Whoever waits for one of these blocks hears of the failure.
+        let _ = self.send(wanted, window.blocks);
+    }
+
+    fn send(&self, wanted: &Wanted<'_>, blocks: Range<u64>) -> Result<(), Failure> {
+        let lacking = self.depot.cache.lacking(wanted.content, blocks);
+        if !lacking.is_empty() && self.depot.desk.send(wanted, &lacking)? {
+            self.fetchers.add();
+        }
+        Ok(())
+    }
+
+    fn block(&self, wanted: &Wanted<'_>, number: u64, deadline: Instant) -> Result<Bytes, Failure> {
+        let id = wanted.content.block(number);
+        let mut tries = 0;
+        loop {
+            let failure = match self.depot.desk.wait(&id, deadline) {
+                Waited::Here(bytes) => return Ok(bytes),
+                Waited::TooLong => return Err(Failure::unavailable("the deadline has passed")),
+                Waited::Failed(failure @ Failure::Unavailable(_)) => failure,
+                Waited::Failed(failure) => return Err(failure),
+                Waited::Nowhere => match self.load(wanted.content, number)? {
+                    Some(bytes) => return Ok(bytes),
+                    None => Failure::unavailable("the block went as often as it came"),
+                },
+            };
+            tries += 1;
+            if TRIES < tries {
+                return Err(failure);
+            }
+            self.send(wanted, number..number + 1)?;
+        }
+    }
+
+    /// From the cache.
+    fn load(&self, content: Content, number: u64) -> Result<Option<Bytes>, Failure> {
+        let Some(block) = self.depot.cache.get(content, number) else { return Ok(None) };
+        self.depot.prove(content, number, &block)?;
+        self.depot.desk.put(content.block(number), block.bytes.clone());
+        Ok(Some(block.bytes))
+    }
+
+    /// Fetches all of it into the cache, and looks whether it is right.
+    pub(crate) fn warm(&self, object: &Object) -> Result<(), StoreError> {
+        let content = content_of(object)?;
+        let mut blocks = 0..content.blocks();
+        blocks.try_for_each(|number| self.read(object, content.bytes_of(number)).map(drop))
+    }
+
+    /// Throws away what is kept of it, and what is known of it.
+    pub(crate) fn forget(&self, object: &Object) {
+        if let Some(content) = Content::of(object) {
+            self.depot.forget(content);
+        }
+    }
+
+    pub(crate) fn cache(&self) -> &BlockCache {
+        &self.depot.cache
+    }
+
+    pub(crate) fn usage(&self) -> CacheUse {
+        self.depot.cache.usage()
+    }
+
+    /// Asks the bucket something else, unless it has not answered lately.
+    pub(crate) fn ask<T>(
+        &self,
+        key: &Key,
+        question: impl FnOnce(&dyn Bucket) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.depot.desk.permit().map_err(|failure| failure.into_error(key))?;
+        let answer = question(&*self.depot.bucket).map_err(Failure::from);
+        self.depot.desk.answered(answer.as_ref().err());
+        answer.map_err(|failure| failure.into_error(key))
+    }
+}
+
+fn content_of(object: &Object) -> Result<Content, StoreError> {
+    let refused = || StoreError::Refused {
+        at: object.key.to_string(),
+        source: "the index has no hash of it".into(),
+    };
+    Content::of(object).ok_or_else(refused)
+}
