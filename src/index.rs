@@ -9,6 +9,7 @@ mod creation;
 mod failure;
 mod filing;
 mod following;
+mod inventory;
 mod jobs;
 mod placing;
 mod questions;

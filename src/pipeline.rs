@@ -3,19 +3,25 @@
 //! One desk thread hears the spool and keeps the queue; one lane for each worker process takes jobs from
 //! it. The road that a recording takes through all rooms is in `run.rs`, to be read from top to bottom.
 
+mod check;
 mod child;
+mod clear;
 mod convert;
 mod desk;
 mod eviction;
 mod follow;
+mod import;
 mod lane;
 mod lease;
+mod migrate;
 mod once;
 mod placement;
+mod probe;
 mod publish;
 mod rebuild;
 mod rewrite;
 mod run;
+mod stock;
 #[cfg(test)]
 mod tests;
 mod trash;
@@ -33,14 +39,20 @@ use crate::models::Library;
 use crate::spool::Spool;
 use crate::store::Store;
 
+pub use check::{Checked, Depth, Fault, Finding, Where, check, mend};
+pub use clear::{Orphan, orphans, remove_orphan};
 pub use desk::Pipeline;
 pub use eviction::Retention;
 pub use follow::{FOLLOW_EVERY, FollowStatus, Follower, Following};
+pub use import::{Find, Imported, Survey, import, survey, time_for_inbox};
 pub use lease::{Lease, LeaseError, Writer};
+pub use migrate::{Moved, Old, bring_home, leave_disk};
 pub use once::{transcribe_file, try_worker};
 pub use placement::{Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds, Told};
+pub use probe::{ProbeError, Probed, Step, try_bucket};
 pub use rebuild::{RebuildError, Rebuilt, rebuild, rebuild_with_bucket};
 pub use rewrite::{RewriteError, name_speakers};
+pub use stock::{Home, Stock, StockError};
 
 /// How recordings are worked on.
 #[derive(Debug, Clone)]

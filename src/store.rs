@@ -20,6 +20,7 @@ use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
 pub use bytes::Bytes;
+use jiff::Timestamp;
 
 #[cfg(feature = "s3")]
 pub use crate::store::bucket::S3Bucket;
@@ -86,6 +87,11 @@ pub trait Store: Send + Sync {
 
     /// The object as an open local file, where it is one.
     fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError>;
+
+    /// When it was put, by the store's clock; `None` where the store does not know.
+    fn written_at(&self, _key: &Key) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
 }
 
 /// A store at the other end of a network. Objects have labels there, large ones arrive in parts, and a small

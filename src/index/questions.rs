@@ -23,7 +23,7 @@ use crate::model::{
 pub(crate) struct Moment(pub(crate) ReadTransaction);
 
 impl Moment {
-    fn table<K: redb::Key + 'static, V: redb::Value + 'static>(
+    pub(crate) fn table<K: redb::Key + 'static, V: redb::Value + 'static>(
         &self,
         definition: TableDefinition<'_, K, V>,
     ) -> Result<ReadOnlyTable<K, V>, TableError> {

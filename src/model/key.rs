@@ -68,6 +68,11 @@ impl Key {
         Self("_scribefs/writer.json".to_owned())
     }
 
+    /// Put and removed again to see whether the bucket works.
+    pub fn probe() -> Self {
+        Self("_scribefs/probe".to_owned())
+    }
+
     /// The prefix of the conversation (ending in `/`) and the day that a recording's key lies under.
     pub fn folder(&self) -> Option<(&str, Day)> {
         let mut parts = self.0.split('/');

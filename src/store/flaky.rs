@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::model::{Key, Object, UploadedPart};
 use crate::store::{Bucket, Bytes, Found, Label, Store, StoreError, Version};
 
@@ -101,6 +103,10 @@ impl<S: Store + ?Sized> Store for FlakyStore<S> {
 
     fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError> {
         self.call(key.as_str(), |store| store.open_local(key))
+    }
+
+    fn written_at(&self, key: &Key) -> Result<Option<Timestamp>, StoreError> {
+        self.call(key.as_str(), |store| store.written_at(key))
     }
 }
 

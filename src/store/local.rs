@@ -17,6 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use jiff::Timestamp;
 use object_store::local::LocalFileSystem;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
@@ -213,6 +214,11 @@ impl Store for LocalStore {
 
     fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError> {
         File::open(self.path(key)).map(Some).map_err(|err| failed(key, err))
+    }
+
+    fn written_at(&self, key: &Key) -> Result<Option<Timestamp>, StoreError> {
+        let modified = fs::metadata(self.path(key)).and_then(|meta| meta.modified());
+        Ok(Timestamp::try_from(modified.map_err(|err| failed(key, err))?).ok())
     }
 }
 

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::model::{Key, UploadedPart};
 use crate::store::{Bucket, Bytes, Found, Label, Store, StoreError, Version};
 
@@ -17,6 +19,8 @@ use crate::store::{Bucket, Bytes, Found, Label, Store, StoreError, Version};
 pub struct MemoryStore {
     /// Guards the objects.
     objects: Mutex<BTreeMap<Key, Vec<u8>>>,
+    /// Guards the times at which objects were put.
+    times: Mutex<BTreeMap<Key, Timestamp>>,
     /// Guards the labels of objects that were put with one.
     labels: Mutex<BTreeMap<Key, Label>>,
     /// Guards what was sent of uploads that are not completed, by id.
@@ -51,7 +55,13 @@ impl MemoryStore {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(key.clone(), label.clone());
+        self.note_time(key);
         self.objects().insert(key.clone(), bytes);
+    }
+
+    fn note_time(&self, key: &Key) {
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        times.insert(key.clone(), Timestamp::now());
     }
 
     fn objects(&self) -> MutexGuard<'_, BTreeMap<Key, Vec<u8>>> {
@@ -67,6 +77,7 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+        self.note_time(key);
         self.objects().insert(key.clone(), bytes.to_vec());
         Ok(())
     }
@@ -113,6 +124,11 @@ impl Store for MemoryStore {
 
     fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError> {
         self.look(key, |_| None)
+    }
+
+    fn written_at(&self, key: &Key) -> Result<Option<Timestamp>, StoreError> {
+        let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        self.look(key, |_| times.get(key).copied())
     }
 }
 

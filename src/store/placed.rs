@@ -7,6 +7,8 @@ use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::model::{Key, Object};
 use crate::store::far::Far;
 use crate::store::{
@@ -153,6 +155,13 @@ impl Store for PlacedStore {
 
     fn head(&self, key: &Key) -> Result<Found, StoreError> {
         self.nearest(|| self.near.head(key), |far| far.ask(key, |bucket| bucket.head(key)))
+    }
+
+    fn written_at(&self, key: &Key) -> Result<Option<Timestamp>, StoreError> {
+        self.nearest(
+            || self.near.written_at(key),
+            |far| far.ask(key, |bucket| bucket.written_at(key)),
+        )
     }
 
     /// Both places' objects. What is in both counts as it is here.

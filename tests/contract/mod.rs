@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use scribefs::model::Key;
 use scribefs::store::{Found, Store, StoreError};
 
@@ -23,7 +24,7 @@ pub(crate) fn file_of(bytes: &[u8]) -> File {
 
 /// Runs the contract of `Store` against a fresh one for each promise.
 pub(crate) fn contract(fresh: &dyn Fn() -> Arc<dyn Store>) {
-    let promises: [fn(&dyn Store); 10] = [
+    let promises: [fn(&dyn Store); 11] = [
         what_is_put_comes_back,
         a_put_takes_the_place_of_what_was_there,
         ranges_are_cut_short_at_the_end,
@@ -34,6 +35,7 @@ pub(crate) fn contract(fresh: &dyn Fn() -> Arc<dyn Store>) {
         deleting_twice_is_fine,
         a_deleted_folder_can_be_filled_again,
         many_can_put_at_once,
+        an_object_knows_when_it_was_put,
     ];
     for promise in promises {
         promise(&*fresh());
@@ -47,6 +49,14 @@ fn what_is_put_comes_back(store: &dyn Store) {
         store.put(&key(name), bytes).unwrap();
         assert_eq!(store.get_range(&key(name), 0..u64::MAX).unwrap(), bytes);
     }
+}
+
+fn an_object_knows_when_it_was_put(store: &dyn Store) {
+    store.put(&key("a/b"), b"now").unwrap();
+    let age = Timestamp::now().duration_since(store.written_at(&key("a/b")).unwrap().unwrap());
+    assert!(age.abs() < SignedDuration::from_mins(10), "{age:?}");
+    let gone = store.written_at(&key("a/c"));
+    assert!(matches!(gone, Err(StoreError::Missing { .. })), "{gone:?}");
 }
 
 fn a_put_takes_the_place_of_what_was_there(store: &dyn Store) {

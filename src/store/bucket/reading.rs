@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
-use object_store::{GetOptions, GetRange, GetResult, ObjectStore};
+use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore};
 
 use crate::model::Key;
 use crate::store::bucket::failure::{
@@ -17,15 +17,15 @@ use crate::store::{Bytes, Found, S3Bucket, StoreError, Version};
 const PAGE: usize = 1_000;
 
 impl S3Bucket {
-    /// The object's size.
-    pub(crate) fn size(&self, key: &Key) -> Result<u64, StoreError> {
+    /// The object's size, and when it was put.
+    pub(crate) fn facts(&self, key: &Key) -> Result<ObjectMeta, StoreError> {
         let options = GetOptions { head: true, ..GetOptions::default() };
         let path = self.path(key);
         let head = self.connection.reads.get_opts(&path, options);
         match self.wait(key.as_str(), self.options.deadline, head)? {
-            Ok(found) => Ok(found.meta.size),
+            Ok(found) => Ok(found.meta),
             // This kind of answer has no body, and what is missing may be the object or the bucket.
-            Err(err) if is_wordless(&err) => Ok(self.begin_get(key, None)?.meta.size),
+            Err(err) if is_wordless(&err) => Ok(self.begin_get(key, None)?.meta),
             Err(err) => Err(failed(key, &err)),
         }
     }
@@ -38,7 +38,7 @@ impl S3Bucket {
         sink: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         if range.is_empty() {
-            return self.size(key).map(|_| ());
+            return self.facts(key).map(|_| ());
         }
         // There are no larger numbers on the other side.
         let wanted = if range.end <= i64::MAX.cast_unsigned() {

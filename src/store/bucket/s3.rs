@@ -5,6 +5,7 @@ use std::future::Future;
 use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use object_store::path::Path;
 use object_store::signer::{Method, Signer};
 
@@ -93,7 +94,7 @@ impl Store for S3Bucket {
     }
 
     fn head(&self, key: &Key) -> Result<Found, StoreError> {
-        Ok(Found { key: key.clone(), bytes: self.size(key)? })
+        Ok(Found { key: key.clone(), bytes: self.facts(key)?.size })
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
@@ -106,6 +107,10 @@ impl Store for S3Bucket {
 
     fn open_local(&self, _key: &Key) -> Result<Option<File>, StoreError> {
         Ok(None)
+    }
+
+    fn written_at(&self, key: &Key) -> Result<Option<Timestamp>, StoreError> {
+        Ok(Timestamp::from_second(self.facts(key)?.last_modified.timestamp()).ok())
     }
 }
 

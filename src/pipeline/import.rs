@@ -1,0 +1,201 @@
+//! Recordings of the first system, taken over with the transcripts that they have.
+//!
+//! Its tree is `<conversation>/<yyyy>/<mm>/<dd>/` with audio, `<stem>.txt` or `<conversation>_transcript.txt`
+//! beside it, and metadata. Nothing in it is changed.
+
+mod text;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::Path;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+
+use crate::index::IndexError;
+use crate::model::{
+    Day, Key, ModelRef, Object, Overlay, Recipe, RecordedAt, Recording, RecordingId, SoundFacts,
+    SpeakerBounds, Talk, TimeSource,
+};
+use crate::pipeline::convert;
+use crate::pipeline::publish::{self, FromStart, PublishError, Shelves};
+use crate::pipeline::stock::{Stock, StockError};
+
+pub use crate::pipeline::import::tree::{Find, Survey, survey};
+
+/// Stands for the model of a transcript that no model of ours has written.
+const MODEL: &str = "imported";
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Imported {
+    Published(RecordingId),
+    /// A recording with these bytes is there already.
+    Known(RecordingId),
+}
+
+/// Publishes a recording with the transcript `text`, as if scribefs had written it, and says that it has not.
+pub fn import(
+    stock: Stock<'_>,
+    find: &Find,
+    text: &Path,
+    zone: &TimeZone,
+    now: Timestamp,
+) -> Result<Imported, StockError> {
+    let audio = File::open(&find.audio)?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(FromStart::new(&audio))?;
+    let blake3 = hasher.finalize().to_hex().to_string();
+    if let Some(known) = stock.index.recording_with_audio(&blake3)? {
+        return Ok(Imported::Known(known.id));
+    }
+    let stat = audio.metadata()?;
+    let modified_at = Timestamp::try_from(stat.modified()?).unwrap_or(Timestamp::UNIX_EPOCH);
+    let told = find.metadata.as_deref().map(told_in).transpose()?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&fs::read(text)?).into_owned();
+    let (talk, names) = text::talk(&text, told.duration, &told.participants);
+    let facts = SoundFacts {
+        container: find.name.extension(),
+        duration: talk.duration,
+        ..convert::unknown_facts("unknown")
+    };
+    let heard = Heard {
+        audio: &audio,
+        blake3,
+        bytes: stat.len(),
+        modified_at,
+        recorded_at: recorded_at(modified_at, find.day, zone),
+        facts,
+        overlay: Overlay { names, custom: told.custom, ..Overlay::default() },
+    };
+    publish(stock, find, heard, &talk, now).map(Imported::Published)
+}
+
+/// What is known of a recording that nobody has heard.
+struct Heard<'a> {
+    audio: &'a File,
+    blake3: String,
+    bytes: u64,
+    modified_at: Timestamp,
+    recorded_at: RecordedAt,
+    facts: SoundFacts,
+    overlay: Overlay,
+}
+
+fn publish(
+    stock: Stock<'_>,
+    find: &Find,
+    heard: Heard<'_>,
+    talk: &Talk,
+    now: Timestamp,
+) -> Result<RecordingId, StockError> {
+    let _alone = publish::alone();
+    let conversation = stock.index.ensure_conversation(&find.conversation, now)?;
+    let (wanted, extension) = find.name.stem_and_extension(&heard.facts.container);
+    let reserved = stock.index.reserve(conversation.seq, find.day, &wanted)?;
+    let stem = reserved.stem.clone();
+    let key = Key::audio(&conversation.filed_as, find.day, stem.as_bytes(), &extension);
+    stock.near.put_file(&key, heard.audio)?;
+    let mut recording = Recording {
+        id: reserved.id,
+        audio_name: stem.with_extension(&extension),
+        stem,
+        original_name: find.name.clone(),
+        filed_as: conversation.filed_as.clone(),
+        audio: Object { key, bytes: heard.bytes, blake3: heard.blake3 },
+        pages: Vec::new(),
+        modified_at: heard.modified_at,
+        published_at: now,
+        recorded_at: heard.recorded_at,
+        facts: heard.facts,
+        language: None,
+        speakers: u32::try_from(talk.speakers.len()).unwrap_or(u32::MAX),
+        model: MODEL.to_owned(),
+        placement: stock.index.destination()?.first_placement(),
+        revision: 1,
+        overlay: heard.overlay,
+    };
+    let shelves = Shelves { store: stock.near, index: stock.index };
+    let transcript = shelves
+        .write_pages(&conversation, &mut recording, &recipe(), talk, now)
+        .map_err(|err| match err {
+            PublishError::Store(err) => StockError::Store(err),
+            PublishError::Index(err) => StockError::Index(err),
+            // Only what comes from the inbox can be withdrawn.
+            PublishError::Withdrawn => StockError::Index(IndexError::NoConversation),
+        })?;
+    let id = recording.id;
+    stock.index.publish(recording, transcript, None)?;
+    Ok(id)
+}
+
+fn recipe() -> Recipe {
+    Recipe {
+        recognizer: ModelRef { name: MODEL.to_owned(), sha256: String::new() },
+        diarizer: None,
+        language: None,
+        speakers: SpeakerBounds::default(),
+        threads: 0,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        options: BTreeMap::new(),
+    }
+}
+
+/// The file's own time if it is of the folder's day, else noon of that day.
+pub(crate) fn recorded_at(modified_at: Timestamp, day: Day, zone: &TimeZone) -> RecordedAt {
+    let time = zone.to_datetime(modified_at);
+    let (time, detail) = match Day::new(time.date()) {
+        Some(own) if own == day => (time, "mtime"),
+        _ => (noon(day), "folder"),
+    };
+    RecordedAt {
+        time,
+        zone: zone.iana_name().unwrap_or("local").to_owned(),
+        source: TimeSource::ModificationTime,
+        detail: detail.to_owned(),
+    }
+}
+
+fn noon(day: Day) -> DateTime {
+    day.date().at(12, 0, 0, 0)
+}
+
+/// The time that a copy for the inbox gets, so that it is filed under the day of its folder.
+pub fn time_for_inbox(modified_at: Timestamp, day: Day, zone: &TimeZone) -> Timestamp {
+    let told = recorded_at(modified_at, day, zone);
+    match told.detail.as_str() {
+        "mtime" => modified_at,
+        _ => zone.to_timestamp(told.time).unwrap_or(modified_at),
+    }
+}
+
+/// What we take from the first system's metadata.
+#[derive(Debug, Default)]
+struct Told {
+    /// Seconds; 0 where it does not say.
+    duration: f64,
+    /// Names of participants by what the transcript calls them.
+    participants: BTreeMap<String, String>,
+    /// What users had written there.
+    custom: BTreeMap<String, Value>,
+}
+
+fn told_in(path: &Path) -> Result<Told, StockError> {
+    // Metadata that cannot be read says nothing: the transcript is worth more.
+    let json: Value = serde_json::from_slice(&fs::read(path)?).unwrap_or_default();
+    let duration = ["duration", "duration_seconds"].iter().find_map(|key| json[*key].as_f64());
+    let people = json["participants"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let named = people.iter().filter_map(|person| {
+        let label = ["label", "speaker", "id"].iter().find_map(|key| person[*key].as_str())?;
+        Some((label.to_owned(), person["name"].as_str()?.to_owned()))
+    });
+    let custom = ["custom", "custom_fields"].iter().find_map(|key| json[*key].as_object());
+    Ok(Told {
+        duration: duration.filter(|it| it.is_finite() && 0.0 <= *it).unwrap_or(0.0),
+        participants: named.collect(),
+        custom: custom.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+    })
+}

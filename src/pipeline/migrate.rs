@@ -1,0 +1,102 @@
+//! Everything from the bucket to local disk, and what is left over after a move. Each step can be cut off
+//! anywhere and done again: what has arrived is looked at and not fetched twice.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+
+use crate::model::{Destination, Key, Object, Placement, Recording};
+use crate::pipeline::stock::{self, Stock, StockError};
+use crate::store::{Bucket, StoreError};
+
+/// What becomes of the place that is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Old {
+    Kept,
+    Removed,
+}
+
+/// What a move has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moved {
+    pub recordings: u64,
+    /// Objects that were fetched, or removed from the place that is left.
+    pub objects: u64,
+}
+
+/// Brings everything to local disk, has the index say that it belongs there, and only then, if it is to go,
+/// removes it from the bucket. `hear` is told of every recording that is here.
+pub fn bring_home(
+    stock: Stock<'_>,
+    far: &dyn Bucket,
+    old: Old,
+    hear: &mut dyn FnMut(&Recording),
+) -> Result<Moved, StockError> {
+    let mut moved = Moved::default();
+    let mut audio: HashSet<Key> = HashSet::new();
+    stock.each_recording(&mut |recording| {
+        for object in stock::objects(&recording) {
+            moved.objects += u64::from(bring(stock, far, object)?);
+        }
+        audio.insert(recording.audio.key.clone());
+        moved.recordings += 1;
+        hear(&recording);
+        Ok(())
+    })?;
+    stock.each_transcript(&mut |transcript| {
+        moved.objects += u64::from(bring(stock, far, &transcript.object)?);
+        Ok(())
+    })?;
+    for (upload_id, key) in stock.index.uploads()? {
+        far.abort_upload(&key, &upload_id)?;
+        stock.index.forget_upload(&upload_id)?;
+    }
+    stock.index.note_copies(audio, Timestamp::now())?;
+    stock.index.settle(&Destination::Here)?;
+    if old == Old::Removed {
+        leave_bucket(stock, far)?;
+    }
+    Ok(moved)
+}
+
+/// Whether it had to be fetched. What is here with the right bytes stays as it is.
+fn bring(stock: Stock<'_>, far: &dyn Bucket, object: &Object) -> Result<bool, StockError> {
+    match stock::hash_near(stock.near, object) {
+        Ok(hash) if hash == object.blake3 => return Ok(false),
+        Ok(_) | Err(StockError::Store(StoreError::Missing { .. })) => {}
+        Err(err) => return Err(err),
+    }
+    stock.fetch(far, object)?;
+    Ok(true)
+}
+
+/// Metadata goes first: what is left of a recording is then never taken for a whole one.
+fn leave_bucket(stock: Stock<'_>, far: &dyn Bucket) -> Result<(), StockError> {
+    stock.each_recording(&mut |recording| {
+        let mut objects: Vec<&Object> = stock::objects(&recording).collect();
+        objects.sort_by_key(|object| !object.key.is_metadata());
+        objects.into_iter().try_for_each(|object| Ok(far.delete(&object.key)?))
+    })?;
+    stock.each_transcript(&mut |transcript| Ok(far.delete(&transcript.object.key)?))
+}
+
+/// Removes local copies of audio that is in the bucket with its right size. Pages stay: they are read often and
+/// are small.
+pub fn leave_disk(stock: Stock<'_>, far: &dyn Bucket) -> Result<Moved, StockError> {
+    let mut moved = Moved::default();
+    stock.each_recording(&mut |recording| {
+        moved.recordings += 1;
+        if recording.placement != Placement::Stored {
+            return Ok(());
+        }
+        let there = far.head(&recording.audio.key)?;
+        if there.bytes == recording.audio.bytes {
+            // In this order: a copy that the index forgot would never be cleared away.
+            stock.near.delete(&recording.audio.key)?;
+            stock.index.set_evicted(recording.id)?;
+            moved.objects += 1;
+        }
+        Ok(())
+    })?;
+    Ok(moved)
+}

@@ -1,0 +1,126 @@
+//! What tools work on while nothing is mounted: the two places that objects can be in, and the index that
+//! names them.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+
+use crate::index::{Index, IndexError};
+use crate::model::{DayTranscript, Key, Object, Recording};
+use crate::store::{Bucket, Store, StoreError};
+
+/// Rows that are asked for at once.
+const PAGE: usize = 500;
+
+/// Bytes that are read at once.
+const CHUNK: u64 = 4 << 20;
+
+/// Where recordings are to be in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    /// On local disk. A bucket is only read from.
+    Disk,
+    /// In the bucket; local copies of audio may go.
+    Bucket,
+    /// In the bucket and on local disk.
+    Both,
+}
+
+/// Local disk, the bucket behind it, and the index over both.
+#[derive(Clone, Copy)]
+pub struct Stock<'a> {
+    pub near: &'a dyn Store,
+    pub far: Option<&'a dyn Bucket>,
+    pub index: &'a Index,
+    pub home: Home,
+}
+
+/// Why a tool could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum StockError {
+    #[error("a store refused or did not answer")]
+    Store(#[from] StoreError),
+    #[error("the index refused")]
+    Index(#[from] IndexError),
+    #[error("the disk refused")]
+    Disk(#[from] io::Error),
+    /// The bytes that arrived are not the ones that the index knows.
+    #[error("{key} in the bucket is not what was published under that name")]
+    Damaged { key: Key },
+}
+
+impl Stock<'_> {
+    /// Shows `look` every recording, also of what is in the trash.
+    pub(crate) fn each_recording(
+        self,
+        look: &mut dyn FnMut(Recording) -> Result<(), StockError>,
+    ) -> Result<(), StockError> {
+        let mut last = None;
+        loop {
+            let page = self.index.every_recording(last, PAGE)?;
+            let Some(id) = page.last().map(|recording| recording.id) else { return Ok(()) };
+            last = Some(id);
+            page.into_iter().try_for_each(&mut *look)?;
+        }
+    }
+
+    /// The same with every day's transcript.
+    pub(crate) fn each_transcript(
+        self,
+        look: &mut dyn FnMut(DayTranscript) -> Result<(), StockError>,
+    ) -> Result<(), StockError> {
+        let mut last = None;
+        loop {
+            let page = self.index.every_transcript(last, PAGE)?;
+            let Some(it) = page.last() else { return Ok(()) };
+            last = Some((it.conversation, it.day));
+            page.into_iter().try_for_each(&mut *look)?;
+        }
+    }
+
+    /// Copies an object from the bucket to local disk, and believes it only if it is the one that the index
+    /// knows. Nothing is there before all of it is.
+    pub(crate) fn fetch(self, far: &dyn Bucket, object: &Object) -> Result<(), StockError> {
+        let mut file = tempfile::tempfile()?;
+        if hash_far(far, object, Some(&mut file))? != object.blake3 {
+            return Err(StockError::Damaged { key: object.key.clone() });
+        }
+        Ok(self.near.put_file(&object.key, &file)?)
+    }
+}
+
+/// All objects of a recording but its day's transcript, which it shares with others.
+pub(crate) fn objects(recording: &Recording) -> impl Iterator<Item = &Object> {
+    std::iter::once(&recording.audio).chain(recording.pages.iter().map(|page| &page.object))
+}
+
+/// BLAKE3 of an object on local disk.
+pub(crate) fn hash_near(near: &dyn Store, object: &Object) -> Result<String, StockError> {
+    let mut hasher = blake3::Hasher::new();
+    let mut at = 0;
+    loop {
+        let bytes = near.get_range(&object.key, at..at + CHUNK)?;
+        if bytes.is_empty() {
+            return Ok(hasher.finalize().to_hex().to_string());
+        }
+        at += bytes.len() as u64;
+        hasher.update(&bytes);
+    }
+}
+
+/// BLAKE3 of an object in the bucket, and its bytes into `copy`.
+pub(crate) fn hash_far(
+    far: &dyn Bucket,
+    object: &Object,
+    mut copy: Option<&mut File>,
+) -> Result<String, StockError> {
+    let mut hasher = blake3::Hasher::new();
+    let mut written = Ok(());
+    far.stream_range(&object.key, 0..u64::MAX, &mut |bytes| {
+        hasher.update(&bytes);
+        written = copy.as_mut().map_or(Ok(()), |file| file.write_all(&bytes));
+        if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    written?;
+    Ok(hasher.finalize().to_hex().to_string())
+}

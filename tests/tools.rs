@@ -1,0 +1,359 @@
+//! What the tools do to local disk, bucket and index: import, check, mend, clear up.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use scribefs::index::Index;
+use scribefs::model::{Destination, Key, PageKind, Placement, Recording};
+use scribefs::pipeline::{
+    self, Checked, Depth, Fault, Finding, Home, Imported, Moved, Old, Orphan, Stock, StockError,
+    Where,
+};
+use scribefs::store::{FlakyStore, LocalStore, MemoryStore, Store};
+use tempfile::TempDir;
+
+/// One state folder with a bucket behind it.
+struct Shed {
+    dir: TempDir,
+    near: LocalStore,
+    far: MemoryStore,
+    index: Index,
+    home: Home,
+}
+
+impl Shed {
+    /// With the two recordings of [`first_system`], on local disk.
+    fn new(home: Home) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        first_system(&dir.path().join("old"));
+        let near = LocalStore::open(&dir.path().join("uploads")).unwrap();
+        let index = Index::open(&dir.path().join("index.redb")).unwrap();
+        if home != Home::Disk {
+            index.settle(&Destination::Bucket { place: "s3://talks/".to_owned() }).unwrap();
+        }
+        let shed = Self { dir, near, far: MemoryStore::default(), index, home };
+        shed.import();
+        shed
+    }
+
+    /// The same, with everything in the bucket too.
+    fn in_bucket() -> Self {
+        let shed = Self::new(Home::Bucket);
+        for found in shed.near.list("").unwrap() {
+            let bytes = shed.near.get_range(&found.key, 0..u64::MAX).unwrap();
+            shed.far.put(&found.key, &bytes).unwrap();
+        }
+        for it in shed.recordings() {
+            assert!(shed.index.set_stored(it.id, it.revision, Some(Timestamp::now())).unwrap());
+        }
+        shed
+    }
+
+    fn stock(&self) -> Stock<'_> {
+        let far = (self.home != Home::Disk).then_some(&self.far as _);
+        Stock { near: &self.near, far, index: &self.index, home: self.home }
+    }
+
+    fn import(&self) -> Vec<Imported> {
+        let survey = pipeline::survey(&self.dir.path().join("old")).unwrap();
+        let told = survey.finds.iter().filter_map(|find| Some((find, find.text.as_ref()?)));
+        let zone = TimeZone::UTC;
+        told.map(|(find, text)| {
+            pipeline::import(self.stock(), find, text, &zone, Timestamp::now()).unwrap()
+        })
+        .collect()
+    }
+
+    fn recordings(&self) -> Vec<Recording> {
+        self.index.every_recording(None, 100).unwrap()
+    }
+
+    fn check(&self, depth: Depth) -> Checked {
+        // Two hours from now: nothing is young.
+        let later = Timestamp::now() + SignedDuration::from_hours(2);
+        pipeline::check(self.stock(), depth, later, &mut |_| ()).unwrap()
+    }
+
+    fn faults(&self, depth: Depth) -> Vec<(String, Fault)> {
+        let findings = self.check(depth).findings;
+        findings.into_iter().map(|it| (it.key.file_name().to_owned(), it.fault)).collect()
+    }
+
+    /// Mends everything; whether each could be.
+    fn mend(&self, depth: Depth) -> Vec<bool> {
+        let findings = self.check(depth).findings;
+        findings.iter().map(|finding| pipeline::mend(self.stock(), finding).unwrap()).collect()
+    }
+
+    fn orphans(&self, now: Timestamp) -> Vec<Orphan> {
+        pipeline::orphans(self.stock(), now).unwrap()
+    }
+
+    fn json_page(&self) -> Key {
+        self.recordings()[0].page(PageKind::Json).unwrap().object.key.clone()
+    }
+}
+
+/// An `uploads/` folder: one recording with its own transcript, one with its day's, one without.
+fn first_system(root: &Path) {
+    let write = |path: &str, text: &str| {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("standup/2024/01/15/monday.wav", "monday's sound");
+    write(
+        "standup/2024/01/15/standup_transcript.txt",
+        "[00:00:04] Speaker 1\nGood morning.\n\n[00:00:12] Ben\nYes.\n",
+    );
+    write(
+        "standup/2024/01/15/monday_metadata.json",
+        r#"{ "duration": 20.5, "participants": [{ "label": "Speaker 1", "name": "Anna" }] }"#,
+    );
+    write("standup/2024/01/16/a.m4a", "tuesday's sound");
+    write("standup/2024/01/16/a.txt", "We met, and nothing was said.");
+    write("standup/2024/01/16/b.m4a", "more of tuesday");
+    write("standup/2024/01/16/notes.pdf", "");
+}
+
+fn text(store: &dyn Store, key: &str) -> String {
+    let bytes = store.get_range(&Key::new(key).unwrap(), 0..u64::MAX).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn what_is_imported_is_published_with_its_words_and_names() {
+    let shed = Shed::new(Home::Disk);
+    let transcript = text(&shed.near, "standup/2024/01/15/standup_transcript.txt");
+    assert!(transcript.contains("[00:00:04] Anna\nGood morning."), "{transcript}");
+    assert!(transcript.contains("[00:00:12] Ben\nYes."), "{transcript}");
+    assert_eq!(text(&shed.near, "standup/2024/01/15/monday.wav"), "monday's sound");
+    let json = text(&shed.near, "standup/2024/01/15/monday.json");
+    assert!(json.contains("imported"), "{json}");
+    let [monday, tuesday] = &shed.recordings()[..] else { panic!() };
+    assert_eq!((monday.facts.duration, monday.speakers), (20.5, 2));
+    assert_eq!(monday.recorded_at.time.to_string(), "2024-01-15T12:00:00");
+    assert_eq!(tuesday.model, "imported");
+}
+
+#[test]
+fn an_import_changes_nothing_in_its_source_and_can_be_run_again() {
+    let shed = Shed::new(Home::Disk);
+    let again = shed.import();
+    assert!(again.iter().all(|it| matches!(it, Imported::Known(_))), "{again:?}");
+    assert_eq!(shed.recordings().len(), 2);
+    let old = shed.dir.path().join("old");
+    let untouched = tempfile::tempdir().unwrap();
+    first_system(untouched.path());
+    for day in ["standup/2024/01/15", "standup/2024/01/16"] {
+        let names = |root: &Path| fs::read_dir(root.join(day)).unwrap().count();
+        assert_eq!(names(&old), names(untouched.path()));
+    }
+}
+
+#[test]
+fn recordings_without_a_transcript_and_other_files_are_told_apart() {
+    let shed = Shed::new(Home::Disk);
+    let survey = pipeline::survey(&shed.dir.path().join("old")).unwrap();
+    let silent: Vec<String> =
+        survey.finds.iter().filter(|it| it.text.is_none()).map(|it| it.name.display()).collect();
+    assert_eq!(silent, ["b.m4a"]);
+    assert_eq!(survey.passed_over.len(), 1);
+}
+
+#[test]
+fn where_everything_agrees_nothing_is_found() {
+    for shed in [Shed::new(Home::Disk), Shed::new(Home::Bucket), Shed::in_bucket()] {
+        let checked = shed.check(Depth::Contents);
+        assert_eq!((checked.recordings, &checked.findings[..]), (2, &[][..]));
+    }
+}
+
+#[test]
+fn audio_that_is_only_in_the_bucket_is_where_it_belongs() {
+    let mut shed = Shed::in_bucket();
+    shed.near.delete(&shed.recordings()[0].audio.key).unwrap();
+    assert_eq!(shed.faults(Depth::Contents), []);
+    shed.home = Home::Both;
+    let missing = Fault::Missing { place: Where::Disk };
+    assert_eq!(shed.faults(Depth::Sizes), [("monday.wav".to_owned(), missing)]);
+    assert_eq!(shed.mend(Depth::Sizes), [true]);
+    assert_eq!(shed.faults(Depth::Contents), []);
+}
+
+#[test]
+fn a_page_that_is_lost_or_damaged_here_comes_back_from_the_bucket() {
+    let mut shed = Shed::in_bucket();
+    let page = shed.json_page();
+    shed.near.delete(&page).unwrap();
+    assert_eq!(shed.faults(Depth::Sizes), []);
+    shed.home = Home::Both;
+    let missing = Fault::Missing { place: Where::Disk };
+    assert_eq!(shed.faults(Depth::Sizes), [("monday.json".to_owned(), missing)]);
+    assert_eq!(shed.mend(Depth::Sizes), [true]);
+
+    let right = shed.near.get_range(&page, 0..u64::MAX).unwrap();
+    shed.near.put(&page, &vec![b'x'; right.len()]).unwrap();
+    assert_eq!(shed.faults(Depth::Sizes), []);
+    let damaged = Fault::Content { place: Where::Disk };
+    assert_eq!(shed.faults(Depth::Contents), [("monday.json".to_owned(), damaged)]);
+    assert_eq!(shed.mend(Depth::Contents), [true]);
+    assert_eq!(shed.near.get_range(&page, 0..u64::MAX).unwrap(), right);
+}
+
+#[test]
+fn what_the_bucket_lacks_is_sent_again() {
+    let shed = Shed::in_bucket();
+    shed.far.delete(&shed.json_page()).unwrap();
+    let missing = Fault::Missing { place: Where::Bucket };
+    assert_eq!(shed.faults(Depth::Sizes), [("monday.json".to_owned(), missing)]);
+    assert_eq!(shed.mend(Depth::Sizes), [true]);
+    assert_ne!(shed.recordings()[0].placement, Placement::Stored);
+    // On its way, it is not missing.
+    assert_eq!(shed.faults(Depth::Sizes), []);
+}
+
+#[test]
+fn damage_in_both_places_is_told_and_made_no_worse() {
+    let shed = Shed::in_bucket();
+    let page = shed.json_page();
+    shed.near.delete(&page).unwrap();
+    shed.far.put(&page, b"something else").unwrap();
+    assert_eq!(shed.faults(Depth::Sizes).len(), 2);
+    assert_eq!(shed.mend(Depth::Sizes), [false, false]);
+    assert_eq!(shed.far.get_range(&page, 0..99).unwrap(), b"something else");
+}
+
+#[test]
+fn orphans_are_removed_when_they_are_an_hour_old_and_nothing_else_is() {
+    let shed = Shed::in_bucket();
+    let orphan = Key::new("standup/2024/02/01/cut-off.wav").unwrap();
+    for store in [&shed.near as &dyn Store, &shed.far] {
+        store.put(&orphan, b"x").unwrap();
+        store.put(&Key::new("_scribefs/writer.json").unwrap(), b"{}").unwrap();
+        store.put(&Key::new("backup.zip").unwrap(), b"not ours").unwrap();
+    }
+    assert_eq!(shed.orphans(Timestamp::now()), []);
+    let later = Timestamp::now() + SignedDuration::from_mins(61);
+    let orphans = shed.orphans(later);
+    let place = |place| Orphan { place, key: orphan.clone() };
+    assert_eq!(orphans, [place(Where::Disk), place(Where::Bucket)]);
+    for orphan in &orphans {
+        pipeline::remove_orphan(shed.stock(), orphan).unwrap();
+    }
+    assert_eq!(shed.orphans(later), []);
+    assert!(shed.far.head(&Key::new("backup.zip").unwrap()).is_ok());
+    assert_eq!(shed.faults(Depth::Contents), []);
+}
+
+#[test]
+fn a_recording_that_the_index_has_lost_is_no_orphan_and_is_taken_in_again() {
+    for place in [Where::Disk, Where::Bucket] {
+        let shed = Shed::in_bucket();
+        shed.index.clear_recordings().unwrap();
+        if place == Where::Bucket {
+            for found in shed.near.list("").unwrap() {
+                shed.near.delete(&found.key).unwrap();
+            }
+        } else {
+            for found in shed.far.list("").unwrap() {
+                shed.far.delete(&found.key).unwrap();
+            }
+        }
+        let later = Timestamp::now() + SignedDuration::from_hours(2);
+        assert_eq!(shed.orphans(later), []);
+        let unindexed = Fault::Unindexed { place };
+        let found: Vec<Fault> = shed.faults(Depth::Sizes).into_iter().map(|it| it.1).collect();
+        assert_eq!(found, [unindexed.clone(), unindexed]);
+        assert_eq!(shed.mend(Depth::Sizes), [true, true]);
+        assert_eq!(shed.faults(Depth::Contents), []);
+        assert_eq!(shed.recordings().len(), 2);
+    }
+}
+
+#[test]
+fn nothing_beside_metadata_that_cannot_be_read_is_taken_for_an_orphan() {
+    let shed = Shed::new(Home::Disk);
+    let folder = "talk/2024/03/01";
+    for (name, bytes) in [("x_metadata.json", &b"{ of the future }"[..]), ("x.wav", b"x")] {
+        shed.near.put(&Key::new(&format!("{folder}/{name}")).unwrap(), bytes).unwrap();
+    }
+    let strange = Fault::Strange { place: Where::Disk };
+    assert_eq!(shed.faults(Depth::Sizes), [("x_metadata.json".to_owned(), strange)]);
+    assert_eq!(shed.mend(Depth::Sizes), [false]);
+}
+
+#[test]
+fn everything_comes_home_and_the_bucket_is_left_empty() {
+    let shed = Shed::in_bucket();
+    shed.near.delete(&shed.recordings()[0].audio.key).unwrap();
+    shed.near.delete(&shed.json_page()).unwrap();
+    let moved = pipeline::bring_home(shed.stock(), &shed.far, Old::Kept, &mut |_| ()).unwrap();
+    assert_eq!(moved, Moved { recordings: 2, objects: 2 });
+    assert_eq!(shed.index.destination().unwrap(), Destination::Here);
+    assert!(!shed.far.list("").unwrap().is_empty());
+    let again = pipeline::bring_home(shed.stock(), &shed.far, Old::Removed, &mut |_| ()).unwrap();
+    assert_eq!(again.objects, 0);
+    assert_eq!(shed.far.list("").unwrap(), []);
+    let shed = Shed { home: Home::Disk, ..shed };
+    assert_eq!(shed.faults(Depth::Contents), []);
+}
+
+#[test]
+fn coming_home_can_be_cut_off_at_every_call_and_done_again() {
+    for calls in 0.. {
+        let shed = Shed::in_bucket();
+        for recording in shed.recordings() {
+            shed.near.delete(&recording.audio.key).unwrap();
+        }
+        let far = Arc::new(shed.far);
+        let shed = Shed { far: MemoryStore::default(), home: Home::Disk, ..shed };
+        let flaky = FlakyStore::failing_after(calls, far.clone());
+        let cut = pipeline::bring_home(shed.stock(), &flaky, Old::Removed, &mut |_| ());
+        pipeline::bring_home(shed.stock(), far.as_ref(), Old::Removed, &mut |_| ()).unwrap();
+        assert_eq!((shed.faults(Depth::Contents), far.list("").unwrap()), (vec![], vec![]));
+        if cut.is_ok() {
+            assert!(10 < calls);
+            return;
+        }
+    }
+}
+
+#[test]
+fn what_the_bucket_has_wrong_is_not_brought_home_nor_removed() {
+    let shed = Shed::in_bucket();
+    let audio = shed.recordings()[0].audio.key.clone();
+    shed.near.delete(&audio).unwrap();
+    shed.far.put(&audio, b"monday's lies!").unwrap();
+    let stopped = pipeline::bring_home(shed.stock(), &shed.far, Old::Removed, &mut |_| ());
+    assert!(matches!(stopped, Err(StockError::Damaged { .. })), "{stopped:?}");
+    assert!(shed.far.head(&audio).is_ok());
+    assert_ne!(shed.index.destination().unwrap(), Destination::Here);
+}
+
+#[test]
+fn local_copies_go_only_when_the_bucket_has_the_audio() {
+    let shed = Shed::in_bucket();
+    let [monday, tuesday] = &shed.recordings()[..] else { panic!() };
+    shed.far.put(&tuesday.audio.key, b"cut off").unwrap();
+    let moved = pipeline::leave_disk(shed.stock(), &shed.far).unwrap();
+    assert_eq!(moved.objects, 1);
+    assert!(shed.near.head(&monday.audio.key).is_err());
+    assert!(shed.near.head(&tuesday.audio.key).is_ok());
+    assert_eq!(shed.index.copied_bytes().unwrap(), tuesday.audio.bytes);
+}
+
+#[test]
+fn findings_are_told_in_words_and_as_json() {
+    let shed = Shed::in_bucket();
+    shed.far.put(&shed.json_page(), b"short").unwrap();
+    let [finding] = &shed.check(Depth::Sizes).findings[..] else { panic!() };
+    let Finding { key, fault, .. } = finding;
+    assert!(fault.to_string().starts_with("in the bucket it has 5 bytes"), "{fault}");
+    let json = serde_json::to_value(finding).unwrap();
+    assert_eq!((&json["key"], &json["fault"]), (&key.as_str().into(), &"size".into()));
+    assert_eq!(json["place"], "bucket");
+}
