@@ -3,13 +3,18 @@
 mod arguments;
 mod doctor;
 mod files;
+mod fsck;
+mod import;
 mod library;
+mod migrate;
 mod mounting;
 mod place;
 mod report;
 mod settings;
 mod status;
+mod stock;
 mod transcribe;
+mod trash;
 
 use std::process::ExitCode;
 
@@ -47,6 +52,14 @@ fn dispatch(command: Command, environment: &Environment) -> Result<ExitCode, Tro
         Command::Retry(wish) => files::retry(&wish, environment),
         Command::Cancel(wish) => files::cancel(&wish, environment),
         Command::Name(wish) => files::name(&wish, environment),
+        Command::Trash(wish) => trash::trash(&wish, environment),
+        Command::Restore(wish) => trash::restore(&wish, environment),
+        Command::Warm(wish) => trash::warm(&wish, environment),
+        Command::Url(wish) => trash::url(&wish, environment),
+        Command::Import(wish) => import::import(&wish, environment),
+        Command::Migrate(wish) => migrate::migrate(&wish, environment),
+        Command::Fsck(wish) => fsck::fsck(&wish, environment),
+        Command::Gc(wish) => fsck::gc(&wish, environment),
         Command::Reindex(wish) => mounting::reindex(&wish, environment),
         Command::Models(wish) => library::models(&wish, environment),
         Command::Transcribe(wish) => transcribe::transcribe(&wish, environment),

@@ -3,17 +3,22 @@
 //! [`Layer`] is what was said in one place; [`Config`] is everything, complete and checked. Flags win over
 //! the environment, the environment over `.env`, that over the file, the file over the defaults.
 
+mod bucket;
+mod cloud;
 mod layer;
 mod words;
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use log::LevelFilter;
 
+use crate::config::bucket::Place;
 use crate::model::SpeakerBounds;
+use crate::store::BucketOptions;
 
 pub use layer::{KEYS, Layer, Origin};
 
@@ -26,28 +31,46 @@ pub enum ConfigError {
     UnknownKey { origin: Origin, key: String, nearest: Option<String> },
     #[error("{origin} is not valid: {why}")]
     Syntax { origin: Origin, why: String },
+    /// Each word is right, but not beside the others.
+    #[error("{what}: {remedy}")]
+    Contradiction { what: String, remedy: String },
 }
 
 fn suggestion(nearest: Option<&str>) -> String {
     nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default()
 }
 
-/// Where what is published is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoreChoice {
-    /// A folder on a local disk.
-    Local(PathBuf),
-    /// A bucket, and what stands before every key (empty, or ending in `/`).
-    Bucket { bucket: String, prefix: String },
+/// Where recordings are to be in the end. On local disk they are first of all in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// On local disk. A bucket that is named is only read from.
+    Local,
+    /// In the bucket; the local copy of the audio may go when it is there.
+    S3,
+    /// In the bucket and on local disk.
+    Both,
 }
 
-impl fmt::Display for StoreChoice {
+impl fmt::Display for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Local(path) => write!(f, "{}", path.display()),
-            Self::Bucket { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
-        }
+        f.write_str(match self {
+            Self::Local => "local",
+            Self::S3 => "s3",
+            Self::Both => "both",
+        })
     }
+}
+
+/// What is kept for how long. Nothing goes that is not where it belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// Of local copies of audio that is in the bucket. Default `None` from 0: as long as there is room.
+    pub audio: Option<Duration>,
+    /// Of conversations in the trash. Default 30 days; `None` from 0: they stay.
+    pub trash: Option<Duration>,
+    /// Room for local copies of audio that is in the bucket, and for what was read from there. Default 10 GB:
+    /// some twenty hours of WAV, or ten times that of anything compressed.
+    pub cache_bytes: u64,
 }
 
 /// Folders that defaults and relative paths are made of.
@@ -68,8 +91,19 @@ pub struct Places {
 pub struct Config {
     /// Spool, index and logs. Default `$XDG_STATE_HOME/scribefs`.
     pub state: PathBuf,
-    /// Default: the folder `uploads` below `state`.
-    pub store: StoreChoice,
+    /// Where everything that is published comes first. Default: the folder `uploads` below `state`.
+    pub uploads: PathBuf,
+    /// Default `local`, or `s3` where a bucket is named.
+    pub storage: Storage,
+    /// Default `None`: there is only local disk.
+    pub bucket: Option<BucketOptions>,
+    /// Recordings that are brought to the bucket at once. Default 4: enough to fill a line.
+    pub uploads_at_once: usize,
+    /// Most that uploads take of the line. Default `None` from 0: all of it.
+    pub upload_bytes_per_second: Option<NonZeroU64>,
+    pub retention: Retention,
+    /// Follow a bucket that another scribefs writes to. Default no.
+    pub read_only: bool,
     /// Weights, shared by all mounts of a user. Default `$XDG_DATA_HOME/scribefs/models`.
     pub models: PathBuf,
     /// Quiet time before a file is taken for complete. Default 5 s: recorders close and open again within 4 s.
@@ -115,9 +149,7 @@ impl Config {
     pub fn new(layer: &Layer, places: &Places) -> Result<Self, ConfigError> {
         let path = |text: &str| Ok(words::path(text, places));
         let state = layer.read("state", path)?.unwrap_or_else(|| places.state.clone());
-        let store = layer
-            .read("store", |text| words::store(text, places))?
-            .unwrap_or_else(|| StoreChoice::Local(state.join("uploads")));
+        let place = Place::of(layer, places)?;
         let megabytes =
             |key, default| layer.read(key, words::number).map(|it| it.unwrap_or(default));
         let duration = |key, default| {
@@ -129,7 +161,17 @@ impl Config {
             layer.read(key, words::name).map(|it| it.unwrap_or_else(|| default.to_owned()))
         };
         Ok(Self {
-            store,
+            uploads: place.folder.unwrap_or_else(|| state.join("uploads")),
+            storage: place.storage,
+            bucket: place.bucket,
+            uploads_at_once: layer
+                .read("s3_uploads", words::count)?
+                .map_or(4, |it| usize::from(it.max(1))),
+            upload_bytes_per_second: layer
+                .read("s3_upload_limit", words::bytes)?
+                .and_then(NonZeroU64::new),
+            retention: Retention::of(layer)?,
+            read_only: place.read_only,
             models: layer.read("models", path)?.unwrap_or_else(|| places.models.clone()),
             settle: duration("settle", 5_000)?,
             settle_after_rename: duration("settle_after_rename", 500)?,
@@ -153,6 +195,34 @@ impl Config {
             watch: layer.read_list("watch", |text| Ok(words::path(text, places)))?,
             log_level: layer.read("log_level", words::level)?.unwrap_or(LevelFilter::Info),
             state,
+        })
+    }
+}
+
+impl Config {
+    /// Where recordings belong, for people: a folder, or `s3://BUCKET/PREFIX`.
+    pub fn place(&self) -> String {
+        match (&self.bucket, self.storage) {
+            (Some(bucket), Storage::S3 | Storage::Both) => {
+                format!("s3://{}/{}", bucket.bucket, bucket.prefix)
+            }
+            _ => self.uploads.display().to_string(),
+        }
+    }
+}
+
+impl Retention {
+    fn of(layer: &Layer) -> Result<Self, ConfigError> {
+        let days = |key: &str, default: u16| {
+            layer.read(key, words::count).map(|days| match days.unwrap_or(default) {
+                0 => None,
+                days => Some(Duration::from_hours(24 * u64::from(days))),
+            })
+        };
+        Ok(Self {
+            audio: days("retention_audio_days", 0)?,
+            trash: days("retention_trash_days", 30)?,
+            cache_bytes: layer.read("retention_cache_bytes", words::bytes)?.unwrap_or(10 << 30),
         })
     }
 }
@@ -197,7 +267,8 @@ mod tests {
     fn with_nothing_said_everything_has_a_default() {
         let config = Config::new(&Layer::default(), &places()).unwrap();
         assert_eq!(config.settle, Duration::from_secs(5));
-        assert_eq!(config.store.to_string(), "/home/me/.local/state/scribefs/uploads");
+        assert_eq!(config.place(), "/home/me/.local/state/scribefs/uploads");
+        assert_eq!((config.storage, config.bucket.is_none()), (Storage::Local, true));
         assert_eq!(config.max_upload_bytes, Some(4096 << 20));
         assert_eq!(config.threads, 2);
         assert_eq!(config.diarizer.as_deref(), Some("pyannote-community-1"));
@@ -222,21 +293,8 @@ mod tests {
     fn paths_are_made_absolute() {
         let config = from_toml("state = '~/s'\nstore = 'out'\nwatch = ['a', '/b']").unwrap();
         assert_eq!(config.state, Path::new("/home/me/s"));
-        assert_eq!(config.store, StoreChoice::Local("/work/out".into()));
+        assert_eq!(config.uploads, Path::new("/work/out"));
         assert_eq!(config.watch, [Path::new("/work/a"), Path::new("/b")]);
-    }
-
-    #[test]
-    fn a_bucket_is_told_from_a_folder() {
-        let store = |text: &str| from_toml(&format!("store = '{text}'")).map(|it| it.store);
-        let bucket = |bucket: &str, prefix: &str| StoreChoice::Bucket {
-            bucket: bucket.to_owned(),
-            prefix: prefix.to_owned(),
-        };
-        assert_eq!(store("s3://talks").unwrap(), bucket("talks", ""));
-        assert_eq!(store("s3://talks/a/b/").unwrap(), bucket("talks", "a/b/"));
-        assert!(store("s3://").is_err());
-        assert!(store("ftp://x").unwrap_err().to_string().contains("s3://"));
     }
 
     #[test]

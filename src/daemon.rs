@@ -11,5 +11,7 @@ mod serve;
 pub use detach::{Detached, Readiness, detach};
 pub use environment::Environment;
 pub use lamp::set_up_logging;
-pub use rooms::{DaemonError, open_index, open_store};
+pub use rooms::{
+    DaemonError, carrier_options, open_bucket, open_index, open_near, open_store, rebuild,
+};
 pub use serve::{Plan, serve};

@@ -23,6 +23,9 @@ impl Home {
         let mut command = Command::new(env!("CARGO_BIN_EXE_scribefs"));
         command.args(arguments).current_dir(self.dir.path());
         for name in [
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "S3_BUCKET_NAME",
             "XDG_CONFIG_HOME",
             "XDG_STATE_HOME",
             "XDG_DATA_HOME",
@@ -84,8 +87,16 @@ fn every_subcommand_has_help_and_the_worker_is_nobodys_business() {
         "name",
         "transcribe",
         "models",
-        "reindex",
         "storage-info",
+        "trash",
+        "restore",
+        "warm",
+        "url",
+        "import",
+        "migrate",
+        "fsck",
+        "gc",
+        "reindex",
         "doctor",
     ] {
         assert!(help_text.contains(command), "{command}");
@@ -108,7 +119,38 @@ fn what_is_wrong_is_said_with_what_to_do() {
     insta::assert_snapshot!("bad_name", home.complaint(&["name", "x.json", "Anna"]));
     insta::assert_snapshot!("unknown_model", home.complaint(&["models", "pull", "whisper-huge"]));
     insta::assert_snapshot!("not_a_mount", home.complaint(&["umount", "."]));
-    insta::assert_snapshot!("bucket", home.complaint(&["reindex", "--store", "s3://talks"]));
+    insta::assert_snapshot!("no_bucket", home.complaint(&["migrate", "--to", "s3"]));
+    let both = ["migrate", "--to", "local", "--store", "s3://talks"];
+    insta::assert_snapshot!("moving_against_the_settings", home.complaint(&both));
+    insta::assert_snapshot!("nothing_to_import", home.complaint(&["import", "."]));
+    let mut command = home.command(&["reindex", "--store", "s3://talks"]);
+    command.env("AWS_ACCESS_KEY_ID", "AKIA1");
+    insta::assert_snapshot!("half_a_key", home.said(command.output().unwrap()));
+}
+
+#[test]
+fn an_old_tree_is_imported_checked_and_cleared_up_without_a_mount() {
+    let home = Home::new();
+    home.write("old/standup/2024/01/15/monday.wav", "sound");
+    home.write("old/standup/2024/01/15/monday.txt", "Anna: Good morning.\nBen: Yes.\n");
+    home.write("old/standup/2024/01/15/other.wav", "more sound");
+    let said = |arguments: &[&str]| {
+        let output = home.run(arguments);
+        let text = String::from_utf8(output.stdout).unwrap();
+        (output.status.code().unwrap(), text)
+    };
+    let imported = "1 recordings published with their transcripts, 0 known already\n";
+    assert_eq!(said(&["import", "old"]), (0, imported.to_owned()));
+    assert_eq!(said(&["fsck", "--deep"]), (0, "1 recordings, 6 objects: all is well\n".to_owned()));
+    let page = "state/scribefs/uploads/standup/2024/01/15/monday.srt";
+    fs::remove_file(home.dir.path().join(".local").join(page)).unwrap();
+    let (code, text) = said(&["fsck"]);
+    assert_eq!(code, 1);
+    assert!(text.starts_with("standup/2024/01/15/monday.srt: missing on local disk; "), "{text}");
+    let (code, text) = said(&["fsck", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &json["findings"][0]["fault"]), (1, &"missing".into()));
+    assert_eq!(said(&["gc"]), (0, String::new()));
 }
 
 #[test]

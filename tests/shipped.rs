@@ -32,11 +32,9 @@ fn the_settings_file_equals_the_defaults() {
 #[test]
 fn the_settings_file_names_every_setting_and_its_folders_are_the_defaults() {
     let shipped = text("config/scribefs.toml");
+    let named = keys_named_in(&shipped);
     for key in KEYS {
-        let is_there = shipped.lines().any(|line| {
-            line.trim_start_matches('#').split('=').next().is_some_and(|word| word.trim() == key)
-        });
-        assert!(is_there, "{key} is missing");
+        assert!(named.iter().any(|name| name == key), "{key} is missing");
     }
     let folders: String = shipped
         .lines()
@@ -49,6 +47,20 @@ fn the_settings_file_names_every_setting_and_its_folders_are_the_defaults() {
     let said = Config::new(&layer, &places()).unwrap();
     let silent = Config::new(&Layer::default(), &places()).unwrap();
     assert_eq!(format!("{said:?}"), format!("{silent:?}"));
+}
+
+/// Keys with a value, those that are taken out with `#` too. Below `[s3]`, `bucket` is `s3_bucket`.
+fn keys_named_in(file: &str) -> Vec<String> {
+    let mut section = String::new();
+    let mut keys = Vec::new();
+    for line in file.lines() {
+        if let Some(head) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = format!("{head}_");
+        } else if let Some((key, _)) = line.trim_start_matches('#').split_once('=') {
+            keys.push(format!("{section}{}", key.trim()));
+        }
+    }
+    keys
 }
 
 #[test]

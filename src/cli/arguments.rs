@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::settings::Settings;
 
@@ -38,8 +38,16 @@ pub(crate) enum Command {
     Name(Name),
     Transcribe(Transcribe),
     Models(Models),
-    Reindex(Reindex),
     StorageInfo(StorageInfo),
+    Trash(Trash),
+    Restore(Restore),
+    Warm(Warm),
+    Url(Url),
+    Import(Import),
+    Migrate(Migrate),
+    Fsck(Fsck),
+    Gc(Gc),
+    Reindex(Reindex),
     Doctor(Doctor),
     /// Decodes and transcribes for the daemon.
     #[command(hide = true)]
@@ -60,12 +68,15 @@ pub(crate) struct Mount {
     pub(crate) mountpoint: PathBuf,
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// Mount options, separated by commas: allow_other, noexec, foreground, and any setting as KEY=VALUE
+    /// Mount options, separated by commas: allow_other, noexec, ro, foreground, and any setting as KEY=VALUE
     #[arg(short = 'o', value_name = "OPTIONS", value_delimiter = ',')]
     pub(crate) options: Vec<String>,
     /// Stay in the foreground, and log to standard error
     #[arg(short, long)]
     pub(crate) foreground: bool,
+    /// Show a bucket that another scribefs writes to, and change nothing
+    #[arg(long)]
+    pub(crate) read_only: bool,
 }
 
 /// Unmount, and let the daemon finish what it is writing.
@@ -223,6 +234,129 @@ pub(crate) struct StorageInfo {
     pub(crate) mountpoint: Option<PathBuf>,
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// List the conversations that were removed, and until when each can be restored.
+#[derive(Debug, Args)]
+pub(crate) struct Trash {
+    /// The mount; not needed where there is only one
+    pub(crate) mount: Option<PathBuf>,
+}
+
+/// Take a conversation out of the trash.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  scribefs restore standup
+  scribefs restore standup --to standup-2024")]
+pub(crate) struct Restore {
+    /// Its name, as `scribefs trash` shows it
+    pub(crate) name: String,
+    /// Another name, where its own was taken meanwhile
+    #[arg(long, value_name = "NAME")]
+    pub(crate) to: Option<String>,
+    /// The mount; not needed where there is only one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mount: Option<PathBuf>,
+}
+
+/// Fetch files from the bucket, so that they can be heard without the network.
+///
+/// They stay as long as `cache_bytes` has room for them.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  scribefs warm ~/Recordings/conversations/standup")]
+pub(crate) struct Warm {
+    /// Files or folders of a mount
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// Print a link with which anybody can get a file from the bucket for an hour.
+#[derive(Debug, Args)]
+pub(crate) struct Url {
+    /// A published file of a mount
+    pub(crate) file: PathBuf,
+}
+
+/// Take over an uploads/ folder of the first system, and leave it as it is.
+///
+/// Recordings that have a transcript are published with it while nothing is mounted. The others are
+/// dropped into the inbox of the mount, under their conversation and day. Recordings that are known
+/// already are passed over, so that an import can be run again.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  scribefs import ~/old/uploads                     those with transcripts, before mounting
+  scribefs import ~/old/uploads --mount ~/Recordings --wait   the others")]
+pub(crate) struct Import {
+    /// Folder that has <conversation>/<yyyy>/<mm>/<dd>/ in it
+    pub(crate) source: PathBuf,
+    /// Drop recordings into the inbox of this mount; not needed where there is only one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) mount: Option<PathBuf>,
+    /// Write recordings down anew that have a transcript
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// Wait until those in the inbox are published
+    #[arg(long)]
+    pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// Move all recordings to the bucket, or to local disk. Nothing may be mounted meanwhile.
+///
+/// It can be stopped at any time and run again: it goes on where it was. Every byte is verified before
+/// the old copy goes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  scribefs migrate --to s3               with a bucket and storage = \"s3\" in the settings
+  scribefs migrate --to local            with the bucket still there, and storage = \"local\"")]
+pub(crate) struct Migrate {
+    #[arg(long)]
+    pub(crate) to: Goal,
+    /// Leave the old copies where they are
+    #[arg(long)]
+    pub(crate) keep_old: bool,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// Where recordings move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Goal {
+    S3,
+    Local,
+}
+
+/// Check that index, local disk and bucket agree. Nothing may be mounted meanwhile.
+///
+/// Exit code 1: something was found that is not mended.
+#[derive(Debug, Args)]
+pub(crate) struct Fsck {
+    /// Mend what can be mended; nothing is deleted
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Read all bytes and compare their hashes; from a bucket this costs traffic
+    #[arg(long)]
+    pub(crate) deep: bool,
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// Remove what no recording names and nobody has written to for an hour. Nothing may be mounted meanwhile.
+#[derive(Debug, Args)]
+pub(crate) struct Gc {
+    /// Only list it
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
 }
 
 /// Check everything that scribefs needs, and say how to mend what is wrong.

@@ -8,13 +8,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::arguments::Doctor;
-use crate::cli::report::{self, Trouble};
+use crate::cli::report::{self, Causes, Trouble};
 use crate::cli::settings;
-use crate::config::{Config, StoreChoice};
-use crate::daemon::Environment;
+use crate::config::Config;
+use crate::daemon::{Environment, open_bucket};
 use crate::fs::{self as filesystem, MountOptions};
 use crate::models::Library;
-use crate::pipeline;
+use crate::pipeline::{self, ProbeError, Probed, Step};
+use crate::store::StoreError;
 
 /// How a check came out.
 enum Finding {
@@ -38,7 +39,8 @@ pub(crate) fn doctor(wish: &Doctor, environment: &Environment) -> Result<ExitCod
         ("fuse", fuse(environment)),
         ("mounts", mounts()),
         ("state", folder(&config.state, "--state")),
-        ("store", store(&config)),
+        ("store", folder(&config.uploads, "--store")),
+        ("bucket", bucket(&config)),
         ("recognizer", model(&config, &config.recognizer, true)),
         ("diarizer", diarizer(&config)),
         ("worker", worker(&config, environment)),
@@ -121,13 +123,64 @@ fn folder(path: &Path, flag: &str) -> Finding {
     }
 }
 
-fn store(config: &Config) -> Finding {
-    match &config.store {
-        StoreChoice::Local(path) => folder(path, "--store"),
-        bucket @ StoreChoice::Bucket { .. } => Wrong {
-            what: format!("{bucket}: buckets are not supported by this version"),
-            remedy: "Give a folder with `--store`.".to_owned(),
-        },
+/// Puts, gets and removes a small object, as the daemon would.
+fn bucket(config: &Config) -> Finding {
+    let Some(options) = &config.bucket else { return Well("none wanted".to_owned()) };
+    let place = format!("s3://{}/{}", options.bucket, options.prefix);
+    let bucket = match open_bucket(config) {
+        Ok(Some(bucket)) => bucket,
+        Ok(None) => return Well("none wanted".to_owned()),
+        Err(err) => {
+            return Wrong {
+                what: format!("{place}: {}", Causes(&err)),
+                remedy: "Check `[s3]` in the settings.".to_owned(),
+            };
+        }
+    };
+    match pipeline::try_bucket(bucket.as_ref()) {
+        Ok(probed) => tried(place, probed),
+        Err(err) => {
+            Wrong { what: format!("{place}: {}", Causes(&err)), remedy: remedy_of(&err).to_owned() }
+        }
+    }
+}
+
+fn tried(place: String, probed: Probed) -> Finding {
+    if let Some(skew) = probed.skew {
+        return Lacking {
+            what: format!("{place} works, but its clock is {skew:#} ahead of this machine's"),
+            remedy: "Set the clock (`timedatectl set-ntp true`): at 15 min everything is refused."
+                .to_owned(),
+        };
+    }
+    if probed.ignores_conditions {
+        return Lacking {
+            what: format!("{place} works, but would let two scribefs write to it at once"),
+            remedy:
+                "Name what it is with `provider` in `[s3]`, and see to it that only one writes."
+                    .to_owned(),
+        };
+    }
+    Well(format!("{place}: list, put, get and delete work"))
+}
+
+fn remedy_of(err: &ProbeError) -> &'static str {
+    match (&err.source, err.step) {
+        (StoreError::Unavailable { .. }, _) => {
+            "Check `endpoint` and the network. Until it answers, recordings stay on local disk."
+        }
+        (StoreError::Missing { .. } | StoreError::Refused { .. }, Step::List) => {
+            "Check name, region and keys. The keys need s3:ListBucket on the bucket."
+        }
+        (StoreError::Missing { .. } | StoreError::Refused { .. }, Step::Put) => {
+            "The keys need s3:PutObject below the prefix, and with `kms` the use of the key."
+        }
+        (StoreError::Missing { .. } | StoreError::Refused { .. }, Step::Get) => {
+            "The keys need s3:GetObject below the prefix, and with `kms` the use of the key."
+        }
+        (StoreError::Missing { .. } | StoreError::Refused { .. }, Step::Delete) => {
+            "The keys need s3:DeleteObject below the prefix. `_scribefs/probe` may be left there."
+        }
     }
 }
 

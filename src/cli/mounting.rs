@@ -11,11 +11,11 @@ use crate::cli::report::{self, Trouble};
 use crate::cli::{place, settings};
 use crate::config::{Config, KEYS, Layer, Origin};
 use crate::daemon::{
-    Detached, Environment, Plan, Readiness, detach, open_index, open_store, serve, set_up_logging,
+    Detached, Environment, Plan, Readiness, detach, open_bucket, open_index, open_near, rebuild,
+    serve, set_up_logging,
 };
 use crate::fs::{self as filesystem, MountOptions};
 use crate::models::Library;
-use crate::pipeline;
 
 /// Options that `mount` and fstab may pass, and that change nothing here.
 const HARMLESS: [&str; 13] = [
@@ -38,7 +38,10 @@ const HARMLESS: [&str; 13] = [
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn mount(wish: &Mount, environment: &Environment) -> Result<ExitCode, Trouble> {
-    let (layer, options) = options(&wish.options)?;
+    let (mut layer, options) = options(&wish.options)?;
+    if wish.read_only {
+        layer.say("read_only", "true", Origin::Flag);
+    }
     let config = wish.settings.config_with(layer, environment)?;
     let mountpoint = mountpoint(&wish.mountpoint, environment)?;
     let log = config.state.join("daemon.log");
@@ -96,6 +99,7 @@ fn options(said: &[String]) -> Result<(Layer, Options), Trouble> {
         match key {
             "noexec" => options.no_exec = true,
             "foreground" => options.foreground = true,
+            "ro" => layer.say("read_only", "true", Origin::Flag),
             _ if KEYS.contains(&key) => layer.say(key, value, Origin::Flag),
             _ if HARMLESS.contains(&key) || key.starts_with("x-") => {}
             _ => {
@@ -192,9 +196,9 @@ fn is_running(pid: i64) -> bool {
 
 pub(crate) fn reindex(wish: &Reindex, environment: &Environment) -> Result<ExitCode, Trouble> {
     let config = wish.settings.config(environment)?;
-    let store = open_store(&config)?;
-    let index = open_index(&config, store.as_ref())?;
-    let rebuilt = pipeline::rebuild(store.as_ref(), &index)?;
+    let (near, bucket) = (open_near(&config)?, open_bucket(&config)?);
+    let index = open_index(&config, &near, bucket.as_deref())?;
+    let rebuilt = rebuild(&near, bucket.as_deref(), &index)?;
     for (key, why) in &rebuilt.unreadable {
         report::remark(&format!("{key}: left out: {why}"));
     }

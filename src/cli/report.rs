@@ -12,7 +12,7 @@ use crate::fs::MountError;
 use crate::index::IndexError;
 use crate::model::Failure;
 use crate::models::ModelsError;
-use crate::pipeline::RebuildError;
+use crate::pipeline::{CarrierError, RebuildError, StockError};
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,10 @@ pub(crate) enum Trouble {
     Daemon(#[from] DaemonError),
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
+    #[error(transparent)]
+    Stock(#[from] StockError),
+    #[error(transparent)]
+    Carrier(#[from] CarrierError),
     #[error(transparent)]
     Models(#[from] ModelsError),
     /// Said by the daemon that was started in the background.
@@ -60,6 +64,12 @@ impl Trouble {
             Self::Config(_) => "`scribefs mount --help` lists the settings.".to_owned(),
             Self::Daemon(err) => remedy_of(err).to_owned(),
             Self::Rebuild(_) => "`scribefs doctor` checks store and state.".to_owned(),
+            Self::Carrier(_) => "`scribefs doctor` tries the bucket.".to_owned(),
+            Self::Stock(_) => {
+                "`scribefs doctor` checks store and state; then run the command again: it goes on \
+                 where it was."
+                    .to_owned()
+            }
             Self::Models(err) => err.remedy(),
             Self::Plain { remedy, .. } | Self::File { remedy, .. } => remedy.clone(),
             Self::Recording { failure, .. } => failure.remedy.clone(),
@@ -74,6 +84,9 @@ fn remedy_of(err: &DaemonError) -> &'static str {
     match err {
         DaemonError::Folder { .. } => "Check that it exists, is yours and may be written to.",
         DaemonError::Store(_) => "Name a folder with `--store`.",
+        DaemonError::Bucket { .. } => {
+            "Check `[s3]` in the settings; `scribefs doctor` tries the bucket."
+        }
         DaemonError::Index(IndexError::InUse { .. }) => {
             "Another scribefs uses this state folder: unmount that one, or give `--state DIR`."
         }

@@ -27,6 +27,9 @@ pub(crate) struct Settings {
     /// Where what is published is kept [default: uploads/ below the state folder]
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX", help_heading = "Settings")]
     store: Option<String>,
+    /// Where recordings belong: local, s3 or both [default: s3 where a bucket is named, else local]
+    #[arg(long, value_name = "WHERE", help_heading = "Settings")]
+    storage: Option<String>,
     /// Folder of models [default: $XDG_DATA_HOME/scribefs/models]
     #[arg(long, value_name = "DIR", help_heading = "Settings")]
     models: Option<String>,
@@ -84,6 +87,7 @@ impl Settings {
         let said = [
             ("state", &self.state),
             ("store", &self.store),
+            ("storage", &self.storage),
             ("models", &self.models),
             ("settle", &self.settle),
             ("max_upload_size_mb", &self.max_upload_size_mb),

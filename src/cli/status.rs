@@ -146,26 +146,58 @@ pub(crate) fn storage_info(
     Ok(ExitCode::SUCCESS)
 }
 
+/// One line for each thing that there is something to say of.
 fn storage_summary(storage: &Value) -> String {
     let backend = &storage["backend"];
     let place = match word(&backend["kind"]) {
         "s3" => format!("s3://{}/{}", word(&backend["bucket"]), word(&backend["prefix"])),
         _ => word(&backend["path"]).to_owned(),
     };
-    let bytes = |value: &Value| HumanBytes(value.as_u64().unwrap_or(0)).to_string();
     let (published, spool) = (&storage["published"], &storage["spool"]);
-    let mut text = format!(
-        "store      {place}\npublished  {} recordings, {} of audio\ninbox      {} may still be dropped\n",
-        published["recordings"],
-        bytes(&published["audio_bytes"]),
-        bytes(&spool["available_bytes"]),
-    );
+    let mut lines = vec![("store", place)];
+    for (what, key) in [
+        ("kept", "storage"),
+        ("region", "region"),
+        ("endpoint", "endpoint"),
+        ("provider", "provider"),
+        ("encrypted", "encryption"),
+    ] {
+        lines.push((what, printable(word(&backend[key]))));
+    }
+    let (recordings, audio) = (&published["recordings"], bytes(&published["audio_bytes"]));
+    lines.push(("published", format!("{recordings} recordings, {audio} of audio")));
+    lines.push(("inbox", format!("{} may still be dropped", bytes(&spool["available_bytes"]))));
+    lines.extend(carrying(&storage["carrier"], published));
+    let cache = &storage["cache"];
+    if let Some(limit) = cache["limit_bytes"].as_u64() {
+        let (used, limit) = (bytes(&cache["bytes"]), HumanBytes(limit));
+        let (hits, misses) = (&cache["hits"], &cache["misses"]);
+        lines.push(("cache", format!("{used} of {limit}, {hits} hits, {misses} misses")));
+    }
+    let shown = lines.into_iter().filter(|(_, said)| !said.is_empty());
+    shown.map(|(what, said)| format!("{what:<10} {said}\n")).collect()
+}
+
+/// What is on its way to the bucket, and what keeps it.
+fn carrying(carrier: &Value, published: &Value) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
     for (what, means) in [("pending", "on their way"), ("paused", "refused by the store")] {
         if let Some(count) = published[what].as_u64().filter(|count| *count != 0) {
-            let _ = writeln!(text, "{what:<10} {count} recordings {means}");
+            lines.push((what, format!("{count} recordings {means}")));
         }
     }
-    text
+    lines.push(("because", printable(word(&carrier["paused_because"]))));
+    lines.push(("away until", printable(word(&carrier["away_until"]))));
+    lines.push(("last error", printable(word(&carrier["last_error"]))));
+    lines.push(("last sent", printable(word(&carrier["last_success"]))));
+    if carrier["bytes_per_second"].as_u64().is_some_and(|speed| speed != 0) {
+        lines.push(("sending", format!("{} a second", bytes(&carrier["bytes_per_second"]))));
+    }
+    lines
+}
+
+fn bytes(value: &Value) -> HumanBytes {
+    HumanBytes(value.as_u64().unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -173,6 +205,35 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn storage_is_told_line_by_line_and_says_why_nothing_moves() {
+        let storage = json!({
+            "backend": {
+                "kind": "s3", "bucket": "talks", "prefix": "a/", "storage": "s3", "region": "garage",
+                "endpoint": "http://localhost:3900", "provider": "garage",
+                "encryption": "bucket default",
+            },
+            "published": { "recordings": 3, "audio_bytes": 2048, "pending": 2, "paused": 0 },
+            "spool": { "available_bytes": 1 << 30 },
+            "carrier": { "paused_because": "there is no such bucket", "bytes_per_second": 0 },
+            "cache": { "bytes": 0, "limit_bytes": 10_u64 << 30, "hits": 1, "misses": 2 },
+        });
+        assert_eq!(
+            storage_summary(&storage),
+            "store      s3://talks/a/\n\
+             kept       s3\n\
+             region     garage\n\
+             endpoint   http://localhost:3900\n\
+             provider   garage\n\
+             encrypted  bucket default\n\
+             published  3 recordings, 2.00 KiB of audio\n\
+             inbox      1.00 GiB may still be dropped\n\
+             pending    2 recordings on their way\n\
+             because    there is no such bucket\n\
+             cache      0 B of 10.00 GiB, 1 hits, 2 misses\n"
+        );
+    }
 
     #[test]
     fn a_summary_names_what_waits_and_what_is_missing() {

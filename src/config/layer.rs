@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 
 use crate::config::ConfigError;
+use crate::config::cloud::{self, Cloud};
 
-/// Every setting there is.
-pub const KEYS: [&str; 21] = [
+/// Every setting there is. In a file, those of a section stand below its head: `bucket` in `[s3]` is `s3_bucket`.
+pub const KEYS: [&str; 37] = [
     "state",
     "store",
+    "storage",
+    "read_only",
     "models",
     "settle",
     "settle_after_rename",
@@ -31,13 +34,31 @@ pub const KEYS: [&str; 21] = [
     "allow_other",
     "watch",
     "log_level",
+    "s3_bucket",
+    "s3_prefix",
+    "s3_region",
+    "s3_endpoint",
+    "s3_provider",
+    "s3_profile",
+    "s3_encryption",
+    "s3_kms_key_id",
+    "s3_customer_key_file",
+    "s3_uploads",
+    "s3_upload_limit",
+    "retention_audio_days",
+    "retention_trash_days",
+    "retention_cache_bytes",
 ];
+
+/// Heads of sections in a settings file.
+const SECTIONS: [&str; 2] = ["s3", "retention"];
 
 /// Our variables begin so.
 const PREFIX: &str = "SCRIBEFS_";
 
 /// Variables of ours that are no settings of the daemon: for builds, tests and downloads.
-const OTHERS: [&str; 5] = [
+const OTHERS: [&str; 6] = [
+    cloud::CUSTOMER_KEY,
     "SCRIBEFS_NATIVE_LIB",
     "SCRIBEFS_SHARED",
     "SCRIBEFS_FULL",
@@ -46,7 +67,13 @@ const OTHERS: [&str; 5] = [
 ];
 
 /// Names that the first system used.
-const ALIASES: [(&str, &str); 1] = [("MAX_UPLOAD_SIZE_MB", "max_upload_size_mb")];
+const ALIASES: [(&str, &str); 5] = [
+    ("MAX_UPLOAD_SIZE_MB", "max_upload_size_mb"),
+    ("S3_BUCKET_NAME", "s3_bucket"),
+    ("S3_REGION", "s3_region"),
+    ("S3_ENDPOINT_URL", "s3_endpoint"),
+    ("S3_PREFIX", "s3_prefix"),
+];
 
 /// Where something was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +99,7 @@ impl fmt::Display for Origin {
 #[derive(Debug, Clone, Default)]
 pub struct Layer {
     said: BTreeMap<&'static str, (Vec<String>, Origin)>,
+    cloud: Cloud,
 }
 
 impl Layer {
@@ -83,26 +111,40 @@ impl Layer {
         })?;
         let mut layer = Self::default();
         for (key, value) in table {
-            let known = known(&key).ok_or_else(|| unknown(&key, "", &origin))?;
-            let values = match value {
-                Value::Array(values) => values.into_iter().map(text_of).collect(),
-                value => vec![text_of(value)],
-            };
-            layer.said.insert(known, (values, origin.clone()));
+            match value {
+                Value::Table(section) if SECTIONS.contains(&key.as_str()) => {
+                    for (name, value) in section {
+                        layer.take(&format!("{key}_{name}"), value, &origin)?;
+                    }
+                }
+                value => layer.take(&key, value, &origin)?,
+            }
         }
         Ok(layer)
     }
 
-    /// From variables: `SCRIBEFS_SETTLE` for `settle`, and names that the first system used. Lists are
-    /// separated by colons. Variables of others are passed over.
+    fn take(&mut self, key: &str, value: Value, origin: &Origin) -> Result<(), ConfigError> {
+        let known = known(key).ok_or_else(|| unknown(key, "", origin))?;
+        let values = match value {
+            Value::Array(values) => values.into_iter().map(text_of).collect(),
+            value => vec![text_of(value)],
+        };
+        self.said.insert(known, (values, origin.clone()));
+        Ok(())
+    }
+
+    /// From variables: `SCRIBEFS_SETTLE` for `settle`, names that the first system used, and what every
+    /// program knows a cloud by. Lists are separated by colons. Variables of others are passed over, and so
+    /// are empty ones of the first system.
     pub fn from_variables(
         variables: &BTreeMap<String, String>,
         origin: Origin,
     ) -> Result<Self, ConfigError> {
-        let mut layer = Self::default();
+        let mut layer = Self { cloud: Cloud::from_variables(variables), ..Self::default() };
         for (name, value) in variables {
             let alias = ALIASES.iter().find(|(alias, _)| alias == name).map(|(_, key)| *key);
             let key = match (alias, name.strip_prefix(PREFIX)) {
+                (Some(_), _) if value.is_empty() => continue,
                 (Some(key), _) => key,
                 (None, Some(_)) if OTHERS.contains(&name.as_str()) => continue,
                 (None, Some(rest)) => {
@@ -134,7 +176,18 @@ impl Layer {
         for (key, said) in under.said {
             self.said.entry(key).or_insert(said);
         }
+        self.cloud = self.cloud.over(under.cloud);
         self
+    }
+
+    /// What was said of clouds in variables that are not ours.
+    pub(crate) fn cloud(&self) -> &Cloud {
+        &self.cloud
+    }
+
+    /// Whether `key` was said, and where.
+    pub(crate) fn origin(&self, key: &str) -> Option<&Origin> {
+        self.said.get(key).map(|(_, origin)| origin)
     }
 
     /// What was said for `key`, understood by `read`, which says what is wrong otherwise.
@@ -191,10 +244,12 @@ fn known(key: &str) -> Option<&'static str> {
     KEYS.into_iter().find(|known| *known == key)
 }
 
+/// `prefix`: of variables; empty in a file.
 fn unknown(key: &str, prefix: &str, origin: &Origin) -> ConfigError {
-    let spelled = |key: &str| match prefix {
-        "" => key.to_owned(),
-        prefix => format!("{prefix}{}", key.to_uppercase()),
+    let spelled = |key: &str| match (prefix, section_of(key)) {
+        ("", Some((section, name))) => format!("{name}` in `[{section}]"),
+        ("", None) => key.to_owned(),
+        (prefix, _) => format!("{prefix}{}", key.to_uppercase()),
     };
     let nearest = KEYS.into_iter().min_by_key(|known| distance(known, key));
     let nearest = nearest.filter(|known| distance(known, key) <= 1 + key.len() / 3);
@@ -203,6 +258,12 @@ fn unknown(key: &str, prefix: &str, origin: &Origin) -> ConfigError {
         key: spelled(key),
         nearest: nearest.map(spelled),
     }
+}
+
+fn section_of(key: &str) -> Option<(&'static str, &str)> {
+    SECTIONS
+        .into_iter()
+        .find_map(|section| Some((section, key.strip_prefix(section)?.strip_prefix('_')?)))
 }
 
 /// Letters that have to be changed, added or left out (Levenshtein).

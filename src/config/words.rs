@@ -6,8 +6,21 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use log::LevelFilter;
 
-use crate::config::{Places, StoreChoice};
+use crate::config::bucket::Wanted;
+use crate::config::{Places, Storage};
 use crate::model::SpeakerBounds;
+use crate::store::Provider;
+
+/// What `store` says: where published files lie, or the bucket that they go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoreChoice {
+    Folder(PathBuf),
+    /// What stands before every key is empty, or ends in `/`.
+    Bucket {
+        bucket: String,
+        prefix: String,
+    },
+}
 
 /// `500ms`, `5s`, `2m`, `1h`, and several in a row: `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -42,6 +55,91 @@ pub(crate) fn number(text: &str) -> Result<u64, String> {
 
 pub(crate) fn count(text: &str) -> Result<u16, String> {
     text.trim().parse().map_err(|_| "no whole number from 0 to 65535".to_owned())
+}
+
+/// `0`, `500`, `2MB`, `10GB`: units of 1024.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let wrong = || "no size; write it with its unit, such as 500MB or 10GB".to_owned();
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = (&text[..end], text[end..].trim().to_ascii_uppercase());
+    let shift = match unit.as_str() {
+        "" | "B" => 0,
+        "KB" | "K" | "KIB" => 10,
+        "MB" | "M" | "MIB" => 20,
+        "GB" | "G" | "GIB" => 30,
+        "TB" | "T" | "TIB" => 40,
+        _ => return Err(wrong()),
+    };
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(1 << shift).ok_or_else(wrong);
+    }
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let bytes = number * f64::from(1u32 << (shift / 2)) * f64::from(1u32 << (shift / 2));
+    // Not negative, and what is behind the point of a byte is nothing.
+    if bytes < 1e18 { Ok(bytes as u64) } else { Err(wrong()) }
+}
+
+pub(crate) fn storage(text: &str) -> Result<Storage, String> {
+    match text.trim() {
+        "local" => Ok(Storage::Local),
+        "s3" => Ok(Storage::S3),
+        "both" => Ok(Storage::Both),
+        _ => Err("none of local, s3, both".to_owned()),
+    }
+}
+
+/// What stands before every key: nothing, or parts that each end in `/`.
+pub(crate) fn prefix(text: &str) -> Result<String, String> {
+    let is_legal = |part: &str| !part.is_empty() && part != "." && part != "..";
+    match text.trim_matches('/') {
+        "" => Ok(String::new()),
+        prefix if prefix.split('/').all(is_legal) => Ok(format!("{prefix}/")),
+        _ => Err("no prefix; write folders, such as talks/2026".to_owned()),
+    }
+}
+
+/// Where a bucket answers.
+pub(crate) fn endpoint(text: &str) -> Result<String, String> {
+    let text = text.trim().trim_end_matches('/');
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    // A name before `@` would be a secret in a place that is shown.
+    match host {
+        Some(host) if !host.is_empty() && !host.contains(['@', ' ', '?', '#']) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("no address; write it as https://HOST or http://HOST:PORT".to_owned()),
+    }
+}
+
+pub(crate) fn provider(text: &str) -> Result<Provider, String> {
+    text.trim().parse().map_err(|_| {
+        let names: Vec<&str> = Provider::ALL.iter().map(|provider| provider.name()).collect();
+        format!("none of {}", names.join(", "))
+    })
+}
+
+pub(crate) fn encryption(text: &str) -> Result<Wanted, String> {
+    match text.trim() {
+        "bucket" => Ok(Wanted::Bucket),
+        "aes256" => Ok(Wanted::Aes256),
+        "kms" => Ok(Wanted::Kms),
+        "customer" => Ok(Wanted::Customer),
+        _ => Err("none of bucket, aes256, kms, customer".to_owned()),
+    }
+}
+
+/// Whether this is base 64 of 32 bytes: 43 digits and one `=`.
+pub(crate) fn is_256_bits(text: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || b"+/".contains(&byte);
+    text.len() == 44 && text.strip_suffix('=').is_some_and(|digits| digits.bytes().all(is_digit))
+}
+
+pub(crate) fn text(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("empty".to_owned()),
+        text => Ok(text.to_owned()),
+    }
 }
 
 pub(crate) fn flag(text: &str) -> Result<bool, String> {
@@ -127,17 +225,13 @@ pub(crate) fn store(text: &str, places: &Places) -> Result<StoreChoice, String> 
         if text.contains("://") || text.is_empty() {
             return Err("no store; write a folder or s3://BUCKET/PREFIX".to_owned());
         }
-        return Ok(StoreChoice::Local(path(text, places)));
+        return Ok(StoreChoice::Folder(path(text, places)));
     };
     let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
     if bucket.is_empty() {
         return Err("without a bucket; write s3://BUCKET/PREFIX".to_owned());
     }
-    let prefix = match prefix.trim_matches('/') {
-        "" => String::new(),
-        prefix => format!("{prefix}/"),
-    };
-    Ok(StoreChoice::Bucket { bucket: bucket.to_owned(), prefix })
+    Ok(StoreChoice::Bucket { bucket: bucket.to_owned(), prefix: self::prefix(prefix)? })
 }
 
 #[cfg(test)]
@@ -151,6 +245,24 @@ mod tests {
         assert_eq!(duration("0.5s"), Ok(Duration::from_millis(500)));
         for wrong in ["", "5", "s", "5 parsecs", "-5s", "1e9h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units_of_1024() {
+        assert_eq!(bytes("0"), Ok(0));
+        assert_eq!(bytes("10GB"), Ok(10 << 30));
+        assert_eq!(bytes("1.5 MB"), Ok(3 << 19));
+        for wrong in ["", "GB", "-1", "5 parsecs", "99999999999999999999", "1e3"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_an_address_without_names_in_it() {
+        assert_eq!(endpoint("http://localhost:9000/"), Ok("http://localhost:9000".to_owned()));
+        for wrong in ["", "localhost:9000", "https://", "https://key:secret@host", "ftp://host"] {
+            assert!(endpoint(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::config::{Config, StoreChoice};
+use crate::config::Config;
 use crate::daemon::errands::Errands;
 use crate::daemon::serve::Plan;
 use crate::fs::Facts;
@@ -40,7 +40,7 @@ impl Facts for Known {
         let mut facts = Map::new();
         facts.insert("mountpoint".into(), self.plan.mount.mountpoint.display().to_string().into());
         facts.insert("state".into(), config.state.display().to_string().into());
-        facts.insert("store".into(), config.store.to_string().into());
+        facts.insert("store".into(), config.place().into());
         facts.insert("models".into(), config.models.display().to_string().into());
         facts.insert("started_at".into(), self.started_at.to_string().into());
         facts.insert("recognizer".into(), self.model(&config.recognizer));
@@ -51,14 +51,7 @@ impl Facts for Known {
 
     fn storage(&self) -> Map<String, Value> {
         let mut facts = Map::new();
-        let backend = match &self.config().store {
-            StoreChoice::Local(path) => {
-                json!({ "kind": "local", "path": path.display().to_string() })
-            }
-            StoreChoice::Bucket { bucket, prefix } => {
-                json!({ "kind": "s3", "bucket": bucket, "prefix": prefix })
-            }
-        };
+        let backend = backend(self.config());
         facts.insert("backend".into(), backend);
         facts
     }
@@ -66,4 +59,25 @@ impl Facts for Known {
     fn command(&self, verb: &str, rest: &str) -> bool {
         self.errands.take(verb, rest)
     }
+}
+
+/// Where recordings are kept. No secret, and nothing that one could be guessed from.
+fn backend(config: &Config) -> Value {
+    let storage = config.storage.to_string();
+    let path = config.uploads.display().to_string();
+    let Some(options) = &config.bucket else {
+        return json!({ "kind": "local", "storage": storage, "path": path });
+    };
+    let region = options.region.clone();
+    json!({
+        "kind": "s3",
+        "storage": storage,
+        "path": path,
+        "bucket": options.bucket,
+        "prefix": options.prefix,
+        "region": region.unwrap_or_else(|| options.provider.region(options.endpoint.as_deref())),
+        "endpoint": options.endpoint,
+        "provider": options.provider.name(),
+        "encryption": options.encryption.name(),
+    })
 }

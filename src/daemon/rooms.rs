@@ -6,16 +6,21 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Config, StoreChoice};
+use crate::config::{Config, Storage};
 use crate::daemon::errands::Errands;
 use crate::daemon::facts::Known;
 use crate::daemon::serve::Plan;
 use crate::fs::{self as filesystem, Mount, MountError};
 use crate::index::{Index, IndexError};
 use crate::models::Library;
-use crate::pipeline::{self, Pipeline, RebuildError, Services, Setup};
+use crate::pipeline::{
+    self, CarrierOptions, Pipeline, RebuildError, Rebuilt, Retention, Services, Setup,
+};
 use crate::spool::{Spool, SpoolError, SpoolOptions, Watch};
-use crate::store::{LocalStore, Store};
+#[cfg(feature = "s3")]
+use crate::store::S3Bucket;
+use crate::store::outbox::Sizes;
+use crate::store::{Bucket, BucketOptions, LocalStore, Store, StoreError};
 
 /// Why the daemon does not come up, by what must be mended.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +30,8 @@ pub enum DaemonError {
     /// The choice needs a Cargo feature that this build lacks, or is not a place at all.
     #[error("the store {0} cannot be used by this build")]
     Store(String),
+    #[error("the bucket {bucket} cannot be used")]
+    Bucket { bucket: String, source: StoreError },
     #[error("the index could not be opened")]
     Index(#[from] IndexError),
     #[error("the index could not be made anew from the store")]
@@ -59,7 +66,7 @@ impl Rooms {
         private_folder(&config.state)?;
         let store = open_store(config)?;
         // Whoever has the index has the state: a second daemon ends here.
-        let index = open_index(config, store.as_ref())?;
+        let index = open_index(config, store.as_ref(), None)?;
         let spool = Spool::open(&config.state.join("spool"), spool_options(config))?;
         let services =
             Services { spool: spool.clone(), store: store.clone(), index: index.clone(), alarm };
@@ -100,18 +107,59 @@ impl Rooms {
 
 /// The store that is configured.
 pub fn open_store(config: &Config) -> Result<Arc<dyn Store>, DaemonError> {
-    match &config.store {
-        StoreChoice::Local(path) => {
-            let store = LocalStore::open(path)
-                .map_err(|source| DaemonError::Folder { path: path.clone(), source })?;
-            Ok(Arc::new(store))
-        }
-        bucket @ StoreChoice::Bucket { .. } => Err(DaemonError::Store(bucket.to_string())),
+    if config.bucket.is_some() {
+        return Err(DaemonError::Store(config.place()));
+    }
+    Ok(Arc::new(open_near(config)?))
+}
+
+/// Local disk, where everything that is published comes first.
+pub fn open_near(config: &Config) -> Result<LocalStore, DaemonError> {
+    private_folder(&config.state)?;
+    let path = &config.uploads;
+    LocalStore::open(path).map_err(|source| DaemonError::Folder { path: path.clone(), source })
+}
+
+/// The bucket behind it, where one is configured. No network is asked.
+pub fn open_bucket(config: &Config) -> Result<Option<Arc<dyn Bucket>>, DaemonError> {
+    config.bucket.as_ref().map(connect).transpose()
+}
+
+#[cfg(feature = "s3")]
+fn connect(options: &BucketOptions) -> Result<Arc<dyn Bucket>, DaemonError> {
+    let bucket = S3Bucket::open(options)
+        .map_err(|source| DaemonError::Bucket { bucket: options.bucket.clone(), source })?;
+    Ok(Arc::new(bucket))
+}
+
+#[cfg(not(feature = "s3"))]
+fn connect(options: &BucketOptions) -> Result<Arc<dyn Bucket>, DaemonError> {
+    Err(DaemonError::Store(format!("s3://{}", options.bucket)))
+}
+
+/// How recordings are carried to the bucket.
+pub fn carrier_options(config: &Config) -> CarrierOptions {
+    CarrierOptions {
+        uploads_at_once: config.uploads_at_once,
+        bytes_per_second: config.upload_bytes_per_second,
+        sizes: Sizes::default(),
+        retention: Retention {
+            keeps_near: config.storage != Storage::S3,
+            copied_bytes: config.retention.cache_bytes,
+            keep_free_bytes: config.keep_free_bytes,
+            audio: config.retention.audio,
+            trash: config.retention.trash,
+        },
+        writer: config.state.join("writer"),
     }
 }
 
-/// The index of that state; made anew from the store where it is missing or damaged.
-pub fn open_index(config: &Config, store: &dyn Store) -> Result<Index, DaemonError> {
+/// The index of that state; made anew from the places that are given where it is missing or damaged.
+pub fn open_index(
+    config: &Config,
+    near: &dyn Store,
+    bucket: Option<&dyn Bucket>,
+) -> Result<Index, DaemonError> {
     let path = config.state.join("index.redb");
     match Index::open_existing(&path) {
         Ok(Some(index)) => return Ok(index),
@@ -124,11 +172,15 @@ pub fn open_index(config: &Config, store: &dyn Store) -> Result<Index, DaemonErr
         }
         Err(err) => return Err(err.into()),
     }
-    make_index(&path, store)
+    make_index(&path, near, bucket)
 }
 
 /// Under another name until it is whole: half an index must not be taken for all there is.
-fn make_index(path: &Path, store: &dyn Store) -> Result<Index, DaemonError> {
+fn make_index(
+    path: &Path,
+    near: &dyn Store,
+    bucket: Option<&dyn Bucket>,
+) -> Result<Index, DaemonError> {
     let unfinished = path.with_extension("redb.unfinished");
     let folder = |source| DaemonError::Folder { path: unfinished.clone(), source };
     match fs::remove_file(&unfinished) {
@@ -136,7 +188,7 @@ fn make_index(path: &Path, store: &dyn Store) -> Result<Index, DaemonError> {
         _ => {}
     }
     let index = Index::open(&unfinished)?;
-    let rebuilt = pipeline::rebuild(store, &index)?;
+    let rebuilt = rebuild(near, bucket, &index)?;
     index.close()?;
     fs::rename(&unfinished, path).map_err(folder)?;
     if rebuilt.recordings != 0 {
@@ -149,6 +201,18 @@ fn make_index(path: &Path, store: &dyn Store) -> Result<Index, DaemonError> {
         log::warn!("{key}: left out of the index: some of its files are missing");
     }
     Ok(Index::open(path)?)
+}
+
+/// Fills an index from all places that are configured.
+pub fn rebuild(
+    near: &dyn Store,
+    bucket: Option<&dyn Bucket>,
+    index: &Index,
+) -> Result<Rebuilt, RebuildError> {
+    match bucket {
+        Some(bucket) => pipeline::rebuild_with_bucket(near, bucket, index),
+        None => pipeline::rebuild(near, index),
+    }
 }
 
 fn private_folder(path: &Path) -> Result<(), DaemonError> {

@@ -1,0 +1,105 @@
+//! `fsck` and `gc`: whether index, local disk and bucket agree, and what lies about.
+
+use std::process::ExitCode;
+
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::cli::arguments::{Fsck, Gc};
+use crate::cli::report::{self, Trouble};
+use crate::cli::stock::Opened;
+use crate::daemon::Environment;
+use crate::pipeline::{self, Checked, Depth, Fault, Finding, Stock, Where};
+
+pub(crate) fn fsck(wish: &Fsck, environment: &Environment) -> Result<ExitCode, Trouble> {
+    let config = wish.settings.config(environment)?;
+    let opened = Opened::open(&config)?;
+    let stock = opened.stock();
+    let depth = if wish.deep { Depth::Contents } else { Depth::Sizes };
+    let bar = progress_bar(opened.recordings()?);
+    let checked = pipeline::check(stock, depth, Timestamp::now(), &mut |_| bar.inc(1))?;
+    bar.finish_and_clear();
+    let mended = if wish.repair { mend_all(stock, &checked)? } else { Vec::new() };
+    let is_mended = |at: usize| mended.get(at).copied().unwrap_or(false);
+    report::print(if wish.json {
+        as_json(&checked, &is_mended)
+    } else {
+        as_text(&checked, &is_mended)
+    })?;
+    let is_clean = (0..checked.findings.len()).all(is_mended);
+    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn progress_bar(recordings: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} recordings");
+    let bar = ProgressBar::new(recordings);
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+fn mend_all(stock: Stock<'_>, checked: &Checked) -> Result<Vec<bool>, Trouble> {
+    checked.findings.iter().map(|finding| Ok(pipeline::mend(stock, finding)?)).collect()
+}
+
+fn as_json(checked: &Checked, is_mended: &dyn Fn(usize) -> bool) -> String {
+    let findings = checked.findings.iter().enumerate().map(|(at, finding)| {
+        let mut json = serde_json::to_value(finding).unwrap_or_default();
+        json["mended"] = is_mended(at).into();
+        json
+    });
+    let json = json!({
+        "recordings": checked.recordings,
+        "objects": checked.objects,
+        "findings": findings.collect::<Vec<_>>(),
+    });
+    format!("{json:#}\n")
+}
+
+fn as_text(checked: &Checked, is_mended: &dyn Fn(usize) -> bool) -> String {
+    let mut text = String::new();
+    for (at, finding) in checked.findings.iter().enumerate() {
+        let rest = if is_mended(at) { "mended" } else { remedy(finding) };
+        text.push_str(&format!("{}: {}; {rest}\n", finding.key, finding.fault));
+    }
+    let (recordings, objects) = (HumanCount(checked.recordings), HumanCount(checked.objects));
+    let verdict = match checked.findings.len() {
+        0 => "all is well".to_owned(),
+        count => format!("{count} found"),
+    };
+    text.push_str(&format!("{recordings} recordings, {objects} objects: {verdict}\n"));
+    text
+}
+
+/// What to do about it.
+fn remedy(finding: &Finding) -> &'static str {
+    match finding.fault {
+        Fault::Missing { .. } | Fault::Size { .. } | Fault::Content { .. } => {
+            "`scribefs fsck --repair` takes it from the other place, if that has it; else from a backup"
+        }
+        Fault::Unindexed { .. } => "`scribefs fsck --repair` takes it into the index",
+        Fault::Strange { .. } => "put back what it names, or move it away with the files beside it",
+        Fault::Orphan { .. } => "`scribefs gc` removes it",
+    }
+}
+
+pub(crate) fn gc(wish: &Gc, environment: &Environment) -> Result<ExitCode, Trouble> {
+    let config = wish.settings.config(environment)?;
+    // What dead publications had begun to write is swept away by opening.
+    let opened = Opened::open(&config)?;
+    let stock = opened.stock();
+    let orphans = pipeline::orphans(stock, Timestamp::now())?;
+    for orphan in &orphans {
+        if !wish.dry_run {
+            pipeline::remove_orphan(stock, orphan)?;
+        }
+        let place = match orphan.place {
+            Where::Disk => "disk",
+            Where::Bucket => "bucket",
+        };
+        report::print(format!("{place}  {}\n", orphan.key))?;
+    }
+    let done = if wish.dry_run { "would be removed" } else { "removed" };
+    report::remark(&format!("{} objects {done}", orphans.len()));
+    Ok(ExitCode::SUCCESS)
+}

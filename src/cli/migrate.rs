@@ -1,0 +1,128 @@
+//! `migrate`: all recordings move to the bucket, or back to local disk.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cli::arguments::{Goal, Migrate};
+use crate::cli::report::{self, Trouble};
+use crate::cli::stock::Opened;
+use crate::config::{Config, Storage};
+use crate::daemon::{Environment, carrier_options};
+use crate::model::Destination;
+use crate::pipeline::{self, Carrier, CarrierStatus, Grounds, Old, StockError};
+use crate::store::Bucket;
+
+/// Time between looks at how far the carrier is.
+const LOOK: Duration = Duration::from_millis(250);
+
+pub(crate) fn migrate(wish: &Migrate, environment: &Environment) -> Result<ExitCode, Trouble> {
+    let config = wish.settings.config(environment)?;
+    agree(wish.to, &config)?;
+    let opened = Opened::open(&config)?;
+    let Some(bucket) = opened.bucket.clone() else { return Err(no_bucket()) };
+    match wish.to {
+        Goal::S3 => to_bucket(&opened, bucket, &config, wish.keep_old),
+        Goal::Local => to_disk(&opened, bucket.as_ref(), wish.keep_old),
+    }
+}
+
+/// Where the settings say otherwise, the next mount would move everything back.
+fn agree(goal: Goal, config: &Config) -> Result<(), Trouble> {
+    if config.bucket.is_none() {
+        return Err(no_bucket());
+    }
+    match (goal, config.storage) {
+        (Goal::S3, Storage::S3 | Storage::Both) | (Goal::Local, Storage::Local) => Ok(()),
+        (Goal::S3, Storage::Local) => Err(Trouble::plain(
+            "the settings say storage = \"local\"",
+            "Set `storage` to \"s3\" or \"both\" first.",
+        )),
+        (Goal::Local, Storage::S3 | Storage::Both) => Err(Trouble::plain(
+            format!("the settings say storage = \"{}\"", config.storage),
+            "Set `storage` to \"local\" first, and leave the bucket where it is named.",
+        )),
+    }
+}
+
+fn no_bucket() -> Trouble {
+    Trouble::plain(
+        "no bucket is configured",
+        "Name one with `bucket` in `[s3]`: it is needed on the way back too.",
+    )
+}
+
+fn to_bucket(
+    opened: &Opened,
+    bucket: Arc<dyn Bucket>,
+    config: &Config,
+    keep_old: bool,
+) -> Result<ExitCode, Trouble> {
+    let place = Destination::Bucket { place: config.place() };
+    opened.index.settle(&place).map_err(StockError::Index)?;
+    let grounds = Grounds {
+        near: opened.near.clone(),
+        bucket: bucket.clone(),
+        index: opened.index.clone(),
+        free_bytes: Arc::new(|| None),
+        // The carrier ends by itself then, and its status says so.
+        alarm: Arc::new(|| ()),
+    };
+    let carrier = Carrier::start(carrier_options(config), grounds)?;
+    let end = carry(&carrier);
+    carrier.stop();
+    if let Some(why) = end? {
+        return Err(Trouble::plain(
+            format!("the bucket refuses recordings: {why}"),
+            "`scribefs doctor` tries the bucket; then run the command again: it goes on where it was.",
+        ));
+    }
+    if config.storage == Storage::S3 && !keep_old {
+        pipeline::leave_disk(opened.stock(), bucket.as_ref())?;
+    }
+    report::print(format!("all recordings are in {}\n", config.place()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until everything has arrived; or says why it cannot.
+fn carry(carrier: &Carrier) -> Result<Option<String>, Trouble> {
+    let status = || carrier.status().map_err(StockError::Index);
+    let all = status()?.pending;
+    let bar = bar(all);
+    loop {
+        let CarrierStatus { pending, paused, paused_because, last_error, .. } = status()?;
+        bar.set_position(all.saturating_sub(pending));
+        bar.set_message(last_error.unwrap_or_default());
+        if pending + paused == 0 {
+            bar.finish_and_clear();
+            return Ok(None);
+        }
+        if pending == 0 || paused_because.is_some() {
+            bar.finish_and_clear();
+            return Ok(Some(paused_because.unwrap_or_else(|| format!("{paused} of them"))));
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+fn to_disk(opened: &Opened, bucket: &dyn Bucket, keep_old: bool) -> Result<ExitCode, Trouble> {
+    let old = if keep_old { Old::Kept } else { Old::Removed };
+    let bar = bar(opened.recordings()?);
+    let moved = pipeline::bring_home(opened.stock(), bucket, old, &mut |recording| {
+        bar.set_message(recording.audio.key.to_string());
+        bar.inc(1);
+    })?;
+    bar.finish_and_clear();
+    report::print(format!("{} recordings are on local disk\n", moved.recordings))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bar(recordings: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}");
+    let bar = ProgressBar::new(recordings);
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}

@@ -1,0 +1,45 @@
+//! The rooms that tools work in while nothing is mounted: local disk, bucket and index.
+
+use std::sync::Arc;
+
+use crate::cli::report::Trouble;
+use crate::config::{Config, Storage};
+use crate::daemon::{open_bucket, open_index, open_near};
+use crate::index::Index;
+use crate::model::Destination;
+use crate::pipeline::{Home, Stock, StockError};
+use crate::store::{Bucket, LocalStore};
+
+/// All that belongs to one state folder. While this lives, nobody can mount it.
+pub(crate) struct Opened {
+    pub(crate) near: Arc<LocalStore>,
+    pub(crate) bucket: Option<Arc<dyn Bucket>>,
+    pub(crate) index: Index,
+    home: Home,
+}
+
+impl Opened {
+    pub(crate) fn open(config: &Config) -> Result<Self, Trouble> {
+        let near = Arc::new(open_near(config)?);
+        let bucket = open_bucket(config)?;
+        let index = open_index(config, near.as_ref(), bucket.as_deref())?;
+        // Settings that were changed since the last mount count from the next one on.
+        let home = match (index.destination().map_err(StockError::Index)?, config.storage) {
+            (Destination::Here, _) | (_, Storage::Local) => Home::Disk,
+            (Destination::Bucket { .. }, Storage::S3) => Home::Bucket,
+            (Destination::Bucket { .. }, Storage::Both) => Home::Both,
+        };
+        Ok(Self { near, bucket, index, home })
+    }
+
+    pub(crate) fn stock(&self) -> Stock<'_> {
+        let far = self.bucket.as_deref();
+        Stock { near: self.near.as_ref(), far, index: &self.index, home: self.home }
+    }
+
+    /// About how many there are: for progress bars.
+    pub(crate) fn recordings(&self) -> Result<u64, Trouble> {
+        let totals = self.index.totals().map_err(StockError::Index)?;
+        Ok(totals.recordings)
+    }
+}
