@@ -17,7 +17,7 @@ use jiff::tz::TimeZone;
 use log::LevelFilter;
 
 use crate::config::bucket::Place;
-use crate::model::SpeakerBounds;
+use crate::model::{Destination, SpeakerBounds};
 use crate::store::BucketOptions;
 
 pub use layer::{KEYS, Layer, Origin};
@@ -207,6 +207,17 @@ impl Config {
                 format!("s3://{}/{}", bucket.bucket, bucket.prefix)
             }
             _ => self.uploads.display().to_string(),
+        }
+    }
+
+    /// Where they belong: a bucket of the same name at another address is another place.
+    pub fn destination(&self) -> Destination {
+        match (&self.bucket, self.storage) {
+            (Some(bucket), Storage::S3 | Storage::Both) => {
+                let at = bucket.endpoint.iter().map(|endpoint| format!(" at {endpoint}"));
+                Destination::Bucket { place: self.place() + &at.collect::<String>() }
+            }
+            _ => Destination::Here,
         }
     }
 }

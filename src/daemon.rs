@@ -1,5 +1,6 @@
 //! The composition root: where the rooms are put together, the process detaches and signals arrive.
 
+mod bringing;
 mod detach;
 mod environment;
 mod errands;
@@ -7,11 +8,10 @@ mod facts;
 mod lamp;
 mod rooms;
 mod serve;
+mod storage;
 
 pub use detach::{Detached, Readiness, detach};
 pub use environment::Environment;
 pub use lamp::set_up_logging;
-pub use rooms::{
-    DaemonError, carrier_options, open_bucket, open_index, open_near, open_store, rebuild,
-};
+pub use rooms::{DaemonError, carrier_options, open_bucket, open_index, open_near, rebuild};
 pub use serve::{Plan, serve};

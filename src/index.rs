@@ -356,6 +356,11 @@ impl Index {
         placing::destination_of(self.note("destination")?)
     }
 
+    /// See [`Index::owe_discovery`].
+    pub fn owes_discovery(&self) -> Result<bool, IndexError> {
+        Ok(self.note(placing::DISCOVERY)?.is_some())
+    }
+
     /// A small fact that is kept by that name.
     pub fn note(&self, name: &str) -> Result<Option<String>, IndexError> {
         self.now()?.note(name)
@@ -501,6 +506,12 @@ impl Index {
     pub fn settle(&self, destination: &Destination) -> Result<u64, IndexError> {
         let destination = destination.clone();
         self.inner.writer.change(move |writing| placing::settle(writing, &destination))
+    }
+
+    /// Whether the bucket may have recordings that this index lacks, because it did not answer when the index
+    /// was made anew. Until it has, new conversations are filed under keys that nobody can have used before.
+    pub fn owe_discovery(&self, owes: bool) -> Result<(), IndexError> {
+        self.inner.writer.change(move |writing| placing::owe_discovery(writing, owes))
     }
 
     /// Keeps a small fact by that name, in place of the one that was there.

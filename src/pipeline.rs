@@ -42,17 +42,19 @@ use crate::store::Store;
 pub use check::{Checked, Depth, Fault, Finding, Where, check, mend};
 pub use clear::{Orphan, orphans, remove_orphan};
 pub use desk::Pipeline;
-pub use eviction::Retention;
-pub use follow::{FOLLOW_EVERY, FollowStatus, Follower, Following};
+pub use eviction::{RemovalError, Retention};
+pub use follow::{DiscoveryError, FOLLOW_EVERY, FollowStatus, Follower, Following, discover};
 pub use import::{Find, Imported, Survey, import, survey, time_for_inbox};
 pub use lease::{Lease, LeaseError, Writer};
 pub use migrate::{Moved, Old, bring_home, leave_disk};
 pub use once::{transcribe_file, try_worker};
+pub use placement::causes;
 pub use placement::{Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds, Told};
 pub use probe::{ProbeError, Probed, Step, try_bucket};
 pub use rebuild::{RebuildError, Rebuilt, rebuild, rebuild_with_bucket};
 pub use rewrite::{RewriteError, name_speakers};
 pub use stock::{Home, Stock, StockError};
+pub use trash::empty_trash;
 
 /// How recordings are worked on.
 #[derive(Debug, Clone)]

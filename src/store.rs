@@ -4,6 +4,7 @@ mod blocking;
 mod bucket;
 mod cache;
 mod content;
+mod disk;
 mod far;
 mod flaky;
 mod local;

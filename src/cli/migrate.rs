@@ -12,7 +12,6 @@ use crate::cli::report::{self, Trouble};
 use crate::cli::stock::Opened;
 use crate::config::{Config, Storage};
 use crate::daemon::{Environment, carrier_options};
-use crate::model::Destination;
 use crate::pipeline::{self, Carrier, CarrierStatus, Grounds, Old, StockError};
 use crate::store::Bucket;
 
@@ -61,7 +60,7 @@ fn to_bucket(
     config: &Config,
     keep_old: bool,
 ) -> Result<ExitCode, Trouble> {
-    let place = Destination::Bucket { place: config.place() };
+    let place = config.destination();
     opened.index.settle(&place).map_err(StockError::Index)?;
     let grounds = Grounds {
         near: opened.near.clone(),

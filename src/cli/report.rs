@@ -87,6 +87,10 @@ fn remedy_of(err: &DaemonError) -> &'static str {
         DaemonError::Bucket { .. } => {
             "Check `[s3]` in the settings; `scribefs doctor` tries the bucket."
         }
+        DaemonError::Carrier(CarrierError::Lease(_)) => {
+            "Unmount that one, mount with --read-only, or choose another prefix."
+        }
+        DaemonError::Carrier(_) => "`scribefs doctor` checks the bucket and the state folder.",
         DaemonError::Index(IndexError::InUse { .. }) => {
             "Another scribefs uses this state folder: unmount that one, or give `--state DIR`."
         }

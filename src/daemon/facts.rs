@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 use crate::config::Config;
 use crate::daemon::errands::Errands;
 use crate::daemon::serve::Plan;
+use crate::daemon::storage::Storage;
 use crate::fs::Facts;
+use crate::model::Key;
 use crate::models::Library;
 
 /// Facts that do not change while the daemon lives, and where to look for those that do.
@@ -17,12 +19,13 @@ pub(crate) struct Known {
     library: Library,
     started_at: Timestamp,
     errands: Arc<Errands>,
+    storage: Arc<Storage>,
 }
 
 impl Known {
-    pub(crate) fn new(plan: &Plan, errands: Arc<Errands>) -> Self {
+    pub(crate) fn new(plan: &Plan, errands: Arc<Errands>, storage: Arc<Storage>) -> Self {
         let library = Library::new(&plan.config.models);
-        Self { plan: plan.clone(), library, started_at: Timestamp::now(), errands }
+        Self { plan: plan.clone(), library, started_at: Timestamp::now(), errands, storage }
     }
 
     fn config(&self) -> &Config {
@@ -50,14 +53,25 @@ impl Facts for Known {
     }
 
     fn storage(&self) -> Map<String, Value> {
-        let mut facts = Map::new();
-        let backend = backend(self.config());
-        facts.insert("backend".into(), backend);
+        let mut facts = self.storage.facts();
+        facts.insert("backend".into(), backend(self.config()));
         facts
     }
 
+    fn trash_days(&self) -> Option<u32> {
+        let kept = self.config().retention.trash?;
+        u32::try_from(kept.as_secs() / 86_400).ok()
+    }
+
+    fn link(&self, key: &Key) -> Option<String> {
+        self.storage.link(key)
+    }
+
     fn command(&self, verb: &str, rest: &str) -> bool {
-        self.errands.take(verb, rest)
+        match verb {
+            "retry-uploads" => self.storage.retry_now(),
+            _ => self.errands.take(verb, rest),
+        }
     }
 }
 

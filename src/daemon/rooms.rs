@@ -6,15 +6,16 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Config, Storage};
+use crate::config::{self, Config};
 use crate::daemon::errands::Errands;
 use crate::daemon::facts::Known;
 use crate::daemon::serve::Plan;
-use crate::fs::{self as filesystem, Mount, MountError};
+use crate::daemon::storage::Storage;
+use crate::fs::{self as filesystem, Mount, MountError, MountOptions};
 use crate::index::{Index, IndexError};
 use crate::models::Library;
 use crate::pipeline::{
-    self, CarrierOptions, Pipeline, RebuildError, Rebuilt, Retention, Services, Setup,
+    self, CarrierError, CarrierOptions, Pipeline, RebuildError, Rebuilt, Retention, Services, Setup,
 };
 use crate::spool::{Spool, SpoolError, SpoolOptions, Watch};
 #[cfg(feature = "s3")]
@@ -32,6 +33,8 @@ pub enum DaemonError {
     Store(String),
     #[error("the bucket {bucket} cannot be used")]
     Bucket { bucket: String, source: StoreError },
+    #[error(transparent)]
+    Carrier(#[from] CarrierError),
     #[error("the index could not be opened")]
     Index(#[from] IndexError),
     #[error("the index could not be made anew from the store")]
@@ -51,7 +54,9 @@ pub(crate) struct Rooms {
     pub(crate) mount: Arc<Mount>,
     spool: Spool,
     index: Index,
-    pipeline: Pipeline,
+    storage: Arc<Storage>,
+    /// `None`: nothing is written here, a bucket is followed.
+    pipeline: Option<Pipeline>,
     errands: Arc<Errands>,
     watch: Option<Watch>,
 }
@@ -64,32 +69,48 @@ impl Rooms {
     ) -> Result<Self, DaemonError> {
         let config = &plan.config;
         private_folder(&config.state)?;
-        let store = open_store(config)?;
+        let near = Arc::new(open_near(config)?);
+        let bucket = open_bucket(config)?;
         // Whoever has the index has the state: a second daemon ends here.
-        let index = open_index(config, store.as_ref(), None)?;
+        let index = open_settled_index(config, near.as_ref(), bucket.as_deref())?;
+        let storage = Arc::new(Storage::open(config, near, bucket, &index, &alarm)?);
+        let rest = Self::open_rest(plan, alarm, &index, &storage);
+        rest.inspect_err(|_| storage.stop())
+    }
+
+    fn open_rest(
+        plan: &Plan,
+        alarm: Arc<dyn Fn() + Send + Sync>,
+        index: &Index,
+        storage: &Arc<Storage>,
+    ) -> Result<Self, DaemonError> {
+        let config = &plan.config;
+        let store: Arc<dyn Store> = storage.store.clone();
         let spool = Spool::open(&config.state.join("spool"), spool_options(config))?;
-        let services =
-            Services { spool: spool.clone(), store: store.clone(), index: index.clone(), alarm };
-        let setup = setup(plan)?;
         let errands = Arc::new(Errands::start(store.clone(), index.clone())?);
-        let known = Known::new(plan, errands.clone());
-        let pipeline = Pipeline::start(setup, services)?;
-        let watch = watch(config, &spool)?;
+        let known = Known::new(plan, errands.clone(), storage.clone());
         let shown = filesystem::Services {
             spool: spool.clone(),
             index: index.clone(),
-            store,
+            store: store.clone(),
             facts: Arc::new(known),
         };
-        let mount = Mount::start(&plan.mount, &shown);
-        let mount = match mount {
+        let (mut pipeline, mut watching) = (None, None);
+        if !config.read_only {
+            let services = Services { spool: spool.clone(), store, index: index.clone(), alarm };
+            pipeline = Some(Pipeline::start(setup(plan)?, services)?);
+            watching = watch(config, &spool)?;
+        }
+        let options = MountOptions { read_only: config.read_only, ..plan.mount.clone() };
+        let mount = match Mount::start(&options, &shown) {
             Ok(mount) => Arc::new(mount),
             Err(err) => {
-                pipeline.stop();
+                pipeline.into_iter().for_each(Pipeline::stop);
                 return Err(err.into());
             }
         };
-        Ok(Self { mount, spool, index, pipeline, errands, watch })
+        let (index, storage) = (index.clone(), storage.clone());
+        Ok(Self { mount, spool, index, storage, pipeline, errands, watch: watching })
     }
 
     /// Refuses new recordings, lets readers finish, stops the work and commits what there is.
@@ -97,20 +118,13 @@ impl Rooms {
         drop(self.watch);
         self.spool.close();
         self.mount.stop();
-        self.pipeline.stop();
+        self.pipeline.into_iter().for_each(Pipeline::stop);
         self.errands.stop();
+        self.storage.stop();
         if let Err(err) = self.index.close() {
             log::error!("the index could not be closed: {err}");
         }
     }
-}
-
-/// The store that is configured.
-pub fn open_store(config: &Config) -> Result<Arc<dyn Store>, DaemonError> {
-    if config.bucket.is_some() {
-        return Err(DaemonError::Store(config.place()));
-    }
-    Ok(Arc::new(open_near(config)?))
 }
 
 /// Local disk, where everything that is published comes first.
@@ -144,7 +158,7 @@ pub fn carrier_options(config: &Config) -> CarrierOptions {
         bytes_per_second: config.upload_bytes_per_second,
         sizes: Sizes::default(),
         retention: Retention {
-            keeps_near: config.storage != Storage::S3,
+            keeps_near: config.storage != config::Storage::S3,
             copied_bytes: config.retention.cache_bytes,
             keep_free_bytes: config.keep_free_bytes,
             audio: config.retention.audio,
@@ -175,6 +189,25 @@ pub fn open_index(
     make_index(&path, near, bucket)
 }
 
+/// The index, with everything in it marked that is not where the settings want it.
+fn open_settled_index(
+    config: &Config,
+    near: &dyn Store,
+    bucket: Option<&dyn Bucket>,
+) -> Result<Index, DaemonError> {
+    if config.read_only {
+        // Filled from what the bucket tells, while it is looked at already.
+        return Ok(Index::open(&config.state.join("index.redb"))?);
+    }
+    let index = open_index(config, near, bucket)?;
+    let wanted = config.destination();
+    let moving = index.settle(&wanted)?;
+    if moving != 0 {
+        log::info!("{moving} recordings belong to {wanted} from now on");
+    }
+    Ok(index)
+}
+
 /// Under another name until it is whole: half an index must not be taken for all there is.
 fn make_index(
     path: &Path,
@@ -188,7 +221,15 @@ fn make_index(
         _ => {}
     }
     let index = Index::open(&unfinished)?;
-    let rebuilt = rebuild(near, bucket, &index)?;
+    let rebuilt = rebuild(near, bucket, &index).or_else(|err| match err {
+        RebuildError::Store(err) if bucket.is_some() => {
+            log::warn!("the bucket is asked later what it has: {}", pipeline::causes(&err));
+            let rebuilt = rebuild(near, None, &index)?;
+            index.owe_discovery(true)?;
+            Ok(rebuilt)
+        }
+        err => Err(err),
+    })?;
     index.close()?;
     fs::rename(&unfinished, path).map_err(folder)?;
     if rebuilt.recordings != 0 {

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use redb::{ReadableTable, WriteTransaction};
 
+use crate::index::placing::owes_discovery;
 use crate::index::tables::{
     CONDEMNED, CONVERSATIONS, COUNTERS, EMPTY, EVERYTHING, NAMES, PREFIXES, SUMS, Sums, TRASH,
     WISHES, encoded, row_at,
@@ -25,7 +26,7 @@ pub(crate) fn ensure(
     let conversation = Conversation {
         seq: next_seq(writing.tables())?,
         id: id.clone(),
-        filed_as: free_prefix(writing.tables(), id)?,
+        filed_as: free_prefix(writing.tables(), id, at)?,
         created_at: at,
         trashed_at: None,
     };
@@ -204,9 +205,12 @@ fn refuse_taken(tables: &WriteTransaction, id: &ConversationId) -> Result<(), In
 fn free_prefix(
     tables: &WriteTransaction,
     id: &ConversationId,
+    at: Timestamp,
 ) -> Result<ConversationId, IndexError> {
     let prefixes = tables.open_table(PREFIXES)?;
-    for candidate in id.numbered() {
+    let unique = owes_discovery(tables)?;
+    let unique = unique.then(|| id.with_tail(&format!("-{}", at.as_microsecond())));
+    for candidate in unique.as_ref().unwrap_or(id).numbered() {
         if prefixes.get(Key::conversation_prefix(&candidate).as_str())?.is_none() {
             return Ok(candidate);
         }

@@ -13,6 +13,9 @@ use crate::index::{Change, IndexError};
 use crate::model::{Destination, Key, Placement, Recording, RecordingId};
 
 const DESTINATION: &str = "destination";
+
+/// Present while the bucket has not been asked for what an index that was made anew may lack.
+pub(crate) const DISCOVERY: &str = "discovery";
 pub(crate) const COPIED_BYTES: &str = "copied_bytes";
 
 /// Sets the placement of a row of that revision. `false`: it was written anew meanwhile, or is gone.
@@ -81,6 +84,21 @@ pub(crate) fn remember_upload(
     key: &Key,
 ) -> Result<(), IndexError> {
     writing.begin().open_table(UPLOADS)?.insert(id, key.as_str())?;
+    Ok(())
+}
+
+/// Whether the bucket may have recordings that nobody has told this index of.
+pub(crate) fn owes_discovery(tables: &WriteTransaction) -> Result<bool, IndexError> {
+    Ok(tables.open_table(NOTES)?.get(DISCOVERY)?.is_some())
+}
+
+pub(crate) fn owe_discovery(writing: &mut Writing<'_>, owes: bool) -> Result<(), IndexError> {
+    let mut notes = writing.begin().open_table(NOTES)?;
+    if owes {
+        notes.insert(DISCOVERY, "owed")?;
+    } else {
+        notes.remove(DISCOVERY)?;
+    }
     Ok(())
 }
 

@@ -43,14 +43,16 @@ impl ConversationId {
 
     /// `standup`, `standup-2`, `standup-3`, ...: for where several want one name.
     pub fn numbered(&self) -> impl Iterator<Item = Self> + '_ {
-        let others = (2_u32..).map(|number| {
-            let tail = format!("-{number}");
-            let text = self.as_str();
-            let room = Self::MAX_BYTES - tail.len();
-            let end = (0..=room.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
-            Self::cleaned(format!("{}{tail}", &text[..end.unwrap_or(0)]).as_bytes())
-        });
+        let others = (2_u32..).map(|number| self.with_tail(&format!("-{number}")));
         std::iter::once(self.clone()).chain(others)
+    }
+
+    /// The id with a short `tail`, cut before it where the whole would be too long.
+    pub fn with_tail(&self, tail: &str) -> Self {
+        let text = self.as_str();
+        let room = Self::MAX_BYTES.saturating_sub(tail.len());
+        let end = (0..=room.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+        Self::cleaned(format!("{}{tail}", &text[..end.unwrap_or(0)]).as_bytes())
     }
 
     pub fn as_str(&self) -> &str {

@@ -26,7 +26,7 @@ pub struct Retention {
 
 /// Why nothing (more) was removed. It is tried again.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RemovalError {
+pub enum RemovalError {
     #[error("the bucket or the local disk failed")]
     Store(#[from] StoreError),
     #[error("the index refused")]

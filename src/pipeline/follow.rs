@@ -3,6 +3,7 @@
 //! First the whole bucket is listed. From then on the writer's markers say what has changed, so an idle
 //! follower costs one request a round. A bucket that does not answer delays news and breaks nothing.
 
+mod discovery;
 mod reading;
 mod round;
 mod survey;
@@ -13,6 +14,8 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use jiff::Timestamp;
+
+pub use crate::pipeline::follow::discovery::{DiscoveryError, discover};
 
 use crate::index::{Index, IndexError};
 use crate::model::Key;

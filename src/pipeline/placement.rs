@@ -27,6 +27,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use crate::pipeline::placement::changes::Told;
+pub use crate::pipeline::placement::fault::causes;
 
 pub(crate) use crate::pipeline::placement::changes::Changes;
 
@@ -129,7 +130,7 @@ impl Carrier {
             Ok(lease) => Some(lease),
             Err(err @ LeaseError::Held { .. }) => return Err(err.into()),
             Err(LeaseError::Store(err)) => {
-                log::warn!("the bucket cannot be used yet: {}", fault::causes(&err));
+                log::warn!("the bucket cannot be used yet: {}", causes(&err));
                 None
             }
         };
@@ -234,7 +235,7 @@ impl Shared {
     /// Without an index nothing can be carried safely.
     pub(crate) fn give_up(&self, err: &IndexError) {
         if !self.rounds.is_closing() {
-            log::error!("the carrier ends: {}", fault::causes(err));
+            log::error!("the carrier ends: {}", causes(err));
             (self.grounds.alarm)();
         }
         self.close();

@@ -5,64 +5,86 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::index::Index;
 use crate::model::{Conversation, ConversationSeq, Key, PageKind, Recording};
 use crate::pipeline::Grounds;
 use crate::pipeline::eviction::RemovalError;
 use crate::pipeline::placement::{Changes, Told};
 use crate::pipeline::publish;
+use crate::store::{Bucket, Store};
+
+/// Where what is in the trash is removed from.
+#[derive(Clone, Copy)]
+pub(crate) struct Bins<'a> {
+    pub(crate) near: &'a dyn Store,
+    /// With the way to tell those who follow the bucket; `None`: all is on local disk.
+    pub(crate) far: Option<(&'a dyn Bucket, &'a Changes)>,
+    pub(crate) index: &'a Index,
+}
+
+impl<'a> Bins<'a> {
+    pub(crate) fn of(grounds: &'a Grounds, changes: &'a Changes) -> Self {
+        let Grounds { near, bucket, index, .. } = grounds;
+        Self { near: near.as_ref(), far: Some((bucket.as_ref(), changes)), index }
+    }
+}
+
+/// Removes for good what has been in the trash for `kept`, where everything is on local disk. How many
+/// conversations those were.
+pub fn empty_trash(near: &dyn Store, index: &Index, kept: Duration) -> Result<u64, RemovalError> {
+    empty(Bins { near, far: None, index }, kept, &|_| false, Timestamp::now())
+}
 
 /// Removes what has been in the trash for `kept`. `is_busy`: something of it is being carried right now.
 pub(crate) fn empty(
-    grounds: &Grounds,
-    changes: &Changes,
+    bins: Bins<'_>,
     kept: Duration,
     is_busy: &dyn Fn(ConversationSeq) -> bool,
     now: Timestamp,
 ) -> Result<u64, RemovalError> {
     let kept = SignedDuration::try_from(kept).unwrap_or(SignedDuration::MAX);
     let limit = now.checked_sub(kept).unwrap_or(Timestamp::MIN);
-    for conversation in grounds.index.trashed_conversations()? {
+    for conversation in bins.index.trashed_conversations()? {
         if conversation.trashed_at.is_some_and(|at| at <= limit) {
-            grounds.index.condemn(conversation.seq, limit)?;
+            bins.index.condemn(conversation.seq, limit)?;
         }
     }
     let mut removed = 0;
-    for conversation in grounds.index.condemned()? {
+    for conversation in bins.index.condemned()? {
         // Nothing new of it is carried from now on; what is under way would come after its removal.
         if !is_busy(conversation.seq) {
-            remove(grounds, changes, &conversation)?;
+            remove(bins, &conversation)?;
             removed += 1;
         }
     }
     Ok(removed)
 }
 
-fn remove(
-    grounds: &Grounds,
-    changes: &Changes,
-    conversation: &Conversation,
-) -> Result<(), RemovalError> {
-    let (index, seq) = (&grounds.index, conversation.seq);
+fn remove(bins: Bins<'_>, conversation: &Conversation) -> Result<(), RemovalError> {
+    let Bins { near, far, index } = bins;
+    let seq = conversation.seq;
     let mut keys = Vec::new();
     for day in index.filed_days(seq)? {
         for recording in index.filed_recordings(seq, day)? {
             let metadata =
                 Key::page(&recording.filed_as, day, recording.stem.as_bytes(), PageKind::Metadata);
             let recordings_keys = keys_of(&recording);
-            for key in &recordings_keys {
-                grounds.bucket.delete(key)?;
+            if let Some((bucket, changes)) = far {
+                recordings_keys.iter().try_for_each(|key| bucket.delete(key))?;
+                changes.tell(bucket, &Told::Removed(metadata), &Timestamp::now)?;
             }
-            changes.tell(grounds.bucket.as_ref(), &Told::Removed(metadata), &Timestamp::now)?;
             keys.extend(recordings_keys);
         }
         let transcript = Key::transcript(&conversation.filed_as, day);
-        grounds.bucket.delete(&transcript)?;
+        if let Some((bucket, _)) = far {
+            bucket.delete(&transcript)?;
+        }
         keys.push(transcript);
     }
     // Pages may be about to be written anew, by somebody who has read the row before.
     let _alone = publish::alone();
     for key in &keys {
-        grounds.near.delete(key)?;
+        near.delete(key)?;
     }
     index.remove_conversation(seq)?;
     log::info!("conversation {}: removed from the trash", seq.0);

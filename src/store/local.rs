@@ -23,6 +23,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
 use crate::model::Key;
 use crate::store::blocking::block_on;
+use crate::store::disk::free_bytes;
 use crate::store::paths::{key_of, path_of};
 use crate::store::{Found, Store, StoreError};
 
@@ -62,6 +63,11 @@ impl LocalStore {
             .with_fsync(true)
             .with_automatic_cleanup(true);
         Ok(Self { root, inner, staged: AtomicU64::new(0), durable: Mutex::default() })
+    }
+
+    /// What users other than root may still write on its disk.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        free_bytes(&File::open(&self.root)?)
     }
 
     fn path(&self, key: &Key) -> PathBuf {

@@ -20,27 +20,27 @@ const PAGE_BYTES: u64 = 4 << 20;
 
 /// The store that the rest of the house sees.
 pub struct PlacedStore {
-    near: LocalStore,
+    near: Arc<LocalStore>,
     far: Option<Far>,
 }
 
 impl PlacedStore {
     /// Without a bucket: local disk alone.
-    pub fn new(near: LocalStore) -> Self {
-        Self { near, far: None }
+    pub fn new(near: impl Into<Arc<LocalStore>>) -> Self {
+        Self { near: near.into(), far: None }
     }
 
     /// Starts no thread; the first read from the bucket does.
     pub fn with_bucket(
-        near: LocalStore,
+        near: impl Into<Arc<LocalStore>>,
         bucket: Arc<dyn Bucket>,
         cache: BlockCache,
         options: ReadOptions,
     ) -> Self {
-        Self { near, far: Some(Far::new(bucket, cache, options)) }
+        Self { near: near.into(), far: Some(Far::new(bucket, cache, options)) }
     }
 
-    pub fn near(&self) -> &LocalStore {
+    pub fn near(&self) -> &Arc<LocalStore> {
         &self.near
     }
 

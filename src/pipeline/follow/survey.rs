@@ -85,6 +85,7 @@ impl Survey {
     }
 }
 
-fn is_page(key: &Key) -> bool {
+/// Whether it is the metadata page of a recording, at the place where such a page belongs.
+pub(crate) fn is_page(key: &Key) -> bool {
     key.is_metadata() && key.folder().is_some()
 }

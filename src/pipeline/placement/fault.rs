@@ -70,7 +70,7 @@ impl Fault {
 }
 
 /// The message of an error and of all that led to it.
-pub(crate) fn causes(err: &dyn Error) -> String {
+pub fn causes(err: &dyn Error) -> String {
     let mut text = err.to_string();
     let mut next = err.source();
     while let Some(cause) = next {

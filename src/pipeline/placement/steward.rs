@@ -13,7 +13,7 @@ use crate::pipeline::lease::{Lease, LeaseError, RENEWED, Writer};
 use crate::pipeline::placement::changes::Changes;
 use crate::pipeline::placement::fault::causes;
 use crate::pipeline::placement::{Grounds, Shared};
-use crate::pipeline::trash;
+use crate::pipeline::trash::{self, Bins};
 use crate::store::StoreError;
 
 /// Longest time without a look around.
@@ -147,7 +147,7 @@ impl Steward {
         give_up_uploads(grounds)?;
         if let Some(kept) = options.retention.trash {
             let is_busy = |seq| rounds.is_busy_with(|id| id.conversation == seq);
-            trash::empty(grounds, changes, kept, &is_busy, Timestamp::now())?;
+            trash::empty(Bins::of(grounds, changes), kept, &is_busy, Timestamp::now())?;
         }
         Changes::prune(grounds.bucket.as_ref(), Timestamp::now())?;
         Ok(())

@@ -22,6 +22,7 @@ use crate::model::{
 use crate::pipeline::eviction::{Retention, evict};
 use crate::pipeline::publish::Shelves;
 use crate::pipeline::tests::{contents, facts, recipe, talk};
+use crate::pipeline::trash::Bins;
 use crate::pipeline::{name_speakers, rebuild_with_bucket, rewrite, trash};
 use crate::render;
 use crate::store::outbox::{Event, Sizes};
@@ -445,7 +446,7 @@ fn the_trash_is_emptied_from_the_bucket_first_and_from_the_index_last() {
         world.index.trash_conversation(seq, trashed_at).unwrap();
         let empty = |bucket: Arc<dyn Bucket>, hours: i64| {
             let now = trashed_at + SignedDuration::from_hours(hours);
-            trash::empty(&world.grounds(bucket), &world.changes, day, &|_| false, now)
+            trash::empty(Bins::of(&world.grounds(bucket), &world.changes), day, &|_| false, now)
         };
         assert_eq!(empty(world.bucket.clone(), 23).unwrap(), 0);
         let cut = Arc::new(FlakyStore::failing_after(calls, world.bucket.clone()));
@@ -483,7 +484,7 @@ fn a_conversation_on_its_way_is_not_removed_under_it() {
     let empty = |is_busy: bool| {
         let now = world.now() + SignedDuration::from_hours(1);
         let grounds = world.grounds(world.bucket.clone());
-        trash::empty(&grounds, &world.changes, Duration::ZERO, &|_| is_busy, now).unwrap()
+        trash::empty(Bins::of(&grounds, &world.changes), Duration::ZERO, &|_| is_busy, now).unwrap()
     };
     assert_eq!(empty(true), 0);
     // And nothing of it begins any more.

@@ -2,13 +2,12 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
-use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::store::content::BlockId;
+use crate::store::disk::free_bytes;
 
 /// Files that are being written; what a dead process has left in it goes at the next start.
 const STAGING: &str = "new";
@@ -111,14 +110,7 @@ impl Folder {
 
     /// What users other than root may still write on its disk.
     pub(crate) fn free_bytes(&self) -> io::Result<u64> {
-        let mut space = MaybeUninit::<libc::statvfs>::uninit();
-        // SAFETY: the descriptor is open for the whole call, and `space` has room for one `statvfs`.
-        if unsafe { libc::fstatvfs(self.handle.as_raw_fd(), space.as_mut_ptr()) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: `fstatvfs` returned 0, so it has filled `space`.
-        let space = unsafe { space.assume_init() };
-        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+        free_bytes(&self.handle)
     }
 }
 

@@ -1,0 +1,205 @@
+//! The carrier while the mount is up: it is started when the bucket has been asked for what an index that was made
+//! anew may lack, and that may take until the bucket answers.
+
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::daemon::DaemonError;
+use crate::index::IndexError;
+use crate::pipeline::{self, Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds};
+
+/// How long the mount waits to hear whether another scribefs writes to the bucket.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The first and the longest time until the bucket is asked again.
+const FIRST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_mins(1);
+
+/// Somebody brings recordings to the bucket, or waits to begin.
+pub(crate) struct Bringing {
+    work: Arc<Work>,
+    /// Guards the thread that starts the carrier, until it is joined.
+    starter: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Work {
+    options: CarrierOptions,
+    grounds: Grounds,
+    state: Mutex<State>,
+    /// Rung at the end.
+    bell: Condvar,
+}
+
+/// Guarded by `Work::state`.
+#[derive(Default)]
+struct State {
+    carrier: Option<Carrier>,
+    /// Why there is no carrier yet.
+    trouble: Option<String>,
+    is_closing: bool,
+}
+
+impl Bringing {
+    /// # Errors
+    /// The bucket has answered soon, and another scribefs writes to it.
+    pub(crate) fn start(options: CarrierOptions, grounds: Grounds) -> Result<Self, DaemonError> {
+        let (sender, first) = sync_channel(1);
+        let state = Mutex::new(State {
+            trouble: Some("the bucket has not answered yet".to_owned()),
+            ..State::default()
+        });
+        let work = Arc::new(Work { options, grounds, state, bell: Condvar::new() });
+        let starting = work.clone();
+        let starter = Builder::new()
+            .name("carrier-start".to_owned())
+            .spawn(move || starting.begin(&sender))
+            .map_err(DaemonError::Threads)?;
+        let bringing = Self { work, starter: Mutex::new(Some(starter)) };
+        match first.recv_timeout(PATIENCE) {
+            Ok(Err(err)) => {
+                bringing.stop();
+                Err(err.into())
+            }
+            // The bucket is slow or away: the mount need not wait for it.
+            Ok(Ok(())) | Err(_) => Ok(bringing),
+        }
+    }
+
+    pub(crate) fn status(&self) -> Result<CarrierStatus, IndexError> {
+        let state = self.work.state();
+        if let Some(carrier) = &state.carrier {
+            return carrier.status();
+        }
+        let paused_because = state.trouble.clone();
+        drop(state);
+        let totals = self.work.grounds.index.totals()?;
+        let (pending, paused) = (totals.pending, totals.paused);
+        Ok(CarrierStatus { pending, paused, paused_because, ..CarrierStatus::default() })
+    }
+
+    /// Somebody has mended what was refused: it is tried now.
+    pub(crate) fn retry_now(&self) {
+        if let Some(carrier) = &self.work.state().carrier {
+            carrier.retry_now();
+        }
+        self.work.bell.notify_all();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.work.state().is_closing = true;
+        self.work.bell.notify_all();
+        let starter = self.starter.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(starter) = starter {
+            end(starter);
+        }
+        let carrier = self.work.state().carrier.take();
+        if let Some(carrier) = carrier {
+            carrier.stop();
+        }
+    }
+}
+
+/// A request that is under way has a deadline; what comes of it nobody needs any more.
+fn end(starter: JoinHandle<()>) {
+    let begun = Instant::now();
+    while !starter.is_finished() && begun.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    if starter.is_finished() && starter.join().is_err() {
+        log::error!("the thread that starts the carrier has panicked");
+    }
+}
+
+impl Work {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tries until there is a carrier. `told` hears the first outcome.
+    fn begin(&self, told: &SyncSender<Result<(), CarrierError>>) {
+        let mut rest = FIRST_REST;
+        let mut is_first = true;
+        while !self.state().is_closing {
+            let why = match self.try_to_begin() {
+                Ok(()) => {
+                    // Nobody listens any more where this took long.
+                    let _ = told.try_send(Ok(()));
+                    return;
+                }
+                Err(Obstacle::Carrier(err)) if is_first => {
+                    let why = pipeline::causes(&err);
+                    // The same; then nobody is told, and it is tried again.
+                    if told.try_send(Err(err)).is_ok() {
+                        return;
+                    }
+                    why
+                }
+                Err(Obstacle::Carrier(err)) => pipeline::causes(&err),
+                Err(Obstacle::Bucket(why)) => why,
+                Err(Obstacle::Index(err)) => {
+                    log::error!("the carrier cannot begin: {}", pipeline::causes(&err));
+                    (self.grounds.alarm)();
+                    return;
+                }
+            };
+            is_first = false;
+            self.complain(why);
+            let state = self.state();
+            let waited = self.bell.wait_timeout_while(state, rest, |state| !state.is_closing);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+            rest = (rest * 2).min(LONGEST_REST);
+        }
+    }
+
+    fn try_to_begin(&self) -> Result<(), Obstacle> {
+        let Grounds { bucket, index, .. } = &self.grounds;
+        if index.owes_discovery()? {
+            let found = pipeline::discover(bucket.as_ref(), index)?;
+            log::info!("the bucket has answered: {found} recordings in it were new to the index");
+        }
+        let carrier = Carrier::start(self.options.clone(), self.grounds.clone())
+            .map_err(Obstacle::Carrier)?;
+        let mut state = self.state();
+        if state.is_closing {
+            drop(state);
+            carrier.stop();
+        } else {
+            state.carrier = Some(carrier);
+            state.trouble = None;
+        }
+        Ok(())
+    }
+
+    /// Says each trouble once.
+    fn complain(&self, why: String) {
+        let mut state = self.state();
+        if state.trouble.as_ref() != Some(&why) {
+            log::warn!("nothing is brought to the bucket yet: {why}");
+            state.trouble = Some(why);
+        }
+    }
+}
+
+/// Why there is no carrier yet.
+enum Obstacle {
+    Carrier(CarrierError),
+    Bucket(String),
+    Index(IndexError),
+}
+
+impl From<IndexError> for Obstacle {
+    fn from(err: IndexError) -> Self {
+        Self::Index(err)
+    }
+}
+
+impl From<pipeline::DiscoveryError> for Obstacle {
+    fn from(err: pipeline::DiscoveryError) -> Self {
+        match err {
+            pipeline::DiscoveryError::Store(err) => Self::Bucket(pipeline::causes(&err)),
+            pipeline::DiscoveryError::Index(err) => Self::Index(err),
+        }
+    }
+}

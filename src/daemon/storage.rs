@@ -1,0 +1,223 @@
+//! Where what is published is kept while the mount is up, and who sees to it: on local disk alone, brought to a
+//! bucket, or followed in a bucket that another machine writes to.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::config::{Config, Storage as Wanted};
+use crate::daemon::DaemonError;
+use crate::daemon::bringing::Bringing;
+use crate::daemon::rooms::carrier_options;
+use crate::index::Index;
+use crate::model::Key;
+use crate::pipeline::{self, FOLLOW_EVERY, Follower, Following, Grounds};
+use crate::store::{
+    BlockCache, Bucket, CacheOptions, LocalStore, PlacedStore, ReadOptions, Store, StoreError,
+};
+
+/// How long a link lasts that is asked for by an extended attribute.
+const LINK_LASTS: Duration = Duration::from_hours(1);
+
+/// How often the trash is looked at.
+const TRASH_EVERY: Duration = Duration::from_hours(1);
+
+/// How often a thread looks whether it is to end.
+const TICK: Duration = Duration::from_millis(500);
+
+pub(crate) struct Storage {
+    pub(crate) store: Arc<PlacedStore>,
+    index: Index,
+    keeper: Keeper,
+}
+
+/// Who sees to what is published.
+enum Keeper {
+    Bringing(Bringing),
+    Follower(Follower),
+    /// All is on local disk; the trash is emptied there.
+    Housekeeper(Housekeeper),
+}
+
+impl Storage {
+    /// Starts whoever sees to it. Waits a few seconds for the bucket, and goes on without it.
+    pub(crate) fn open(
+        config: &Config,
+        near: Arc<LocalStore>,
+        bucket: Option<Arc<dyn Bucket>>,
+        index: &Index,
+        alarm: &Arc<dyn Fn() + Send + Sync>,
+    ) -> Result<Self, DaemonError> {
+        let store = Arc::new(placed(config, near.clone(), bucket.clone())?);
+        let keeper = match bucket {
+            Some(bucket) if config.read_only => {
+                Keeper::Follower(follow(&store, bucket, index, alarm)?)
+            }
+            Some(bucket) if config.storage != Wanted::Local => {
+                let grounds = Grounds {
+                    free_bytes: free_bytes(near.clone()),
+                    near,
+                    bucket,
+                    index: index.clone(),
+                    alarm: alarm.clone(),
+                };
+                Keeper::Bringing(Bringing::start(carrier_options(config), grounds)?)
+            }
+            Some(_) | None => {
+                Keeper::Housekeeper(Housekeeper::start(near, index, config.retention.trash)?)
+            }
+        };
+        Ok(Self { store, index: index.clone(), keeper })
+    }
+
+    /// Fields of `storage.json`.
+    pub(crate) fn facts(&self) -> Map<String, Value> {
+        let mut facts = Map::new();
+        match &self.keeper {
+            Keeper::Bringing(bringing) => match bringing.status() {
+                Ok(status) => {
+                    facts.insert("placement".into(), json!(status));
+                }
+                Err(err) => log::debug!("the placement's status is not known: {err}"),
+            },
+            Keeper::Follower(follower) => {
+                let status = follower.status();
+                let heard_at = status.heard_at.map(|at| at.to_string());
+                let told = json!({ "heard_at": heard_at, "trouble": status.trouble });
+                facts.insert("following".into(), told);
+            }
+            Keeper::Housekeeper(_) => {}
+        }
+        if let Ok(bytes) = self.index.copied_bytes()
+            && self.store.bucket().is_some()
+        {
+            facts.insert("local_copies".into(), json!({ "audio_bytes": bytes }));
+        }
+        if let Some(usage) = self.store.cache_use() {
+            let told = json!({
+                "bytes": usage.bytes, "blocks": usage.blocks, "hits": usage.hits, "misses": usage.misses,
+            });
+            facts.insert("cache".into(), told);
+        }
+        facts
+    }
+
+    /// A link to an object that is in the bucket.
+    pub(crate) fn link(&self, key: &Key) -> Option<String> {
+        match self.store.bucket()?.link(key, LINK_LASTS) {
+            Ok(link) => Some(link),
+            Err(err) => {
+                log::warn!("{key}: there is no link: {err}");
+                None
+            }
+        }
+    }
+
+    /// Somebody has mended what the bucket refused.
+    pub(crate) fn retry_now(&self) -> bool {
+        match &self.keeper {
+            Keeper::Bringing(bringing) => {
+                bringing.retry_now();
+                true
+            }
+            Keeper::Follower(_) | Keeper::Housekeeper(_) => false,
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        match &self.keeper {
+            Keeper::Bringing(bringing) => bringing.stop(),
+            Keeper::Follower(follower) => follower.stop(),
+            Keeper::Housekeeper(housekeeper) => housekeeper.stop(),
+        }
+    }
+}
+
+fn placed(
+    config: &Config,
+    near: Arc<LocalStore>,
+    bucket: Option<Arc<dyn Bucket>>,
+) -> Result<PlacedStore, DaemonError> {
+    let Some(bucket) = bucket else { return Ok(PlacedStore::new(near)) };
+    let path = config.state.join("cache");
+    let options = CacheOptions {
+        limit_bytes: config.retention.cache_bytes,
+        keep_free_bytes: config.keep_free_bytes,
+    };
+    let cache = BlockCache::open(&path, options)
+        .map_err(|source| DaemonError::Folder { path: path.clone(), source })?;
+    Ok(PlacedStore::with_bucket(near, bucket, cache, ReadOptions::default()))
+}
+
+fn free_bytes(near: Arc<LocalStore>) -> Arc<dyn Fn() -> Option<u64> + Send + Sync> {
+    Arc::new(move || near.free_bytes().ok())
+}
+
+fn follow(
+    store: &Arc<PlacedStore>,
+    bucket: Arc<dyn Bucket>,
+    index: &Index,
+    alarm: &Arc<dyn Fn() + Send + Sync>,
+) -> Result<Follower, DaemonError> {
+    let near = store.near().clone();
+    let outdated = move |key: &Key| match near.delete(key) {
+        Ok(()) | Err(StoreError::Missing { .. }) => {}
+        Err(err) => log::warn!("{key}: an old copy could not be removed: {err}"),
+    };
+    let following = Following {
+        bucket,
+        index: index.clone(),
+        outdated: Arc::new(outdated),
+        alarm: alarm.clone(),
+        every: FOLLOW_EVERY,
+    };
+    Follower::start(following).map_err(DaemonError::Threads)
+}
+
+/// Empties the trash where there is no bucket.
+struct Housekeeper {
+    is_stopping: Arc<AtomicBool>,
+    /// Guards the thread until it is joined.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Housekeeper {
+    fn start(
+        near: Arc<LocalStore>,
+        index: &Index,
+        kept: Option<Duration>,
+    ) -> Result<Self, DaemonError> {
+        let is_stopping = Arc::new(AtomicBool::new(false));
+        let Some(kept) = kept else { return Ok(Self { is_stopping, thread: Mutex::new(None) }) };
+        let (stop, index) = (is_stopping.clone(), index.clone());
+        let keep = move || {
+            let mut rest = Duration::ZERO;
+            while !stop.load(Ordering::Relaxed) {
+                if rest.is_zero() {
+                    if let Err(err) = pipeline::empty_trash(near.as_ref(), &index, kept) {
+                        log::warn!("the trash: {}", pipeline::causes(&err));
+                    }
+                    rest = TRASH_EVERY;
+                }
+                std::thread::park_timeout(TICK);
+                rest = rest.saturating_sub(TICK);
+            }
+        };
+        let thread = Builder::new().name("housekeeper".to_owned()).spawn(keep);
+        let thread = thread.map_err(DaemonError::Threads)?;
+        Ok(Self { is_stopping, thread: Mutex::new(Some(thread)) })
+    }
+
+    fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return };
+        thread.thread().unpark();
+        if thread.join().is_err() {
+            log::error!("the housekeeper's thread has panicked");
+        }
+    }
+}
