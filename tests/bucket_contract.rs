@@ -338,6 +338,31 @@ fn a_link_opens_the_object_for_anybody() {
 }
 
 #[test]
+fn a_label_lies_with_the_object_whichever_way_it_came() {
+    let test = "a_label_lies_with_the_object_whichever_way_it_came";
+    let Some(moto) = Server::moto(test) else { return };
+    let options = moto.fresh_bucket();
+    let bucket = open(&options);
+    let fields = [("duration", "1934.250"), ("original-name", "Größe.m4a")];
+    let fields = fields.map(|(name, text)| (name, text.to_owned())).into();
+    let label = Label { content_type: "audio/mp4", fields };
+    bucket.put_labelled(&key("a/whole"), Bytes::from("sound"), &label).unwrap();
+    let id = bucket.begin_upload(&key("a/parts"), &label).unwrap();
+    let part = bucket.put_part(&key("a/parts"), &id, 1, Bytes::from("sound")).unwrap();
+    bucket.complete_upload(&key("a/parts"), &id, &[part]).unwrap();
+    for name in ["a/whole", "a/parts"] {
+        let head = moto.head_of(&format!("/{}/{name}", options.bucket));
+        for (field, text) in [
+            ("content-type", "audio/mp4"),
+            ("x-amz-meta-duration", "1934.250"),
+            ("x-amz-meta-original-name", "Gr%C3%B6%C3%9Fe.m4a"),
+        ] {
+            assert!(head.contains(&(field.to_owned(), text.to_owned())), "{name}: {head:?}");
+        }
+    }
+}
+
+#[test]
 fn every_kind_of_encryption_keeps_the_bytes() {
     let Some(moto) = Server::moto("every_kind_of_encryption_keeps_the_bytes") else { return };
     let customers = Secret::new("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=");

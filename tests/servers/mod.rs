@@ -161,7 +161,16 @@ impl Server {
 
     /// Sends a request without a signature, and gives status and body.
     pub(crate) fn ask(&self, method: &str, path: &str, service: &str, body: &str) -> (u16, String) {
-        self.try_ask(method, path, service, body).unwrap()
+        let (status, answer) = self.try_ask(method, path, service, body).unwrap();
+        (status, answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned())
+    }
+
+    /// The head of the answer to a request for that path, with header names in lower case.
+    pub(crate) fn head_of(&self, path: &str) -> Vec<(String, String)> {
+        let answer = self.try_ask("GET", path, "s3", "").unwrap().1;
+        let head = answer.split_once("\r\n\r\n").unwrap().0.lines().skip(1);
+        let fields = head.filter_map(|line| line.split_once(": "));
+        fields.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect()
     }
 
     fn try_ask(
@@ -187,8 +196,7 @@ impl Server {
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let status = answer.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        Ok((status, body.to_owned()))
+        Ok((status, answer))
     }
 
     fn wait_for(&self, method: &str, path: &str, wanted: &[u16]) {
