@@ -7,13 +7,16 @@ use base64::prelude::BASE64_STANDARD;
 use object_store::aws::{
     AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, AwsCredentialProvider, Checksum, S3ConditionalPut,
 };
+use object_store::path::Path;
+use object_store::signer::{Method, Signer};
 use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, RetryConfig};
 
-use crate::store::bucket::credentials::provider;
+use crate::store::blocking::block_on;
+use crate::store::bucket::credentials::{is_sendable, provider};
 use crate::store::bucket::failure::refused;
 use crate::store::bucket::profile::Said;
 use crate::store::{
-    Addressing, BucketFacts, BucketOptions, Encryption, Keys, Provider, StoreError,
+    Addressing, BucketFacts, BucketOptions, Encryption, Keys, Provider, Secret, StoreError,
 };
 
 /// Two clients of one bucket.
@@ -40,6 +43,7 @@ impl Connection {
         let fail = |err: object_store::Error| refused(&options.bucket, err.to_string());
         let facts = facts(options);
         let bare = bare_builder(options, &facts);
+        check_address(&bare).map_err(fail)?;
         let keys = provider(&options.keys, &bare).map_err(fail)?;
         let reads = reading(bare.clone(), options, keys.clone()).build().map_err(fail)?;
         let writes = writing(bare, options, keys).build().map_err(fail)?;
@@ -58,6 +62,15 @@ fn check(options: &BucketOptions) -> Result<(), String> {
     {
         return Err("the key for SSE-C must be 32 bytes in base 64".to_owned());
     }
+    if !is_sendable(&region(options)) {
+        return Err("the region holds characters that no region has".to_owned());
+    }
+    if let Keys::Given { id, session_token, .. } = &options.keys {
+        let token = session_token.as_ref().map_or("", Secret::reveal);
+        if id.is_empty() || !is_sendable(id) || !is_sendable(token) {
+            return Err("the access key or session token is empty or cut badly".to_owned());
+        }
+    }
     let Some(endpoint) = &options.endpoint else { return Ok(()) };
     let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
     match host {
@@ -67,6 +80,14 @@ fn check(options: &BucketOptions) -> Result<(), String> {
         }
         Some(_) => Ok(()),
     }
+}
+
+/// Signing a request with an address that is none makes the library panic; signing a link makes it say so.
+fn check_address(bare: &AmazonS3Builder) -> object_store::Result<()> {
+    let keys = bare.clone().with_access_key_id("none").with_secret_access_key("none");
+    let probe = keys.build()?;
+    block_on(probe.signed_url(Method::GET, &Path::from("none"), Duration::from_secs(1)))?;
+    Ok(())
 }
 
 fn facts(options: &BucketOptions) -> BucketFacts {
@@ -205,7 +226,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::store::{Profile, Secret};
+    use crate::store::Profile;
 
     fn options() -> BucketOptions {
         BucketOptions::new("recordings")
@@ -263,6 +284,9 @@ mod tests {
             ("recordings", Some("garage:3900")),
             ("recordings", Some("https://")),
             ("recordings", Some("https://me:word@host")),
+            ("recordings", Some("https://host:99999")),
+            ("recordings", Some("https://10.0.0.999")),
+            ("recordings", Some("https://a host")),
         ] {
             let options = BucketOptions {
                 bucket: bucket.to_owned(),
@@ -271,6 +295,15 @@ mod tests {
             };
             let refused = Connection::new(&options);
             assert!(matches!(refused, Err(StoreError::Refused { .. })), "{bucket} {endpoint:?}");
+        }
+        for (region, id) in [("eu-west-1\n", "AKIA"), ("eu-west-1", "AKIA\n"), ("eu-west-1", "")] {
+            let (id, secret) = (id.to_owned(), Secret::new("s"));
+            let options = BucketOptions {
+                region: Some(region.to_owned()),
+                keys: Keys::Given { id, secret, session_token: None },
+                ..options()
+            };
+            assert!(matches!(Connection::new(&options), Err(StoreError::Refused { .. })));
         }
         let wrong_key = Encryption::Customer { key: Secret::new("not base 64") };
         let options = BucketOptions { encryption: wrong_key, ..options() };

@@ -26,7 +26,7 @@ pub(crate) enum CredentialsError {
         .profile.name, .profile.credentials.display(), .profile.config.display()
     )]
     NoProfile { profile: Profile },
-    #[error("the profile `{name}` has no `{setting}`")]
+    #[error("the profile `{name}` has no usable `{setting}`")]
     NoKeys { name: String, setting: &'static str },
     #[error(
         "the profile `{name}` says `{setting}`, which scribefs does not follow; \
@@ -137,15 +137,19 @@ fn keys_of(profile: &Profile) -> Result<AwsCredential, CredentialsError> {
     if let Some(setting) = said.unsupported() {
         return Err(CredentialsError::Unsupported { name: name(), setting });
     }
-    let setting = |setting| {
-        let value = said.get(setting).map(str::to_owned);
-        value.ok_or_else(|| CredentialsError::NoKeys { name: name(), setting })
-    };
+    let get = |setting| said.get(setting).filter(|value| is_sendable(value)).map(str::to_owned);
+    let must =
+        |setting| get(setting).ok_or_else(|| CredentialsError::NoKeys { name: name(), setting });
     Ok(AwsCredential {
-        key_id: setting("aws_access_key_id")?,
-        secret_key: setting("aws_secret_access_key")?,
-        token: said.get("aws_session_token").map(str::to_owned),
+        key_id: must("aws_access_key_id")?,
+        secret_key: must("aws_secret_access_key")?,
+        token: get("aws_session_token"),
     })
+}
+
+/// Whether a header can hold the text. The library panics over keys, tokens and regions that none can.
+pub(crate) fn is_sendable(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Puts it in our words when a role hands out nothing.
@@ -256,7 +260,7 @@ mod tests {
             ("nobody", "there is no profile `nobody`"),
             ("sso", "says `sso_session`"),
             ("role", "says `role_arn`"),
-            ("half", "has no `aws_secret_access_key`"),
+            ("half", "has no usable `aws_secret_access_key`"),
         ] {
             let said = reader_of(dir.path(), name).keys().unwrap_err().to_string();
             assert!(said.contains(words), "{said}");
