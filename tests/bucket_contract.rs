@@ -156,13 +156,15 @@ fn an_answer_that_is_cut_short_is_never_taken_for_whole() {
     unavailable(bucket.list("a/"));
 }
 
+type Call = fn(&S3Bucket) -> Result<(), StoreError>;
+
 #[test]
 fn a_black_hole_swallows_no_caller() {
     let Some((bucket, proxy)) = behind_a_proxy("a_black_hole_swallows_no_caller") else { return };
     proxy.plan(Plan::always(Fault::BlackHole));
     let began = Instant::now();
     std::thread::scope(|scope| {
-        let calls: [fn(&S3Bucket) -> Result<(), StoreError>; 5] = [
+        let calls: [Call; 5] = [
             |bucket| bucket.put(&key("a/b"), b"x"),
             |bucket| bucket.get_range(&key("a/b"), 0..1).map(|_| ()),
             |bucket| bucket.head(&key("a/b")).map(|_| ()),
