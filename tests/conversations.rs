@@ -208,6 +208,74 @@ fn removing_a_whole_conversation_moves_it_to_the_trash() {
 }
 
 #[test]
+fn the_trash_shows_what_is_in_it_and_gives_it_back_by_mv() {
+    let test = "the_trash_shows_what_is_in_it_and_gives_it_back_by_mv";
+    let Some(world) = with_one(test) else { return };
+    let trash = |name: &str| world.path(".scribefs/trash").join(name);
+    let folder = |name: &str| world.path("conversations").join(name);
+    let number = fs::metadata(folder("standup")).unwrap().ino();
+    assert!(names(trash("")).is_empty());
+    let removed = Command::new("rm").arg("-r").arg(folder("standup")).output().unwrap();
+    assert!(removed.status.success(), "{removed:?}");
+    until("it is in the trash", || (names(trash("")) == ["standup"]).then_some(()));
+    assert_eq!(fs::metadata(trash("standup")).unwrap().ino(), number);
+    assert_eq!(names(trash("standup/2024/01/15")).len(), 6);
+    let audio = fs::read(trash("standup/2024/01/15/monday.wav")).unwrap();
+    assert!(audio.starts_with(b"this is standup/"));
+    assert!(getxattr(&trash("standup"), "user.scribefs.trashed_at").unwrap().starts_with("20"));
+
+    // The name is taken by now: it comes back under another.
+    world.publish("standup", day(2024, 2, 1), "new.wav");
+    until("the new one is there", || folder("standup").exists().then_some(()));
+    let err = fs::rename(trash("standup"), folder("standup")).unwrap_err();
+    assert_eq!(err.raw_os_error(), Some(libc::ENOTEMPTY));
+    fs::rename(trash("standup"), folder("first")).unwrap();
+    until("it is back", || (names(folder("")) == ["first", "standup"]).then_some(()));
+    until("the trash is empty", || names(trash("")).is_empty().then_some(()));
+    assert!(!trash("standup").exists());
+    let expected = "first_transcript.txt";
+    until("its transcript has its name", || {
+        folder("first/2024/01/15").join(expected).exists().then_some(())
+    });
+    assert_eq!(fs::metadata(folder("first")).unwrap().ino(), number);
+}
+
+#[test]
+fn two_of_one_name_are_told_apart_in_the_trash() {
+    let Some(world) = with_one("two_of_one_name_are_told_apart_in_the_trash") else { return };
+    let index = &world.services.index;
+    index.trash_conversation(ConversationSeq(1), jiff::Timestamp::UNIX_EPOCH).unwrap();
+    world.publish("standup", day(2024, 2, 1), "second.wav");
+    index.trash_conversation(ConversationSeq(2), jiff::Timestamp::UNIX_EPOCH).unwrap();
+    let trash = world.path(".scribefs/trash");
+    until("both are there", || (names(&trash) == ["standup", "standup-2"]).then_some(()));
+    assert!(trash.join("standup-2/2024/02/01/second.wav").exists());
+    let moved = Command::new("mv")
+        .args([trash.join("standup"), world.path("conversations/")])
+        .output()
+        .unwrap();
+    assert!(moved.status.success(), "{moved:?}");
+    until("the other has its name again", || {
+        (names(&trash) == ["standup"] && trash.join("standup/2024/02").exists()).then_some(())
+    });
+    assert!(world.path(DAY).join("monday.wav").exists());
+}
+
+#[test]
+fn what_is_in_the_trash_cannot_be_removed_by_hand() {
+    let Some(world) = with_one("what_is_in_the_trash_cannot_be_removed_by_hand") else { return };
+    let at = jiff::Timestamp::UNIX_EPOCH;
+    world.services.index.trash_conversation(ConversationSeq(1), at).unwrap();
+    let trashed = world.path(".scribefs/trash/standup");
+    let output = Command::new("rm").arg("-r").arg(&trashed).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("Read-only file system"), "{said}");
+    assert_eq!(names(trashed.join("2024/01/15")).len(), 6);
+    let from_conversations = fs::rename(&trashed, world.path(".scribefs/trash/other"));
+    assert_eq!(from_conversations.unwrap_err().raw_os_error(), Some(libc::EROFS));
+}
+
+#[test]
 fn a_stray_removal_is_refused() {
     let Some(world) = with_one("a_stray_removal_is_refused") else { return };
     let rm = |arguments: &[&str]| {
@@ -370,14 +438,25 @@ fn expected(call: &str, is_dir: bool) -> i32 {
 #[test]
 fn every_other_change_is_refused_at_once() {
     let Some(world) = with_one("every_other_change_is_refused_at_once") else { return };
+    world.publish("old", day(2024, 1, 15), "friday.wav");
+    let at = jiff::Timestamp::UNIX_EPOCH;
+    world.services.index.trash_conversation(ConversationSeq(2), at).unwrap();
     let places = [
         DAY,
+        ".scribefs/trash",
+        ".scribefs/trash/old",
+        ".scribefs/trash/old/2024/01/15",
         "conversations/standup/2024/01",
         "conversations/standup/2024",
         "conversations",
         ".scribefs",
     ];
-    let files = [&format!("{DAY}/monday.wav"), &format!("{DAY}/monday.srt"), "README.txt"];
+    let files = [
+        &format!("{DAY}/monday.wav"),
+        &format!("{DAY}/monday.srt"),
+        ".scribefs/trash/old/2024/01/15/friday.wav",
+        "README.txt",
+    ];
     let mut faults = Vec::new();
     for path in places.iter().copied().chain(files) {
         let path = world.path(path);

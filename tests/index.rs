@@ -287,7 +287,7 @@ fn the_trash_hides_a_conversation_and_gives_it_back() {
     assert_eq!(index.recording(recording.id).unwrap(), None);
     assert_eq!(index.recording_with_stem(seq, day(15), &recording.stem).unwrap(), None);
     // The bucket is to know of the trash too.
-    assert_eq!(index.unplaced(9).unwrap(), [recording.clone()]);
+    assert_eq!(index.unplaced(9).unwrap(), std::slice::from_ref(&recording));
     assert_eq!(index.totals().unwrap(), Totals::default());
     assert_eq!(index.trashed_conversations().unwrap()[0].trashed_at, Some(at(5)));
     let same = index.recording_with_audio(&recording.audio.blake3).unwrap();
@@ -524,6 +524,97 @@ fn adopting_from_two_indexes_keeps_both() {
         tree(&one.index).iter().map(|(conversation, ..)| conversation.id.to_string()).collect();
     assert_eq!(names, ["standup", "planning"]);
     assert_eq!(one.index.totals().unwrap().recordings, 2);
+}
+
+/// What the metadata of the only recording of a conversation tells.
+fn told(index: &Index, seq: ConversationSeq) -> (Conversation, Recording, DayTranscript) {
+    let conversation = index.filed_conversation(seq).unwrap().unwrap();
+    let recording = index.filed_recordings(seq, day(15)).unwrap().remove(0);
+    let transcript = index.filed_transcript(seq, day(15)).unwrap().unwrap();
+    (conversation, recording, transcript)
+}
+
+#[test]
+fn a_follower_takes_over_names_and_the_trash_and_tells_of_it() {
+    let (writer, reader) = (desk(), desk());
+    let recording = writer.publish("standup", day(15), "a");
+    let seq = recording.id.conversation;
+    let follow = || reader.index.follow(vec![told(&writer.index, seq)]).unwrap();
+    let changes = reader.index.subscribe();
+    follow();
+    let boxed = Box::new(recording.clone());
+    let published = Change::Published { recording: boxed, new_conversation: true, new_day: true };
+    let transcribed = Change::DayTranscript { conversation: seq, day: day(15) };
+    assert_eq!(all(&changes), [published, transcribed]);
+    follow();
+    assert_eq!(all(&changes), [], "what is known already is no news");
+
+    writer.index.rename_conversation(seq, &id("daily")).unwrap();
+    follow();
+    let renamed = Change::Renamed { seq, from: id("standup"), to: id("daily") };
+    assert_eq!(all(&changes), [renamed]);
+    writer.index.trash_conversation(seq, at(9)).unwrap();
+    follow();
+    assert_eq!(all(&changes), [Change::Trashed { seq, id: id("daily") }]);
+    assert_eq!(reader.index.trashed_conversations().unwrap()[0].trashed_at, Some(at(9)));
+    assert_eq!(reader.index.totals().unwrap(), Totals::default());
+    writer.index.restore_conversation_as(seq, &id("weekly")).unwrap();
+    follow();
+    let renamed = Change::Renamed { seq, from: id("daily"), to: id("weekly") };
+    assert_eq!(all(&changes), [renamed, Change::Restored { seq, id: id("weekly") }]);
+    assert_eq!(tree(&reader.index), tree(&writer.index));
+    assert_eq!(reader.index.totals().unwrap(), writer.index.totals().unwrap());
+}
+
+#[test]
+fn a_name_that_is_taken_when_it_is_told_is_given_when_it_is_free() {
+    let (writer, reader) = (desk(), desk());
+    let one = writer.publish("one", day(15), "a").id.conversation;
+    let two = writer.publish("two", day(15), "a").id.conversation;
+    let follow = |seq| reader.index.follow(vec![told(&writer.index, seq)]).unwrap();
+    follow(one);
+    follow(two);
+    writer.index.rename_conversation(two, &id("three")).unwrap();
+    writer.index.rename_conversation(one, &id("two")).unwrap();
+    follow(one);
+    let name = |seq| reader.index.conversation(seq).unwrap().unwrap().id;
+    assert_eq!((name(one), name(two)), (id("two-2"), id("two")));
+    follow(two);
+    assert_eq!((name(one), name(two)), (id("two"), id("three")));
+}
+
+#[test]
+fn a_recording_that_is_forgotten_takes_its_day_and_its_conversation_along() {
+    let desk = desk();
+    let first = desk.publish("standup", day(15), "a");
+    let second = desk.publish("standup", day(15), "b");
+    let third = desk.publish("standup", day(16), "a");
+    let before = desk.index.totals().unwrap();
+    assert_eq!(desk.index.filed_recording_at(&second.audio.key).unwrap(), Some(second.clone()));
+    let changes = desk.index.subscribe();
+    let seq = first.id.conversation;
+    for (recording, days_left) in [(&second, 2), (&first, 1), (&third, 0)] {
+        desk.index.forget_recording(recording.id).unwrap();
+        assert_eq!(desk.index.days(seq).unwrap().len(), days_left);
+        assert_eq!(desk.index.filed_recording_at(&recording.audio.key).unwrap(), None);
+    }
+    let ends: Vec<(bool, bool)> = all(&changes)
+        .iter()
+        .map(|change| match change {
+            Change::Removed { last_of_day, last_of_conversation, .. } => {
+                (*last_of_day, *last_of_conversation)
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(ends, [(false, false), (true, false), (true, true)]);
+    assert_eq!(before.recordings, 3);
+    assert_eq!(desk.index.totals().unwrap(), Totals::default());
+    assert_eq!(tree(&desk.index), []);
+    // The name and the keys are free again, the number is not.
+    let again = desk.publish("standup", day(15), "a");
+    assert_eq!(again.audio.key, first.audio.key);
+    assert_ne!(again.id.conversation, seq);
 }
 
 #[test]

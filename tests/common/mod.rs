@@ -1,6 +1,8 @@
 //! A real mount in this process, over a real spool, index and store in a temporary folder.
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub(crate) mod bucket;
+
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
@@ -56,9 +58,32 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let services = services_in(dir.path(), spool);
         let options = MountOptions::new(dir.path().join("mount"));
+        Some(Self::mounted(dir, options, services))
+    }
+
+    /// A read-only mount of what is in `store`, with nothing in its index yet.
+    pub(crate) fn read_only(test: &str, store: Arc<dyn Store>) -> Option<Self> {
+        if File::options().read(true).write(true).open("/dev/fuse").is_err() {
+            skip(test, "/dev/fuse cannot be opened");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let services = Services { store, ..services_in(dir.path(), quiet_spool()) };
+        let options =
+            MountOptions { read_only: true, ..MountOptions::new(dir.path().join("mount")) };
+        Some(Self::mounted(dir, options, services))
+    }
+
+    fn mounted(dir: TempDir, options: MountOptions, services: Services) -> Self {
         std::fs::create_dir(&options.mountpoint).unwrap();
         let mount = Some(Mount::start(&options, &services).unwrap());
-        Some(Self { dir, options, services, mount })
+        Self { dir, options, services, mount }
+    }
+
+    /// Ends the mount, and begins another with the services as they are.
+    pub(crate) fn mount_again(&mut self) {
+        self.stop();
+        self.mount = Some(Mount::start(&self.options, &self.services).unwrap());
     }
 
     pub(crate) fn path(&self, below: &str) -> PathBuf {
