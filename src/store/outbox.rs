@@ -143,8 +143,8 @@ impl Errand {
                 self.put_off(now, chance);
             }
             Event::Failed(Trouble::Passing) => {
-                // What failed may have arrived, and nobody heard of it.
-                self.audio_may_be_there = true;
+                // What goes in one request may have arrived, and nobody heard of it.
+                self.audio_may_be_there |= self.audio_is_small();
                 self.put_off(now, chance);
             }
             Event::Woken => self.wake(now),
@@ -189,6 +189,10 @@ impl Errand {
                 None => Action::Begin,
             },
         }
+    }
+
+    fn audio_is_small(&self) -> bool {
+        self.cargo.first().is_some_and(|size| *size <= self.sizes.single_put_bytes)
     }
 
     fn wake(&mut self, now: Timestamp) {

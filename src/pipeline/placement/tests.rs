@@ -29,6 +29,7 @@ use crate::store::outbox::{Event, Sizes};
 use crate::store::{Bucket, FlakyStore, MemoryStore, Store, StoreError};
 
 mod hooked;
+mod threads;
 
 use hooked::Hooked;
 
