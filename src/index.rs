@@ -4,6 +4,7 @@
 //! quick repair, so that opening after a crash does not walk the tree. Readers open short transactions
 //! and hold none between calls.
 
+mod carrying;
 mod conversations;
 mod creation;
 mod failure;
@@ -18,7 +19,6 @@ mod reservations;
 mod tables;
 mod writer;
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
@@ -27,6 +27,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use jiff::Timestamp;
 use redb::{Database, ReadableDatabase};
 
+pub use crate::index::carrying::Copy;
 pub use crate::index::following::Followed;
 pub use crate::index::reservations::Reservation;
 
@@ -35,8 +36,8 @@ use crate::index::questions::Moment;
 use crate::index::reservations::Reservations;
 use crate::index::writer::{Subscribers, Writer};
 use crate::model::{
-    Conversation, ConversationId, ConversationSeq, Day, DayTranscript, Destination, FileName, Job,
-    JobId, Key, Overlay, Placement, Recording, RecordingId,
+    Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Job, JobId,
+    Overlay, Placement, Recording, RecordingId,
 };
 
 /// What went wrong in the index, by what the caller can do about it.
@@ -124,14 +125,6 @@ pub struct Totals {
     pub pending: u64,
     /// Recordings that cannot get there before somebody has changed something.
     pub paused: u64,
-}
-
-/// A local copy of audio that is in the bucket too.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Copy {
-    pub recording: Recording,
-    /// When it arrived in the bucket.
-    pub since: Timestamp,
 }
 
 /// The index of one state directory.
@@ -281,91 +274,6 @@ impl Index {
         self.now()?.recording_with_audio(blake3)
     }
 
-    /// Recordings that are not yet where they belong, oldest first; those in the trash too.
-    pub fn unplaced(&self, limit: usize) -> Result<Vec<Recording>, IndexError> {
-        self.now()?.unplaced(None, limit)
-    }
-
-    /// The same from the one behind `after` on.
-    pub fn unplaced_after(
-        &self,
-        after: &Recording,
-        limit: usize,
-    ) -> Result<Vec<Recording>, IndexError> {
-        self.now()?.unplaced(Some(after), limit)
-    }
-
-    /// A recording's row, whether or not its conversation is in the trash.
-    pub fn filed_recording(&self, id: RecordingId) -> Result<Option<Recording>, IndexError> {
-        self.now()?.filed_recording(id)
-    }
-
-    /// The recordings of a day, whether or not their conversation is in the trash.
-    pub fn filed_recordings(
-        &self,
-        seq: ConversationSeq,
-        day: Day,
-    ) -> Result<Vec<Recording>, IndexError> {
-        self.now()?.filed_recordings(seq, day)
-    }
-
-    /// The days of a conversation, whether or not it is in the trash.
-    pub fn filed_days(&self, seq: ConversationSeq) -> Result<Vec<Day>, IndexError> {
-        self.now()?.filed_days(seq)
-    }
-
-    /// The transcript of a day, whether or not its conversation is in the trash.
-    pub fn filed_transcript(
-        &self,
-        seq: ConversationSeq,
-        day: Day,
-    ) -> Result<Option<DayTranscript>, IndexError> {
-        self.now()?.filed_transcript(seq, day)
-    }
-
-    /// A conversation, whether or not it is in the trash.
-    pub fn filed_conversation(
-        &self,
-        seq: ConversationSeq,
-    ) -> Result<Option<Conversation>, IndexError> {
-        self.now()?.filed_conversation(seq)
-    }
-
-    /// Conversations that are being removed for good, of which some files may be gone.
-    pub fn condemned(&self) -> Result<Vec<Conversation>, IndexError> {
-        self.now()?.condemned()
-    }
-
-    /// Local copies that may go: of recordings that are in the bucket with all their pages. Oldest first.
-    pub fn copies(&self, limit: usize) -> Result<Vec<Copy>, IndexError> {
-        self.now()?.copies(limit)
-    }
-
-    /// Bytes of all local copies of audio that is in the bucket too.
-    pub fn copied_bytes(&self) -> Result<u64, IndexError> {
-        self.now()?.copied_bytes()
-    }
-
-    /// Multipart uploads that may still be open, with the keys of their objects.
-    pub fn uploads(&self) -> Result<Vec<(String, Key)>, IndexError> {
-        self.now()?.uploads()
-    }
-
-    /// Where recordings belong, as [`Index::settle`] was told last.
-    pub fn destination(&self) -> Result<Destination, IndexError> {
-        placing::destination_of(self.note("destination")?)
-    }
-
-    /// See [`Index::owe_discovery`].
-    pub fn owes_discovery(&self) -> Result<bool, IndexError> {
-        Ok(self.note(placing::DISCOVERY)?.is_some())
-    }
-
-    /// A small fact that is kept by that name.
-    pub fn note(&self, name: &str) -> Result<Option<String>, IndexError> {
-        self.now()?.note(name)
-    }
-
     pub fn job(&self, id: JobId) -> Result<Option<Job>, IndexError> {
         self.now()?.job(id)
     }
@@ -447,88 +355,6 @@ impl Index {
             }
             Ok(())
         })
-    }
-
-    /// How far a recording is on its way. `false`, and nothing is changed: its row is no longer the one of that
-    /// revision.
-    pub fn set_placement(
-        &self,
-        id: RecordingId,
-        revision: u32,
-        placement: Placement,
-    ) -> Result<bool, IndexError> {
-        self.inner
-            .writer
-            .change(move |writing| placing::set_placement(writing, id, revision, placement))
-    }
-
-    /// It has arrived in the bucket; `copied_at` if there is a local copy of its audio too. `false` as above.
-    pub fn set_stored(
-        &self,
-        id: RecordingId,
-        revision: u32,
-        copied_at: Option<Timestamp>,
-    ) -> Result<bool, IndexError> {
-        self.inner
-            .writer
-            .change(move |writing| placing::set_stored(writing, id, revision, copied_at))
-    }
-
-    /// Its local copy is gone.
-    pub fn set_evicted(&self, id: RecordingId) -> Result<(), IndexError> {
-        self.inner.writer.change(move |writing| placing::set_evicted(writing, id))
-    }
-
-    /// Notes local copies of what is in the bucket: of all whose audio's key is among `near`.
-    pub fn note_copies(&self, near: HashSet<Key>, since: Timestamp) -> Result<(), IndexError> {
-        self.inner
-            .writer
-            .change(move |writing| placing::note_copies(writing, |key| near.contains(key), since))
-    }
-
-    /// A multipart upload is completed or given up.
-    pub fn forget_upload(&self, upload_id: &str) -> Result<(), IndexError> {
-        let id = upload_id.to_owned();
-        self.inner.writer.change(move |writing| placing::forget_upload(writing, &id))
-    }
-
-    /// A multipart upload that no row names and that is to be given up.
-    pub fn remember_upload(&self, upload_id: &str, key: &Key) -> Result<(), IndexError> {
-        let (id, key) = (upload_id.to_owned(), key.clone());
-        self.inner.writer.change(move |writing| placing::remember_upload(writing, &id, &key))
-    }
-
-    /// Says where recordings belong from now on. What is elsewhere is marked, so that it moves there: the
-    /// number of these.
-    ///
-    /// # Errors
-    /// `OnlyInBucket`: some could not be found any more. Nothing was changed.
-    pub fn settle(&self, destination: &Destination) -> Result<u64, IndexError> {
-        let destination = destination.clone();
-        self.inner.writer.change(move |writing| placing::settle(writing, &destination))
-    }
-
-    /// Whether the bucket may have recordings that this index lacks, because it did not answer when the index
-    /// was made anew. Until it has, new conversations are filed under keys that nobody can have used before.
-    pub fn owe_discovery(&self, owes: bool) -> Result<(), IndexError> {
-        self.inner.writer.change(move |writing| placing::owe_discovery(writing, owes))
-    }
-
-    /// Keeps a small fact by that name, in place of the one that was there.
-    pub fn set_note(&self, name: &str, text: &str) -> Result<(), IndexError> {
-        let (name, text) = (name.to_owned(), text.to_owned());
-        self.inner.writer.change(move |writing| placing::set_note(writing, &name, &text))
-    }
-
-    /// Takes a conversation that is in the trash since before `limit` out of sight, to be removed: it can no
-    /// longer be restored. `false`: it is not (any more) in the trash for so long.
-    pub fn condemn(&self, seq: ConversationSeq, limit: Timestamp) -> Result<bool, IndexError> {
-        self.inner.writer.change(move |writing| removal::condemn(writing, seq, limit))
-    }
-
-    /// Forgets a condemned conversation, after its objects are gone.
-    pub fn remove_conversation(&self, seq: ConversationSeq) -> Result<(), IndexError> {
-        self.inner.writer.change(move |writing| removal::remove(writing, seq))
     }
 
     pub fn set_overlay(&self, id: RecordingId, overlay: Overlay) -> Result<(), IndexError> {

@@ -22,6 +22,7 @@ fn services(dir: &Path) -> Services {
 fn grounds(services: &Services, bucket: Arc<dyn Bucket>) -> Grounds {
     Grounds {
         near: services.store.clone(),
+        store: services.store.clone(),
         bucket,
         index: services.index.clone(),
         free_bytes: Arc::new(|| None),

@@ -11,7 +11,7 @@ use crate::cli::arguments::{Goal, Migrate};
 use crate::cli::report::{self, Trouble};
 use crate::cli::stock::Opened;
 use crate::config::{Config, Storage};
-use crate::daemon::{Environment, carrier_options};
+use crate::daemon::{Environment, carrier_options, open_placed};
 use crate::pipeline::{self, Carrier, CarrierStatus, Grounds, Old, StockError};
 use crate::store::Bucket;
 
@@ -64,6 +64,7 @@ fn to_bucket(
     opened.index.settle(&place).map_err(StockError::Index)?;
     let grounds = Grounds {
         near: opened.near.clone(),
+        store: Arc::new(open_placed(config, opened.near.clone(), Some(bucket.clone()))?),
         bucket: bucket.clone(),
         index: opened.index.clone(),
         free_bytes: Arc::new(|| None),

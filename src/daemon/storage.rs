@@ -51,7 +51,7 @@ impl Storage {
         index: &Index,
         alarm: &Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self, DaemonError> {
-        let store = Arc::new(placed(config, near.clone(), bucket.clone())?);
+        let store = Arc::new(open_placed(config, near.clone(), bucket.clone())?);
         let keeper = match bucket {
             Some(bucket) if config.read_only => {
                 Keeper::Follower(follow(&store, bucket, index, alarm)?)
@@ -60,6 +60,7 @@ impl Storage {
                 let grounds = Grounds {
                     free_bytes: free_bytes(near.clone()),
                     near,
+                    store: store.clone(),
                     bucket,
                     index: index.clone(),
                     alarm: alarm.clone(),
@@ -136,7 +137,8 @@ impl Storage {
     }
 }
 
-fn placed(
+/// Local disk, and the bucket behind it where there is one.
+pub fn open_placed(
     config: &Config,
     near: Arc<LocalStore>,
     bucket: Option<Arc<dyn Bucket>>,

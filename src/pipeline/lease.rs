@@ -131,16 +131,16 @@ impl Lease {
     /// `Held`: somebody else has taken it over, since we were not heard of.
     pub fn renew(&mut self, now: Timestamp) -> Result<(), LeaseError> {
         let claim = Claim { renewed_at: now, ..self.claim.clone() };
-        self.version = match put(self.bucket.as_ref(), &claim, Some(&self.version)) {
-            Ok(version) => version,
-            // The answer to our last renewal may have been lost: the claim there is ours then.
-            Err(LeaseError::Held { .. }) => {
+        match put(self.bucket.as_ref(), &claim, Some(&self.version)) {
+            Ok(version) => self.version = version,
+            // The answer to our last renewal may have been lost: the claim there is ours then. Or somebody
+            // has emptied the bucket.
+            Err(LeaseError::Held { .. } | LeaseError::Store(StoreError::Missing { .. })) => {
                 let writer = Writer { id: claim.writer.clone(), host: claim.host.clone() };
-                let again = Self::take(self.bucket.clone(), &writer, now)?;
-                again.version
+                self.version = Self::take(self.bucket.clone(), &writer, now)?.version;
             }
             Err(err) => return Err(err),
-        };
+        }
         self.claim = claim;
         Ok(())
     }
@@ -258,8 +258,18 @@ mod tests {
         let flaky = Arc::new(FlakyStore::losing_every(3, memory.clone()));
         let mut lease = Lease::take(flaky, &writer("a"), at(0)).unwrap();
         assert!(matches!(lease.renew(at(60)), Err(LeaseError::Store(_))));
+        lease.bucket = memory;
         lease.renew(at(120)).unwrap();
         assert!(lease.is_live(at(400)));
+    }
+
+    #[test]
+    fn a_bucket_that_was_emptied_is_claimed_again() {
+        let bucket = Arc::new(MemoryStore::default());
+        let mut lease = Lease::take(bucket.clone(), &writer("a"), at(0)).unwrap();
+        bucket.delete(&Key::writer()).unwrap();
+        lease.renew(at(60)).unwrap();
+        assert_eq!(holder(Lease::take(bucket, &writer("b"), at(61))).as_deref(), Some("host-a"));
     }
 
     #[test]

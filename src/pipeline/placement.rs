@@ -60,6 +60,8 @@ pub struct CarrierOptions {
 pub struct Grounds {
     /// Local disk alone: what is not there is `Missing`, whatever the bucket has.
     pub near: Arc<dyn Store>,
+    /// What the rest of the house sees: local disk, and the bucket behind it.
+    pub store: Arc<dyn Store>,
     pub bucket: Arc<dyn Bucket>,
     pub index: Index,
     /// Bytes that are free on the disk of `near`; `None` where that is not known.
@@ -195,6 +197,7 @@ impl Shared {
     fn courier<'a>(&'a self, heard: &'a dyn Fn()) -> Courier<'a> {
         Courier {
             near: self.grounds.near.as_ref(),
+            store: self.grounds.store.as_ref(),
             bucket: self.grounds.bucket.as_ref(),
             index: &self.grounds.index,
             sizes: self.options.sizes,

@@ -20,6 +20,8 @@ use crate::store::{Bucket, Bytes, Store, StoreError};
 #[derive(Clone, Copy)]
 pub(crate) struct Courier<'a> {
     pub(crate) near: &'a dyn Store,
+    /// Where pages are written anew, from others that may be in the bucket only.
+    pub(crate) store: &'a dyn Store,
     pub(crate) bucket: &'a dyn Bucket,
     pub(crate) index: &'a Index,
     pub(crate) sizes: Sizes,
@@ -316,7 +318,7 @@ impl Courier<'_> {
     fn write_pages_anew(&self, recording: &Recording) -> Result<Event, Fault> {
         let _alone = publish::alone();
         let standing = self.standing(recording)?;
-        let shelves = Shelves { store: self.near, index: self.index };
+        let shelves = Shelves { store: self.store, index: self.index };
         match rewrite::write_again(shelves, standing) {
             Ok(()) => Err(Fault::Overtaken),
             Err(RewriteError::Index(err)) => Err(Fault::Index(err)),

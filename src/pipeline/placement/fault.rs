@@ -58,7 +58,9 @@ impl Fault {
                 Some(Blame::Bucket(refused()))
             }
             Self::UploadLost => Some(Blame::Recording(Trouble::UploadLost)),
-            Self::Torn { .. } | Self::Near(StoreError::Unavailable { .. }) => {
+            Self::Torn { .. }
+            | Self::Near(StoreError::Unavailable { .. })
+            | Self::Rewrite(RewriteError::Store(StoreError::Unavailable { .. })) => {
                 Some(Blame::Recording(Trouble::Passing))
             }
             Self::Near(StoreError::Refused { .. } | StoreError::Missing { .. })

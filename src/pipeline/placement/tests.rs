@@ -142,6 +142,7 @@ impl World {
         };
         let courier = Courier {
             near: self.near.as_ref(),
+            store: self.near.as_ref(),
             bucket,
             index: &self.index,
             sizes: SIZES,
@@ -179,6 +180,7 @@ impl World {
     fn grounds(&self, bucket: Arc<dyn Bucket>) -> Grounds {
         Grounds {
             near: self.near.clone(),
+            store: self.near.clone(),
             bucket,
             index: self.index.clone(),
             free_bytes: Arc::new(|| None),

@@ -1,0 +1,193 @@
+//! What the carrier asks of the index and says to it: what is still to be moved, what has a local copy, what
+//! is removed for good.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+
+use crate::index::{Index, IndexError, placing, removal};
+use crate::model::{
+    Conversation, ConversationSeq, Day, DayTranscript, Destination, Key, Placement, Recording,
+    RecordingId,
+};
+
+/// A local copy of audio that is in the bucket too.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Copy {
+    pub recording: Recording,
+    /// When it arrived in the bucket.
+    pub since: Timestamp,
+}
+
+/// Questions. What the name calls filed is there whether or not its conversation is in the trash.
+impl Index {
+    /// Recordings that are not yet where they belong, oldest first; those in the trash too.
+    pub fn unplaced(&self, limit: usize) -> Result<Vec<Recording>, IndexError> {
+        self.now()?.unplaced(None, limit)
+    }
+
+    /// The same from the one behind `after` on.
+    pub fn unplaced_after(
+        &self,
+        after: &Recording,
+        limit: usize,
+    ) -> Result<Vec<Recording>, IndexError> {
+        self.now()?.unplaced(Some(after), limit)
+    }
+
+    /// A conversation, whether or not it is in the trash.
+    pub fn filed_conversation(
+        &self,
+        seq: ConversationSeq,
+    ) -> Result<Option<Conversation>, IndexError> {
+        self.now()?.filed_conversation(seq)
+    }
+
+    /// The days of a conversation, whether or not it is in the trash.
+    pub fn filed_days(&self, seq: ConversationSeq) -> Result<Vec<Day>, IndexError> {
+        self.now()?.filed_days(seq)
+    }
+
+    /// The recordings of a day, whether or not their conversation is in the trash.
+    pub fn filed_recordings(
+        &self,
+        seq: ConversationSeq,
+        day: Day,
+    ) -> Result<Vec<Recording>, IndexError> {
+        self.now()?.filed_recordings(seq, day)
+    }
+
+    /// A recording's row, whether or not its conversation is in the trash.
+    pub fn filed_recording(&self, id: RecordingId) -> Result<Option<Recording>, IndexError> {
+        self.now()?.filed_recording(id)
+    }
+
+    /// The transcript of a day, whether or not its conversation is in the trash.
+    pub fn filed_transcript(
+        &self,
+        seq: ConversationSeq,
+        day: Day,
+    ) -> Result<Option<DayTranscript>, IndexError> {
+        self.now()?.filed_transcript(seq, day)
+    }
+
+    /// Conversations that are being removed for good, of which some files may be gone.
+    pub fn condemned(&self) -> Result<Vec<Conversation>, IndexError> {
+        self.now()?.condemned()
+    }
+
+    /// Local copies that may go: of recordings that are in the bucket with all their pages. Oldest first.
+    pub fn copies(&self, limit: usize) -> Result<Vec<Copy>, IndexError> {
+        self.now()?.copies(limit)
+    }
+
+    /// Bytes of all local copies of audio that is in the bucket too.
+    pub fn copied_bytes(&self) -> Result<u64, IndexError> {
+        self.now()?.copied_bytes()
+    }
+
+    /// Multipart uploads that may still be open, with the keys of their objects.
+    pub fn uploads(&self) -> Result<Vec<(String, Key)>, IndexError> {
+        self.now()?.uploads()
+    }
+
+    /// Where recordings belong, as [`Index::settle`] was told last.
+    pub fn destination(&self) -> Result<Destination, IndexError> {
+        placing::destination_of(self.note("destination")?)
+    }
+
+    /// See [`Index::owe_discovery`].
+    pub fn owes_discovery(&self) -> Result<bool, IndexError> {
+        Ok(self.note(placing::DISCOVERY)?.is_some())
+    }
+
+    /// A small fact that is kept by that name.
+    pub fn note(&self, name: &str) -> Result<Option<String>, IndexError> {
+        self.now()?.note(name)
+    }
+}
+
+/// Changes. Each returns when it is durable.
+impl Index {
+    /// How far a recording is on its way. `false`, and nothing is changed: its row is no longer the one of that
+    /// revision.
+    pub fn set_placement(
+        &self,
+        id: RecordingId,
+        revision: u32,
+        placement: Placement,
+    ) -> Result<bool, IndexError> {
+        self.inner
+            .writer
+            .change(move |writing| placing::set_placement(writing, id, revision, placement))
+    }
+
+    /// It has arrived in the bucket; `copied_at` if there is a local copy of its audio too. `false` as above.
+    pub fn set_stored(
+        &self,
+        id: RecordingId,
+        revision: u32,
+        copied_at: Option<Timestamp>,
+    ) -> Result<bool, IndexError> {
+        self.inner
+            .writer
+            .change(move |writing| placing::set_stored(writing, id, revision, copied_at))
+    }
+
+    /// Its local copy is gone.
+    pub fn set_evicted(&self, id: RecordingId) -> Result<(), IndexError> {
+        self.inner.writer.change(move |writing| placing::set_evicted(writing, id))
+    }
+
+    /// Notes local copies of what is in the bucket: of all whose audio's key is among `near`.
+    pub fn note_copies(&self, near: HashSet<Key>, since: Timestamp) -> Result<(), IndexError> {
+        self.inner
+            .writer
+            .change(move |writing| placing::note_copies(writing, |key| near.contains(key), since))
+    }
+
+    /// A multipart upload that no row names and that is to be given up.
+    pub fn remember_upload(&self, upload_id: &str, key: &Key) -> Result<(), IndexError> {
+        let (id, key) = (upload_id.to_owned(), key.clone());
+        self.inner.writer.change(move |writing| placing::remember_upload(writing, &id, &key))
+    }
+
+    /// A multipart upload is completed or given up.
+    pub fn forget_upload(&self, upload_id: &str) -> Result<(), IndexError> {
+        let id = upload_id.to_owned();
+        self.inner.writer.change(move |writing| placing::forget_upload(writing, &id))
+    }
+
+    /// Says where recordings belong from now on. What is elsewhere is marked, so that it moves there: the
+    /// number of these.
+    ///
+    /// # Errors
+    /// `OnlyInBucket`: some could not be found any more. Nothing was changed.
+    pub fn settle(&self, destination: &Destination) -> Result<u64, IndexError> {
+        let destination = destination.clone();
+        self.inner.writer.change(move |writing| placing::settle(writing, &destination))
+    }
+
+    /// Takes a conversation that is in the trash since before `limit` out of sight, to be removed: it can no
+    /// longer be restored. `false`: it is not (any more) in the trash for so long.
+    pub fn condemn(&self, seq: ConversationSeq, limit: Timestamp) -> Result<bool, IndexError> {
+        self.inner.writer.change(move |writing| removal::condemn(writing, seq, limit))
+    }
+
+    /// Forgets a condemned conversation, after its objects are gone.
+    pub fn remove_conversation(&self, seq: ConversationSeq) -> Result<(), IndexError> {
+        self.inner.writer.change(move |writing| removal::remove(writing, seq))
+    }
+
+    /// Whether the bucket may have recordings that this index lacks, because it did not answer when the index
+    /// was made anew. Until it has, new conversations are filed under keys that nobody can have used before.
+    pub fn owe_discovery(&self, owes: bool) -> Result<(), IndexError> {
+        self.inner.writer.change(move |writing| placing::owe_discovery(writing, owes))
+    }
+
+    /// Keeps a small fact by that name, in place of the one that was there.
+    pub fn set_note(&self, name: &str, text: &str) -> Result<(), IndexError> {
+        let (name, text) = (name.to_owned(), text.to_owned());
+        self.inner.writer.change(move |writing| placing::set_note(writing, &name, &text))
+    }
+}
