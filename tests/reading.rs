@@ -16,7 +16,7 @@ use far_bucket::{FarBucket, Mood, made_bytes};
 use scribefs::fs::{Mount, MountOptions, Services};
 use scribefs::model::{FileName, Key, Object, Recording};
 use scribefs::store::{
-    BlockCache, Bucket, CacheOptions, LocalStore, PlacedStore, ReadOptions, Store, StoreError,
+    BlockCache, CacheOptions, LocalStore, PlacedStore, ReadOptions, Store, StoreError,
 };
 use tempfile::TempDir;
 

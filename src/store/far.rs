@@ -24,7 +24,7 @@ use crate::store::cache::BlockCache;
 use crate::store::content::{BLOCK_BYTES, Content};
 use crate::store::far::desk::{Waited, Wanted};
 use crate::store::far::fetching::{Depot, Fetchers};
-use crate::store::far::flight::Failure;
+use crate::store::far::flight::{Failure, Flight};
 use crate::store::far::window::ReadAhead;
 use crate::store::{Bucket, CacheUse, StoreError};
 
@@ -56,6 +56,23 @@ pub(crate) struct Far {
     deadline: Duration,
 }
 
+/// One read.
+struct Reading<'a> {
+    wanted: Wanted<'a>,
+    deadline: Instant,
+    /// Flights that were sent out for it.
+    sent: Vec<Arc<Flight>>,
+}
+
+impl Reading<'_> {
+    /// Why a block that has been sent for is not there.
+    fn failure_of(&self, number: u64) -> Failure {
+        let flight = self.sent.iter().rfind(|flight| flight.blocks.contains(&number));
+        let failure = flight.and_then(|flight| flight.failure());
+        failure.unwrap_or_else(|| Failure::unavailable("the block went as often as it came"))
+    }
+}
+
 impl Far {
     pub(crate) fn new(bucket: Arc<dyn Bucket>, cache: BlockCache, options: ReadOptions) -> Self {
         let depot = Arc::new(Depot::new(bucket, cache, options.memory_bytes));
@@ -80,71 +97,76 @@ impl Far {
             return Ok(Bytes::new());
         }
         let wanted = Wanted { object, content, asked: content.blocks_of(&range) };
-        self.read_blocks(&wanted, &range).map_err(|failure| failure.into_error(&object.key))
+        let deadline = Instant::now() + self.deadline;
+        let mut reading = Reading { wanted, deadline, sent: Vec::new() };
+        self.read_blocks(&mut reading, &range).map_err(|failure| failure.into_error(&object.key))
     }
 
-    fn read_blocks(&self, wanted: &Wanted<'_>, range: &Range<u64>) -> Result<Bytes, Failure> {
-        let deadline = Instant::now() + self.deadline;
-        self.depot.begin(wanted.content)?;
-        self.look_ahead(wanted, range);
-        let piece = |number| -> Result<Bytes, Failure> {
-            let block = self.block(wanted, number, deadline)?;
+    fn read_blocks(&self, reading: &mut Reading<'_>, range: &Range<u64>) -> Result<Bytes, Failure> {
+        self.depot.begin(reading.wanted.content)?;
+        self.look_ahead(reading, range);
+        let asked = reading.wanted.asked.clone();
+        let mut piece = |number| -> Result<Bytes, Failure> {
+            let block = self.block(reading, number)?;
             let start = number * BLOCK_BYTES;
             let place =
                 |byte: u64| usize::try_from(byte.saturating_sub(start)).unwrap_or(usize::MAX);
             Ok(block.slice(place(range.start)..place(range.end).min(block.len())))
         };
         // What lies in one block is not copied.
-        if wanted.asked.end - wanted.asked.start == 1 {
-            return piece(wanted.asked.start);
+        if asked.end - asked.start == 1 {
+            return piece(asked.start);
         }
         let mut whole = Vec::with_capacity(usize::try_from(range.end - range.start).unwrap_or(0));
-        for number in wanted.asked.clone() {
+        for number in asked {
             whole.extend_from_slice(&piece(number)?);
         }
         Ok(whole.into())
     }
 
     /// Sends for what is asked for, and for as much beyond it as the reader deserves.
-    fn look_ahead(&self, wanted: &Wanted<'_>, range: &Range<u64>) {
-        let window = {
-            let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-            ahead.note(wanted.content, range)
-        };
+    fn look_ahead(&self, reading: &mut Reading<'_>, range: &Range<u64>) {
+        let content = reading.wanted.content;
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let window = ahead.note(content, range);
+        drop(ahead);
         if window.is_seek {
-            self.depot.desk.call_off(wanted.content.hash);
+            self.depot.desk.call_off(content.hash);
         }
         // Whoever waits for one of these blocks hears of the failure.
-        let _ = self.send(wanted, window.blocks);
+        let _ = self.send(reading, window.blocks);
     }
 
-    fn send(&self, wanted: &Wanted<'_>, blocks: Range<u64>) -> Result<(), Failure> {
-        let lacking = self.depot.cache.lacking(wanted.content, blocks);
-        if !lacking.is_empty() && self.depot.desk.send(wanted, &lacking)? {
-            self.fetchers.add();
+    fn send(&self, reading: &mut Reading<'_>, blocks: Range<u64>) -> Result<(), Failure> {
+        let lacking = self.depot.cache.lacking(reading.wanted.content, blocks);
+        if !lacking.is_empty() {
+            let sent = self.depot.desk.send(&reading.wanted, &lacking)?;
+            reading.sent.extend(sent.flights);
+            if sent.needs_thread {
+                self.fetchers.add();
+            }
         }
         Ok(())
     }
 
-    fn block(&self, wanted: &Wanted<'_>, number: u64, deadline: Instant) -> Result<Bytes, Failure> {
-        let id = wanted.content.block(number);
+    fn block(&self, reading: &mut Reading<'_>, number: u64) -> Result<Bytes, Failure> {
+        let content = reading.wanted.content;
         let mut tries = 0;
         loop {
-            let failure = match self.depot.desk.wait(&id, deadline) {
+            let failure = match self.depot.desk.wait(&content.block(number), reading.deadline) {
                 Waited::Here(bytes) => return Ok(bytes),
                 Waited::TooLong => return Err(Failure::unavailable("the deadline has passed")),
-                Waited::Failed(failure @ Failure::Unavailable(_)) => failure,
-                Waited::Failed(failure) => return Err(failure),
-                Waited::Nowhere => match self.load(wanted.content, number)? {
+                Waited::Failed(failure) => failure,
+                Waited::Nowhere => match self.load(content, number)? {
                     Some(bytes) => return Ok(bytes),
-                    None => Failure::unavailable("the block went as often as it came"),
+                    None => reading.failure_of(number),
                 },
             };
             tries += 1;
-            if TRIES < tries {
+            if TRIES < tries || !matches!(failure, Failure::Unavailable(_)) {
                 return Err(failure);
             }
-            self.send(wanted, number..number + 1)?;
+            self.send(reading, number..number + 1)?;
         }
     }
 

@@ -39,12 +39,10 @@ pub(crate) struct FarBucket {
 pub(crate) fn made_bytes(range: Range<u64>) -> Vec<u8> {
     let first = usize::try_from(range.start % 251).unwrap();
     let length = usize::try_from(range.end - range.start).unwrap();
-    let mut bytes: Vec<u8> = (0..251 + length.min(251)).map(|place| (place % 251) as u8).collect();
-    bytes.drain(..first);
-    // Copies of whole periods are fast where one byte at a time is not.
+    let mut bytes: Vec<u8> = (0..251).map(|place| ((first + place) % 251) as u8).collect();
+    // Whole periods at a time: one byte at a time takes long.
     while bytes.len() < length {
-        let periods = bytes.len() / 251 * 251;
-        bytes.extend_from_within(..periods);
+        bytes.extend_from_within(..);
     }
     bytes.truncate(length);
     bytes

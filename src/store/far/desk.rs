@@ -44,6 +44,14 @@ struct State {
     is_closed: bool,
 }
 
+/// What has been sent out.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) flights: Vec<Arc<Flight>>,
+    /// All threads are busy.
+    pub(crate) needs_thread: bool,
+}
+
 /// How waiting for a block has ended.
 #[derive(Debug)]
 pub(crate) enum Waited {
@@ -68,22 +76,19 @@ impl Desk {
         Self { state: Mutex::new(state), arrived: Condvar::new(), queued: Condvar::new() }
     }
 
-    /// Sends for those of `numbers` that are neither here nor on their way. Whether all threads are busy.
+    /// Sends for those of `numbers` that are neither here nor on their way.
     ///
     /// # Errors
     /// The bucket is left alone at present, and something would have to be sent for.
-    pub(crate) fn send(&self, wanted: &Wanted<'_>, numbers: &[u64]) -> Result<bool, Failure> {
+    pub(crate) fn send(&self, wanted: &Wanted<'_>, numbers: &[u64]) -> Result<Sent, Failure> {
         let mut state = self.lock();
-        let mut sent = Ok(());
-        for run in state.shelf.missing(wanted.content, numbers) {
-            if sent.is_ok() {
-                sent = state.send(wanted, run);
-            }
-        }
+        let runs = state.shelf.missing(wanted.content, numbers);
+        let flights = runs.into_iter().filter_map(|run| state.send(wanted, run).transpose());
+        let flights = flights.collect::<Result<Vec<_>, _>>();
         let needs_thread = state.idle_threads < state.queue.len();
         drop(state);
         self.queued.notify_all();
-        sent.map(|()| needs_thread)
+        flights.map(|flights| Sent { flights, needs_thread })
     }
 
     pub(crate) fn call_off(&self, hash: ContentHash) {
@@ -134,14 +139,18 @@ impl Desk {
 }
 
 impl State {
-    fn send(&mut self, wanted: &Wanted<'_>, mut run: Range<u64>) -> Result<(), Failure> {
+    fn send(
+        &mut self,
+        wanted: &Wanted<'_>,
+        mut run: Range<u64>,
+    ) -> Result<Option<Arc<Flight>>, Failure> {
         let is_asked = run.start < wanted.asked.end && wanted.asked.start < run.end;
         // What a reader waits for is always sent for; the rest only within the budget.
         let least = if is_asked { wanted.asked.end.min(run.end) } else { run.start };
         run.end = run.end.min(least.max(run.start + self.shelf.room()));
         let is_too_much = !is_asked && AHEAD <= self.queue.len();
         if run.is_empty() || is_too_much || self.is_closed {
-            return Ok(());
+            return Ok(None);
         }
         let permit = self.breaker.permit(Instant::now()).ok_or_else(left_alone)?;
         let purpose = if is_asked { Purpose::Asked } else { Purpose::Ahead };
@@ -149,10 +158,10 @@ impl State {
         let flight = Arc::new(flight);
         self.shelf.take_off(&flight);
         match purpose {
-            Purpose::Asked => self.queue.push_front(flight),
-            Purpose::Ahead => self.queue.push_back(flight),
+            Purpose::Asked => self.queue.push_front(flight.clone()),
+            Purpose::Ahead => self.queue.push_back(flight.clone()),
         }
-        Ok(())
+        Ok(Some(flight))
     }
 
     fn note(&mut self, failure: Option<&Failure>) {
