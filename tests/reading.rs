@@ -238,6 +238,19 @@ fn wrong_content_is_found_before_the_last_byte_is_read() {
     read_on(&store, &object, 0..object.bytes, MIB);
 }
 
+#[test]
+fn wrong_objects_do_not_keep_anybody_from_the_right_ones() {
+    let place = Place::new();
+    let store = place.open();
+    place.bucket.set_mood(Mood::Lying(3));
+    for name in ["x", "y", "z", "w"] {
+        let object = place.bucket.make(&format!("a/2024/01/15/{name}.wav"), 9);
+        assert!(is_refused(store.read(&object, 0..9)));
+    }
+    let object = place.bucket.make("a/2024/01/15/short.wav", 3);
+    assert_eq!(store.read(&object, 0..9).unwrap(), made_bytes(0..3));
+}
+
 fn clone_of(err: &StoreError) -> StoreError {
     let at = String::new();
     match err {

@@ -8,7 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use scribefs::store::{FlakyStore, LocalStore, MemoryStore, Store, StoreError};
+use scribefs::store::{
+    BlockCache, CacheOptions, FlakyStore, LocalStore, MemoryStore, PlacedStore, ReadOptions, Store,
+    StoreError,
+};
 
 use contract::{contract, file_of, key};
 
@@ -25,6 +28,21 @@ fn a_local_folder_keeps_the_contract() {
         count.set(count.get() + 1);
         let root = folder.path().join(format!("uploads {}", count.get()));
         Arc::new(LocalStore::open(&root).unwrap())
+    });
+}
+
+#[test]
+fn local_disk_with_a_bucket_behind_it_keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = std::cell::Cell::new(0);
+    contract(&|| {
+        count.set(count.get() + 1);
+        let state = folder.path().join(count.get().to_string());
+        let near = LocalStore::open(&state.join("uploads")).unwrap();
+        let limits = CacheOptions { limit_bytes: 1 << 20, keep_free_bytes: 0 };
+        let cache = BlockCache::open(&state.join("cache"), limits).unwrap();
+        let bucket = Arc::new(MemoryStore::default());
+        Arc::new(PlacedStore::with_bucket(near, bucket, cache, ReadOptions::default()))
     });
 }
 

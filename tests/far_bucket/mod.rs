@@ -154,8 +154,12 @@ impl Bucket for FarBucket {
         let mut bytes = self.bytes(key, &range)?;
         match mood {
             Mood::CutOff(length) => bytes.truncate(usize::try_from(length).unwrap()),
-            Mood::Lying(place) if range.contains(&place) => {
-                bytes[usize::try_from(place - range.start).unwrap()] ^= 1;
+            Mood::Lying(place) => {
+                let place = place.checked_sub(range.start).map(usize::try_from);
+                let place = place.and_then(|place| bytes.get_mut(place.unwrap()));
+                if let Some(byte) = place {
+                    *byte ^= 1;
+                }
             }
             _ => {}
         }

@@ -1,3 +1,5 @@
+//! The cache over a real folder: what it keeps, what it lets go, what it does not believe.
+
 use std::fs;
 use std::path::PathBuf;
 

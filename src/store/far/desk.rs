@@ -132,7 +132,8 @@ impl Desk {
         self.lock().breaker.permit(Instant::now()).ok_or_else(left_alone)
     }
 
-    /// How the bucket has answered. That it refuses or does not answer is held against it.
+    /// How the bucket has answered. That it refuses or does not answer is held against it, and not that
+    /// one object is missing or wrong.
     pub(crate) fn answered(&self, failure: Option<&Failure>) {
         self.lock().note(failure);
     }
@@ -166,7 +167,7 @@ impl State {
 
     fn note(&mut self, failure: Option<&Failure>) {
         match failure {
-            None | Some(Failure::Missing) => self.breaker.succeeded(),
+            None | Some(Failure::Missing | Failure::Wrong(_)) => self.breaker.succeeded(),
             Some(Failure::Unavailable(_) | Failure::Refused(_)) => {
                 self.breaker.failed(Instant::now());
             }

@@ -162,7 +162,7 @@ impl Depot {
             }
             Verdict::KnownWrong => {}
         }
-        Err(Failure::refused("the object in the bucket is not the one that was published"))
+        Err(Failure::wrong("the object in the bucket is not the one that was published"))
     }
 
     fn throw_away(&self, content: Content) {
@@ -241,7 +241,7 @@ impl Unpacking {
 }
 
 fn other_size(found: u64, expected: u64) -> Failure {
-    Failure::refused(format!("the object has {found} bytes and should have {expected}"))
+    Failure::wrong(format!("the object has {found} bytes and should have {expected}"))
 }
 
 #[cfg(test)]
@@ -281,6 +281,6 @@ mod tests {
 
     #[test]
     fn an_object_that_goes_on_behind_its_end_is_another_one() {
-        assert!(matches!(unpack(0..1, 10, &[11]), Err(Failure::Refused(_))));
+        assert!(matches!(unpack(0..1, 10, &[11]), Err(Failure::Wrong(_))));
     }
 }

@@ -16,6 +16,8 @@ pub(crate) enum Failure {
     Missing,
     Unavailable(Arc<dyn Error + Send + Sync>),
     Refused(Arc<dyn Error + Send + Sync>),
+    /// The bucket has answered well, with something else than the object. Refused, as far as readers go.
+    Wrong(Arc<dyn Error + Send + Sync>),
 }
 
 impl Failure {
@@ -23,8 +25,8 @@ impl Failure {
         Self::Unavailable(why.into().into())
     }
 
-    pub(crate) fn refused(why: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Refused(why.into().into())
+    pub(crate) fn wrong(why: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Wrong(why.into().into())
     }
 
     pub(crate) fn into_error(self, key: &Key) -> StoreError {
@@ -32,7 +34,9 @@ impl Failure {
         match self {
             Self::Missing => StoreError::Missing { key: key.clone() },
             Self::Unavailable(source) => StoreError::Unavailable { at, source: Box::new(source) },
-            Self::Refused(source) => StoreError::Refused { at, source: Box::new(source) },
+            Self::Refused(source) | Self::Wrong(source) => {
+                StoreError::Refused { at, source: Box::new(source) }
+            }
         }
     }
 }
