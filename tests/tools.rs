@@ -155,6 +155,22 @@ fn an_import_changes_nothing_in_its_source_and_can_be_run_again() {
 }
 
 #[test]
+fn a_tree_in_a_bucket_is_brought_here_day_by_day() {
+    let bucket = MemoryStore::default();
+    for key in ["standup/2024/01/15/a.wav", "standup/2024/01/15/a.txt", "x/2024/01/16/b.wav"] {
+        bucket.put(&Key::new(key).unwrap(), key.as_bytes()).unwrap();
+    }
+    bucket.put(&Key::new("README").unwrap(), b"no recording").unwrap();
+    let days = pipeline::days(&bucket).unwrap();
+    assert_eq!(days.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+    let dir = tempfile::tempdir().unwrap();
+    pipeline::fetch_day(&bucket, &days[0], dir.path()).unwrap();
+    let survey = pipeline::survey(dir.path()).unwrap();
+    assert_eq!(survey.finds.len(), 1);
+    assert!(survey.finds[0].text.is_some());
+}
+
+#[test]
 fn recordings_without_a_transcript_and_other_files_are_told_apart() {
     let shed = Shed::new(Home::Disk);
     let survey = pipeline::survey(&shed.dir.path().join("old")).unwrap();

@@ -289,10 +289,12 @@ pub(crate) struct Url {
 #[command(after_help = "\
 Examples:
   scribefs import ~/old/uploads                     those with transcripts, before mounting
-  scribefs import ~/old/uploads --mount ~/Recordings --wait   the others")]
+  scribefs import ~/old/uploads --mount ~/Recordings --wait   the others
+  scribefs import s3://old-talks                    from a bucket, with the keys of `[s3]`")]
 pub(crate) struct Import {
-    /// Folder that has <conversation>/<yyyy>/<mm>/<dd>/ in it
-    pub(crate) source: PathBuf,
+    /// Folder or bucket that has <conversation>/<yyyy>/<mm>/<dd>/ in it
+    #[arg(value_name = "DIR|s3://BUCKET/PREFIX")]
+    pub(crate) source: String,
     /// Drop recordings into the inbox of this mount; not needed where there is only one
     #[arg(long, value_name = "DIR")]
     pub(crate) mount: Option<PathBuf>,

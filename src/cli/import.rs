@@ -4,9 +4,9 @@ use std::fs::{self, File, FileTimes};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -14,105 +14,164 @@ use crate::cli::arguments::{Import, Wait};
 use crate::cli::report::{self, Trouble};
 use crate::cli::stock::Opened;
 use crate::cli::{files, place};
-use crate::daemon::Environment;
+use crate::config::{Config, Layer, Origin};
+use crate::daemon::{Environment, open_bucket};
 use crate::fs as filesystem;
-use crate::pipeline::{self, Find, Imported, Survey};
+use crate::pipeline::{self, Find, Imported, StockError};
+use crate::store::{Bucket, BucketOptions};
 
 pub(crate) fn import(wish: &Import, environment: &Environment) -> Result<ExitCode, Trouble> {
-    let source = environment.working_directory().join(&wish.source);
-    let survey = pipeline::survey(&source).map_err(|err| Trouble::File {
-        path: source.clone(),
-        source: err,
-        remedy: "Give the folder that has <conversation>/<yyyy>/<mm>/<dd>/ in it.".to_owned(),
-    })?;
-    if survey.finds.is_empty() {
-        return Err(Trouble::plain(
-            format!("there are no recordings in {}", source.display()),
-            "Give the folder that has <conversation>/<yyyy>/<mm>/<dd>/ in it.",
-        ));
-    }
-    for path in &survey.passed_over {
-        report::remark(&format!("{}: passed over", path.display()));
-    }
     let config = wish.settings.config(environment)?;
-    let mount = match &wish.mount {
-        Some(mount) => Some(environment.working_directory().join(mount)),
-        None if filesystem::mounts().is_empty() => None,
-        None => Some(place::only_mount()?),
+    let target = match &wish.mount {
+        Some(mount) => Target::Inbox(environment.working_directory().join(mount)),
+        None if filesystem::mounts().is_empty() => Target::Index(Box::new(Opened::open(&config)?)),
+        None => Target::Inbox(place::only_mount()?),
     };
-    match mount {
-        Some(mount) => drop_into(&mount, &survey, wish, &config.zone, environment),
-        None => {
-            let opened = Opened::open(&config)?;
-            take_over(&opened, &survey, &config.zone)
+    let mut importer =
+        Importer { target, zone: config.zone.clone(), again: wish.again, done: Done::default() };
+    if wish.source.starts_with("s3://") {
+        let bucket = source_bucket(wish, &config, environment)?;
+        for day in pipeline::days(bucket.as_ref())? {
+            let folder = tempfile::tempdir().map_err(StockError::Disk)?;
+            pipeline::fetch_day(bucket.as_ref(), &day, folder.path())?;
+            importer.take(folder.path())?;
         }
+    } else {
+        importer.take(&environment.working_directory().join(&wish.source))?;
     }
-}
-
-/// Publishes those that have a transcript, without any engine.
-fn take_over(opened: &Opened, survey: &Survey, zone: &TimeZone) -> Result<ExitCode, Trouble> {
-    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}");
-    let bar = ProgressBar::new(survey.finds.len() as u64);
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let (mut published, mut known, mut silent) = (0, 0, 0);
-    for find in &survey.finds {
-        bar.set_message(find.name.display());
-        match &find.text {
-            None => silent += 1,
-            Some(text) => {
-                match pipeline::import(opened.stock(), find, text, zone, Timestamp::now())? {
-                    Imported::Published(_) => published += 1,
-                    Imported::Known(_) => known += 1,
-                }
-            }
-        }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    report::print(format!(
-        "{published} recordings published with their transcripts, {known} known already\n"
-    ))?;
-    if silent != 0 {
-        report::remark(&format!(
-            "{silent} have no transcript: mount, and run this again to have them written down"
-        ));
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Copies those without a transcript into the inbox, each under its conversation and day.
-fn drop_into(
-    mount: &Path,
-    survey: &Survey,
-    wish: &Import,
-    zone: &TimeZone,
-    environment: &Environment,
-) -> Result<ExitCode, Trouble> {
-    let (mut dropped, mut told) = (Vec::new(), 0);
-    for find in &survey.finds {
-        if find.text.is_some() && !wish.again {
-            told += 1;
-            continue;
-        }
-        let target = target_of(mount, find);
-        copy(find, &target, zone).map_err(|source| Trouble::File {
-            path: target.clone(),
-            source,
-            remedy: "Check that the mount answers and has room: `scribefs status`.".to_owned(),
-        })?;
-        dropped.push(target);
-    }
-    report::print(format!("{} recordings dropped into the inbox\n", dropped.len()))?;
-    if told != 0 {
-        report::remark(&format!(
-            "{told} have a transcript: unmount, and run this again to publish them with it; \
-             or give `--again` to have them written down anew"
-        ));
-    }
+    importer.report(&wish.source)?;
+    let dropped = importer.done.dropped;
     if wish.wait && !dropped.is_empty() {
         return files::wait(&Wait { files: dropped, timeout: None }, environment);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Another bucket than the one that recordings go to, reached in the same way.
+fn source_bucket(
+    wish: &Import,
+    config: &Config,
+    environment: &Environment,
+) -> Result<Arc<dyn Bucket>, Trouble> {
+    let mut store = Layer::default();
+    store.say("store", &wish.source, Origin::Flag);
+    let named = wish.settings.config_with(store, environment);
+    let source = match (&config.bucket, named) {
+        (_, Ok(named)) => named,
+        // The settings name a bucket of their own beside it: all else that they say of it counts here too.
+        (Some(own), Err(_)) => {
+            let place = wish.source.trim_start_matches("s3://");
+            let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+            let prefix = prefix.trim_matches('/');
+            let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+            let options = BucketOptions { bucket: bucket.to_owned(), prefix, ..own.clone() };
+            Config { bucket: Some(options), ..config.clone() }
+        }
+        (None, Err(err)) => return Err(err),
+    };
+    open_bucket(&source)?.ok_or_else(|| nothing_in(&wish.source))
+}
+
+fn nothing_in(source: &str) -> Trouble {
+    Trouble::plain(
+        format!("there are no recordings in {source}"),
+        "Give the folder that has <conversation>/<yyyy>/<mm>/<dd>/ in it.",
+    )
+}
+
+/// Where recordings go.
+enum Target {
+    /// Those with a transcript are published with it, without any engine.
+    Index(Box<Opened>),
+    /// Those without are dropped into the inbox of a mount.
+    Inbox(PathBuf),
+}
+
+/// What was done so far.
+#[derive(Default)]
+struct Done {
+    found: u64,
+    published: u64,
+    known: u64,
+    dropped: Vec<PathBuf>,
+    /// Not for this target.
+    left: u64,
+}
+
+struct Importer {
+    target: Target,
+    zone: TimeZone,
+    /// Transcripts do not count.
+    again: bool,
+    done: Done,
+}
+
+impl Importer {
+    /// Takes what a tree has.
+    fn take(&mut self, root: &Path) -> Result<(), Trouble> {
+        let survey = pipeline::survey(root).map_err(|source| Trouble::File {
+            path: root.to_owned(),
+            source,
+            remedy: "Give the folder that has <conversation>/<yyyy>/<mm>/<dd>/ in it.".to_owned(),
+        })?;
+        for path in &survey.passed_over {
+            report::remark(&format!("{}: passed over", path.display()));
+        }
+        for find in &survey.finds {
+            self.done.found += 1;
+            self.take_one(find)?;
+        }
+        Ok(())
+    }
+
+    fn take_one(&mut self, find: &Find) -> Result<(), Trouble> {
+        match (&self.target, &find.text) {
+            (Target::Index(opened), Some(text)) => {
+                let now = Timestamp::now();
+                match pipeline::import(opened.stock(), find, text, &self.zone, now)? {
+                    Imported::Published(_) => self.done.published += 1,
+                    Imported::Known(_) => self.done.known += 1,
+                }
+            }
+            (Target::Inbox(mount), text) if text.is_none() || self.again => {
+                let target = target_of(mount, find);
+                copy(find, &target, &self.zone).map_err(|source| Trouble::File {
+                    path: target.clone(),
+                    source,
+                    remedy: "Check that the mount answers and has room: `scribefs status`."
+                        .to_owned(),
+                })?;
+                self.done.dropped.push(target);
+            }
+            (Target::Index(_) | Target::Inbox(_), _) => self.done.left += 1,
+        }
+        Ok(())
+    }
+
+    fn report(&self, source: &str) -> Result<(), Trouble> {
+        let Done { found, published, known, dropped, left } = &self.done;
+        if *found == 0 {
+            return Err(nothing_in(source));
+        }
+        let (said, rest) = match &self.target {
+            Target::Index(_) => (
+                format!(
+                    "{published} recordings published with their transcripts, {known} known already\n"
+                ),
+                "have no transcript: mount, and run this again to have them written down",
+            ),
+            Target::Inbox(_) => (
+                format!("{} recordings dropped into the inbox\n", dropped.len()),
+                "have a transcript: unmount, and run this again to publish them with it; or give \
+                 `--again` to have them written down anew",
+            ),
+        };
+        report::print(said)?;
+        if *left != 0 {
+            report::remark(&format!("{left} {rest}"));
+        }
+        Ok(())
+    }
 }
 
 fn target_of(mount: &Path, find: &Find) -> PathBuf {

@@ -3,6 +3,7 @@
 //! Its tree is `<conversation>/<yyyy>/<mm>/<dd>/` with audio, `<stem>.txt` or `<conversation>_transcript.txt`
 //! beside it, and metadata. Nothing in it is changed.
 
+mod bucket;
 mod text;
 mod tree;
 
@@ -24,6 +25,7 @@ use crate::pipeline::convert;
 use crate::pipeline::publish::{self, FromStart, PublishError, Shelves};
 use crate::pipeline::stock::{Stock, StockError};
 
+pub use crate::pipeline::import::bucket::{days, fetch_day};
 pub use crate::pipeline::import::tree::{Find, Survey, survey};
 
 /// Stands for the model of a transcript that no model of ours has written.
