@@ -3,20 +3,26 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
 
 use crate::cli::arguments::{Goal, Migrate};
 use crate::cli::report::{self, Trouble};
 use crate::cli::stock::Opened;
 use crate::config::{Config, Storage};
 use crate::daemon::{Environment, carrier_options, open_placed};
-use crate::pipeline::{self, Carrier, CarrierStatus, Grounds, Old, StockError};
+use crate::pipeline::{
+    self, Carrier, CarrierError, CarrierStatus, Grounds, Lease, Old, StockError, Writer,
+};
 use crate::store::Bucket;
 
 /// Time between looks at how far the carrier is.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How often the lease is renewed while recordings come home.
+const RENEWED: Duration = Duration::from_secs(60);
 
 pub(crate) fn migrate(wish: &Migrate, environment: &Environment) -> Result<ExitCode, Trouble> {
     let config = wish.settings.config(environment)?;
@@ -25,7 +31,7 @@ pub(crate) fn migrate(wish: &Migrate, environment: &Environment) -> Result<ExitC
     let Some(bucket) = opened.bucket.clone() else { return Err(no_bucket()) };
     match wish.to {
         Goal::S3 => to_bucket(&opened, bucket, &config, wish.keep_old),
-        Goal::Local => to_disk(&opened, bucket.as_ref(), wish.keep_old),
+        Goal::Local => to_disk(&opened, &bucket, &config, wish.keep_old),
     }
 }
 
@@ -108,16 +114,38 @@ fn carry(carrier: &Carrier) -> Result<Option<String>, Trouble> {
     }
 }
 
-fn to_disk(opened: &Opened, bucket: &dyn Bucket, keep_old: bool) -> Result<ExitCode, Trouble> {
+fn to_disk(
+    opened: &Opened,
+    bucket: &Arc<dyn Bucket>,
+    config: &Config,
+    keep_old: bool,
+) -> Result<ExitCode, Trouble> {
     let old = if keep_old { Old::Kept } else { Old::Removed };
+    // Nobody else may be writing to what is emptied here.
+    let mut lease = lease(bucket, config)?;
+    let mut renewed = Instant::now();
     let bar = bar(opened.recordings()?);
-    let moved = pipeline::bring_home(opened.stock(), bucket, old, &mut |recording| {
+    let moved = pipeline::bring_home(opened.stock(), bucket.as_ref(), old, &mut |recording| {
         bar.set_message(recording.audio.key.to_string());
         bar.inc(1);
-    })?;
+        if RENEWED <= renewed.elapsed() {
+            renewed = Instant::now();
+            if let Err(err) = lease.renew(Timestamp::now()) {
+                log::warn!("the lease on the bucket could not be renewed: {err}");
+            }
+        }
+    });
     bar.finish_and_clear();
-    report::print(format!("{} recordings are on local disk\n", moved.recordings))?;
+    lease.release();
+    report::print(format!("{} recordings are on local disk\n", moved?.recordings))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn lease(bucket: &Arc<dyn Bucket>, config: &Config) -> Result<Lease, Trouble> {
+    let path = carrier_options(config).writer;
+    let writer = Writer::kept_in(&path)
+        .map_err(|source| CarrierError::Writer { path: path.clone(), source })?;
+    Ok(Lease::take(bucket.clone(), &writer, Timestamp::now()).map_err(CarrierError::Lease)?)
 }
 
 fn bar(recordings: u64) -> ProgressBar {

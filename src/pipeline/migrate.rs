@@ -5,7 +5,8 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use crate::model::{Destination, Key, Object, Placement, Recording};
+use crate::model::{Destination, Key, Object, PageKind, Placement, Recording};
+use crate::pipeline::placement::{Changes, Told};
 use crate::pipeline::stock::{self, Stock, StockError};
 use crate::store::{Bucket, StoreError};
 
@@ -70,9 +71,15 @@ fn bring(stock: Stock<'_>, far: &dyn Bucket, object: &Object) -> Result<bool, St
     Ok(true)
 }
 
-/// Metadata goes first: what is left of a recording is then never taken for a whole one.
+/// Metadata goes first: what is left of a recording is then never taken for a whole one. Those who follow
+/// the bucket are told.
 fn leave_bucket(stock: Stock<'_>, far: &dyn Bucket) -> Result<(), StockError> {
+    let changes = Changes::default();
     stock.each_recording(&mut |recording| {
+        if let Some(page) = recording.page(PageKind::Metadata) {
+            let told = Told::Removed(page.object.key.clone());
+            changes.tell(far, &told, &Timestamp::now)?;
+        }
         let mut objects: Vec<&Object> = stock::objects(&recording).collect();
         objects.sort_by_key(|object| !object.key.is_metadata());
         objects.into_iter().try_for_each(|object| Ok(far.delete(&object.key)?))
