@@ -52,6 +52,7 @@ fn dispatch(command: Command, environment: &Environment) -> Result<ExitCode, Tro
         Command::Retry(wish) => files::retry(&wish, environment),
         Command::Cancel(wish) => files::cancel(&wish, environment),
         Command::Name(wish) => files::name(&wish, environment),
+        Command::RetryUploads(wish) => status::retry_uploads(&wish, environment),
         Command::Trash(wish) => trash::trash(&wish, environment),
         Command::Restore(wish) => trash::restore(&wish, environment),
         Command::Warm(wish) => trash::warm(&wish, environment),

@@ -40,7 +40,7 @@ use crate::spool::Spool;
 use crate::store::Store;
 
 pub use check::{Checked, Depth, Fault, Finding, Where, check, mend};
-pub use clear::{Orphan, orphans, remove_orphan};
+pub use clear::{Orphan, clear_cache, orphans, remove_orphan};
 pub use desk::Pipeline;
 pub use eviction::{RemovalError, Retention};
 pub use follow::{DiscoveryError, FOLLOW_EVERY, FollowStatus, Follower, Following, discover};

@@ -88,6 +88,7 @@ fn every_subcommand_has_help_and_the_worker_is_nobodys_business() {
         "transcribe",
         "models",
         "storage-info",
+        "retry-uploads",
         "trash",
         "restore",
         "warm",

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use scribefs::index::Index;
-use scribefs::model::{Destination, Key, PageKind, Placement, Recording};
+use scribefs::model::{Destination, Key, Object, PageKind, Placement, Recording};
 use scribefs::pipeline::{
     self, Checked, Depth, Fault, Finding, Home, Imported, Moved, Old, Orphan, Stock, StockError,
     Where,
 };
-use scribefs::store::{FlakyStore, LocalStore, MemoryStore, Store};
+use scribefs::store::{
+    BlockCache, Bucket, CacheOptions, FlakyStore, LocalStore, MemoryStore, PlacedStore,
+    ReadOptions, Store,
+};
 use tempfile::TempDir;
 
 /// One state folder with a bucket behind it.
@@ -263,6 +266,36 @@ fn orphans_are_removed_when_they_are_an_hour_old_and_nothing_else_is() {
     assert_eq!(shed.orphans(later), []);
     assert!(shed.far.head(&Key::new("backup.zip").unwrap()).is_ok());
     assert_eq!(shed.faults(Depth::Contents), []);
+}
+
+#[test]
+fn cached_blocks_of_what_is_gone_are_cleared_away() {
+    let shed = Shed::in_bucket();
+    let [monday, tuesday] = &shed.recordings()[..] else { panic!() };
+    let (cache_dir, near_dir) = (shed.dir.path().join("cache"), shed.dir.path().join("empty"));
+    let options = CacheOptions { limit_bytes: 1 << 30, keep_free_bytes: 0 };
+    let far: Arc<dyn Bucket> = Arc::new(MemoryStore::default());
+    for recording in [monday, tuesday] {
+        let bytes = shed.far.get_range(&recording.audio.key, 0..u64::MAX).unwrap();
+        far.put(&recording.audio.key, &bytes).unwrap();
+    }
+    let placed = || {
+        let cache = BlockCache::open(&cache_dir, options).unwrap();
+        let near = LocalStore::open(&near_dir).unwrap();
+        PlacedStore::with_bucket(near, far.clone(), cache, ReadOptions::default())
+    };
+    placed().read(&monday.audio, 0..99).unwrap();
+    let gone = Object { blake3: blake3_of(b"gone"), bytes: 4, ..tuesday.audio.clone() };
+    far.put(&gone.key, b"gone").unwrap();
+    placed().read(&gone, 0..99).unwrap();
+    assert_eq!(placed().cached().len(), 2);
+    let cache = BlockCache::open(&cache_dir, options).unwrap();
+    assert_eq!(pipeline::clear_cache(shed.stock(), &cache).unwrap(), 1);
+    assert_eq!(placed().cached(), [monday.audio.blake3.clone()]);
+}
+
+fn blake3_of(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
 }
 
 #[test]

@@ -39,6 +39,7 @@ pub(crate) enum Command {
     Transcribe(Transcribe),
     Models(Models),
     StorageInfo(StorageInfo),
+    RetryUploads(RetryUploads),
     Trash(Trash),
     Restore(Restore),
     Warm(Warm),
@@ -234,6 +235,13 @@ pub(crate) struct StorageInfo {
     pub(crate) mountpoint: Option<PathBuf>,
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Try at once what the bucket has refused, after you have mended why.
+#[derive(Debug, Args)]
+pub(crate) struct RetryUploads {
+    /// The mount; not needed where there is only one
+    pub(crate) mountpoint: Option<PathBuf>,
 }
 
 /// List the conversations that were removed, and until when each can be restored.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cli::arguments::{Fsck, Gc};
 use crate::cli::report::{self, Trouble};
-use crate::cli::stock::Opened;
+use crate::cli::stock::{self, Opened};
 use crate::daemon::Environment;
 use crate::pipeline::{self, Checked, Depth, Fault, Finding, Stock, Where};
 
@@ -98,6 +98,9 @@ pub(crate) fn gc(wish: &Gc, environment: &Environment) -> Result<ExitCode, Troub
             Where::Bucket => "bucket",
         };
         report::print(format!("{place}  {}\n", orphan.key))?;
+    }
+    if let (false, Some(cache)) = (wish.dry_run, stock::cache(&config)?) {
+        pipeline::clear_cache(opened.stock(), &cache)?;
     }
     let done = if wish.dry_run { "would be removed" } else { "removed" };
     report::remark(&format!("{} objects {done}", orphans.len()));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use crate::cli::arguments::{Status, StorageInfo};
+use crate::cli::arguments::{RetryUploads, Status, StorageInfo};
 use crate::cli::place;
 use crate::cli::report::{self, Trouble};
 use crate::daemon::Environment;
@@ -146,6 +146,15 @@ pub(crate) fn storage_info(
     Ok(ExitCode::SUCCESS)
 }
 
+pub(crate) fn retry_uploads(
+    wish: &RetryUploads,
+    environment: &Environment,
+) -> Result<ExitCode, Trouble> {
+    let mount = mount_of(wish.mountpoint.as_deref(), environment)?;
+    place::order(&mount, "retry-uploads")?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// One line for each thing that there is something to say of.
 fn storage_summary(storage: &Value) -> String {
     let backend = &storage["backend"];
@@ -167,12 +176,18 @@ fn storage_summary(storage: &Value) -> String {
     let (recordings, audio) = (&published["recordings"], bytes(&published["audio_bytes"]));
     lines.push(("published", format!("{recordings} recordings, {audio} of audio")));
     lines.push(("inbox", format!("{} may still be dropped", bytes(&spool["available_bytes"]))));
-    lines.extend(carrying(&storage["carrier"], published));
+    lines.extend(carrying(&storage["placement"], published));
+    let following = &storage["following"];
+    lines.push(("followed", printable(word(&following["heard_at"]))));
+    lines.push(("trouble", printable(word(&following["trouble"]))));
+    let copies = &storage["local_copies"]["audio_bytes"];
+    if copies.is_u64() {
+        lines.push(("copies", format!("{} of audio that is in the bucket too", bytes(copies))));
+    }
     let cache = &storage["cache"];
-    if let Some(limit) = cache["limit_bytes"].as_u64() {
-        let (used, limit) = (bytes(&cache["bytes"]), HumanBytes(limit));
-        let (hits, misses) = (&cache["hits"], &cache["misses"]);
-        lines.push(("cache", format!("{used} of {limit}, {hits} hits, {misses} misses")));
+    if cache.is_object() {
+        let (used, hits, misses) = (bytes(&cache["bytes"]), &cache["hits"], &cache["misses"]);
+        lines.push(("cache", format!("{used} of what was read, {hits} hits, {misses} misses")));
     }
     let shown = lines.into_iter().filter(|(_, said)| !said.is_empty());
     shown.map(|(what, said)| format!("{what:<10} {said}\n")).collect()
@@ -216,8 +231,9 @@ mod tests {
             },
             "published": { "recordings": 3, "audio_bytes": 2048, "pending": 2, "paused": 0 },
             "spool": { "available_bytes": 1 << 30 },
-            "carrier": { "paused_because": "there is no such bucket", "bytes_per_second": 0 },
-            "cache": { "bytes": 0, "limit_bytes": 10_u64 << 30, "hits": 1, "misses": 2 },
+            "placement": { "paused_because": "there is no such bucket", "bytes_per_second": 0 },
+            "local_copies": { "audio_bytes": 1024 },
+            "cache": { "bytes": 0, "blocks": 0, "hits": 1, "misses": 2 },
         });
         assert_eq!(
             storage_summary(&storage),
@@ -231,7 +247,8 @@ mod tests {
              inbox      1.00 GiB may still be dropped\n\
              pending    2 recordings on their way\n\
              because    there is no such bucket\n\
-             cache      0 B of 10.00 GiB, 1 hits, 2 misses\n"
+             copies     1.00 KiB of audio that is in the bucket too\n\
+             cache      0 B of what was read, 1 hits, 2 misses\n"
         );
     }
 

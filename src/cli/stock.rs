@@ -8,7 +8,7 @@ use crate::daemon::{open_bucket, open_index, open_near};
 use crate::index::Index;
 use crate::model::Destination;
 use crate::pipeline::{Home, Stock, StockError};
-use crate::store::{Bucket, LocalStore};
+use crate::store::{BlockCache, Bucket, CacheOptions, LocalStore};
 
 /// All that belongs to one state folder. While this lives, nobody can mount it.
 pub(crate) struct Opened {
@@ -42,4 +42,22 @@ impl Opened {
         let totals = self.index.totals().map_err(StockError::Index)?;
         Ok(totals.recordings)
     }
+}
+
+/// What was read from the bucket, where there is any of it.
+pub(crate) fn cache(config: &Config) -> Result<Option<BlockCache>, Trouble> {
+    let path = config.state.join("cache");
+    if !path.is_dir() {
+        return Ok(None);
+    }
+    let options = CacheOptions {
+        limit_bytes: config.retention.cache_bytes,
+        keep_free_bytes: config.keep_free_bytes,
+    };
+    let opened = BlockCache::open(&path, options);
+    opened.map(Some).map_err(|source| Trouble::File {
+        path,
+        source,
+        remedy: "It holds nothing but copies: remove the folder.".to_owned(),
+    })
 }

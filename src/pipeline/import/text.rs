@@ -245,6 +245,6 @@ mod tests {
         let text = "We met.\nOne thing: the build.\nIt failed\n\nat 10:30 again.";
         let [only] = &shown(text, 60.0)[..] else { panic!() };
         assert!(only.starts_with("0-60 nobody: We met."), "{only}");
-        assert_eq!(shown("", 5.0), ["0-5 nobody: "]);
+        assert!(shown("", 5.0).is_empty());
     }
 }
