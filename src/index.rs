@@ -29,6 +29,7 @@ use redb::{Database, ReadableDatabase};
 
 pub use crate::index::carrying::Copy;
 pub use crate::index::following::Followed;
+pub use crate::index::questions::Totals;
 pub use crate::index::reservations::Reservation;
 
 use crate::index::failure::{Refusal, opening};
@@ -112,19 +113,6 @@ pub enum Change {
         placement: Placement,
     },
     Job(Box<Job>),
-}
-
-/// Numbers for status. What is in the trash does not count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-pub struct Totals {
-    pub conversations: u64,
-    pub recordings: u64,
-    /// Of the original recordings.
-    pub audio_bytes: u64,
-    /// Recordings on their way to where the configuration wants them.
-    pub pending: u64,
-    /// Recordings that cannot get there before somebody has changed something.
-    pub paused: u64,
 }
 
 /// The index of one state directory.

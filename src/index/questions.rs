@@ -13,11 +13,24 @@ use crate::index::tables::{
     NAMES, NOTES, PREFIXES, RECORDINGS, RecordingKey, STEMS, SUMS, Sums, TRASH, UNFINISHED,
     UNPLACED, UPLOADS, day_key, decoded, recording_key, row_at,
 };
-use crate::index::{Copy, IndexError, Totals};
+use crate::index::{Copy, IndexError};
 use crate::model::{
     Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Job, JobId, Key,
     Placement, Recording, RecordingId,
 };
+
+/// Numbers for status. What is in the trash does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Totals {
+    pub conversations: u64,
+    pub recordings: u64,
+    /// Of the original recordings.
+    pub audio_bytes: u64,
+    /// Recordings on their way to where the configuration wants them.
+    pub pending: u64,
+    /// Recordings that cannot get there before somebody has changed something.
+    pub paused: u64,
+}
 
 /// A snapshot, for one question.
 pub(crate) struct Moment(pub(crate) ReadTransaction);
