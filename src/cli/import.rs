@@ -15,8 +15,8 @@ use crate::cli::report::{self, Trouble};
 use crate::cli::stock::Opened;
 use crate::cli::{files, place};
 use crate::config::{Config, Layer, Origin};
-use crate::daemon::{Environment, open_bucket};
-use crate::fs as filesystem;
+use crate::daemon::{DaemonError, Environment, open_bucket};
+use crate::index::IndexError;
 use crate::pipeline::{self, Find, Imported, StockError};
 use crate::store::{Bucket, BucketOptions};
 
@@ -24,8 +24,13 @@ pub(crate) fn import(wish: &Import, environment: &Environment) -> Result<ExitCod
     let config = wish.settings.config(environment)?;
     let target = match &wish.mount {
         Some(mount) => Target::Inbox(environment.working_directory().join(mount)),
-        None if filesystem::mounts().is_empty() => Target::Index(Box::new(Opened::open(&config)?)),
-        None => Target::Inbox(place::only_mount()?),
+        None => match Opened::open(&config) {
+            // This state is mounted somewhere.
+            Err(Trouble::Daemon(DaemonError::Index(IndexError::InUse { .. }))) => {
+                Target::Inbox(place::only_mount()?)
+            }
+            opened => Target::Index(Box::new(opened?)),
+        },
     };
     let mut importer =
         Importer { target, zone: config.zone.clone(), again: wish.again, done: Done::default() };
