@@ -18,6 +18,7 @@ pub(crate) struct Running {
     pub(crate) dir: TempDir,
     daemon: Option<Child>,
     flags: Vec<String>,
+    variables: Vec<(String, String)>,
 }
 
 /// The reason why whole-road tests cannot run here, if there is one.
@@ -79,12 +80,17 @@ pub(crate) fn with_speech(test: &str, flags: &[&str]) -> Option<(Running, PathBu
 
 impl Running {
     pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::start_with(flags, Vec::new())
+    }
+
+    /// The same with more in the daemon's environment.
+    pub(crate) fn start_with(flags: &[&str], variables: Vec<(String, String)>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for folder in ["mount", "state"] {
             fs::create_dir(dir.path().join(folder)).unwrap();
         }
         let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-        let mut running = Self { dir, daemon: None, flags };
+        let mut running = Self { dir, daemon: None, flags, variables };
         running.mount();
         running
     }
@@ -92,12 +98,11 @@ impl Running {
     /// Starts the daemon (again) and waits until the mount answers.
     pub(crate) fn mount(&mut self) {
         let log = File::options().create(true).append(true).open(self.dir.path().join("log"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_scribefs"));
+        let mut command = self.command();
         command.arg("mount").arg(self.root()).arg("--foreground");
         command.arg("--state").arg(self.dir.path().join("state"));
         command.arg("--models").arg(models_dir());
         command.args(["--settle", "200ms", "--log-level", "debug"]).args(&self.flags);
-        command.env_remove("NOTIFY_SOCKET").current_dir(self.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.unwrap());
         let mut daemon = command.spawn().unwrap();
         let status = self.root().join(".scribefs/status.json");
@@ -107,6 +112,19 @@ impl Running {
             status.exists()
         });
         self.daemon = Some(daemon);
+    }
+
+    /// The program, in the daemon's environment: nothing in ours leads it to anybody's bucket.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scribefs"));
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("AWS_") || text.starts_with("S3_") || text == "NOTIFY_SOCKET" {
+                command.env_remove(name);
+            }
+        }
+        command.envs(self.variables.iter().cloned()).current_dir(self.dir.path());
+        command
     }
 
     pub(crate) fn root(&self) -> PathBuf {
@@ -193,10 +211,19 @@ impl Running {
     }
 
     /// Polls: the daemon has no event for most of what tests wait for. Fails loudly with the log.
-    pub(crate) fn wait_for(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+    pub(crate) fn wait_for(&self, what: &str, is_so: impl FnMut() -> bool) {
+        self.wait_at_most(PATIENCE, what, is_so);
+    }
+
+    /// The same for what happens every five minutes only.
+    pub(crate) fn wait_for_long(&self, what: &str, is_so: impl FnMut() -> bool) {
+        self.wait_at_most(3 * PATIENCE, what, is_so);
+    }
+
+    fn wait_at_most(&self, patience: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
         let begun = Instant::now();
         while !is_so() {
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > patience {
                 let log = self.log();
                 let tail: Vec<&str> = log.lines().rev().take(40).collect();
                 let tail: Vec<&str> = tail.into_iter().rev().collect();
