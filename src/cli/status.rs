@@ -158,8 +158,11 @@ pub(crate) fn retry_uploads(
 /// One line for each thing that there is something to say of.
 fn storage_summary(storage: &Value) -> String {
     let backend = &storage["backend"];
-    let place = match word(&backend["kind"]) {
-        "s3" => format!("s3://{}/{}", word(&backend["bucket"]), word(&backend["prefix"])),
+    // A bucket that is only read from is none where recordings are kept.
+    let place = match (word(&backend["kind"]), word(&backend["storage"])) {
+        ("s3", "s3" | "both") => {
+            format!("s3://{}/{}", word(&backend["bucket"]), word(&backend["prefix"]))
+        }
         _ => word(&backend["path"]).to_owned(),
     };
     let (published, spool) = (&storage["published"], &storage["spool"]);
