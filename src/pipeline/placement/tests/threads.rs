@@ -1,10 +1,15 @@
 //! The carrier with its threads, over a bucket that goes and comes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::*;
+use jiff::Timestamp;
+
+use super::hooked::Hooked;
+use super::world::{SIZES, SMALL, World, retention};
 use crate::pipeline::{Carrier, CarrierOptions, Lease, Writer};
+use crate::store::StoreError;
 
 fn options(world: &World) -> CarrierOptions {
     CarrierOptions {
