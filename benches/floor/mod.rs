@@ -36,7 +36,7 @@ pub(crate) fn mount(folder: &Path, most: u64, mountpoint: &Path) -> io::Result<B
     let mut config = Config::default();
     config.n_threads = Some(4);
     config.clone_fd = true;
-    fuser::spawn_mount2(floor, mountpoint, &config)
+    fuser::spawn_mount(floor, mountpoint, &config)
 }
 
 impl Floor {

@@ -175,18 +175,24 @@ pub fn open_index(
     bucket: Option<&dyn Bucket>,
 ) -> Result<Index, DaemonError> {
     let path = config.state.join("index.redb");
-    match Index::open_existing(&path) {
-        Ok(Some(index)) => return Ok(index),
-        Ok(None) => {}
+    match sound_index(&path)? {
+        Some(index) => Ok(index),
+        None => make_index(&path, near, bucket),
+    }
+}
+
+/// The index that is there; a damaged one is put aside.
+fn sound_index(path: &Path) -> Result<Option<Index>, DaemonError> {
+    match Index::open_existing(path) {
         Err(IndexError::Damaged(why)) => {
             let aside = path.with_extension("redb.damaged");
             log::error!("the index is damaged ({why}) and kept as {}", aside.display());
-            fs::rename(&path, &aside)
+            fs::rename(path, &aside)
                 .map_err(|source| DaemonError::Folder { path: aside.clone(), source })?;
+            Ok(None)
         }
-        Err(err) => return Err(err.into()),
+        opened => Ok(opened?),
     }
-    make_index(&path, near, bucket)
 }
 
 /// The index, with everything in it marked that is not where the settings want it.
@@ -196,8 +202,9 @@ fn open_settled_index(
     bucket: Option<&dyn Bucket>,
 ) -> Result<Index, DaemonError> {
     if config.read_only {
-        // Filled from what the bucket tells, while it is looked at already.
-        return Ok(Index::open(&config.state.join("index.redb"))?);
+        // A new one is filled from what the bucket tells, while it is looked at already.
+        let path = config.state.join("index.redb");
+        return Ok(sound_index(&path)?.map_or_else(|| Index::open(&path), Ok)?);
     }
     let index = open_index(config, near, bucket)?;
     let wanted = config.destination();

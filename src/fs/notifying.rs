@@ -33,8 +33,9 @@ use crate::view;
 /// How often what has no event of its own is looked at.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Rest after news: what comes in a burst is then told in one go, and those whose calls make the news do not
-/// pay for waking us each time.
+/// Rest after news of the inbox: what comes in a burst is then told in one go, and those whose calls make the news
+/// do not pay for waking us each time. What is published is told at once: it is looked for when it has left
+/// the inbox.
 const REST: Duration = Duration::from_millis(10);
 
 const CONVERSATIONS: Node = Node::Virtual(VirtualNode::Conversations);
@@ -62,11 +63,11 @@ impl Herald {
         let teller = Teller { kernel, tree: tree.clone() };
         let mut herald = Self { is_stopping, threads: Vec::new() };
         let of_index = teller.clone();
-        herald.spawn("fs-published", changes, move |change| match change {
+        herald.spawn("fs-published", changes, Duration::ZERO, move |change| match change {
             Some(change) => of_index.tell_change(&change),
             None => of_index.tick(),
         })?;
-        herald.spawn("fs-dropped", drops, move |event| {
+        herald.spawn("fs-dropped", drops, REST, move |event| {
             if let Some(SpoolEvent::Stage { id, path, state }) = event {
                 teller.tell_stage(id, &path, state);
             }
@@ -74,11 +75,12 @@ impl Herald {
         Ok(herald)
     }
 
-    /// `tell` hears each piece of news, and `None` whenever there was none for a tick.
+    /// `tell` hears each piece of news, and `None` whenever there was none for a tick. After news it has a rest.
     fn spawn<News: Send + 'static>(
         &mut self,
         name: &str,
         news: Receiver<News>,
+        rest: Duration,
         tell: impl Fn(Option<News>) + Send + 'static,
     ) -> io::Result<()> {
         let is_stopping = self.is_stopping.clone();
@@ -88,7 +90,7 @@ impl Herald {
                     Ok(piece) => {
                         tell(Some(piece));
                         news.try_iter().for_each(|piece| tell(Some(piece)));
-                        thread::sleep(REST);
+                        thread::sleep(rest);
                     }
                     Err(RecvTimeoutError::Timeout) => tell(None),
                     Err(RecvTimeoutError::Disconnected) => {

@@ -10,9 +10,13 @@ const FAILURES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-#[derive(Debug)]
+/// A bucket that has said nothing for so long when a reader's time is over is a black hole, not a slow line.
+const SILENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
 pub(crate) struct Breaker {
     state: State,
+    heard_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +36,9 @@ pub(crate) enum Permit {
     Probe,
 }
 
-impl Default for Breaker {
+impl Default for State {
     fn default() -> Self {
-        Self { state: State::Closed { failures: 0 } }
+        Self::Closed { failures: 0 }
     }
 }
 
@@ -56,8 +60,21 @@ impl Breaker {
         matches!(self.state, State::Closed { .. })
     }
 
-    pub(crate) fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self, now: Instant) {
         self.state = State::Closed { failures: 0 };
+        self.heard_at = Some(now);
+    }
+
+    /// A reader's time is over while its question is under way. The kernel asks again for what has failed:
+    /// that must not take a second deadline.
+    pub(crate) fn ran_out(&mut self, now: Instant) {
+        let is_silent = self.heard_at.is_none_or(|at| SILENCE <= now.saturating_duration_since(at));
+        match self.state {
+            State::Closed { .. } if is_silent => {
+                self.state = State::Open { until: now + FIRST_PAUSE, pause: FIRST_PAUSE };
+            }
+            _ => self.failed(now),
+        }
     }
 
     pub(crate) fn failed(&mut self, now: Instant) {
@@ -100,10 +117,22 @@ mod tests {
         for _ in 0..5 {
             breaker.failed(now);
             breaker.failed(now);
-            breaker.succeeded();
+            breaker.succeeded(now);
         }
         assert_eq!(breaker.permit(now), Some(Permit::Ordinary));
         assert_eq!(open(now).permit(now + FIRST_PAUSE / 2), None);
+    }
+
+    #[test]
+    fn a_reader_who_waited_in_vain_opens_it_unless_others_were_answered() {
+        let now = Instant::now();
+        let mut silent = Breaker::default();
+        silent.ran_out(now);
+        assert_eq!(silent.permit(now), None);
+        let mut slow = Breaker::default();
+        slow.succeeded(now);
+        slow.ran_out(now + SILENCE / 2);
+        assert_eq!(slow.permit(now + SILENCE / 2), Some(Permit::Ordinary));
     }
 
     #[test]
@@ -112,7 +141,7 @@ mod tests {
         let mut breaker = open(now);
         assert_eq!(breaker.permit(now + FIRST_PAUSE), Some(Permit::Probe));
         assert_eq!(breaker.permit(now + FIRST_PAUSE), None);
-        breaker.succeeded();
+        breaker.succeeded(now);
         assert_eq!(breaker.permit(now + FIRST_PAUSE), Some(Permit::Ordinary));
     }
 

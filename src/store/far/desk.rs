@@ -111,7 +111,7 @@ impl Desk {
             let now = Instant::now();
             let left = deadline.saturating_duration_since(now);
             if left.is_zero() {
-                state.breaker.failed(now);
+                state.breaker.ran_out(now);
                 return Waited::TooLong;
             }
             let waited = self.arrived.wait_timeout(state, left);
@@ -167,7 +167,9 @@ impl State {
 
     fn note(&mut self, failure: Option<&Failure>) {
         match failure {
-            None | Some(Failure::Missing | Failure::Wrong(_)) => self.breaker.succeeded(),
+            None | Some(Failure::Missing | Failure::Wrong(_)) => {
+                self.breaker.succeeded(Instant::now());
+            }
             Some(Failure::Unavailable(_) | Failure::Refused(_)) => {
                 self.breaker.failed(Instant::now());
             }
@@ -206,7 +208,7 @@ impl Desk {
     pub(crate) fn bring(&self, id: BlockId, bytes: Bytes) {
         let mut state = self.lock();
         state.shelf.put(id, bytes);
-        state.breaker.succeeded();
+        state.breaker.succeeded(Instant::now());
         drop(state);
         self.arrived.notify_all();
     }

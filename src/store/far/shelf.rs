@@ -182,7 +182,7 @@ mod tests {
         put(&mut shelf, 0);
         shelf.land(&flight);
         assert!(shelf.take(&CONTENT.block(0)).is_some());
-        assert_eq!(shelf.missing(CONTENT, &[0, 1, 2]), [1..3]);
+        assert_eq!(shelf.missing(CONTENT, &[0, 1, 2]), vec![1..3]);
     }
 
     #[test]
