@@ -107,6 +107,11 @@ impl Desk {
                 let failure = flight.and_then(|flight: Arc<Flight>| flight.failure());
                 return failure.map_or(Waited::Nowhere, Waited::Failed);
             };
+            // Whoever comes now need not wait as long as those who have found out.
+            let is_hopeless = flying.permit == Permit::Ordinary && !state.breaker.is_closed();
+            if flight.is_none() && is_hopeless {
+                return Waited::Failed(left_alone());
+            }
             flight = Some(flying.clone());
             let now = Instant::now();
             let left = deadline.saturating_duration_since(now);

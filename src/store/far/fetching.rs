@@ -108,6 +108,11 @@ impl Depot {
         self.prove(content, number, &block)?;
         self.desk.bring(content.block(number), block.bytes.clone());
         self.cache.insert(content, number, &block);
+        // Another thread may have found the object wrong meanwhile, and thrown away all but this block.
+        let verdict = self.proofs().verdict(content, Instant::now());
+        if verdict == Some(Verdict::KnownWrong) {
+            self.throw_away(content);
+        }
         Ok(())
     }
 
