@@ -27,6 +27,7 @@ mod tests;
 mod trash;
 mod when;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +62,8 @@ pub use trash::empty_trash;
 pub struct Setup {
     /// This very program: workers are its children.
     pub executable: PathBuf,
+    /// Their environment, and all of it: the daemon's own may hold keys.
+    pub variables: BTreeMap<String, String>,
     pub library: Library,
     /// Folder of the library: all that a worker may read.
     pub models_dir: PathBuf,

@@ -294,6 +294,22 @@ fn a_read_from_a_dead_bucket_ends_and_takes_no_other_along() {
 }
 
 #[test]
+fn a_worker_never_sees_the_keys_of_the_bucket() {
+    let Some(world) = World::start("a_worker_never_sees_the_keys_of_the_bucket", &[]) else {
+        return;
+    };
+    // Kept warm for the next recording.
+    world.publish(0);
+    let workers = world.running.workers();
+    assert!(!workers.is_empty());
+    for worker in workers {
+        let environment = fs::read(format!("/proc/{worker}/environ")).unwrap();
+        let environment = String::from_utf8_lossy(&environment);
+        assert!(!environment.contains("AWS_") && !environment.contains("S3_"), "{environment}");
+    }
+}
+
+#[test]
 fn ten_kills_leave_bucket_and_index_in_agreement() {
     let test = "ten_kills_leave_bucket_and_index_in_agreement";
     let Some(mut world) = World::start(test, &[]) else { return };

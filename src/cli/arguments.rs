@@ -300,7 +300,7 @@ Examples:
   scribefs import ~/old/uploads --mount ~/Recordings --wait   the others
   scribefs import s3://old-talks                    from a bucket, with the keys of `[s3]`")]
 pub(crate) struct Import {
-    /// Folder or bucket that has <conversation>/<yyyy>/<mm>/<dd>/ in it
+    /// Folder or bucket with conversations, and below them years, months and days
     #[arg(value_name = "DIR|s3://BUCKET/PREFIX")]
     pub(crate) source: String,
     /// Drop recordings into the inbox of this mount; not needed where there is only one

@@ -182,6 +182,7 @@ pub(crate) fn plan(config: Config, mount: MountOptions, environment: &Environmen
         config,
         mount,
         executable: environment.executable().to_owned(),
+        worker_variables: environment.for_workers(),
         ffmpeg: environment.find_program("ffmpeg"),
     }
 }

@@ -8,6 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::cli::arguments::{RetryUploads, Status, StorageInfo};
@@ -181,7 +183,7 @@ fn storage_summary(storage: &Value) -> String {
     lines.push(("inbox", format!("{} may still be dropped", bytes(&spool["available_bytes"]))));
     lines.extend(carrying(&storage["placement"], published));
     let following = &storage["following"];
-    lines.push(("followed", printable(word(&following["heard_at"]))));
+    lines.push(("followed", moment(&following["heard_at"])));
     lines.push(("trouble", printable(word(&following["trouble"]))));
     let copies = &storage["local_copies"]["audio_bytes"];
     if copies.is_u64() {
@@ -205,13 +207,20 @@ fn carrying(carrier: &Value, published: &Value) -> Vec<(&'static str, String)> {
         }
     }
     lines.push(("because", printable(word(&carrier["paused_because"]))));
-    lines.push(("away until", printable(word(&carrier["away_until"]))));
+    lines.push(("away until", moment(&carrier["away_until"])));
     lines.push(("last error", printable(word(&carrier["last_error"]))));
-    lines.push(("last sent", printable(word(&carrier["last_success"]))));
+    lines.push(("last sent", moment(&carrier["last_success"])));
     if carrier["bytes_per_second"].as_u64().is_some_and(|speed| speed != 0) {
         lines.push(("sending", format!("{} a second", bytes(&carrier["bytes_per_second"]))));
     }
     lines
+}
+
+/// A time as a clock on the wall shows it; nothing where there is none.
+fn moment(value: &Value) -> String {
+    let at = word(value).parse::<Timestamp>().ok();
+    let at = at.map(|at| at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string());
+    at.unwrap_or_default()
 }
 
 fn bytes(value: &Value) -> HumanBytes {

@@ -6,6 +6,9 @@ use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+/// Variables that workers are given.
+const WORKERS_NEED: [&str; 4] = ["LD_LIBRARY_PATH", "PATH", "RUST_BACKTRACE", "TMPDIR"];
+
 /// What this process was given by those who started it.
 #[derive(Clone)]
 pub struct Environment {
@@ -36,6 +39,13 @@ impl Environment {
             working_directory: env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             executable: env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe")),
         }
+    }
+
+    /// What a worker may know of it: how to find libraries, and nothing that could be a secret. It parses strangers'
+    /// bytes.
+    pub fn for_workers(&self) -> BTreeMap<String, String> {
+        let kept = |(name, _): &(&String, &String)| WORKERS_NEED.contains(&name.as_str());
+        self.variables.iter().filter(kept).map(|(a, b)| (a.clone(), b.clone())).collect()
     }
 
     pub fn variables(&self) -> &BTreeMap<String, String> {

@@ -309,6 +309,7 @@ impl Plan {
         let config = &self.config;
         Setup {
             executable: self.executable.clone(),
+            variables: self.worker_variables.clone(),
             library: Library::new(&config.models),
             models_dir: config.models.clone(),
             recognizer: config.recognizer.clone(),

@@ -1,5 +1,6 @@
 //! The daemon's life: rooms open, the mount answers, somebody says stop, rooms close.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,6 +24,8 @@ pub struct Plan {
     pub mount: MountOptions,
     /// This very program: workers are its children.
     pub executable: PathBuf,
+    /// All that workers get to know of the environment.
+    pub worker_variables: BTreeMap<String, String>,
     /// Reads what scribefs cannot; `None` where none is installed.
     pub ffmpeg: Option<PathBuf>,
 }

@@ -84,6 +84,7 @@ impl Child {
         let (orders, theirs) = UnixStream::pair().map_err(|err| cannot_start(&err))?;
         let scratch = private_scratch(&setup.scratch).map_err(|err| cannot_start(&err))?;
         let mut command = Command::new(&setup.executable);
+        command.env_clear().envs(&setup.variables);
         command.arg("worker").arg("--scratch").arg(scratch.path());
         command.arg("--models").arg(&setup.models_dir);
         command.arg("--memory-mb").arg(setup.memory_mb.to_string());

@@ -26,6 +26,7 @@ pub(crate) fn to_wav(
         std::fs::create_dir_all(scratch)?;
         let wav = tempfile::tempfile_in(scratch)?;
         let mut command = Command::new(&setup.executable);
+        command.env_clear().envs(&setup.variables);
         command.arg("worker").arg("--convert").arg(ffmpeg);
         command.arg("--memory-mb").arg(setup.memory_mb.to_string());
         command.stdin(recording.try_clone()?).stdout(wav.try_clone()?).stderr(Stdio::null());

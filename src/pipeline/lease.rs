@@ -25,10 +25,7 @@ pub(crate) const RENEWED: Duration = Duration::from_mins(1);
 /// Why there is no lease.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
-    #[error(
-        "scribefs on {host} writes to this bucket since {since}: stop it, mount with --read-only, or \
-         choose another prefix"
-    )]
+    #[error("scribefs on {host} writes to this bucket since {since:.0}")]
     Held { host: String, since: Timestamp },
     #[error("the lease on the bucket could not be taken")]
     Store(#[from] StoreError),
