@@ -73,7 +73,7 @@ fn a_worker_that_aborts_every_time_ends_in_an_error_note() {
 #[test]
 fn a_worker_that_hangs_is_killed_after_the_stall_time() {
     let name = "a_worker_that_hangs_is_killed_after_the_stall_time";
-    let Some((running, speech)) = with_speech(name, &["--stall-timeout", "3s"]) else { return };
+    let Some((running, speech)) = with_speech(name, &["--stall-timeout", "10s"]) else { return };
     let (dropped, worker) = busy(&running, &speech);
     signal(worker, libc::SIGSTOP);
     running.wait_for("the hanging worker to be killed", || !running.workers().contains(&worker));

@@ -13,7 +13,7 @@ const FIRST_BYTES: u64 = 1 << 20;
 const LARGEST_BYTES: u64 = 16 << 20;
 
 /// The kernel asks for pages of one reader on several threads: so far behind counts as the same place.
-const BACKWARD_BYTES: u64 = 1 << 20;
+const BACKWARD_BYTES: u64 = 4 << 20;
 
 /// Places of one object that are read from at once: a player's picture of the sound, its playing head, and
 /// another reader or two.
