@@ -150,11 +150,12 @@ fn every_format_is_heard() {
     for (row, dropped) in rows.iter().zip(&drops) {
         // Some containers hold the very same bytes as others: then the drop points to the first.
         if let Some(note) = running.outcome(dropped) {
-            panic!("{}: {note}", row["file"]);
+            assert!(!has_ffmpeg() && note.contains("ffmpeg"), "{}: {note}", row["file"]);
+            skip(&row["file"], "it takes ffmpeg, which is not here; the note says so");
         }
     }
     let heard = running.recordings();
-    for row in rows {
+    for (row, _) in rows.iter().zip(&drops).filter(|(_, dropped)| !dropped.exists()) {
         let Some((_, json)) = heard.iter().find(|(_, json)| json["source"]["file"] == row["file"])
         else {
             panic!("{} is nowhere", row["file"]);
@@ -181,7 +182,7 @@ fn bad_recordings_end_as_they_should_and_the_mount_goes_on_answering() {
             fs::remove_file(&dropped).unwrap();
             continue;
         }
-        let ended = ended_as(&running, &dropped, &row["text"]);
+        let ended = ended_as(&running, &dropped, &from, &row["text"]);
         let allowed = [row["expect"].as_str(), row["also"].as_str()];
         let is_fine = match ended {
             "full" => allowed.iter().any(|it| matches!(*it, "full" | "survive" | "partial")),
@@ -194,14 +195,22 @@ fn bad_recordings_end_as_they_should_and_the_mount_goes_on_answering() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-fn ended_as(running: &Running, dropped: &Path, wanted: &str) -> &'static str {
+fn has_ffmpeg() -> bool {
+    std::process::Command::new("ffmpeg").arg("-version").output().is_ok()
+}
+
+/// `from` holds the bytes of `dropped`: the same ones may have been published under another name before.
+fn ended_as(running: &Running, dropped: &Path, from: &Path, wanted: &str) -> &'static str {
     if running.outcome(dropped).is_some() {
         return "refuse";
     }
     let name = dropped.file_name().unwrap().to_string_lossy().into_owned();
     let heard = running.recordings();
-    let found = heard.iter().find(|(_, json)| json["source"]["file"] == *name);
-    let Some((_, json)) = found else { return "lost" };
+    let hash = blake3::hash(&fs::read(from).unwrap()).to_hex();
+    let is_it = |json: &serde_json::Value| {
+        json["source"]["file"] == *name || json["source"]["blake3"] == hash.as_str()
+    };
+    let Some((_, json)) = heard.iter().find(|(_, json)| is_it(json)) else { return "lost" };
     let text = json["text"].as_str().unwrap();
     if text.is_empty() {
         "empty"
