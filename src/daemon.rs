@@ -15,4 +15,4 @@ pub use environment::Environment;
 pub use lamp::set_up_logging;
 pub use rooms::{DaemonError, carrier_options, open_bucket, open_index, open_near, rebuild};
 pub use serve::{Plan, serve};
-pub use storage::open_placed;
+pub use storage::{cache_options, open_placed};

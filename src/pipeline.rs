@@ -46,7 +46,7 @@ pub use desk::Pipeline;
 pub use eviction::{RemovalError, Retention};
 pub use follow::{DiscoveryError, FOLLOW_EVERY, FollowStatus, Follower, Following, discover};
 pub use import::{Find, Imported, Survey, days, fetch_day, import, survey, time_for_inbox};
-pub use lease::{Lease, LeaseError, Writer};
+pub use lease::{Lease, LeaseError, RENEWED as LEASE_RENEWED, Writer};
 pub use migrate::{Moved, Old, bring_home, leave_disk};
 pub use once::{transcribe_file, try_worker};
 pub use placement::causes;

@@ -14,15 +14,13 @@ use crate::cli::stock::Opened;
 use crate::config::{Config, Storage};
 use crate::daemon::{Environment, carrier_options, open_placed};
 use crate::pipeline::{
-    self, Carrier, CarrierError, CarrierStatus, Grounds, Lease, Old, StockError, Writer,
+    self, Carrier, CarrierError, CarrierStatus, Grounds, LEASE_RENEWED, Lease, Old, StockError,
+    Writer,
 };
 use crate::store::Bucket;
 
 /// Time between looks at how far the carrier is.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// How often the lease is renewed while recordings come home.
-const RENEWED: Duration = Duration::from_secs(60);
 
 pub(crate) fn migrate(wish: &Migrate, environment: &Environment) -> Result<ExitCode, Trouble> {
     let config = wish.settings.config(environment)?;
@@ -128,7 +126,7 @@ fn to_disk(
     let moved = pipeline::bring_home(opened.stock(), bucket.as_ref(), old, &mut |recording| {
         bar.set_message(recording.audio.key.to_string());
         bar.inc(1);
-        if RENEWED <= renewed.elapsed() {
+        if LEASE_RENEWED <= renewed.elapsed() {
             renewed = Instant::now();
             if let Err(err) = lease.renew(Timestamp::now()) {
                 log::warn!("the lease on the bucket could not be renewed: {err}");

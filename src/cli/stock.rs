@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::cli::report::Trouble;
 use crate::config::{Config, Storage};
-use crate::daemon::{open_bucket, open_index, open_near};
+use crate::daemon::{cache_options, open_bucket, open_index, open_near};
 use crate::index::Index;
 use crate::model::Destination;
 use crate::pipeline::{Home, Stock, StockError};
-use crate::store::{BlockCache, Bucket, CacheOptions, LocalStore};
+use crate::store::{BlockCache, Bucket, LocalStore};
 
 /// All that belongs to one state folder. While this lives, nobody can mount it.
 pub(crate) struct Opened {
@@ -50,11 +50,7 @@ pub(crate) fn cache(config: &Config) -> Result<Option<BlockCache>, Trouble> {
     if !path.is_dir() {
         return Ok(None);
     }
-    let options = CacheOptions {
-        limit_bytes: config.retention.cache_bytes,
-        keep_free_bytes: config.keep_free_bytes,
-    };
-    let opened = BlockCache::open(&path, options);
+    let opened = BlockCache::open(&path, cache_options(config));
     opened.map(Some).map_err(|source| Trouble::File {
         path,
         source,

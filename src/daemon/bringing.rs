@@ -28,7 +28,7 @@ struct Work {
     options: CarrierOptions,
     grounds: Grounds,
     state: Mutex<State>,
-    /// Rung at the end.
+    /// Rung at the end, and when somebody calls.
     bell: Condvar,
 }
 
@@ -38,6 +38,8 @@ struct State {
     carrier: Option<Carrier>,
     /// Why there is no carrier yet.
     trouble: Option<String>,
+    /// Somebody says that it is worth a try before its time.
+    is_called: bool,
     is_closing: bool,
 }
 
@@ -81,9 +83,12 @@ impl Bringing {
 
     /// Somebody has mended what was refused: it is tried now.
     pub(crate) fn retry_now(&self) {
-        if let Some(carrier) = &self.work.state().carrier {
-            carrier.retry_now();
+        let mut state = self.work.state();
+        match &state.carrier {
+            Some(carrier) => carrier.retry_now(),
+            None => state.is_called = true,
         }
+        drop(state);
         self.work.bell.notify_all();
     }
 
@@ -146,9 +151,9 @@ impl Work {
             };
             is_first = false;
             self.complain(why);
-            let state = self.state();
-            let waited = self.bell.wait_timeout_while(state, rest, |state| !state.is_closing);
-            drop(waited.unwrap_or_else(PoisonError::into_inner));
+            let not_yet = |state: &mut State| !state.is_closing && !state.is_called;
+            let waited = self.bell.wait_timeout_while(self.state(), rest, not_yet);
+            waited.unwrap_or_else(PoisonError::into_inner).0.is_called = false;
             rest = (rest * 2).min(LONGEST_REST);
         }
     }

@@ -137,6 +137,14 @@ impl Storage {
     }
 }
 
+/// How much room the cache of what was read from the bucket may take.
+pub fn cache_options(config: &Config) -> CacheOptions {
+    CacheOptions {
+        limit_bytes: config.retention.cache_bytes,
+        keep_free_bytes: config.keep_free_bytes,
+    }
+}
+
 /// Local disk, and the bucket behind it where there is one.
 pub fn open_placed(
     config: &Config,
@@ -145,11 +153,7 @@ pub fn open_placed(
 ) -> Result<PlacedStore, DaemonError> {
     let Some(bucket) = bucket else { return Ok(PlacedStore::new(near)) };
     let path = config.state.join("cache");
-    let options = CacheOptions {
-        limit_bytes: config.retention.cache_bytes,
-        keep_free_bytes: config.keep_free_bytes,
-    };
-    let cache = BlockCache::open(&path, options)
+    let cache = BlockCache::open(&path, cache_options(config))
         .map_err(|source| DaemonError::Folder { path: path.clone(), source })?;
     Ok(PlacedStore::with_bucket(near, bucket, cache, ReadOptions::default()))
 }

@@ -19,6 +19,7 @@ pub use crate::pipeline::follow::discovery::{DiscoveryError, discover};
 
 use crate::index::{Index, IndexError};
 use crate::model::Key;
+use crate::pipeline::causes;
 use crate::pipeline::follow::round::Rounds;
 use crate::store::{Bucket, StoreError};
 
@@ -149,12 +150,6 @@ impl Watch {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn causes(err: &FollowError) -> String {
-    let first = std::error::Error::source(err);
-    let sources = std::iter::successors(first, |source| source.source());
-    sources.fold(err.to_string(), |text, source| format!("{text}: {source}"))
 }
 
 fn run(with: Following, watch: &Arc<Watch>) {

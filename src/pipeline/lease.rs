@@ -20,7 +20,7 @@ use crate::store::{Bucket, Bytes, StoreError, Version};
 const VALID: Duration = Duration::from_mins(5);
 
 /// How often it is renewed: a few failures in a row do no harm.
-pub(crate) const RENEWED: Duration = Duration::from_mins(1);
+pub const RENEWED: Duration = Duration::from_mins(1);
 
 /// Why there is no lease.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,7 @@ use crate::models::Installed;
 use crate::pipeline::child::{Child, ChildError, StopSwitch};
 use crate::pipeline::convert;
 use crate::pipeline::publish::{self, Finished, PublishError};
-use crate::pipeline::{Services, Setup};
+use crate::pipeline::{Services, Setup, causes};
 use crate::spool::{SpoolError, Work};
 
 /// What came of a job.
@@ -235,15 +235,9 @@ fn from_spool(err: SpoolError) -> Stop {
 
 /// A disk or a store that refused, with all its causes.
 pub(crate) fn storage(err: &(dyn std::error::Error + 'static)) -> Failure {
-    let mut message = err.to_string();
-    let mut source = err.source();
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
     Failure {
         cause: FailureCause::Storage,
-        message: format!("The result could not be kept: {message}."),
+        message: format!("The result could not be kept: {}.", causes(err)),
         remedy: "Free some space or mend what refuses (`scribefs doctor` tells), then `touch` the \
                  recording to try again."
             .to_owned(),
