@@ -19,13 +19,13 @@ mod placement;
 mod probe;
 mod publish;
 mod rebuild;
+mod recorded_at;
 mod rewrite;
 mod run;
 mod stock;
 #[cfg(test)]
 mod tests;
 mod trash;
-mod when;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -17,7 +17,7 @@ use crate::model::{
     PageKind, Placement, Recipe, RecordedAt, Recording, RecordingId, SoundFacts, Talk,
 };
 use crate::pipeline::Services;
-use crate::pipeline::when::{self, Clues};
+use crate::pipeline::recorded_at::{self, Clues};
 use crate::render::{self, Chapter};
 use crate::store::{Store, StoreError};
 
@@ -90,10 +90,10 @@ pub(crate) fn publish(
 }
 
 fn recorded_at(finished: &Finished<'_>) -> RecordedAt {
-    let name = finished.job.path.last().map(FileName::display).unwrap_or_default();
-    when::recorded_at(Clues {
+    let names: Vec<String> = finished.job.path.iter().map(FileName::display).collect();
+    recorded_at::recorded_at(Clues {
         created: finished.facts.created.as_ref(),
-        file_name: &name,
+        path: &names.join("/"),
         modified_at: modified_at(finished.job),
         now: finished.now,
         zone: finished.zone,
