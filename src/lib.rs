@@ -22,6 +22,16 @@
 //!
 //! The road in is best read in [`pipeline`]'s `run.rs`.
 
+/// A named point where the crash tests end the process, as a power cut or the kernel would.
+///
+/// It costs nothing outside of tests: the crate `fail` acts only with its feature `failpoints`, which only
+/// `[dev-dependencies]` ask for. `tests/oracle.rs` reaches each of these points by its name.
+macro_rules! fail_point {
+    ($name:literal) => {
+        fail::fail_point!($name, |_| std::process::abort())
+    };
+}
+
 pub mod audio;
 pub mod cli;
 pub mod config;

@@ -197,7 +197,9 @@ fn write(
     }
     let Writing { writes, changes, .. } = writing;
     if 0 < writes {
+        fail_point!("index-before-commit");
         transaction.commit().map_err(|err| broken(err.into()))?;
+        fail_point!("index-committed");
         subscribers.tell(changes);
     }
     Ok(())

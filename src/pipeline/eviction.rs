@@ -91,7 +91,9 @@ fn drop_copy(grounds: &Grounds, copy: &Copy) -> Result<bool, RemovalError> {
         grounds.index.set_placement(recording.id, recording.revision, Placement::Local)?;
         return Ok(false);
     }
+    fail_point!("evict-before-delete");
     grounds.near.delete(&audio.key)?;
+    fail_point!("evict-before-index");
     // A crash before this leaves a row for a copy that is gone: it is removed once more.
     grounds.index.set_evicted(recording.id)?;
     log::debug!("{}: its local copy has made room", audio.key);

@@ -71,7 +71,9 @@ pub(crate) fn publish(
     let reserved = services.index.reserve(conversation.seq, day, &wanted)?;
     let mut recording = describe(&finished, &conversation, &reserved, original_name, recorded_at);
     recording.placement = services.index.destination()?.first_placement();
+    fail_point!("publish-before-audio");
     services.store.put_file(&recording.audio.key, finished.recording)?;
+    fail_point!("publish-audio-stored");
 
     let shelves = Shelves { store: services.store.as_ref(), index: &services.index };
     let (recipe, talk) = (finished.recipe, finished.talk);
@@ -85,6 +87,7 @@ pub(crate) fn publish(
     done.state = JobState::Done;
     done.updated_at = finished.now;
     done.recording = Some(recording.id);
+    fail_point!("publish-before-index");
     services.index.publish(recording.clone(), transcript, Some(done))?;
     Ok(recording)
 }
@@ -163,6 +166,7 @@ impl Shelves<'_> {
             pages.push(self.put_page(recording, kind, &bytes)?);
         }
         let transcript = self.write_transcript(chapter, now)?;
+        fail_point!("publish-transcript-written");
         let metadata = render::metadata(chapter, &pages, &transcript);
         pages.push(self.put_page(recording, PageKind::Metadata, &metadata)?);
         recording.pages = pages;
@@ -177,6 +181,7 @@ impl Shelves<'_> {
     ) -> Result<Page, StoreError> {
         let RecordingId { day, .. } = recording.id;
         let key = Key::page(&recording.filed_as, day, recording.stem.as_bytes(), kind);
+        fail_point!("publish-before-page");
         Ok(Page { kind, object: self.put(key, bytes)? })
     }
 

@@ -44,6 +44,7 @@ pub fn name_speakers(
             name => recording.overlay.names.insert(*speaker, name.to_owned()),
         };
     }
+    fail_point!("name-before-pages");
     write_again(Shelves { store, index }, recording)
 }
 
@@ -62,6 +63,7 @@ pub(crate) fn follow(store: &dyn Store, index: &Index, change: &Change) {
         | Change::Placed { .. }
         | Change::Job(_) => return,
     };
+    fail_point!("rename-before-pages");
     if let Err(err) = write_conversation_again(Shelves { store, index }, seq) {
         log::warn!("conversation {}: its metadata could not follow a change: {err}", seq.0);
     }
@@ -106,6 +108,7 @@ pub(crate) fn write_again(
             PublishError::Store(err) => RewriteError::Store(err),
             PublishError::Index(err) => RewriteError::Index(err),
         })?;
+    fail_point!("rewrite-before-index");
     shelves.index.replace(recording, transcript)?;
     Ok(())
 }

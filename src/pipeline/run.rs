@@ -65,6 +65,7 @@ enum Stop {
 fn travel(road: &mut Road<'_>, job: &mut Job) -> Result<Outcome, Stop> {
     let services = road.services.clone();
     let recording = services.spool.take(job.inbox, job.generation).map_err(from_spool)?;
+    fail_point!("job-taken");
     let blake3 = hash(&recording).map_err(|err| Stop::Failed(storage(&err)))?;
     if let Some(known) = known(&services.index, &blake3).map_err(Stop::Index)? {
         finish(&services, job)?;
@@ -75,6 +76,7 @@ fn travel(road: &mut Road<'_>, job: &mut Job) -> Result<Outcome, Stop> {
     let (facts, talk) = listen(road, job, &models, &recipe, &recording)?;
 
     enter(&services, job, JobState::Publishing, 0.98)?;
+    fail_point!("job-heard");
     let finished = Finished {
         job,
         blake3: &blake3,
@@ -90,6 +92,7 @@ fn travel(road: &mut Road<'_>, job: &mut Job) -> Result<Outcome, Stop> {
         PublishError::Index(err) => Stop::Index(err),
         PublishError::Store(err) => Stop::Failed(storage(&err)),
     })?;
+    fail_point!("job-published");
     finish(&services, job)?;
     Ok(Outcome::Published(Box::new(published)))
 }

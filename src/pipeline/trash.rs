@@ -84,8 +84,10 @@ fn remove(bins: Bins<'_>, conversation: &Conversation) -> Result<(), RemovalErro
     // Pages may be about to be written anew, by somebody who has read the row before.
     let _alone = publish::alone();
     for key in &keys {
+        fail_point!("trash-before-delete");
         near.delete(key)?;
     }
+    fail_point!("trash-before-index");
     index.remove_conversation(seq)?;
     log::info!("conversation {}: removed from the trash", seq.0);
     Ok(())

@@ -186,6 +186,7 @@ impl Inner {
         let _second = (from.0 != to.0).then(|| hold(&locks[1]));
         disk::rename_at((from_dir.as_fd(), from.1), (to_dir.as_fd(), to.1), mode)
             .map_err(missing_or)?;
+        fail_point!("spool-renamed");
         let stat = disk::stat_at(to_dir.as_fd(), to.1).ok();
         let has_note = {
             let table = self.table();

@@ -159,7 +159,9 @@ impl Inner {
             self.check_unchanged(id, generation, found.stamp())?;
             return Err(SpoolError::Changed);
         }
+        fail_point!("spool-before-finish");
         disk::unlink_at(dir.as_fd(), name)?;
+        fail_point!("spool-finished");
         let mut table = self.table();
         if let Some(path) = table.path(id) {
             table.tell(SpoolEvent::Stage { id, path, state: JobState::Done });
@@ -182,6 +184,7 @@ impl Inner {
         let aftermath = table.after(id, reaction);
         drop(table);
         self.follow_up(id, aftermath);
+        fail_point!("spool-before-note");
         self.write_note(id, failure)
     }
 }

@@ -68,6 +68,7 @@ impl Inner {
 
     pub(crate) fn mark_receiving(&self, open: &OpenFile) {
         let Some(disk_id) = self.table().node(open.id).map(|node| node.disk_id) else { return };
+        fail_point!("spool-before-mark");
         self.marks.put(open.file.as_fd(), disk_id, &Mark::Receiving);
     }
 
@@ -99,6 +100,7 @@ impl Inner {
         };
         let stamp = disk_id.filter(|_| is_last_writer).and_then(|disk_id| {
             self.marks.put(open.file.as_fd(), disk_id, &Mark::Nothing);
+            fail_point!("spool-mark-removed");
             disk::stat_of(&open.file).ok().map(|stat| stat.stamp())
         });
         if self.table().remove_handle(open) {
@@ -121,6 +123,7 @@ impl Inner {
 
     pub(crate) fn sync(&self, open: &OpenFile, data_only: bool) -> Result<(), SpoolError> {
         disk::sync(open.file.as_fd(), data_only)?;
+        fail_point!("spool-file-synced");
         let place = self.table().node(open.id).and_then(|node| node.place.clone());
         match place {
             Some(place) => self.sync_directory(place.parent),

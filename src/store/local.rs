@@ -158,6 +158,7 @@ impl Store for LocalStore {
         self.make_folders(key).map_err(fail)?;
         let staged = self.stage(file).map_err(fail)?;
         let path = self.path(key);
+        fail_point!("store-file-staged");
         let renamed = fs::rename(&staged, &path).or_else(|err| match err.kind() {
             // The last object of the folder was removed meanwhile, and the folder with it.
             io::ErrorKind::NotFound => {

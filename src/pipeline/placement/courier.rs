@@ -148,6 +148,7 @@ impl Courier<'_> {
             if self.pace.is_closed() {
                 return Ok(Carried::Stopped);
             }
+            fail_point!("outbox-before-step");
             event = match self.act(&mut trip, &action) {
                 Ok(event) => {
                     // An answer to a question is no sign: it may refuse all the same.
@@ -190,6 +191,7 @@ impl Courier<'_> {
             return Ok(self.tell_later(trip, Fault::Bucket(err)));
         }
         let recording = &trip.recording;
+        fail_point!("outbox-before-stored");
         let is_near = self.near.head(&recording.audio.key).is_ok();
         let copied_at = is_near.then(|| (self.clock)());
         let is_ours = self.index.set_stored(recording.id, recording.revision, copied_at)?;
