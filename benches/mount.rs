@@ -265,7 +265,10 @@ fn row(number: u32) -> Result<(Conversation, Recording, DayTranscript)> {
     let name = |text: &str| FileName::new(text).ok_or("name");
     let bytes = if number == 0 { 256 << 20 } else { 1_000 };
     let object = |key: Key, bytes: u64| Object { key, bytes, blake3: format!("{number:064x}") };
-    let page = |kind| Page { kind, object: object(Key::page(&id, day, b"recording", kind), 500) };
+    let page = |kind| {
+        let object = object(Key::page(&id, day, b"recording", kind), 500);
+        Page { kind, object, written_at: None }
+    };
     let kinds = [PageKind::Json, PageKind::Srt, PageKind::Vtt, PageKind::Metadata];
     let recording = Recording {
         id: RecordingId { conversation: seq, day, number: 1 },

@@ -12,15 +12,18 @@ mod filing;
 mod following;
 mod inventory;
 mod jobs;
+mod pages_due;
 mod placing;
 mod questions;
+mod rebuilding;
 mod removal;
 mod reservations;
 mod tables;
+mod transcripts;
 mod writer;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -29,6 +32,7 @@ use redb::{Database, ReadableDatabase};
 
 pub use crate::index::carrying::Copy;
 pub use crate::index::following::Followed;
+pub use crate::index::pages_due::{DayText, DueEntry, PageWork, PagesDue};
 pub use crate::index::questions::Totals;
 pub use crate::index::reservations::Reservation;
 
@@ -307,27 +311,30 @@ impl Index {
         self.inner.writer.change(move |writing| all.reserve(writing, seq, day, &wanted))
     }
 
-    /// Recording, day transcript and the end of its job (if there is one) in one step.
+    /// Recording, day transcript and the end of its job (if there is one) in one step. What still has to be
+    /// done about the transcript is [`PagesDue`].
     pub fn publish(
         &self,
         recording: Recording,
-        transcript: DayTranscript,
+        transcript: impl Into<DayText>,
         job: Option<Job>,
     ) -> Result<(), IndexError> {
+        let text = transcript.into();
         self.inner.writer.change(move |writing| {
-            filing::publish(writing, recording, transcript)?;
+            filing::publish(writing, recording, text)?;
             job.map_or(Ok(()), |job| jobs::save(writing, job))
         })
     }
 
     /// A recording's row again, with new pages, and the day's transcript with it; also in the trash. Its
-    /// placement follows from the one that is there.
+    /// placement follows from the one that is there. The pages are [`PagesDue`] until they are installed.
     pub fn replace(
         &self,
         recording: Recording,
-        transcript: DayTranscript,
+        transcript: impl Into<DayText>,
     ) -> Result<(), IndexError> {
-        self.inner.writer.change(move |writing| filing::replace(writing, recording, transcript))
+        let text = transcript.into();
+        self.inner.writer.change(move |writing| filing::replace(writing, recording, text))
     }
 
     /// Recordings as the store's metadata tells them, in one step, to rebuild what was lost. Numbers and names
@@ -379,18 +386,6 @@ impl Index {
     ) -> Result<(), IndexError> {
         let id = id.clone();
         self.inner.writer.change(move |writing| conversations::restore_as(writing, seq, &id))
-    }
-
-    /// A new job's number. One that was never saved may be given again after a restart.
-    pub fn next_job_id(&self) -> Result<JobId, IndexError> {
-        Ok(JobId(self.inner.last_job.fetch_add(1, Ordering::Relaxed) + 1))
-    }
-
-    /// Writes a job's row, unless nothing but `updated_at` is different from the one that is there: progress is
-    /// not kept here.
-    pub fn save_job(&self, job: Job) -> Result<(), IndexError> {
-        self.inner.last_job.fetch_max(job.id.0, Ordering::Relaxed);
-        self.inner.writer.change(move |writing| jobs::save(writing, job))
     }
 
     /// Forgets all conversations, days and recordings (jobs stay), to be rebuilt from the store.

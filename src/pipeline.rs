@@ -15,6 +15,8 @@ mod lane;
 mod lease;
 mod migrate;
 mod once;
+mod pages;
+mod pages_due;
 mod placement;
 mod probe;
 mod publish;
@@ -22,9 +24,11 @@ mod rebuild;
 mod recorded_at;
 mod rewrite;
 mod run;
+mod shelves;
 mod stock;
 #[cfg(test)]
 mod tests;
+mod transcripts;
 mod trash;
 
 use std::collections::BTreeMap;
@@ -49,6 +53,7 @@ pub use import::{Find, Imported, Survey, days, fetch_day, import, survey, time_f
 pub use lease::{Lease, LeaseError, RENEWED as LEASE_RENEWED, Writer};
 pub use migrate::{Moved, Old, bring_home, leave_disk};
 pub use once::{transcribe_file, try_worker};
+pub use pages_due::{Drained, write_pages_due};
 pub use placement::causes;
 pub use placement::{Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds, Told};
 pub use probe::{ProbeError, Probed, Step, try_bucket};

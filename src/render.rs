@@ -33,6 +33,11 @@ pub fn talk_from_json(json: &[u8]) -> Result<(Talk, Recipe), String> {
     json::read(json)
 }
 
+/// The BLAKE3 of the recording that a `meeting.json` is about; `None`: it cannot be read.
+pub fn audio_of_json(json: &[u8]) -> Option<String> {
+    json::audio(json)
+}
+
 /// `meeting_metadata.json`: everything about the recording, with the list of pages given.
 pub fn metadata(chapter: Chapter<'_>, pages: &[Page], transcript: &DayTranscript) -> Vec<u8> {
     metadata::write(chapter, pages, transcript)
@@ -61,9 +66,14 @@ pub fn rttm(name: &str, talk: &Talk) -> String {
     rttm::write(name, talk)
 }
 
-/// The transcript of a day, of all its recordings in the order of their times.
-pub fn day_transcript(chapters: &[Chapter<'_>]) -> String {
-    transcript::day(chapters)
+/// The transcript of a day: its title, and the [`chapter`]s of its recordings in order.
+pub fn day(title: &str, chapters: &[&str]) -> String {
+    transcript::day(title, chapters)
+}
+
+/// What a recording has in the transcript of its day.
+pub fn chapter(chapter: Chapter<'_>) -> String {
+    transcript::chapter(chapter)
 }
 
 /// One recording's transcript to read, without knowing any conversation: for `scribefs transcribe`.

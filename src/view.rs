@@ -138,7 +138,7 @@ pub fn recording_file(recording: &Recording, facet: Facet) -> Option<NamedNode> 
             let page = recording.page(kind)?;
             let name = [recording.stem.as_bytes(), kind.suffix().as_bytes()].concat();
             let node = Node::Page(recording.id, kind);
-            (FileName::new(name)?, node, page.object.bytes, recording.published_at)
+            (FileName::new(name)?, node, page.object.bytes, recording.written_at(page))
         }
     };
     let attributes = NodeAttributes { node, is_directory: false, bytes, modified: modified.into() };

@@ -77,3 +77,46 @@ fn a_killed_daemon_leaves_a_mount_that_looks_broken() {
     running.mount();
     assert!(fs::read_dir(running.root()).unwrap().count() >= 3);
 }
+
+#[test]
+fn pages_survive_kills_while_they_are_written_again() {
+    let name = "pages_survive_kills_while_they_are_written_again";
+    let Some((mut running, speech)) = with_speech(name, &[]) else { return };
+    running.published(&running.drop_file(&speech.join("formats/a_pcm16_16k.wav"), "standup/a.wav"));
+    let page = running.recordings().remove(0).0;
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    for round in 0..12 {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        for more in 0..3 {
+            let who = format!("S1=Somebody number {round} {}", "x".repeat(more * 9));
+            let named = running.command().arg("name").arg(&page).arg(who).output().unwrap();
+            assert!(named.status.success(), "{named:?}");
+        }
+        thread::sleep(Duration::from_millis(random % 120));
+        running.kill();
+        running.mount();
+        // Pages that are torn do not parse.
+        assert_eq!(running.recordings().len(), 1, "round {round}");
+        let folder = fs::read_dir(page.parent().unwrap()).unwrap();
+        for path in folder.map(|entry| entry.unwrap().path()) {
+            let bytes = fs::read(&path).unwrap();
+            assert_eq!(bytes.len() as u64, fs::metadata(&path).unwrap().len(), "{path:?}");
+            if path.extension().is_some_and(|it| it == "json") {
+                serde_json::from_slice::<serde_json::Value>(&bytes).unwrap();
+            }
+        }
+    }
+    assert_eq!(running.stop(), Some(0));
+    for command in [&["fsck", "--deep"][..], &["reindex"], &["fsck", "--deep"]] {
+        let mut tool = running.command();
+        tool.args(command).arg("--state").arg(running.dir.path().join("state"));
+        let said = tool.output().unwrap();
+        assert!(said.status.success(), "{command:?}: {said:?}");
+    }
+    running.mount();
+    let (path, json) = running.recordings().remove(0);
+    assert_eq!(path, page);
+    assert!(json["speakers"][0]["name"].as_str().unwrap().starts_with("Somebody number"));
+}

@@ -47,6 +47,7 @@ fn recording(conversation: &Conversation, id: RecordingId, stem: &FileName) -> R
             .map(|kind| Page {
                 kind,
                 object: object(Key::page(filed_as, day, stem.as_bytes(), kind), 10),
+                written_at: None,
             })
             .to_vec(),
         modified_at: at(0),

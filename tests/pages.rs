@@ -171,7 +171,7 @@ fn meeting() -> Told {
 
 #[test]
 fn a_transcript_is_for_people() {
-    insta::assert_snapshot!(render::day_transcript(&[meeting().chapter()]));
+    insta::assert_snapshot!(day_transcript(&[meeting().chapter()]));
 }
 
 #[test]
@@ -179,14 +179,14 @@ fn a_day_with_two_recordings_has_both_in_one_transcript() {
     let (first, mut second) = (meeting(), Told::new(talk(Vec::new(), &[])));
     second.recording.audio_name = FileName::new("late.wav").unwrap();
     second.recording.recorded_at.time = date(2024, 1, 15).at(0, 0, 0, 0);
-    insta::assert_snapshot!(render::day_transcript(&[first.chapter(), second.chapter()]));
+    insta::assert_snapshot!(day_transcript(&[first.chapter(), second.chapter()]));
 }
 
 #[test]
 fn a_transcript_without_a_conversation_has_the_same_body() {
     let told = meeting();
     let plain = render::plain_transcript("meeting.m4a", &told.recipe, &told.talk);
-    let day = render::day_transcript(&[told.chapter()]);
+    let day = day_transcript(&[told.chapter()]);
     let body = |text: &str| text.split_once("Note:").unwrap().1.to_owned();
     assert_eq!(body(&plain), body(&day));
 }
@@ -215,7 +215,7 @@ fn a_monologue_gets_a_time_every_minute() {
             segment(n, 0, f64::from(n) * 5.0, f64::from(n) * 5.0 + 4.5, "So it goes on and on.")
         })
         .collect();
-    let text = render::day_transcript(&[Told::new(talk(sentences, &[None])).chapter()]);
+    let text = day_transcript(&[Told::new(talk(sentences, &[None])).chapter()]);
     let times: Vec<&str> = text.lines().filter(|line| line.starts_with("[00:")).collect();
     assert_eq!(
         times,
@@ -257,7 +257,11 @@ fn metadata_holds_all_that_the_index_knows_and_nothing_that_was_said() {
         bytes: 3,
         blake3: "ef".repeat(32),
     };
-    let pages = [PageKind::Json, PageKind::Srt].map(|kind| Page { kind, object: object(kind) });
+    let pages = [PageKind::Json, PageKind::Srt].map(|kind| Page {
+        kind,
+        object: object(kind),
+        written_at: None,
+    });
     let transcript = DayTranscript {
         conversation: told.conversation.seq,
         day: told.recording.id.day,
@@ -275,6 +279,14 @@ fn metadata_holds_all_that_the_index_knows_and_nothing_that_was_said() {
         assert!(render::from_metadata(damaged).is_err());
         assert!(render::talk_from_json(damaged).is_err());
     }
+}
+
+/// The page of a day with these recordings.
+fn day_transcript(chapters: &[Chapter<'_>]) -> String {
+    let texts: Vec<String> = chapters.iter().map(|chapter| render::chapter(*chapter)).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let title = chapters.iter().find_map(|it| it.recording.overlay.title.as_deref());
+    render::day(title.unwrap_or(chapters[0].conversation.id.as_str()), &texts)
 }
 
 /// Cues of a SubRip page: start and end in milliseconds, and the text.

@@ -59,6 +59,9 @@ pub(crate) enum FsError {
     CrossDevice,
     #[error("past the end")]
     PastEnd,
+    /// `scribefs fsck` mends it.
+    #[error("what lies in its place is not the published page")]
+    Torn,
     #[error("spool")]
     Spool(#[from] SpoolError),
     #[error("store")]
@@ -90,6 +93,7 @@ impl FsError {
             Self::Interrupted => libc::EINTR,
             Self::CrossDevice => libc::EXDEV,
             Self::PastEnd => libc::ENXIO,
+            Self::Torn => libc::EIO,
             Self::Spool(SpoolError::Missing) => libc::ENOENT,
             Self::Spool(SpoolError::Full { .. }) => libc::ENOSPC,
             Self::Spool(SpoolError::Changed) => libc::ESTALE,

@@ -14,7 +14,7 @@ use crate::fs::events::Reader;
 use crate::fs::tree::{Part, README, Tree};
 use crate::model::{Inode, Node, Object, VirtualNode};
 use crate::spool::{Creator, OpenFile};
-use crate::store::{Bytes, Store};
+use crate::store::{Bytes, Store, StoreError};
 
 /// Of folders that are listed without any state.
 const NO_HANDLE: u64 = 0;
@@ -257,13 +257,37 @@ impl Files {
         if let Some(source) = source.get() {
             return Ok(source);
         }
-        let object = self.tree.archive.object(*node)?;
-        let found = match self.store.open_local(&object.key)? {
-            Some(file) => Source::Local(file),
-            None => Source::Remote(object),
-        };
+        let found = self.find_source(*node)?;
         // Two first reads at once find the same, or one finds what has just come: one of them is kept.
         Ok(source.get_or_init(|| found))
+    }
+
+    /// What the index names, and nothing else: a page that is just being replaced is read where its new content
+    /// is staged, and never cut at the length of the old one.
+    fn find_source(&self, node: Node) -> Result<Source, FsError> {
+        let mut last = None;
+        loop {
+            let object = self.tree.archive.object(node)?;
+            let staged = match node {
+                Node::Audio(_) => Ok(None),
+                _ => self.store.open_local(&object.key.staged(&object.blake3)),
+            };
+            match staged {
+                Ok(Some(file)) => return Ok(Source::Local(file)),
+                Ok(None) | Err(StoreError::Missing { .. }) => {}
+                Err(err) => return Err(err.into()),
+            }
+            let Some(file) = self.store.open_local(&object.key)? else {
+                return Ok(Source::Remote(object));
+            };
+            if matches!(node, Node::Audio(_)) || file.metadata()?.len() == object.bytes {
+                return Ok(Source::Local(file));
+            }
+            // The index was asked before the page was moved to its place: then it says something else now.
+            if last.replace(object.clone()) == Some(object) {
+                return Err(FsError::Torn);
+            }
+        }
     }
 
     /// Entries of a folder after `cookie`, about `limit` at a time; none: that was all.

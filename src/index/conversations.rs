@@ -9,10 +9,11 @@ use crate::index::tables::{
     WISHES, encoded, row_at,
 };
 use crate::index::writer::Writing;
-use crate::index::{Change, IndexError};
+use crate::index::{Change, IndexError, PageWork, PagesDue, pages_due};
 use crate::model::{Conversation, ConversationId, ConversationSeq, Key};
 
-const NEXT: &str = "next_conversation";
+/// The counter of conversations: the next number to give out.
+pub(crate) const NEXT: &str = "next_conversation";
 
 pub(crate) fn ensure(
     writing: &mut Writing<'_>,
@@ -51,6 +52,7 @@ pub(crate) fn rename(
     names.insert(to.as_str(), seq.0)?;
     tables.open_table(WISHES)?.remove(seq.0)?;
     save(tables, &conversation)?;
+    pages_due::owe(writing, PagesDue::Conversation(seq), PageWork::Render)?;
     writing.tell(Change::Renamed { seq, from, to: to.clone() });
     Ok(())
 }
@@ -69,6 +71,7 @@ pub(crate) fn trash(
     tables.open_table(NAMES)?.remove(conversation.id.as_str())?;
     tables.open_table(TRASH)?.insert(seq.0, ())?;
     save_sums(tables, EVERYTHING, everything.minus(sums))?;
+    pages_due::owe(writing, PagesDue::Conversation(seq), PageWork::Render)?;
     writing.tell(Change::Trashed { seq, id: conversation.id });
     Ok(())
 }
@@ -102,6 +105,7 @@ pub(crate) fn restore_as(
     tables.open_table(NAMES)?.insert(id.as_str(), seq.0)?;
     tables.open_table(TRASH)?.remove(seq.0)?;
     save_sums(tables, EVERYTHING, everything.plus(sums))?;
+    pages_due::owe(writing, PagesDue::Conversation(seq), PageWork::Render)?;
     if from != *id {
         writing.tell(Change::Renamed { seq, from, to: id.clone() });
     }

@@ -9,7 +9,7 @@ use redb::{Builder, Database, ReadableDatabase, TableError};
 use crate::index::IndexError;
 use crate::index::failure::{damaged, opening};
 use crate::index::filing::make_tables;
-use crate::index::tables::{COUNTERS, FORMAT, JOBS, NOTES, UNFINISHED};
+use crate::index::tables::{COUNTERS, FORMAT, JOBS, RESERVED_KEYS, UNFINISHED};
 
 /// Memory for pages of the file. The kernel caches them too, so little is won by more.
 const CACHE_BYTES: usize = 24 << 20;
@@ -60,7 +60,7 @@ pub(crate) fn check_format(database: &Database) -> Result<(), IndexError> {
 
 /// Tables that came later than the format: there was nothing to say in them before.
 fn add_tables(database: &Database) -> Result<(), IndexError> {
-    match database.begin_read()?.open_table(NOTES) {
+    match database.begin_read()?.open_table(RESERVED_KEYS) {
         Ok(_) => return Ok(()),
         Err(TableError::TableDoesNotExist(_)) => {}
         Err(err) => return Err(err.into()),

@@ -4,14 +4,13 @@ use redb::{ReadableTable, WriteTransaction};
 
 use crate::index::conversations::{present, remove, save_sums, sums_of};
 use crate::index::following::{FOLLOWED, adopt};
-use crate::index::placing;
 use crate::index::tables::{
     AUDIO, CONDEMNED, CONVERSATIONS, COPIED, COPIES, DAYS, DayRow, EMPTY, EVERYTHING, NAMES, NOTES,
-    PREFIXES, RECORDINGS, RecordingKey, STEMS, SUMS, Sums, TRASH, UNPLACED, UPLOADS, WISHES,
-    day_key, encoded, recording_key, row_at,
+    PAGES_DUE, PREFIXES, RECORDINGS, RESERVED_KEYS, RecordingKey, STEMS, SUMS, Sums, TRASH,
+    UNPLACED, UPLOADS, WISHES, day_key, encoded, recording_key, row_at,
 };
 use crate::index::writer::Writing;
-use crate::index::{Change, IndexError};
+use crate::index::{Change, DayText, IndexError, PageWork, PagesDue, pages_due, placing};
 use crate::model::{
     Conversation, DayTranscript, Destination, Overlay, Placement, Recording, RecordingId,
 };
@@ -19,11 +18,13 @@ use crate::model::{
 pub(crate) fn publish(
     writing: &mut Writing<'_>,
     recording: Recording,
-    transcript: DayTranscript,
+    text: DayText,
 ) -> Result<(), IndexError> {
     let conversation = present(writing.tables(), recording.id.conversation)?;
-    let filed = file(writing, &conversation, &recording, Some(transcript))?;
+    let work = text.work();
+    let filed = file(writing, &conversation, &recording, text.into_transcript())?;
     let (conversation, day) = (recording.id.conversation, recording.id.day);
+    pages_due::owe(writing, PagesDue::Day(conversation, day), work)?;
     tell_filed(writing, recording, &filed);
     writing.tell(Change::DayTranscript { conversation, day });
     Ok(())
@@ -94,6 +95,7 @@ pub(crate) fn forget_recording(
     recordings.remove(key)?;
     let last_of_day =
         recordings.range((day.0, day.1, 0)..=(day.0, day.1, u16::MAX))?.next().is_none();
+    pages_due::forget_recording(tables, id, last_of_day)?;
     let mut days = tables.open_table(DAYS)?;
     if last_of_day {
         days.remove(day)?;
@@ -117,14 +119,17 @@ pub(crate) fn forget_recording(
 pub(crate) fn replace(
     writing: &mut Writing<'_>,
     mut recording: Recording,
-    transcript: DayTranscript,
+    text: DayText,
 ) -> Result<(), IndexError> {
     let (conversation, standing) = at(writing.tables(), recording.id)?;
     let belongs_here = placing::destination(writing.tables())? == Destination::Here;
     recording.placement =
         if belongs_here { standing.placement } else { standing.placement.rewritten() };
-    file(writing, &conversation, &recording, Some(transcript))?;
+    let work = text.work();
+    file(writing, &conversation, &recording, text.into_transcript())?;
     let (conversation, day) = (recording.id.conversation, recording.id.day);
+    pages_due::owe(writing, PagesDue::Recording(recording.id), PageWork::Install)?;
+    pages_due::owe(writing, PagesDue::Day(conversation, day), work)?;
     writing.tell(Change::Replaced { recording: Box::new(recording) });
     writing.tell(Change::DayTranscript { conversation, day });
     Ok(())
@@ -159,6 +164,8 @@ pub(crate) fn clear(writing: &mut Writing<'_>) -> Result<(), IndexError> {
     tables.delete_table(COPIED)?;
     tables.delete_table(CONDEMNED)?;
     tables.delete_table(WISHES)?;
+    tables.delete_table(PAGES_DUE)?;
+    tables.delete_table(RESERVED_KEYS)?;
     make_tables(tables)?;
     tables.open_table(NOTES)?.remove(FOLLOWED)?;
     placing::forget_copied_bytes(tables)
@@ -182,6 +189,8 @@ pub(crate) fn make_tables(tables: &WriteTransaction) -> Result<(), IndexError> {
     tables.open_table(UPLOADS)?;
     tables.open_table(CONDEMNED)?;
     tables.open_table(NOTES)?;
+    tables.open_table(PAGES_DUE)?;
+    tables.open_table(RESERVED_KEYS)?;
     Ok(())
 }
 

@@ -1,9 +1,25 @@
 //! Changes to jobs.
 
+use std::sync::atomic::Ordering;
+
 use crate::index::tables::{JOBS, UNFINISHED, encoded, row_at};
 use crate::index::writer::Writing;
-use crate::index::{Change, IndexError};
-use crate::model::Job;
+use crate::index::{Change, Index, IndexError};
+use crate::model::{Job, JobId};
+
+impl Index {
+    /// A new job's number. One that was never saved may be given again after a restart.
+    pub fn next_job_id(&self) -> Result<JobId, IndexError> {
+        Ok(JobId(self.inner.last_job.fetch_add(1, Ordering::Relaxed) + 1))
+    }
+
+    /// Writes a job's row, unless nothing but `updated_at` is different from the one that is there: progress is
+    /// not kept here.
+    pub fn save_job(&self, job: Job) -> Result<(), IndexError> {
+        self.inner.last_job.fetch_max(job.id.0, Ordering::Relaxed);
+        self.inner.writer.change(move |writing| save(writing, job))
+    }
+}
 
 /// Writes the row, unless nothing is different but the time it was touched.
 pub(crate) fn save(writing: &mut Writing<'_>, job: Job) -> Result<(), IndexError> {

@@ -4,7 +4,6 @@
 use jiff::Timestamp;
 use redb::ReadableTable;
 
-use crate::index::IndexError;
 use crate::index::filing::forget;
 use crate::index::placing::remove_copy;
 use crate::index::tables::{
@@ -12,6 +11,7 @@ use crate::index::tables::{
     recording_key, row_at,
 };
 use crate::index::writer::Writing;
+use crate::index::{IndexError, pages_due};
 use crate::model::{Conversation, ConversationSeq, Key, Recording};
 
 /// Takes a conversation that was trashed before `limit` out of everybody's sight. `false`: it is none.
@@ -48,6 +48,7 @@ pub(crate) fn remove(writing: &mut Writing<'_>, seq: ConversationSeq) -> Result<
         remove_copy(tables, recording_key(recording.id))?;
         tables.open_table(RECORDINGS)?.remove(recording_key(recording.id))?;
     }
+    pages_due::forget_conversation(tables, seq)?;
     tables.open_table(DAYS)?.retain_in((seq.0, 0)..=(seq.0, u32::MAX), |_, _| false)?;
     let prefix = Key::conversation_prefix(&conversation.filed_as);
     tables.open_table(PREFIXES)?.remove(prefix.as_str())?;

@@ -8,9 +8,9 @@ use redb::ReadableTable;
 
 use crate::index::IndexError;
 use crate::index::conversations::present;
-use crate::index::tables::{DAYS, DayRow, STEMS, day_key, row_at};
+use crate::index::tables::{DAYS, DayRow, RESERVED_KEYS, STEMS, day_key, row_at};
 use crate::index::writer::Writing;
-use crate::model::{ConversationSeq, Day, FileName, RecordingId};
+use crate::model::{ConversationSeq, Day, FileName, Key, PageKind, RecordingId};
 
 /// A number and a stem that nobody else gets until this is dropped, which is to be after publishing.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Reservations {
         day: Day,
         wanted: &FileName,
     ) -> Result<Reservation, IndexError> {
-        present(writing.tables(), seq)?;
+        let filed_as = present(writing.tables(), seq)?.filed_as;
         let row: Option<DayRow> = row_at(&writing.tables().open_table(DAYS)?, day_key(seq, day))?;
         let held = self.held_on(seq, day);
         let last = held.last().map_or(0, |(id, _)| id.number);
@@ -53,8 +53,13 @@ impl Reservations {
             return Err(IndexError::NumbersExhausted);
         }
         let stems = writing.tables().open_table(STEMS)?;
+        let reserved = writing.tables().open_table(RESERVED_KEYS)?;
         for candidate in (1..).filter_map(|count| wanted.numbered_stem(count)) {
             let is_held = held.iter().any(|(_, stem)| *stem == candidate);
+            let metadata = Key::page(&filed_as, day, candidate.as_bytes(), PageKind::Metadata);
+            if reserved.get(metadata.as_str())?.is_some() {
+                continue;
+            }
             if !is_held && stems.get((seq.0, day.number(), candidate.as_bytes()))?.is_none() {
                 return Ok(self.hold(RecordingId { conversation: seq, day, number }, candidate));
             }

@@ -57,6 +57,12 @@ pub(crate) const CONDEMNED: TableDefinition<u32, ()> = TableDefinition::new("con
 /// Names that conversations were told to have and that another had at the time. Only the writer looks at them,
 /// and makes the table where it is missing.
 pub(crate) const WISHES: TableDefinition<u32, &str> = TableDefinition::new("wishes");
+/// Pages that are not what the index says, by conversation, day and recording: a ticket, and what is to be done.
+/// Keys and values are those of `pages_due.rs`.
+pub(crate) const PAGES_DUE: TableDefinition<RecordingKey, (u64, u8)> =
+    TableDefinition::new("pages_due");
+/// Metadata keys of recordings that a rebuild could not take over: nothing else is filed under their stems.
+pub(crate) const RESERVED_KEYS: TableDefinition<&str, ()> = TableDefinition::new("reserved_keys");
 /// Small facts that are kept by name, such as where recordings belong.
 pub(crate) const NOTES: TableDefinition<&str, &str> = TableDefinition::new("notes");
 pub(crate) const JOBS: Rows<u64> = Rows::new("jobs");

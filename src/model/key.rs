@@ -73,6 +73,19 @@ impl Key {
         Self("_scribefs/probe".to_owned())
     }
 
+    /// Pages that were rendered again and are not at their keys yet lie below this, on local disk only.
+    pub const STAGED: &str = "_scribefs/pages/";
+
+    /// Where the new content of the page at this key lies until it is moved there. `blake3` is its hash.
+    pub fn staged(&self, blake3: &str) -> Self {
+        let both = blake3::hash(format!("{}\n{blake3}", self.0).as_bytes()).to_hex();
+        Self(format!("{}{}", Self::STAGED, &both[..40]))
+    }
+
+    pub fn is_staged(&self) -> bool {
+        self.0.starts_with(Self::STAGED)
+    }
+
     /// The prefix of the conversation (ending in `/`) and the day that a recording's key lies under.
     pub fn folder(&self) -> Option<(&str, Day)> {
         let mut parts = self.0.split('/');

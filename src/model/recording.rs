@@ -72,6 +72,9 @@ impl PageKind {
 pub struct Page {
     pub kind: PageKind,
     pub object: Object,
+    /// When this content was written; `None`: with the recording's publication.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_at: Option<Timestamp>,
 }
 
 /// Where the day of a recording was taken from; the first that is known counts.
@@ -141,6 +144,11 @@ pub struct Recording {
 impl Recording {
     pub fn page(&self, kind: PageKind) -> Option<&Page> {
         self.pages.iter().find(|page| page.kind == kind)
+    }
+
+    /// When a page got the content it has: what the view shows as its modification time.
+    pub fn written_at(&self, page: &Page) -> Timestamp {
+        page.written_at.unwrap_or(self.published_at)
     }
 
     /// All that is kept of it: its audio, then its pages.

@@ -13,7 +13,7 @@ use ulid::Ulid;
 use crate::index::{Change, IndexError};
 use crate::model::{ConversationId, InboxId, Job, JobId, JobState};
 use crate::pipeline::child::StopSwitch;
-use crate::pipeline::{Services, Setup, lane, rewrite, run};
+use crate::pipeline::{Services, Setup, lane, pages_due, run};
 use crate::spool::{Dropped, SpoolEvent, Work};
 
 /// Time between looks for a model that jobs wait for.
@@ -47,9 +47,9 @@ impl Pipeline {
             let desk = desk.clone();
             move || desk.hear(&events)
         })];
-        threads.push(named("follower", {
+        threads.push(named("pages", {
             let desk = desk.clone();
-            move || desk.follow(&changes)
+            move || desk.keep_pages(&changes)
         }));
         threads.extend((0..lanes).map(|number| {
             let desk = desk.clone();
@@ -144,14 +144,9 @@ impl Desk {
         }
     }
 
-    fn follow(&self, changes: &Receiver<Change>) {
-        loop {
-            match changes.recv_timeout(Duration::from_secs(1)) {
-                Ok(change) => rewrite::follow(&*self.services.store, &self.services.index, &change),
-                Err(RecvTimeoutError::Timeout) if !self.is_closing() => {}
-                Err(_) => return,
-            }
-        }
+    fn keep_pages(&self, changes: &Receiver<Change>) {
+        let Services { store, index, .. } = &self.services;
+        pages_due::serve(store.as_ref(), index, changes, &|| self.is_closing());
     }
 
     fn hear_one(&self, event: SpoolEvent) {

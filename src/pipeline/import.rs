@@ -16,14 +16,14 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use crate::index::IndexError;
 use crate::model::{
     Day, Key, ModelRef, Object, Overlay, Recipe, RecordedAt, Recording, RecordingId, SoundFacts,
     SpeakerBounds, Talk, TimeSource,
 };
-use crate::pipeline::convert;
-use crate::pipeline::publish::{self, FromStart, PublishError, Shelves};
+use crate::pipeline::publish::{self, FromStart};
+use crate::pipeline::shelves::{PageError, Shelves};
 use crate::pipeline::stock::{Stock, StockError};
+use crate::pipeline::{convert, pages};
 
 pub use crate::pipeline::import::bucket::{days, fetch_day};
 pub use crate::pipeline::import::tree::{Find, Survey, survey};
@@ -121,16 +121,15 @@ fn publish(
         overlay: heard.overlay,
     };
     let shelves = Shelves { store: stock.near, index: stock.index };
-    let transcript = shelves
-        .write_pages(&conversation, &mut recording, &recipe(), talk, now)
+    let text = pages::write_new(shelves, &conversation, &mut recording, (&recipe(), talk), now)
         .map_err(|err| match err {
-            PublishError::Store(err) => StockError::Store(err),
-            PublishError::Index(err) => StockError::Index(err),
-            // Only what comes from the inbox can be withdrawn.
-            PublishError::Withdrawn => StockError::Index(IndexError::NoConversation),
+            PageError::Store(err) => StockError::Store(err),
+            PageError::Index(err) => StockError::Index(err),
         })?;
     let id = recording.id;
-    stock.index.publish(recording, transcript, None)?;
+    let transcript = text.transcript().map(|transcript| transcript.object.clone());
+    stock.index.publish(recording.clone(), text, None)?;
+    pages::install(shelves, &recording, transcript.as_ref())?;
     Ok(id)
 }
 

@@ -1,7 +1,8 @@
 //! From talk to pages, from pages to the store, and only then to the index.
 //!
-//! Order: audio, pages, the day's transcript, metadata (which names them all), index. A crash in between
-//! leaves objects that nothing names yet; the job runs again and writes the same keys.
+//! Order: audio, pages, metadata (which names them all), index. The day's transcript is shared with other
+//! recordings: it is staged before the index is told, and takes the place of the old one after it. A crash in
+//! between leaves objects that nothing names yet; the job runs again and writes the same keys.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,15 +12,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::index::{Index, IndexError, Reservation};
+use crate::index::{IndexError, Reservation};
 use crate::model::{
-    Conversation, Day, DayTranscript, FileName, Job, JobState, Key, Object, Overlay, Page,
-    PageKind, Placement, Recipe, RecordedAt, Recording, RecordingId, SoundFacts, Talk,
+    Conversation, Day, FileName, Job, JobState, Key, Object, Overlay, Placement, Recipe,
+    RecordedAt, Recording, SoundFacts, Talk,
 };
-use crate::pipeline::Services;
 use crate::pipeline::recorded_at::{self, Clues};
-use crate::render::{self, Chapter};
-use crate::store::{Store, StoreError};
+use crate::pipeline::shelves::{PageError, Shelves};
+use crate::pipeline::{Services, pages};
+use crate::store::StoreError;
 
 /// A job whose words are known.
 pub(crate) struct Finished<'a> {
@@ -44,6 +45,15 @@ pub(crate) enum PublishError {
     Store(#[from] StoreError),
     #[error("the index refused")]
     Index(#[from] IndexError),
+}
+
+impl From<PageError> for PublishError {
+    fn from(err: PageError) -> Self {
+        match err {
+            PageError::Store(err) => Self::Store(err),
+            PageError::Index(err) => Self::Index(err),
+        }
+    }
 }
 
 /// One writer of pages at a time: two on one day would each write a transcript without the other.
@@ -76,11 +86,11 @@ pub(crate) fn publish(
     fail_point!("publish-audio-stored");
 
     let shelves = Shelves { store: services.store.as_ref(), index: &services.index };
-    let (recipe, talk) = (finished.recipe, finished.talk);
-    let transcript =
-        shelves.write_pages(&conversation, &mut recording, recipe, talk, finished.now)?;
+    let said = (finished.recipe, finished.talk);
+    let text = pages::write_new(shelves, &conversation, &mut recording, said, finished.now)?;
+    let transcript = text.transcript().map(|transcript| transcript.object.clone());
     if !services.spool.is_current(job.inbox, job.generation) {
-        discard(services, &recording);
+        discard(shelves, &recording, transcript.as_ref());
         return Err(PublishError::Withdrawn);
     }
     let mut done = job.clone();
@@ -88,7 +98,12 @@ pub(crate) fn publish(
     done.updated_at = finished.now;
     done.recording = Some(recording.id);
     fail_point!("publish-before-index");
-    services.index.publish(recording.clone(), transcript, Some(done))?;
+    services.index.publish(recording.clone(), text, Some(done))?;
+    fail_point!("publish-before-install");
+    if let Err(err) = pages::install(shelves, &recording, transcript.as_ref()) {
+        // It is owed, and readers find it where it is staged.
+        log::warn!("{}: its day's transcript is not in its place yet: {err}", recording.audio.key);
+    }
     Ok(recording)
 }
 
@@ -139,108 +154,14 @@ fn describe(
     }
 }
 
-/// Where pages are kept, and where it is written what there is.
-#[derive(Clone, Copy)]
-pub(crate) struct Shelves<'a> {
-    pub(crate) store: &'a dyn Store,
-    pub(crate) index: &'a Index,
-}
-
-impl Shelves<'_> {
-    /// Writes all pages of a recording and its day's transcript; the recording then lists them.
-    pub(crate) fn write_pages(
-        self,
-        conversation: &Conversation,
-        recording: &mut Recording,
-        recipe: &Recipe,
-        talk: &Talk,
-        now: Timestamp,
-    ) -> Result<DayTranscript, PublishError> {
-        let chapter = Chapter { conversation, recording, recipe, talk };
-        let mut pages = Vec::new();
-        for (kind, bytes) in [
-            (PageKind::Json, render::json(chapter)),
-            (PageKind::Srt, render::srt(chapter)),
-            (PageKind::Vtt, render::vtt(chapter)),
-        ] {
-            pages.push(self.put_page(recording, kind, &bytes)?);
-        }
-        let transcript = self.write_transcript(chapter, now)?;
-        fail_point!("publish-transcript-written");
-        let metadata = render::metadata(chapter, &pages, &transcript);
-        pages.push(self.put_page(recording, PageKind::Metadata, &metadata)?);
-        recording.pages = pages;
-        Ok(transcript)
-    }
-
-    fn put_page(
-        self,
-        recording: &Recording,
-        kind: PageKind,
-        bytes: &[u8],
-    ) -> Result<Page, StoreError> {
-        let RecordingId { day, .. } = recording.id;
-        let key = Key::page(&recording.filed_as, day, recording.stem.as_bytes(), kind);
-        fail_point!("publish-before-page");
-        Ok(Page { kind, object: self.put(key, bytes)? })
-    }
-
-    fn put(self, key: Key, bytes: &[u8]) -> Result<Object, StoreError> {
-        self.store.put(&key, bytes)?;
-        let blake3 = blake3::hash(bytes).to_hex().to_string();
-        Ok(Object { key, bytes: bytes.len() as u64, blake3 })
-    }
-
-    /// The transcript of the day that `chapter` belongs to, with all other recordings of that day.
-    fn write_transcript(
-        self,
-        chapter: Chapter<'_>,
-        now: Timestamp,
-    ) -> Result<DayTranscript, PublishError> {
-        let RecordingId { conversation, day, number } = chapter.recording.id;
-        let mut others = Vec::new();
-        for other in self.index.filed_recordings(conversation, day)? {
-            if other.id.number == number {
-                continue;
-            }
-            match self.read_talk(&other)? {
-                Some((talk, recipe)) => others.push((other, talk, recipe)),
-                None => log::warn!("{}: left out of its day's transcript", other.audio.key),
-            }
-        }
-        let mut chapters: Vec<Chapter<'_>> = others
-            .iter()
-            .map(|(recording, talk, recipe)| Chapter { recording, talk, recipe, ..chapter })
-            .collect();
-        chapters.push(chapter);
-        chapters.sort_by_key(|chapter| (chapter.recording.recorded_at.time, chapter.recording.id));
-        let text = render::day_transcript(&chapters);
-        let key = Key::transcript(&chapter.recording.filed_as, day);
-        let object = self.put(key, text.as_bytes())?;
-        Ok(DayTranscript { conversation, day, object, modified_at: now })
-    }
-
-    /// What was said in a published recording, from its json page; `None` where that is not readable.
-    pub(crate) fn read_talk(
-        self,
-        recording: &Recording,
-    ) -> Result<Option<(Talk, Recipe)>, StoreError> {
-        let Some(page) = recording.page(PageKind::Json) else { return Ok(None) };
-        let json = match self.store.get_range(&page.object.key, 0..page.object.bytes) {
-            Ok(json) => json,
-            Err(StoreError::Missing { .. }) => return Ok(None),
-            Err(err) => return Err(err),
-        };
-        Ok(render::talk_from_json(&json).ok())
-    }
-}
-
 /// Takes back what was put for a recording that was withdrawn at the last moment.
-fn discard(services: &Services, recording: &Recording) {
+fn discard(shelves: Shelves<'_>, recording: &Recording, transcript: Option<&Object>) {
     let pages = recording.pages.iter().map(|page| &page.object.key);
-    for key in std::iter::once(&recording.audio.key).chain(pages) {
-        if let Err(err) = services.store.delete(key) {
-            log::warn!("{key}: left behind in the store: {err}");
+    let keys = std::iter::once(&recording.audio.key).chain(pages);
+    let staged = transcript.map(|object| shelves.discard_staged(object));
+    for discarded in keys.map(|key| shelves.store.delete(key)).chain(staged) {
+        if let Err(err) = discarded {
+            log::warn!("a withdrawn recording has left something in the store: {err}");
         }
     }
 }

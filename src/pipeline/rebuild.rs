@@ -7,7 +7,7 @@ use std::thread;
 
 use jiff::Timestamp;
 
-use crate::index::{Index, IndexError};
+use crate::index::{Index, IndexError, PagesDue};
 use crate::model::{
     Conversation, DayTranscript, Key, Object, Page, PageKind, Placement, Recording,
 };
@@ -26,8 +26,17 @@ pub struct Rebuilt {
     pub recordings: u64,
     /// Metadata pages that could not be read, and why.
     pub unreadable: Vec<(Key, String)>,
-    /// Recordings whose audio or pages are not all in the store with the right size.
+    /// Recordings whose audio is not in the store with the right size.
     pub incomplete: Vec<Key>,
+    /// Recordings that have pages which are not there with the right size: those are rendered again.
+    pub torn: Vec<Key>,
+}
+
+impl Rebuilt {
+    /// Metadata of what is in the store and not in the index.
+    fn left_out(&self) -> impl Iterator<Item = &Key> {
+        self.unreadable.iter().map(|(key, _)| key).chain(&self.incomplete)
+    }
 }
 
 /// Why a rebuild could not be done.
@@ -72,7 +81,8 @@ impl Sources<'_> {
     fn rebuild(&self, index: &Index) -> Result<Rebuilt, RebuildError> {
         let holdings = self.holdings()?;
         let mut rebuilt = Rebuilt::default();
-        let mut transcripts = BTreeMap::new();
+        let (mut transcripts, mut torn) = (BTreeMap::new(), Vec::new());
+        let now = Timestamp::now();
         index.clear_recordings()?;
         let metadata: BTreeSet<&Key> = holdings
             .near
@@ -84,8 +94,8 @@ impl Sources<'_> {
         for keys in metadata.chunks(BATCH) {
             let mut told = Vec::new();
             for (key, json) in self.read_all(keys, &holdings)? {
-                let rows = match read(key, &json, &holdings) {
-                    Ok(rows) => rows,
+                let (rows, is_whole) = match read(key, &json, &holdings, now) {
+                    Ok(read) => read,
                     Err(Unfit::Unreadable(why)) => {
                         rebuilt.unreadable.push((key.clone(), why));
                         continue;
@@ -95,14 +105,25 @@ impl Sources<'_> {
                         continue;
                     }
                 };
-                told.push(self.placed(rows, &holdings, &mut transcripts)?);
+                let rows = self.placed(rows, &holdings, &mut transcripts)?;
+                if !is_whole {
+                    torn.push(rows.1.audio.key.clone());
+                    rebuilt.torn.push(key.clone());
+                }
+                told.push(rows);
             }
             rebuilt.recordings += told.len() as u64;
             index.adopt(told)?;
         }
+        // What lies in the store stays there, whether or not it can be read.
+        index.reserve_keys(rebuilt.left_out().cloned().collect())?;
+        index.owe_pages(dues(index, &torn)?)?;
+        if rebuilt.recordings != 0 {
+            index.set_rebuilt_at(now)?;
+        }
         if self.bucket.is_some() {
             let near: HashSet<Key> = holdings.near.into_keys().collect();
-            index.note_copies(near, Timestamp::now())?;
+            index.note_copies(near, now)?;
         }
         Ok(rebuilt)
     }
@@ -194,6 +215,10 @@ impl Holdings {
         is_right(&self.near) || is_right(&self.far)
     }
 
+    fn contains(&self, key: &Key) -> bool {
+        self.near.contains_key(key) || self.far.contains_key(key)
+    }
+
     /// By size: whether two pages of one size differ is found out by `scribefs fsck --deep`.
     fn placement(&self, recording: &Recording, transcript: &DayTranscript) -> Placement {
         let is_far = |object: &Object| self.far.get(&object.key) == Some(&object.bytes);
@@ -212,18 +237,38 @@ enum Unfit {
     Incomplete,
 }
 
-fn read(key: &Key, json: &[u8], holdings: &Holdings) -> Result<Rows, Unfit> {
-    let (conversation, mut recording, transcript) =
+/// The rows of a metadata page, and whether all pages are there.
+fn read(
+    key: &Key,
+    json: &[u8],
+    holdings: &Holdings,
+    now: Timestamp,
+) -> Result<(Rows, bool), Unfit> {
+    let (mut conversation, mut recording, transcript) =
         render::from_metadata(json).map_err(Unfit::Unreadable)?;
+    // What this index has not seen put into the trash stays there as if it had been put there now.
+    conversation.trashed_at = conversation.trashed_at.map(|_| now);
     // The metadata page is the one that was just read: it cannot name its own size.
     recording.pages.retain(|page| page.kind != PageKind::Metadata);
-    let is_complete = holdings.has(&recording.audio)
-        && recording.pages.iter().all(|page| holdings.has(&page.object));
-    if !is_complete {
+    if !holdings.has(&recording.audio) {
         return Err(Unfit::Incomplete);
     }
-    recording.pages.push(Page { kind: PageKind::Metadata, object: object(key.clone(), json) });
-    Ok((conversation, recording, transcript))
+    let is_whole = recording.pages.iter().all(|page| holdings.has(&page.object))
+        && holdings.contains(&transcript.object.key);
+    let written_at = recording.pages.iter().filter_map(|page| page.written_at).max();
+    let object = object(key.clone(), json);
+    recording.pages.push(Page { kind: PageKind::Metadata, object, written_at });
+    Ok(((conversation, recording, transcript), is_whole))
+}
+
+/// Pages that are to be rendered again, of the recordings with audio at `keys`.
+fn dues(index: &Index, keys: &[Key]) -> Result<Vec<PagesDue>, IndexError> {
+    let mut dues = Vec::new();
+    for key in keys {
+        let recording = index.filed_recording_at(key)?;
+        dues.extend(recording.map(|recording| PagesDue::Recording(recording.id)));
+    }
+    Ok(dues)
 }
 
 fn object(key: Key, bytes: &[u8]) -> Object {

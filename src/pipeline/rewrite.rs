@@ -1,13 +1,13 @@
-//! Pages written anew, without hearing the recording again: after names were given, or a conversation
-//! was renamed, trashed or restored.
+//! Pages written anew from what is known, without transcribing the recording again.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::index::{Change, Index, IndexError};
-use crate::model::{ConversationSeq, Recording, RecordingId, SpeakerId};
-use crate::pipeline::publish::{self, PublishError, Shelves};
+use crate::index::{Index, IndexError};
+use crate::model::{Recording, RecordingId, SpeakerId};
+use crate::pipeline::shelves::{PageError, Shelves};
+use crate::pipeline::{pages, publish};
 use crate::store::{Store, StoreError};
 
 /// Why pages were not written anew.
@@ -24,6 +24,15 @@ pub enum RewriteError {
     Store(#[from] StoreError),
     #[error("the index refused")]
     Index(#[from] IndexError),
+}
+
+impl From<PageError> for RewriteError {
+    fn from(err: PageError) -> Self {
+        match err {
+            PageError::Store(err) => Self::Store(err),
+            PageError::Index(err) => Self::Index(err),
+        }
+    }
 }
 
 /// Gives speakers of a recording names, in all its pages. An empty name takes one back.
@@ -48,48 +57,24 @@ pub fn name_speakers(
     write_again(Shelves { store, index }, recording)
 }
 
-/// Keeps the metadata in the store true to what the index says of conversations.
-///
-/// Renaming, trashing and restoring change one row of the index at once; the pages that repeat it follow.
-pub(crate) fn follow(store: &dyn Store, index: &Index, change: &Change) {
-    let seq = match change {
-        Change::Renamed { seq, .. }
-        | Change::Trashed { seq, .. }
-        | Change::Restored { seq, .. } => *seq,
-        Change::Published { .. }
-        | Change::Replaced { .. }
-        | Change::DayTranscript { .. }
-        | Change::Removed { .. }
-        | Change::Placed { .. }
-        | Change::Job(_) => return,
-    };
-    fail_point!("rename-before-pages");
-    if let Err(err) = write_conversation_again(Shelves { store, index }, seq) {
-        log::warn!("conversation {}: its metadata could not follow a change: {err}", seq.0);
-    }
+/// All pages once more, from the json page and the index, and the day's transcript with them; also in the trash.
+/// The caller is [`alone`](publish::alone).
+pub(crate) fn write_again(shelves: Shelves<'_>, recording: Recording) -> Result<(), RewriteError> {
+    write(shelves, recording, true)
 }
 
-fn write_conversation_again(
+/// The same without the day's transcript, which is owed afterwards.
+pub(crate) fn write_pages_again(
     shelves: Shelves<'_>,
-    seq: ConversationSeq,
+    recording: Recording,
 ) -> Result<(), RewriteError> {
-    for day in shelves.index.filed_days(seq)? {
-        for recording in shelves.index.filed_recordings(seq, day)? {
-            let _alone = publish::alone();
-            // Names may have been given while we waited.
-            if let Some(recording) = shelves.index.filed_recording(recording.id)? {
-                write_again(shelves, recording)?;
-            }
-        }
-    }
-    Ok(())
+    write(shelves, recording, false)
 }
 
-/// All pages once more, from the json page and the index; also in the trash. The caller is
-/// [`alone`](publish::alone).
-pub(crate) fn write_again(
+fn write(
     shelves: Shelves<'_>,
     mut recording: Recording,
+    with_transcript: bool,
 ) -> Result<(), RewriteError> {
     let seq = recording.id.conversation;
     let conversation = shelves.index.filed_conversation(seq)?.ok_or(RewriteError::Missing)?;
@@ -100,15 +85,16 @@ pub(crate) fn write_again(
         speaker.name = recording.overlay.names.get(&speaker.id).cloned();
     }
     recording.revision += 1;
-    let now = Timestamp::now();
-    let transcript = shelves
-        .write_pages(&conversation, &mut recording, &recipe, &talk, now)
-        .map_err(|err| match err {
-            PublishError::Withdrawn => RewriteError::Missing,
-            PublishError::Store(err) => RewriteError::Store(err),
-            PublishError::Index(err) => RewriteError::Index(err),
-        })?;
+    let (said, now) = ((&recipe, &talk), Timestamp::now());
+    let text =
+        pages::write_over(shelves, &conversation, &mut recording, said, with_transcript, now)?;
+    let transcript = text.transcript().map(|transcript| transcript.object.clone());
     fail_point!("rewrite-before-index");
-    shelves.index.replace(recording, transcript)?;
+    shelves.index.replace(recording.clone(), text)?;
+    fail_point!("rewrite-before-install");
+    if let Err(err) = pages::install(shelves, &recording, transcript.as_ref()) {
+        // They are owed, and readers find them where they are staged.
+        log::warn!("{}: its pages are not in their places yet: {err}", recording.audio.key);
+    }
     Ok(())
 }

@@ -13,6 +13,9 @@ use crate::pipeline::placement::{Changes, Told};
 use crate::pipeline::publish;
 use crate::store::{Bucket, Store};
 
+/// Nothing is removed for good for so long after the index was made anew.
+const AFTER_REBUILD: SignedDuration = SignedDuration::from_hours(24);
+
 /// Where what is in the trash is removed from.
 #[derive(Clone, Copy)]
 pub(crate) struct Bins<'a> {
@@ -44,6 +47,11 @@ pub(crate) fn empty(
 ) -> Result<u64, RemovalError> {
     let kept = SignedDuration::try_from(kept).unwrap_or(SignedDuration::MAX);
     let limit = now.checked_sub(kept).unwrap_or(Timestamp::MIN);
+    // An index that was just made anew repeats what it was told: somebody may still have to correct it.
+    let is_new = |at: Timestamp| now.duration_since(at) < AFTER_REBUILD;
+    if bins.index.rebuilt_at()?.is_some_and(is_new) {
+        return Ok(0);
+    }
     for conversation in bins.index.trashed_conversations()? {
         if conversation.trashed_at.is_some_and(|at| at <= limit) {
             bins.index.condemn(conversation.seq, limit)?;

@@ -156,6 +156,15 @@ pub(crate) fn read(json: &[u8]) -> Result<(Talk, Recipe), String> {
     Ok((talk, recipe))
 }
 
+/// The hash of the recording that a page is about.
+pub(crate) fn audio(json: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Page {
+        source: Source,
+    }
+    serde_json::from_slice::<Page>(json).ok().map(|page| page.source.blake3)
+}
+
 /// Times and probabilities to three decimals, all of them finite.
 fn rounded(talk: &Talk) -> Talk {
     let mut talk = talk.clone();

@@ -17,27 +17,26 @@ const PAUSE: f64 = 10.0;
 /// Between the recordings of a day.
 const RULE: &str = "----------------------------------------";
 
-pub(crate) fn day(chapters: &[Chapter<'_>]) -> String {
+/// The page of a day: its title, and its chapters.
+pub(crate) fn day(title: &str, chapters: &[&str]) -> String {
+    let rule = format!("\n{RULE}\n\n");
+    format!("{}\n{}", text::line(title), chapters.join(rule.as_str()))
+}
+
+/// What a recording has in its day's page.
+pub(crate) fn chapter(chapter: Chapter<'_>) -> String {
     let mut page = String::new();
-    let Some(first) = chapters.first() else { return page };
-    let title = chapters.iter().find_map(|chapter| chapter.recording.overlay.title.as_deref());
+    let recorded = &chapter.recording.recorded_at.time;
+    let pattern = match recorded.time() == Time::midnight() {
+        // Nobody knows more than the day.
+        true => "%A %-d %B %Y",
+        false => "%A %-d %B %Y, %H:%M",
+    };
     // Writing to a string cannot fail, here and below.
-    let _ = writeln!(page, "{}", text::line(title.unwrap_or(first.conversation.id.as_str())));
-    for (at, chapter) in chapters.iter().enumerate() {
-        if at != 0 {
-            let _ = writeln!(page, "\n{RULE}\n");
-        }
-        let recorded = &chapter.recording.recorded_at.time;
-        let pattern = match recorded.time() == Time::midnight() {
-            // Nobody knows more than the day.
-            true => "%A %-d %B %Y",
-            false => "%A %-d %B %Y, %H:%M",
-        };
-        let _ = writeln!(page, "{} · {}", recorded.strftime(pattern), summary(chapter.talk));
-        let name = text::line(&chapter.recording.audio_name.display());
-        let _ = writeln!(page, "{name} · {}", made_with(chapter.recipe));
-        body(&mut page, chapter.talk);
-    }
+    let _ = writeln!(page, "{} · {}", recorded.strftime(pattern), summary(chapter.talk));
+    let name = text::line(&chapter.recording.audio_name.display());
+    let _ = writeln!(page, "{name} · {}", made_with(chapter.recipe));
+    body(&mut page, chapter.talk);
     page
 }
 

@@ -140,6 +140,9 @@ impl Store for PlacedStore {
     }
 
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        if key.is_staged() {
+            return self.near.get_range(key, range);
+        }
         self.nearest(
             || self.near.get_range(key, range.clone()),
             |far| far.ask(key, |bucket| bucket.get_range(key, range.clone())),
@@ -167,6 +170,9 @@ impl Store for PlacedStore {
     /// Both places' objects. What is in both counts as it is here.
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
         let mut found = self.near.list(prefix)?;
+        if prefix == Key::STAGED {
+            return Ok(found);
+        }
         if let Some(far) = &self.far {
             let here: std::collections::HashSet<Key> =
                 found.iter().map(|found| found.key.clone()).collect();

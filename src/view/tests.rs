@@ -37,6 +37,7 @@ fn recording(number: u16, stem: &FileName, audio_name: &FileName) -> Recording {
     let pages = PageKind::ALL.iter().take(4).map(|kind| Page {
         kind: *kind,
         object: object(&format!("standup/2024/01/15/{number}{}", kind.suffix()), 10),
+        written_at: None,
     });
     Recording {
         id: RecordingId { conversation: ConversationSeq(7), day: day(), number },

@@ -203,7 +203,7 @@ fn recording(
     let pages = kinds.into_iter().map(|kind| {
         let key = Key::page(filed, id.day, stem.as_bytes(), kind);
         let bytes = content(&key);
-        Page { kind, object: object(store, key, &bytes) }
+        Page { kind, object: object(store, key, &bytes), written_at: None }
     });
     let bytes = content(&audio);
     Recording {

@@ -68,7 +68,11 @@ fn recording(key: &Key, json: &[u8]) -> Result<Row, String> {
     }
     // It cannot name its own size.
     recording.pages.retain(|page| page.kind != PageKind::Metadata);
-    recording.pages.push(Page { kind: PageKind::Metadata, object: object(key, json) });
+    recording.pages.push(Page {
+        kind: PageKind::Metadata,
+        object: object(key, json),
+        written_at: None,
+    });
     // The metadata arrives last, so everything it names is in the bucket.
     recording.placement = Placement::Stored;
     Ok((conversation, recording, transcript))

@@ -11,8 +11,9 @@ use crate::pipeline::placement::changes::{Changes, Told};
 use crate::pipeline::placement::fault::{Blame, Fault, causes};
 use crate::pipeline::placement::labels;
 use crate::pipeline::placement::pace::Pace;
-use crate::pipeline::publish::{self, Shelves};
+use crate::pipeline::publish;
 use crate::pipeline::rewrite::{self, RewriteError};
+use crate::pipeline::shelves::Shelves;
 use crate::store::outbox::{self, Action, Errand, Event, Sizes, Trouble};
 use crate::store::{Bucket, Bytes, Store, StoreError};
 

@@ -14,12 +14,13 @@ use crate::model::{
     RecordedAt, Recording, TimeSource,
 };
 use crate::pipeline::eviction::Retention;
+use crate::pipeline::pages;
 use crate::pipeline::placement::changes::Changes;
 use crate::pipeline::placement::courier::{Carried, Courier, Trip};
 use crate::pipeline::placement::pace::Pace;
 use crate::pipeline::placement::steward::give_up_uploads;
 use crate::pipeline::placement::{Grounds, Told};
-use crate::pipeline::publish::Shelves;
+use crate::pipeline::shelves::Shelves;
 use crate::pipeline::tests::{contents, facts, recipe, talk};
 use crate::render;
 use crate::store::outbox::{Event, Sizes};
@@ -115,9 +116,11 @@ impl World {
             overlay: Overlay::default(),
         };
         let shelves = Shelves { store: self.near.as_ref(), index: &self.index };
-        let transcript =
-            shelves.write_pages(&conversation, &mut recording, &recipe(), &talk(), now).unwrap();
-        self.index.publish(recording.clone(), transcript, None).unwrap();
+        let said = (&recipe(), &talk());
+        let text = pages::write_new(shelves, &conversation, &mut recording, said, now).unwrap();
+        let transcript = text.transcript().map(|transcript| transcript.object.clone());
+        self.index.publish(recording.clone(), text, None).unwrap();
+        pages::install(shelves, &recording, transcript.as_ref()).unwrap();
         recording
     }
 

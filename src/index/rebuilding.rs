@@ -1,0 +1,127 @@
+//! What an index that is made anew takes over from the one that it replaces, and what it knows of its making.
+
+use std::ops::Bound;
+use std::sync::atomic::Ordering;
+
+use jiff::Timestamp;
+use redb::{ReadableTable, TableDefinition};
+
+use crate::index::conversations::NEXT;
+use crate::index::following::FOLLOWED;
+use crate::index::placing::DISCOVERY;
+use crate::index::tables::{COUNTERS, JOBS, NOTES, RESERVED_KEYS, UNFINISHED, UPLOADS};
+use crate::index::{Index, IndexError};
+use crate::model::Key;
+
+/// Rows that share one commit.
+const BATCH: usize = 1_000;
+
+/// The note that says when this index was made from what the store holds.
+const REBUILT: &str = "rebuilt_at";
+
+/// Notes that are about the recordings, which are read anew.
+const OF_RECORDINGS: [&str; 3] = [FOLLOWED, DISCOVERY, REBUILT];
+
+impl Index {
+    /// Takes over what the store does not hold: jobs, open uploads, notes, and numbers that are never used again.
+    pub fn take_over(&self, old: &Index) -> Result<(), IndexError> {
+        self.copy_jobs(old)?;
+        let uploads = old.uploads()?;
+        let mut notes = Vec::new();
+        let mut counters = Vec::new();
+        {
+            let now = old.now()?;
+            for row in now.table(NOTES)?.iter()? {
+                let (name, text) = row?;
+                notes.push((name.value().to_owned(), text.value().to_owned()));
+            }
+            let numbers = now.table(COUNTERS)?;
+            if let Some(next) = numbers.get(NEXT)? {
+                counters.push((NEXT, next.value()));
+            }
+        }
+        self.inner.writer.change(move |writing| {
+            let tables = writing.begin();
+            for (id, key) in &uploads {
+                tables.open_table(UPLOADS)?.insert(id.as_str(), key.as_str())?;
+            }
+            for (name, text) in &notes {
+                if !OF_RECORDINGS.contains(&name.as_str()) {
+                    tables.open_table(NOTES)?.insert(name.as_str(), text.as_str())?;
+                }
+            }
+            for (name, number) in counters {
+                tables.open_table(COUNTERS)?.insert(name, number)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn copy_jobs(&self, old: &Index) -> Result<(), IndexError> {
+        let last = old.inner.last_job.load(Ordering::Relaxed);
+        self.inner.last_job.fetch_max(last, Ordering::Relaxed);
+        let mut after = None;
+        loop {
+            let rows = rows_after(old, JOBS, after)?;
+            let Some((last, _)) = rows.last() else { break };
+            after = Some(*last);
+            let unfinished: Vec<u64> = {
+                let table = old.now()?.table(UNFINISHED)?;
+                let is_open = |id: &u64| table.get(*id).map(|row| row.is_some());
+                let mut open = Vec::new();
+                for (id, _) in &rows {
+                    if is_open(id)? {
+                        open.push(*id);
+                    }
+                }
+                open
+            };
+            self.inner.writer.change(move |writing| {
+                let tables = writing.begin();
+                let (mut jobs, mut open) =
+                    (tables.open_table(JOBS)?, tables.open_table(UNFINISHED)?);
+                for (id, row) in &rows {
+                    jobs.insert(*id, row.as_slice())?;
+                }
+                for id in unfinished {
+                    open.insert(id, ())?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the stems of recordings that could not be read from being given to others. `keys`: of their metadata.
+    pub fn reserve_keys(&self, keys: Vec<Key>) -> Result<(), IndexError> {
+        self.inner.writer.change(move |writing| {
+            let mut table = writing.begin().open_table(RESERVED_KEYS)?;
+            for key in keys {
+                table.insert(key.as_str(), ())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Notes that what the index says is what the store held at that time. See [`Index::rebuilt_at`].
+    pub fn set_rebuilt_at(&self, at: Timestamp) -> Result<(), IndexError> {
+        self.set_note(REBUILT, &at.to_string())
+    }
+
+    /// When the index was last made from the store; `None`: never.
+    pub fn rebuilt_at(&self) -> Result<Option<Timestamp>, IndexError> {
+        Ok(self.note(REBUILT)?.and_then(|text| text.parse().ok()))
+    }
+}
+
+fn rows_after(
+    index: &Index,
+    definition: TableDefinition<'static, u64, &'static [u8]>,
+    after: Option<u64>,
+) -> Result<Vec<(u64, Vec<u8>)>, IndexError> {
+    let table = index.now()?.table(definition)?;
+    let first = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let rows = table.range::<u64>((first, Bound::Unbounded))?.take(BATCH);
+    rows.map(|row| row.map(|(id, row)| (id.value(), row.value().to_vec())).map_err(Into::into))
+        .collect()
+}

@@ -1,0 +1,150 @@
+//! The pages of one recording: rendered, and written where nobody reads them yet or staged over those that are there.
+
+use jiff::Timestamp;
+
+use crate::index::DayText;
+use crate::model::{
+    Conversation, Day, DayTranscript, Key, Object, Page, PageKind, Recipe, Recording, Talk,
+};
+use crate::pipeline::shelves::{Draft, PageError, Shelves};
+use crate::pipeline::transcripts;
+use crate::render::{self, Chapter};
+use crate::store::StoreError;
+
+/// How pages get to their keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// There are none, and the index names none.
+    Put,
+    /// Over others: see [`Shelves::stage`].
+    Stage,
+}
+
+/// Writes all pages of a recording that is not in the index yet; it then lists them. Its day's transcript is
+/// staged, or left for later where the day is long.
+pub(crate) fn write_new(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    recording: &mut Recording,
+    (recipe, talk): (&Recipe, &Talk),
+    now: Timestamp,
+) -> Result<DayText, PageError> {
+    write(shelves, Way::Put, conversation, recording, (recipe, talk), true, now)
+}
+
+/// Stages all pages of a recording again; it then lists them. `with_transcript`: its day's too.
+pub(crate) fn write_over(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    recording: &mut Recording,
+    said: (&Recipe, &Talk),
+    with_transcript: bool,
+    now: Timestamp,
+) -> Result<DayText, PageError> {
+    write(shelves, Way::Stage, conversation, recording, said, with_transcript, now)
+}
+
+/// Moves what is staged for a recording and its day to where it belongs, after the index has them.
+pub(crate) fn install(
+    shelves: Shelves<'_>,
+    recording: &Recording,
+    transcript: Option<&Object>,
+) -> Result<(), StoreError> {
+    let pages = recording.pages.iter().map(|page| &page.object);
+    pages.chain(transcript).try_for_each(|object| shelves.install(object))
+}
+
+fn write(
+    shelves: Shelves<'_>,
+    way: Way,
+    conversation: &Conversation,
+    recording: &mut Recording,
+    (recipe, talk): (&Recipe, &Talk),
+    with_transcript: bool,
+    now: Timestamp,
+) -> Result<DayText, PageError> {
+    let day = recording.id.day;
+    let chapter = Chapter { conversation, recording, recipe, talk };
+    let mut pages = Vec::new();
+    for (kind, bytes) in [
+        (PageKind::Json, render::json(chapter)),
+        (PageKind::Srt, render::srt(chapter)),
+        (PageKind::Vtt, render::vtt(chapter)),
+    ] {
+        pages.push(write_page(shelves, way, recording, kind, bytes, now)?);
+    }
+    let text = if with_transcript && transcripts::is_rendered_at_once(shelves, conversation, day)? {
+        stage_transcript(shelves, conversation, day, Some(chapter), now)?
+    } else {
+        DayText::Later
+    };
+    fail_point!("publish-transcript-written");
+    let named = named_transcript(shelves, conversation, recording, &text, now)?;
+    let metadata = render::metadata(chapter, &pages, &named);
+    pages.push(write_page(shelves, way, recording, PageKind::Metadata, metadata, now)?);
+    recording.pages = pages;
+    Ok(text)
+}
+
+fn write_page(
+    shelves: Shelves<'_>,
+    way: Way,
+    recording: &Recording,
+    kind: PageKind,
+    bytes: Vec<u8>,
+    now: Timestamp,
+) -> Result<Page, StoreError> {
+    let key = Key::page(&recording.filed_as, recording.id.day, recording.stem.as_bytes(), kind);
+    let draft = Draft::new(key, bytes);
+    fail_point!("publish-before-page");
+    match way {
+        Way::Put => shelves.put(&draft)?,
+        Way::Stage => {
+            // A page that stays as it is keeps its time.
+            if let Some(page) = recording.page(kind)
+                && page.object == draft.object
+                && shelves.read(&page.object)?.is_some()
+            {
+                return Ok(page.clone());
+            }
+            shelves.stage(&draft)?;
+        }
+    }
+    Ok(Page { kind, object: draft.object, written_at: Some(now) })
+}
+
+/// Renders a day's transcript and stages it, unless it is the one that is there.
+pub(crate) fn stage_transcript(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    day: Day,
+    new: Option<Chapter<'_>>,
+    now: Timestamp,
+) -> Result<DayText, PageError> {
+    let Some(rendered) = transcripts::render(shelves, conversation, day, new)? else {
+        return Ok(DayText::Later);
+    };
+    let standing = shelves.index.filed_transcript(conversation.seq, day)?;
+    if let Some(standing) = standing.filter(|it| it.object == rendered.draft.object)
+        && shelves.read(&standing.object)?.is_some()
+    {
+        return Ok(rendered.text_since(standing));
+    }
+    shelves.stage(&rendered.draft)?;
+    Ok(rendered.text(conversation, day, now))
+}
+
+/// The transcript that a metadata page names: the one that comes with it, else the one that is there.
+fn named_transcript(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    recording: &Recording,
+    text: &DayText,
+    now: Timestamp,
+) -> Result<DayTranscript, PageError> {
+    if let DayText::Written(transcript) | DayText::Incomplete(transcript) = text {
+        return Ok(transcript.clone());
+    }
+    let standing = shelves.index.filed_transcript(conversation.seq, recording.id.day)?;
+    Ok(standing.unwrap_or_else(|| transcripts::unwritten(conversation, recording.id.day, now)))
+}

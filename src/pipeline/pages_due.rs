@@ -1,0 +1,347 @@
+//! Brings pages up to date that the index says are due: after a rename, a trashing, a restoration, a publication,
+//! and after a crash in the middle of any of them.
+//!
+//! [`serve`] runs on a thread of its own: at start, when something changes, and again after failures with growing
+//! pauses. Everything it does can be cut off anywhere and done again.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::index::{Change, DayText, DueEntry, Index, IndexError, PageWork, PagesDue};
+use crate::model::{Conversation, ConversationSeq, Day, Key, PageKind, Recording, RecordingId};
+use crate::pipeline::rewrite::{self, RewriteError};
+use crate::pipeline::shelves::Shelves;
+use crate::pipeline::{causes, pages, publish};
+use crate::render;
+use crate::store::{Store, StoreError};
+
+/// How often the thread looks whether it is to end, or a pause is over.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Pause after a failure: the first and the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+
+/// A day's transcript is rendered when nothing has been published on the day for so long ...
+const QUIET: Duration = Duration::from_secs(2);
+
+/// ... or the oldest recording that it lacks has waited so many times as long as the last rendering took: at most
+/// a twentieth of the time goes into it, however many recordings come.
+const PATIENCE: u32 = 20;
+const LEAST_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Entries that are asked for at once.
+const BATCH: usize = 500;
+
+/// What a pass over everything that is due came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Drained {
+    pub done: u64,
+    /// What failed and is still due.
+    pub left: u64,
+}
+
+/// Brings everything up to date that is due, once. What fails stays due.
+///
+/// # Errors
+/// The index could not be read or written.
+pub fn write_pages_due(store: &dyn Store, index: &Index) -> Result<Drained, IndexError> {
+    let mut drained = Drained::default();
+    let mut pauses = Pauses::default();
+    // What is done leaves entries: a conversation those of its days, new pages one of their own.
+    let shelves = Shelves { store, index };
+    loop {
+        match pass(shelves, &mut pauses)? {
+            0 => break,
+            done => drained.done += done,
+        }
+    }
+    sweep(shelves)?;
+    drained.left = u64::try_from(pauses.failed.len()).unwrap_or(u64::MAX);
+    Ok(drained)
+}
+
+/// The same again and again, until `is_closing`.
+pub(crate) fn serve(
+    store: &dyn Store,
+    index: &Index,
+    changes: &Receiver<Change>,
+    is_closing: &dyn Fn() -> bool,
+) {
+    let shelves = Shelves { store, index };
+    let mut pauses = Pauses::default();
+    // What a daemon that died has left to be done, and what it has left behind.
+    let begun = write_pages_due(store, index);
+    if let Err(err) = begun {
+        log::error!("pages that are due could not be looked up: {err}");
+        return;
+    }
+    let mut has_news = true;
+    while !is_closing() {
+        if has_news || pauses.is_one_over(Instant::now()) {
+            match pass(shelves, &mut pauses) {
+                Ok(_) => has_news = false,
+                // Whoever writes to the index next rings the alarm.
+                Err(err) => {
+                    log::error!("pages that are due could not be looked up: {err}");
+                    return;
+                }
+            }
+        }
+        match changes.recv_timeout(TICK) {
+            Ok(change) => {
+                let now = Instant::now();
+                for change in std::iter::once(change).chain(changes.try_iter()) {
+                    has_news |= pauses.note(&change, now);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// What is not to be done before its time.
+#[derive(Debug, Default)]
+struct Pauses {
+    failed: HashMap<PagesDue, Pause>,
+    /// Days on which something was published: since when, and when the last time.
+    busy: HashMap<PagesDue, (Instant, Instant)>,
+    /// How long the last rendering of a transcript took.
+    rendering: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    until: Instant,
+    length: Duration,
+}
+
+impl Pauses {
+    /// Whether the change leaves pages that are due.
+    fn note(&mut self, change: &Change, now: Instant) -> bool {
+        match change {
+            Change::Published { recording, .. } => {
+                let RecordingId { conversation, day, .. } = recording.id;
+                let busy = self.busy.entry(PagesDue::Day(conversation, day)).or_insert((now, now));
+                busy.1 = now;
+                true
+            }
+            Change::Renamed { .. }
+            | Change::Trashed { .. }
+            | Change::Restored { .. }
+            | Change::Replaced { .. }
+            | Change::DayTranscript { .. } => true,
+            Change::Removed { .. } | Change::Placed { .. } | Change::Job(_) => false,
+        }
+    }
+
+    fn is_paused(&self, due: PagesDue, now: Instant) -> bool {
+        self.failed.get(&due).is_some_and(|pause| now < pause.until)
+            || self.busy.get(&due).is_some_and(|busy| now < self.quiet_at(*busy))
+    }
+
+    fn quiet_at(&self, (since, last): (Instant, Instant)) -> Instant {
+        (last + QUIET).min(since + LEAST_PATIENCE.max(self.rendering * PATIENCE))
+    }
+
+    fn is_one_over(&self, now: Instant) -> bool {
+        self.failed.values().any(|pause| pause.until <= now)
+            || self.busy.values().any(|busy| self.quiet_at(*busy) <= now)
+    }
+
+    fn failed(&mut self, due: PagesDue, now: Instant) {
+        let before = self.failed.get(&due).map(|pause| pause.length * 2);
+        let length = before.unwrap_or(FIRST_PAUSE).min(LONGEST_PAUSE);
+        self.failed.insert(due, Pause { until: now + length, length });
+    }
+
+    fn done(&mut self, due: PagesDue) {
+        self.failed.remove(&due);
+        self.busy.remove(&due);
+    }
+}
+
+/// Does everything once that is due and not paused; how many entries were done.
+fn pass(shelves: Shelves<'_>, pauses: &mut Pauses) -> Result<u64, IndexError> {
+    let (mut done, mut after) = (0, None);
+    loop {
+        let entries = shelves.index.pages_due(after.as_ref(), BATCH)?;
+        let Some(last) = entries.last() else { break };
+        after = Some(*last);
+        let mut settled = Vec::new();
+        for entry in entries {
+            if !pauses.is_paused(entry.due, Instant::now()) && is_settled(shelves, entry, pauses)? {
+                settled.push(entry);
+            }
+        }
+        if !settled.is_empty() {
+            done += settled.len() as u64;
+            shelves.index.clear_pages_due(settled)?;
+        }
+    }
+    Ok(done)
+}
+
+/// Does one thing that is due. `false`: it stays due.
+fn is_settled(
+    shelves: Shelves<'_>,
+    entry: DueEntry,
+    pauses: &mut Pauses,
+) -> Result<bool, IndexError> {
+    let begun = Instant::now();
+    let outcome = match entry.due {
+        PagesDue::Conversation(seq) => settle_conversation(shelves, seq),
+        PagesDue::Recording(id) => settle_recording(shelves, id, entry.work),
+        PagesDue::Day(seq, day) => settle_day(shelves, seq, day, entry.work),
+    };
+    if matches!(entry.due, PagesDue::Day(..)) && entry.work == PageWork::Render {
+        pauses.rendering = begun.elapsed();
+    }
+    match outcome {
+        Ok(true) => {
+            pauses.done(entry.due);
+            return Ok(true);
+        }
+        Ok(false) => {}
+        Err(RewriteError::Index(err @ (IndexError::Disk(_) | IndexError::Damaged(_)))) => {
+            return Err(err);
+        }
+        // Removed meanwhile.
+        Err(RewriteError::Missing) => return Ok(true),
+        Err(err) => log::debug!("{:?}: its pages stay due: {}", entry.due, causes(&err)),
+    }
+    pauses.failed(entry.due, Instant::now());
+    Ok(false)
+}
+
+/// Every recording's metadata repeats what its conversation is called, and whether it is in the trash.
+fn settle_conversation(shelves: Shelves<'_>, seq: ConversationSeq) -> Result<bool, RewriteError> {
+    let index = shelves.index;
+    let days = index.filed_days(seq)?;
+    {
+        // First, since recordings that are done are passed over when this is done again.
+        let _alone = publish::alone();
+        index.owe_pages(days.iter().map(|day| PagesDue::Day(seq, *day)).collect())?;
+    }
+    let mut is_done = true;
+    fail_point!("rename-before-pages");
+    for day in days {
+        for recording in index.filed_recordings(seq, day)? {
+            let _alone = publish::alone();
+            let conversation = index.filed_conversation(seq)?.ok_or(RewriteError::Missing)?;
+            // Names may have been given while we waited.
+            let Some(recording) = index.filed_recording(recording.id)? else { continue };
+            match follows(shelves, &conversation, &recording) {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(err) => return Err(err.into()),
+            }
+            match rewrite::write_pages_again(shelves, recording) {
+                Ok(()) | Err(RewriteError::Missing) => {}
+                Err(err @ RewriteError::NoTalk(_)) => warn_of(&err),
+                Err(RewriteError::Store(err)) => {
+                    log::debug!("conversation {}: a page stays due: {}", seq.0, causes(&err));
+                    is_done = false;
+                }
+                Err(err) => return Err(err),
+            }
+        }
+    }
+    Ok(is_done)
+}
+
+/// Whether the metadata of a recording says of its conversation what the index says.
+fn follows(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    recording: &Recording,
+) -> Result<bool, StoreError> {
+    let Some(page) = recording.page(PageKind::Metadata) else { return Ok(false) };
+    let Some(json) = shelves.read(&page.object)? else { return Ok(false) };
+    Ok(render::from_metadata(&json).is_ok_and(|(told, ..)| told == *conversation))
+}
+
+/// Pages that are where the index says, whole, are left alone.
+fn settle_recording(
+    shelves: Shelves<'_>,
+    id: RecordingId,
+    work: PageWork,
+) -> Result<bool, RewriteError> {
+    let _alone = publish::alone();
+    let recording = shelves.index.filed_recording(id)?.ok_or(RewriteError::Missing)?;
+    if work == PageWork::Install {
+        pages::install(shelves, &recording, None)?;
+        if is_whole(shelves, &recording)? {
+            return Ok(true);
+        }
+    }
+    match rewrite::write_pages_again(shelves, recording) {
+        // Another entry says that they are to be installed, and that is done next.
+        Ok(()) => Ok(true),
+        Err(err @ RewriteError::NoTalk(_)) => {
+            warn_of(&err);
+            Ok(true)
+        }
+        Err(err) => Err(err),
+    }
+}
+
+fn is_whole(shelves: Shelves<'_>, recording: &Recording) -> Result<bool, StoreError> {
+    for page in &recording.pages {
+        if shelves.read(&page.object)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn settle_day(
+    shelves: Shelves<'_>,
+    seq: ConversationSeq,
+    day: Day,
+    work: PageWork,
+) -> Result<bool, RewriteError> {
+    let _alone = publish::alone();
+    let index = shelves.index;
+    let conversation = index.filed_conversation(seq)?.ok_or(RewriteError::Missing)?;
+    let standing = index.filed_transcript(seq, day)?;
+    if let (PageWork::Install, Some(standing)) = (work, &standing) {
+        shelves.install(&standing.object)?;
+        if shelves.read(&standing.object)?.is_some() {
+            return Ok(true);
+        }
+    }
+    let text = pages::stage_transcript(shelves, &conversation, day, None, Timestamp::now())?;
+    let is_complete = matches!(text, DayText::Written(_));
+    let Some(transcript) = text.transcript().cloned() else { return Ok(true) };
+    if standing.as_ref() != Some(&transcript) {
+        index.set_transcript(text)?;
+        shelves.install(&transcript.object)?;
+    }
+    Ok(is_complete)
+}
+
+/// Only a person can do something about it.
+fn warn_of(err: &RewriteError) {
+    log::warn!("{err}: `scribefs fsck` says what can be done");
+}
+
+/// Removes what a writer that died has staged and no index names: nothing is staged for anybody now.
+fn sweep(shelves: Shelves<'_>) -> Result<(), IndexError> {
+    let _alone = publish::alone();
+    if !shelves.index.pages_due(None, 1)?.is_empty() {
+        return Ok(());
+    }
+    let swept = shelves
+        .store
+        .list(Key::STAGED)
+        .and_then(|found| found.iter().try_for_each(|found| shelves.store.delete(&found.key)));
+    if let Err(err) = swept {
+        log::debug!("staged pages that nobody needs are left: {err}");
+    }
+    Ok(())
+}

@@ -1,0 +1,334 @@
+//! Pages that are written again: cut off at every call, withdrawn, without the bucket, and many on one day.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Bench, contents};
+use crate::index::{Index, PagesDue};
+use crate::model::{ConversationId, InboxId, Key, PageKind, Recording, SpeakerId};
+use crate::pipeline::publish::PublishError;
+use crate::pipeline::shelves::{Shelves, is};
+use crate::pipeline::{RewriteError, empty_trash, name_speakers, rebuild, write_pages_due};
+use crate::render;
+use crate::store::{FlakyStore, Found, MemoryStore, Store, StoreError};
+
+fn name(store: &dyn Store, index: &Index, it: &Recording, name: &str) -> Result<(), RewriteError> {
+    name_speakers(store, index, it.id, &BTreeMap::from([(SpeakerId(0), name.to_owned())]))
+}
+
+/// What a reader finds who asks the index first: every page, whole, as the index says.
+fn assert_readable(store: &dyn Store, index: &Index, context: &str) {
+    let shelves = Shelves { store, index };
+    for recording in index.every_recording(None, 1_000).unwrap() {
+        for page in &recording.pages {
+            assert!(shelves.read(&page.object).unwrap().is_some(), "{context}: {:?}", page.kind);
+        }
+        assert!(shelves.read_talk(&recording).unwrap().is_some(), "{context}");
+    }
+    for transcript in index.every_transcript(None, 1_000).unwrap() {
+        assert!(shelves.read(&transcript.object).unwrap().is_some(), "{context}: transcript");
+    }
+}
+
+/// The same without anything that is staged, and a new index made of it finds every recording.
+fn assert_settled(store: &dyn Store, index: &Index, context: &str) {
+    assert_eq!(write_pages_due(store, index).unwrap().left, 0, "{context}");
+    assert_eq!(index.pages_due(None, 9).unwrap(), [], "{context}");
+    let recordings = index.every_recording(None, 1_000).unwrap();
+    let transcripts = index.every_transcript(None, 1_000).unwrap();
+    let pages = recordings.iter().flat_map(|it| &it.pages).map(|page| &page.object);
+    for object in pages.chain(transcripts.iter().map(|it| &it.object)) {
+        let bytes = store.get_range(&object.key, 0..u64::MAX).unwrap();
+        assert!(is(object, &bytes), "{context}: {}", object.key);
+    }
+    assert_eq!(store.list(Key::STAGED).unwrap(), [], "{context}");
+    let dir = tempfile::tempdir().unwrap();
+    let anew = Index::open(&dir.path().join("index.redb")).unwrap();
+    let rebuilt = rebuild(store, &anew).unwrap();
+    assert_eq!(rebuilt.recordings, recordings.len() as u64, "{context}");
+}
+
+fn names_in(store: &dyn Store, kind: PageKind) -> Vec<bool> {
+    let pages = contents(store).into_iter().filter(|(key, _)| key.ends_with(kind.suffix()));
+    let pages = pages.filter(|(key, _)| (kind == PageKind::Metadata) == key.contains("_metadata"));
+    pages.map(|(_, bytes)| String::from_utf8_lossy(&bytes).contains("Anna")).collect()
+}
+
+#[test]
+fn names_that_are_cut_off_anywhere_leave_every_page_whole_and_are_given_or_not() {
+    for cut in 0.. {
+        let store = Arc::new(MemoryStore::default());
+        let bench = Bench::new(store.clone());
+        let published = bench.publish().unwrap();
+        let index = &bench.services.index;
+        assert_settled(store.as_ref(), index, "published");
+        let context = format!("cut after {cut} calls");
+        let flaky = FlakyStore::failing_after(cut, store.clone());
+        let named = name(&flaky, index, &published, "Anna").is_ok();
+        let was_cut = cut < flaky.calls();
+        assert_readable(store.as_ref(), index, &context);
+        assert_settled(store.as_ref(), index, &context);
+        for kind in [PageKind::Json, PageKind::Vtt, PageKind::Metadata] {
+            assert_eq!(names_in(store.as_ref(), kind), [named], "{context}");
+        }
+        if !was_cut {
+            assert!(named && 10 < cut);
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_rename_that_is_cut_off_anywhere_is_followed_by_all_pages_in_the_end() {
+    for cut in 0.. {
+        let store = Arc::new(MemoryStore::default());
+        let mut bench = Bench::new(store.clone());
+        bench.publish().unwrap();
+        bench.drop_another("second.wav");
+        let published = bench.publish().unwrap();
+        let index = &bench.services.index;
+        assert_settled(store.as_ref(), index, "published");
+        let to = ConversationId::new("weekly").unwrap();
+        index.rename_conversation(published.id.conversation, &to).unwrap();
+        let context = format!("cut after {cut} calls");
+        let flaky = FlakyStore::failing_after(cut, store.clone());
+        write_pages_due(&flaky, index).unwrap();
+        let was_cut = cut < flaky.calls();
+        assert_readable(store.as_ref(), index, &context);
+        assert_settled(store.as_ref(), index, &context);
+        let mut metadata = 0;
+        for (key, page) in contents(store.as_ref()) {
+            let text = String::from_utf8_lossy(&page);
+            if key.ends_with("_metadata.json") {
+                metadata += 1;
+                assert_eq!(render::from_metadata(&page).unwrap().0.id, to, "{context}");
+            }
+            if key.ends_with("_transcript.txt") {
+                assert!(text.starts_with("weekly\n"), "{context}: {text}");
+            }
+        }
+        assert_eq!(metadata, 2);
+        if !was_cut {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_page_that_a_dead_writer_has_torn_is_rendered_again() {
+    let store = Arc::new(MemoryStore::default());
+    let bench = Bench::new(store.clone());
+    let published = bench.publish().unwrap();
+    let index = &bench.services.index;
+    assert_settled(store.as_ref(), index, "published");
+    // As older versions did it: new pages over old ones, and dead before the index was told.
+    name(store.as_ref(), index, &published, "Anna").unwrap();
+    let newer: Vec<(Key, Vec<u8>)> = index
+        .recording(published.id)
+        .unwrap()
+        .unwrap()
+        .pages
+        .iter()
+        .map(|page| {
+            (page.object.key.clone(), store.get_range(&page.object.key, 0..u64::MAX).unwrap())
+        })
+        .collect();
+    name(store.as_ref(), index, &published, "").unwrap();
+    assert_settled(store.as_ref(), index, "named");
+    for (key, bytes) in newer {
+        store.put(&key, &bytes).unwrap();
+    }
+    index.owe_pages(vec![PagesDue::Recording(published.id)]).unwrap();
+    assert_settled(store.as_ref(), index, "torn");
+    assert_eq!(names_in(store.as_ref(), PageKind::Json), [false]);
+    // The same where names are given to it.
+    let json = index
+        .recording(published.id)
+        .unwrap()
+        .unwrap()
+        .page(PageKind::Json)
+        .unwrap()
+        .object
+        .key
+        .clone();
+    let text = String::from_utf8(store.get_range(&json, 0..u64::MAX).unwrap()).unwrap();
+    store.put(&json, format!("{text}\n\n").as_bytes()).unwrap();
+    name(store.as_ref(), index, &published, "Anna").unwrap();
+    assert_settled(store.as_ref(), index, "torn and named");
+    assert_eq!(names_in(store.as_ref(), PageKind::Json), [true]);
+    // Nothing is made up where nothing can be read.
+    store.put(&json, b"{").unwrap();
+    let refused = name(store.as_ref(), index, &published, "Ben");
+    assert!(matches!(refused, Err(RewriteError::NoTalk(_))), "{refused:?}");
+}
+
+/// Does something before a call for a key, or refuses it.
+struct Hooked {
+    store: Arc<MemoryStore>,
+    before: Box<dyn Fn(&str, &Key) -> Result<(), StoreError> + Send + Sync>,
+}
+
+impl Store for Hooked {
+    fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+        (self.before)("put", key)?;
+        self.store.put(key, bytes)
+    }
+    fn put_file(&self, key: &Key, file: &File) -> Result<(), StoreError> {
+        self.store.put_file(key, file)
+    }
+    fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        (self.before)("get", key)?;
+        self.store.get_range(key, range)
+    }
+    fn head(&self, key: &Key) -> Result<Found, StoreError> {
+        self.store.head(key)
+    }
+    fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
+        self.store.list(prefix)
+    }
+    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.store.delete(key)
+    }
+    fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError> {
+        self.store.open_local(key)
+    }
+}
+
+#[test]
+fn a_recording_that_is_withdrawn_at_the_last_moment_leaves_no_word_behind() {
+    let store = Arc::new(MemoryStore::default());
+    let mut bench = Bench::new(store.clone());
+    bench.publish().unwrap();
+    assert_settled(store.as_ref(), &bench.services.index, "published");
+    let before = contents(store.as_ref());
+    bench.drop_another("secret.wav");
+    let (spool, dropped) = (bench.services.spool.clone(), bench.dropped.clone());
+    let withdraw = move |call: &str, key: &Key| {
+        if call == "put" && key.is_metadata() {
+            spool.unlink(InboxId::ROOT, dropped.path[0].as_os_str()).unwrap();
+        }
+        Ok(())
+    };
+    bench.services.store = Arc::new(Hooked { store: store.clone(), before: Box::new(withdraw) });
+    let withdrawn = bench.publish();
+    assert!(matches!(withdrawn, Err(PublishError::Withdrawn)), "{withdrawn:?}");
+    assert_eq!(contents(store.as_ref()), before);
+    assert_settled(store.as_ref(), &bench.services.index, "withdrawn");
+}
+
+#[test]
+fn words_that_cannot_be_fetched_do_not_keep_another_recording_from_being_published() {
+    let store = Arc::new(MemoryStore::default());
+    let mut bench = Bench::new(store.clone());
+    let first = bench.publish().unwrap();
+    let away = first.page(PageKind::Json).unwrap().object.key.clone();
+    bench.drop_another("second.wav");
+    // Its chapter is remembered under another name then.
+    name(store.as_ref(), &bench.services.index, &first, "Zoe").unwrap();
+    assert_settled(store.as_ref(), &bench.services.index, "named");
+    let is_away = Arc::new(Mutex::new(true));
+    let (key, asked) = (away, is_away.clone());
+    let refuse = move |call: &str, at: &Key| match call {
+        "get" if *at == key && *asked.lock().unwrap() => {
+            Err(StoreError::Unavailable { at: at.to_string(), source: "the bucket is away".into() })
+        }
+        _ => Ok(()),
+    };
+    let hooked = Arc::new(Hooked { store: store.clone(), before: Box::new(refuse) });
+    bench.services.store = hooked.clone();
+    bench.publish().unwrap();
+    let index = &bench.services.index;
+    let transcript = || {
+        let all = contents(store.as_ref());
+        let text = all.iter().find(|(key, _)| key.ends_with("_transcript.txt")).unwrap().1.clone();
+        String::from_utf8(text).unwrap()
+    };
+    assert!(transcript().contains("second.wav"));
+    assert!(write_pages_due(hooked.as_ref(), index).unwrap().left == 1);
+    *is_away.lock().unwrap() = false;
+    assert_settled(hooked.as_ref(), index, "back");
+    assert!(transcript().contains("standup.wav") && transcript().contains("second.wav"));
+}
+
+#[test]
+fn a_long_day_costs_each_recording_the_same() {
+    let store = Arc::new(MemoryStore::default());
+    let counting = Arc::new(FlakyStore::failing_after(u64::MAX, store.clone()));
+    let mut bench = Bench::new(counting.clone());
+    let mut calls = Vec::new();
+    for number in 0..60 {
+        let before = counting.calls();
+        bench.publish().unwrap();
+        calls.push(counting.calls() - before);
+        bench.drop_another(&format!("memo-{number}.wav"));
+    }
+    assert_eq!(calls[30..40], calls[50..60]);
+    assert!(calls[59] <= calls[10], "{calls:?}");
+    let index = &bench.services.index;
+    let before = counting.calls();
+    assert_settled(counting.as_ref(), index, "quiet");
+    // One text for all of them: no more than some calls for each.
+    assert!(counting.calls() - before < 60 * 20, "{}", counting.calls() - before);
+    let all = contents(store.as_ref());
+    let text = all.iter().find(|(key, _)| key.ends_with("_transcript.txt")).unwrap().1;
+    let text = String::from_utf8_lossy(text);
+    assert!((0..59).all(|number| text.contains(&format!("memo-{number}.wav"))));
+}
+
+#[test]
+fn a_recording_that_lacks_a_page_is_taken_over_and_rendered_again() {
+    for kind in [PageKind::Srt, PageKind::Vtt] {
+        let store = Arc::new(MemoryStore::default());
+        let bench = Bench::new(store.clone());
+        let published = bench.publish().unwrap();
+        store.delete(&published.page(kind).unwrap().object.key).unwrap();
+        let rebuilt = rebuild(store.as_ref(), &bench.services.index).unwrap();
+        assert_eq!((rebuilt.recordings, rebuilt.torn.len(), rebuilt.incomplete.len()), (1, 1, 0));
+        assert_settled(store.as_ref(), &bench.services.index, "rendered again");
+    }
+}
+
+#[test]
+fn nothing_is_filed_under_the_names_of_what_a_rebuild_could_not_read() {
+    let store = Arc::new(MemoryStore::default());
+    let mut bench = Bench::new(store.clone());
+    let published = bench.publish().unwrap();
+    assert_settled(store.as_ref(), &bench.services.index, "published");
+    let metadata = published.page(PageKind::Metadata).unwrap().object.key.clone();
+    store.put(&metadata, b"{ torn").unwrap();
+    let before = contents(store.as_ref());
+    let rebuilt = rebuild(store.as_ref(), &bench.services.index).unwrap();
+    assert_eq!((rebuilt.recordings, rebuilt.unreadable.len()), (0, 1));
+    // Another recording of that name on that day.
+    bench.drop_another("standup.wav");
+    let second = bench.publish().unwrap();
+    assert_eq!(second.stem.display(), "standup-2");
+    let after = contents(store.as_ref());
+    let is_text = |key: &str| key.ends_with("_transcript.txt");
+    for (key, bytes) in before.into_iter().filter(|(key, _)| !is_text(key)) {
+        assert_eq!(after.get(&key), Some(&bytes), "{key}");
+    }
+}
+
+#[test]
+fn what_comes_back_in_the_trash_is_kept_as_if_it_had_been_put_there_now() {
+    let store = Arc::new(MemoryStore::default());
+    let bench = Bench::new(store.clone());
+    let published = bench.publish().unwrap();
+    let index = &bench.services.index;
+    let seq = published.id.conversation;
+    index.trash_conversation(seq, "2024-03-01T00:00:00Z".parse().unwrap()).unwrap();
+    assert_settled(store.as_ref(), index, "trashed");
+    let begun = Timestamp::now();
+    rebuild(store.as_ref(), index).unwrap();
+    let trashed = index.trashed_conversations().unwrap();
+    assert!(begun <= trashed[0].trashed_at.unwrap());
+    // Not even with no time to be kept at all: the index was made anew a moment ago.
+    assert_eq!(empty_trash(store.as_ref(), index, Duration::ZERO).unwrap(), 0);
+    assert_eq!(index.trashed_conversations().unwrap().len(), 1);
+}

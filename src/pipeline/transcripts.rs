@@ -1,0 +1,167 @@
+//! The transcript of a day: one text of the chapters of its recordings.
+//!
+//! Chapters are kept in memory by the hash of the json page that they were rendered from, so that a day with many
+//! recordings does not read all of them again for each new one.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+
+use crate::index::DayText;
+use crate::model::{
+    Conversation, Day, DayTranscript, Key, Object, PageKind, Recording, RecordingId,
+};
+use crate::pipeline::shelves::{Draft, PageError, Shelves};
+use crate::render::{self, Chapter};
+use crate::store::StoreError;
+
+/// A day with up to so many recordings has its transcript rendered with each new one. Beyond that it is rendered
+/// when the day has been quiet for a moment, so that the work grows with the recordings and not with their square.
+const AT_ONCE: u64 = 16;
+
+/// Most bytes of chapters that are kept.
+const KEPT_BYTES: usize = 8 << 20;
+
+/// Whether a day's transcript is to be rendered with every change.
+pub(crate) fn is_rendered_at_once(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    day: Day,
+) -> Result<bool, PageError> {
+    Ok(shelves.index.recordings_on(conversation.seq, day)? <= AT_ONCE)
+}
+
+/// A day's text, with or without words that could not be read.
+pub(crate) struct Rendered {
+    pub(crate) draft: Draft,
+    /// Every recording whose words can be read at all is in it.
+    is_complete: bool,
+}
+
+impl Rendered {
+    pub(crate) fn text(&self, conversation: &Conversation, day: Day, now: Timestamp) -> DayText {
+        let (seq, object) = (conversation.seq, self.draft.object.clone());
+        self.text_since(DayTranscript { conversation: seq, day, object, modified_at: now })
+    }
+
+    /// The same where that transcript is there already.
+    pub(crate) fn text_since(&self, transcript: DayTranscript) -> DayText {
+        match self.is_complete {
+            true => DayText::Written(transcript),
+            false => DayText::Incomplete(transcript),
+        }
+    }
+}
+
+/// Renders the transcript of a day, with `new` in place of what the index has of that recording. `None`: there is
+/// nothing to render.
+pub(crate) fn render(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    day: Day,
+    new: Option<Chapter<'_>>,
+) -> Result<Option<Rendered>, PageError> {
+    let mut is_complete = true;
+    let mut chapters: Vec<(Sorted, String)> = Vec::new();
+    let mut recordings = shelves.index.filed_recordings(conversation.seq, day)?;
+    recordings.retain(|it| new.is_none_or(|new| new.recording.id != it.id));
+    for recording in &recordings {
+        match chapter(shelves, conversation, recording) {
+            Ok(Some(text)) => chapters.push((sorted(recording), text)),
+            Ok(None) => log::warn!("{}: left out of its day's transcript", recording.audio.key),
+            // It is in a bucket that is away.
+            Err(err @ StoreError::Unavailable { .. }) => {
+                log::debug!("{}: not in its day's transcript yet: {err}", recording.audio.key);
+                is_complete = false;
+            }
+            Err(err) => return Err(err.into()),
+        }
+    }
+    chapters.extend(new.map(|new| (sorted(new.recording), render::chapter(new))));
+    if chapters.is_empty() {
+        return Ok(None);
+    }
+    chapters.sort_by_key(|(place, _)| *place);
+    let all = recordings.iter().chain(new.map(|new| new.recording));
+    let title = all.filter_map(|it| Some((sorted(it), it.overlay.title.as_deref()?))).min();
+    let title = title.map_or(conversation.id.as_str(), |(_, title)| title);
+    let texts: Vec<&str> = chapters.iter().map(|(_, text)| text.as_str()).collect();
+    let key = Key::transcript(&conversation.filed_as, day);
+    let draft = Draft::new(key, render::day(title, &texts).into_bytes());
+    Ok(Some(Rendered { draft, is_complete }))
+}
+
+/// What a metadata page says of a transcript that is not written yet.
+pub(crate) fn unwritten(conversation: &Conversation, day: Day, now: Timestamp) -> DayTranscript {
+    let key = Key::transcript(&conversation.filed_as, day);
+    let object = Object { key, bytes: 0, blake3: blake3::hash(b"").to_hex().to_string() };
+    DayTranscript { conversation: conversation.seq, day, object, modified_at: now }
+}
+
+/// Recordings of a day stand in the order of their times.
+type Sorted = (DateTime, RecordingId);
+
+fn sorted(recording: &Recording) -> Sorted {
+    (recording.recorded_at.time, recording.id)
+}
+
+fn chapter(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    recording: &Recording,
+) -> Result<Option<String>, StoreError> {
+    let json = recording.page(PageKind::Json).map(|page| page.object.blake3.as_str());
+    let name = json.map(|json| {
+        let when = recording.recorded_at.time;
+        format!("{json} {when} {}", recording.audio_name.display())
+    });
+    if let Some(text) = name.as_ref().and_then(|name| kept().get(name)) {
+        return Ok(Some(text));
+    }
+    let Some((mut talk, recipe)) = shelves.read_talk(recording)? else { return Ok(None) };
+    for speaker in &mut talk.speakers {
+        speaker.name = recording.overlay.names.get(&speaker.id).cloned();
+    }
+    let text = render::chapter(Chapter { conversation, recording, recipe: &recipe, talk: &talk });
+    if let Some(name) = name {
+        kept().keep(name, &text);
+    }
+    Ok(Some(text))
+}
+
+/// Chapters that were rendered lately, oldest first to go.
+#[derive(Default)]
+struct Kept {
+    texts: HashMap<String, String>,
+    order: VecDeque<String>,
+    bytes: usize,
+}
+
+/// Guards [`Kept`]. One for the process: a name stands for one text, whatever index it belongs to.
+static KEPT: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
+
+fn kept() -> MutexGuard<'static, Kept> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Kept {
+    fn get(&self, name: &str) -> Option<String> {
+        self.texts.get(name).cloned()
+    }
+
+    fn keep(&mut self, name: String, text: &str) {
+        if KEPT_BYTES / 4 < text.len() {
+            return;
+        }
+        if self.texts.insert(name.clone(), text.to_owned()).is_none() {
+            self.bytes += text.len();
+            self.order.push_back(name);
+        }
+        while KEPT_BYTES < self.bytes {
+            let Some(oldest) = self.order.pop_front() else { return };
+            self.bytes -= self.texts.remove(&oldest).map_or(0, |text| text.len());
+        }
+    }
+}
