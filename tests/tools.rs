@@ -247,6 +247,51 @@ fn damage_in_both_places_is_told_and_made_no_worse() {
 }
 
 #[test]
+fn pages_that_are_lost_or_damaged_are_rendered_again_from_the_json_page() {
+    let shed = Shed::new(Home::Disk);
+    let key = |name: &str| Key::new(&format!("standup/2024/01/15/{name}")).unwrap();
+    shed.near.delete(&key("monday.srt")).unwrap();
+    shed.near.delete(&key("standup_transcript.txt")).unwrap();
+    shed.near.put(&key("monday.vtt"), b"WEBVTT").unwrap();
+    shed.near.put(&key("monday_metadata.json"), b"{").unwrap();
+    let found = shed.faults(Depth::Contents);
+    assert_eq!(found.len(), 4, "{found:?}");
+    assert_eq!(shed.mend(Depth::Contents), [true; 4]);
+    assert_eq!(shed.faults(Depth::Contents), []);
+    let transcript = text(&shed.near, "standup/2024/01/15/standup_transcript.txt");
+    assert!(transcript.contains("[00:00:04] Anna\nGood morning."), "{transcript}");
+    // Read anew, the store says the same.
+    let dir = tempfile::tempdir().unwrap();
+    let anew = Index::open(&dir.path().join("index.redb")).unwrap();
+    assert_eq!(pipeline::rebuild(&shed.near, &anew).unwrap().recordings, 2);
+}
+
+#[test]
+fn a_json_page_that_is_damaged_is_told_and_the_rest_is_mended_all_the_same() {
+    let shed = Shed::new(Home::Disk);
+    shed.near.put(&shed.json_page(), b"{").unwrap();
+    shed.near.delete(&Key::new("standup/2024/01/16/a.srt").unwrap()).unwrap();
+    assert_eq!(shed.mend(Depth::Sizes), [false, true]);
+    let faults = shed.faults(Depth::Contents);
+    assert_eq!(faults.len(), 1);
+    assert_eq!(faults[0].0, "monday.json");
+}
+
+#[test]
+fn a_damaged_recording_in_the_bucket_keeps_no_other_from_being_taken_in() {
+    let shed = Shed::in_bucket();
+    for found in shed.near.list("").unwrap() {
+        shed.near.delete(&found.key).unwrap();
+    }
+    let page = shed.json_page();
+    let bytes = shed.far.get_range(&page, 0..u64::MAX).unwrap();
+    shed.far.put(&page, &vec![b'x'; bytes.len()]).unwrap();
+    shed.index.clear_recordings().unwrap();
+    assert_eq!(shed.mend(Depth::Sizes), [false, true]);
+    assert_eq!(shed.recordings().len(), 1);
+}
+
+#[test]
 fn orphans_are_removed_when_they_are_an_hour_old_and_nothing_else_is() {
     let shed = Shed::in_bucket();
     let orphan = Key::new("standup/2024/02/01/cut-off.wav").unwrap();

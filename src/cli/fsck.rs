@@ -10,12 +10,16 @@ use crate::cli::arguments::{Fsck, Gc};
 use crate::cli::report::{self, Trouble};
 use crate::cli::stock::{self, Opened};
 use crate::daemon::Environment;
-use crate::pipeline::{self, Checked, Depth, Fault, Finding, Stock, Where};
+use crate::pipeline::{self, Checked, Depth, Fault, Finding, Stock, StockError, Where};
 
 pub(crate) fn fsck(wish: &Fsck, environment: &Environment) -> Result<ExitCode, Trouble> {
     let config = wish.settings.config(environment)?;
     let opened = Opened::open(&config)?;
     let stock = opened.stock();
+    if wish.repair {
+        let placed = opened.placed(&config)?;
+        pipeline::write_pages_due(&placed, &opened.index).map_err(StockError::Index)?;
+    }
     let depth = if wish.deep { Depth::Contents } else { Depth::Sizes };
     let bar = progress_bar(opened.recordings()?);
     let checked = pipeline::check(stock, depth, Timestamp::now(), &mut |_| bar.inc(1))?;
@@ -67,7 +71,11 @@ fn as_text(checked: &Checked, is_mended: &dyn Fn(usize) -> bool) -> String {
         0 => "all is well".to_owned(),
         count => format!("{count} found"),
     };
-    text.push_str(&format!("{recordings} recordings, {objects} objects: {verdict}\n"));
+    let repaired = match (0..checked.findings.len()).filter(|at| is_mended(*at)).count() {
+        0 => String::new(),
+        count => format!(", {count} repaired"),
+    };
+    text.push_str(&format!("{recordings} recordings, {objects} objects: {verdict}{repaired}\n"));
     text
 }
 
@@ -75,7 +83,9 @@ fn as_text(checked: &Checked, is_mended: &dyn Fn(usize) -> bool) -> String {
 fn remedy(finding: &Finding) -> &'static str {
     match finding.fault {
         Fault::Missing { .. } | Fault::Size { .. } | Fault::Content { .. } => {
-            "`scribefs fsck --repair` takes it from the other place, if that has it; else from a backup"
+            "`scribefs fsck --repair` takes it from the other place, if that has it, or renders it again \
+             from the json page; a recording or a json page that is lost comes from a backup only: put it \
+             back under this key"
         }
         Fault::Unindexed { .. } => "`scribefs fsck --repair` takes it into the index",
         Fault::Strange { .. } => "put back what it names, or move it away with the files beside it",

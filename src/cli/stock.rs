@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::cli::report::Trouble;
 use crate::config::{Config, Storage};
-use crate::daemon::{cache_options, open_bucket, open_index, open_near};
+use crate::daemon::{cache_options, open_bucket, open_index, open_near, open_placed};
 use crate::index::Index;
 use crate::model::Destination;
 use crate::pipeline::{Home, Stock, StockError};
-use crate::store::{BlockCache, Bucket, LocalStore};
+use crate::store::{BlockCache, Bucket, LocalStore, PlacedStore};
 
 /// All that belongs to one state folder. While this lives, nobody can mount it.
 pub(crate) struct Opened {
@@ -35,6 +35,11 @@ impl Opened {
     pub(crate) fn stock(&self) -> Stock<'_> {
         let far = self.bucket.as_deref();
         Stock { near: self.near.as_ref(), far, index: &self.index, home: self.home }
+    }
+
+    /// Both places as the mount sees them.
+    pub(crate) fn placed(&self, config: &Config) -> Result<PlacedStore, Trouble> {
+        Ok(open_placed(config, self.near.clone(), self.bucket.clone())?)
     }
 
     /// About how many there are: for progress bars.

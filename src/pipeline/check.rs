@@ -3,7 +3,7 @@
 
 mod mend;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
@@ -139,9 +139,10 @@ pub fn check(
     hear: &mut dyn FnMut(&Recording),
 ) -> Result<Checked, StockError> {
     let far = stock.far.map(|far| far.list("")).transpose()?;
+    let staged = stock.near.list(Key::STAGED)?.into_iter().map(|found| found.key).collect();
     let near = sizes(stock.near.list("")?);
     let mut inspection =
-        Inspection { stock, depth, near, far: far.map(sizes), days: HashMap::new() };
+        Inspection { stock, depth, staged, near, far: far.map(sizes), days: HashMap::new() };
     let mut checked = Checked {
         recordings: 0,
         objects: (inspection.near.len() + inspection.far.as_ref().map_or(0, BTreeMap::len)) as u64,
@@ -182,6 +183,8 @@ struct DaySeen {
 struct Inspection<'a> {
     stock: Stock<'a>,
     depth: Depth,
+    /// Pages that are not at their keys yet.
+    staged: HashSet<Key>,
     /// Objects that no row has claimed yet, and their sizes.
     near: BTreeMap<Key, u64>,
     far: Option<BTreeMap<Key, u64>>,
@@ -245,6 +248,8 @@ impl Inspection<'_> {
                 Some(_) if must || place == Where::Disk => self.content(object, place)?,
                 None | Some(_) => None,
             };
+            // On its way to its place: readers find it where it is staged.
+            let fault = fault.filter(|_| place == Where::Bucket || !self.is_staged(object));
             findings.extend(fault.map(|fault| Finding {
                 key: object.key.clone(),
                 fault,
@@ -253,6 +258,12 @@ impl Inspection<'_> {
             }));
         }
         Ok(())
+    }
+
+    fn is_staged(&self, object: &Object) -> bool {
+        let staged = Object { key: object.key.staged(&object.blake3), ..object.clone() };
+        self.staged.contains(&staged.key)
+            && stock::hash_near(self.stock.near, &staged).is_ok_and(|it| it == object.blake3)
     }
 
     fn content(&self, object: &Object, place: Where) -> Result<Option<Fault>, StockError> {
@@ -289,12 +300,16 @@ fn strangers_in<S: Store + ?Sized>(
     for key in pages {
         match mend::whole_recording(store, &key, &left)? {
             Some(named) => {
-                left.retain(|key, _| !named.contains(key));
+                for key in &named {
+                    left.remove(key);
+                }
                 found(key, Fault::Unindexed { place });
             }
             // What lies beside it may be what it names: nothing there is taken for an orphan.
             None => {
-                left.retain(|other, _| other.folder() != key.folder());
+                for other in beside(&left, &key) {
+                    left.remove(&other);
+                }
                 found(key, Fault::Strange { place });
             }
         }
@@ -305,6 +320,15 @@ fn strangers_in<S: Store + ?Sized>(
         }
     }
     Ok(())
+}
+
+/// Everything that lies in the folder of a key.
+fn beside(left: &BTreeMap<Key, u64>, key: &Key) -> Vec<Key> {
+    let folder = key.as_str().trim_end_matches(key.file_name());
+    let Some(first) = Key::new(folder.trim_end_matches('/')) else { return Vec::new() };
+    let others = left.range(first.clone()..).map(|(other, _)| other);
+    let others = others.take_while(|other| other.as_str().starts_with(first.as_str()));
+    others.filter(|other| other.folder() == key.folder()).cloned().collect()
 }
 
 /// What is not filed by day is none of a recording's: housekeeping, or somebody else's.

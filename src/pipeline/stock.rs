@@ -3,11 +3,11 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use crate::index::{Index, IndexError};
 use crate::model::{DayTranscript, Key, Object, Recording};
-use crate::store::{Bucket, Store, StoreError};
+use crate::store::{Bucket, Found, Store, StoreError};
 
 /// Rows that are asked for at once.
 const PAGE: usize = 500;
@@ -86,6 +86,47 @@ impl Stock<'_> {
             return Err(StockError::Damaged { key: object.key.clone() });
         }
         Ok(self.near.put_file(&object.key, &file)?)
+    }
+}
+
+/// What is near, and behind it what is in the bucket: for pages that are rendered from others.
+pub(crate) struct Tiered<'a>(pub(crate) Stock<'a>);
+
+impl Store for Tiered<'_> {
+    fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
+        self.0.near.put(key, bytes)
+    }
+
+    fn put_file(&self, key: &Key, file: &File) -> Result<(), StoreError> {
+        self.0.near.put_file(key, file)
+    }
+
+    fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        match (self.0.near.get_range(key, range.clone()), self.0.far) {
+            (Err(StoreError::Missing { .. }), Some(far)) if !key.is_staged() => {
+                far.get_range(key, range)
+            }
+            (found, _) => found,
+        }
+    }
+
+    fn head(&self, key: &Key) -> Result<Found, StoreError> {
+        match (self.0.near.head(key), self.0.far) {
+            (Err(StoreError::Missing { .. }), Some(far)) => far.head(key),
+            (found, _) => found,
+        }
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
+        self.0.near.list(prefix)
+    }
+
+    fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.0.near.delete(key)
+    }
+
+    fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError> {
+        self.0.near.open_local(key)
     }
 }
 

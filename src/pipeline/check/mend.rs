@@ -1,26 +1,41 @@
-//! What a check can mend by itself. Nothing is deleted, and nothing is believed that does not have the hash
-//! that the index knows.
+//! What a check can mend by itself. Nothing is deleted, nothing is believed that does not have the hash that the
+//! index knows, and pages that neither place has are rendered again.
 
 use std::collections::BTreeMap;
 
-use crate::model::{Key, Object, Page, PageKind, Placement};
+use jiff::Timestamp;
+
+use crate::model::{Key, Object, Page, PageKind, Placement, Recording, RecordingId};
 use crate::pipeline::check::{Fault, Finding, Where};
-use crate::pipeline::stock::{self, Stock, StockError};
+use crate::pipeline::rewrite::{self, RewriteError};
+use crate::pipeline::shelves::Shelves;
+use crate::pipeline::stock::{self, Stock, StockError, Tiered};
+use crate::pipeline::{pages_due, publish};
 use crate::render;
 use crate::store::{Bucket, Store, StoreError};
 
 /// Mends what was found, if it can be mended. `false`: it cannot.
 pub fn mend(stock: Stock<'_>, finding: &Finding) -> Result<bool, StockError> {
-    match (&finding.fault, &finding.object) {
+    let mended = match (&finding.fault, &finding.object) {
         (Fault::Unindexed { place }, _) => adopt(stock, *place, &finding.key),
         (Fault::Orphan { .. } | Fault::Strange { .. }, _) | (_, None) => Ok(false),
         (
             Fault::Missing { place } | Fault::Size { place, .. } | Fault::Content { place },
             Some(object),
         ) => match place {
-            Where::Disk => bring_back(stock, object),
-            Where::Bucket => send_again(stock, finding, object),
+            Where::Disk => bring_back(stock, object).and_then(|is_back| match is_back {
+                true => Ok(true),
+                false => render_again(stock, finding),
+            }),
+            Where::Bucket => send_again(stock, finding),
         },
+    };
+    match mended {
+        // One that cannot be mended keeps nobody from mending the others.
+        Err(StockError::Damaged { .. } | StockError::Store(StoreError::Missing { .. })) => {
+            Ok(false)
+        }
+        mended => mended,
     }
 }
 
@@ -36,21 +51,81 @@ fn bring_back(stock: Stock<'_>, object: &Object) -> Result<bool, StockError> {
     }
 }
 
-/// Puts the recording into the queue again, if local disk has the right bytes to send.
-fn send_again(stock: Stock<'_>, finding: &Finding, object: &Object) -> Result<bool, StockError> {
-    let Some(id) = finding.recording else { return Ok(false) };
-    match stock::hash_near(stock.near, object) {
-        Ok(hash) if hash == object.blake3 => {}
-        Ok(_) | Err(StockError::Store(StoreError::Missing { .. })) => return Ok(false),
-        Err(err) => return Err(err),
+/// Pages other than the recording itself say nothing that the json page and the index do not say.
+fn render_again(stock: Stock<'_>, finding: &Finding) -> Result<bool, StockError> {
+    let Some(recording) = recording_of(stock, finding)? else { return Ok(false) };
+    if recording.audio.key == finding.key {
+        return Ok(false);
     }
-    let Some(recording) = stock.index.recording(id)? else { return Ok(false) };
+    // Another finding may have been mended with all pages of the recording, this one among them.
+    if let Some(object) = object_at(stock, &recording, &finding.key)?
+        && is_sound(stock, &object)?
+    {
+        return Ok(true);
+    }
+    let tiered = Tiered(stock);
+    let shelves = Shelves { store: &tiered, index: stock.index };
+    let written = {
+        let _alone = publish::alone();
+        rewrite::write_again(shelves, recording)
+    };
+    match written {
+        Ok(()) => {}
+        Err(RewriteError::Missing | RewriteError::NoTalk(_) | RewriteError::NoSpeaker(_)) => {
+            return Ok(false);
+        }
+        Err(RewriteError::Store(err)) => return Err(err.into()),
+        Err(RewriteError::Index(err)) => return Err(err.into()),
+    }
+    // A long day's transcript is left for later by that.
+    pages_due::write_pages_due(&tiered, stock.index)?;
+    let Some(recording) = recording_of(stock, finding)? else { return Ok(false) };
+    let object = object_at(stock, &recording, &finding.key)?;
+    object.map_or(Ok(false), |object| is_sound(stock, &object))
+}
+
+fn recording_of(stock: Stock<'_>, finding: &Finding) -> Result<Option<Recording>, StockError> {
+    let id = finding.recording;
+    Ok(id.map(|id| stock.index.filed_recording(id)).transpose()?.flatten())
+}
+
+/// What the index says today of a key: pages may have been rendered again since the check.
+fn object_at(
+    stock: Stock<'_>,
+    recording: &Recording,
+    key: &Key,
+) -> Result<Option<Object>, StockError> {
+    if let Some(object) = recording.objects().find(|object| object.key == *key) {
+        return Ok(Some(object.clone()));
+    }
+    let RecordingId { conversation, day, .. } = recording.id;
+    let transcript = stock.index.filed_transcript(conversation, day)?;
+    Ok(transcript.map(|transcript| transcript.object).filter(|object| object.key == *key))
+}
+
+/// Whether local disk has the right bytes.
+fn is_sound(stock: Stock<'_>, object: &Object) -> Result<bool, StockError> {
+    match stock::hash_near(stock.near, object) {
+        Ok(hash) => Ok(hash == object.blake3),
+        Err(StockError::Store(StoreError::Missing { .. })) => Ok(false),
+        Err(err) => Err(err),
+    }
+}
+
+/// Puts the recording into the queue again, if local disk has the right bytes to send.
+fn send_again(stock: Stock<'_>, finding: &Finding) -> Result<bool, StockError> {
+    let Some(recording) = recording_of(stock, finding)? else { return Ok(false) };
+    let Some(object) = object_at(stock, &recording, &finding.key)? else { return Ok(false) };
+    if !is_sound(stock, &object)? {
+        return Ok(false);
+    }
     // Audio of the right size would be taken for the right one.
     let is_damaged_audio =
         matches!(finding.fault, Fault::Content { .. }) && recording.audio.key == finding.key;
     let placement = if is_damaged_audio { Placement::Local } else { Placement::unknown() };
     let is_forced = recording.placement == Placement::Local;
-    Ok(is_forced || stock.index.set_placement(id, recording.revision, placement)?)
+    let Recording { id, revision, .. } = recording;
+    Ok(is_forced || stock.index.set_placement(id, revision, placement)?)
 }
 
 /// Takes a recording that the store has and the index lacks into the index.
@@ -61,13 +136,15 @@ fn adopt(stock: Stock<'_>, place: Where, key: &Key) -> Result<bool, StockError> 
         (Where::Bucket, None) => return Ok(false),
     };
     let json = store.get_range(key, 0..u64::MAX)?;
-    let Ok((conversation, mut recording, transcript)) = render::from_metadata(&json) else {
+    let Ok((mut conversation, mut recording, transcript)) = render::from_metadata(&json) else {
         return Ok(false);
     };
+    // This index has not seen it put into the trash.
+    conversation.trashed_at = conversation.trashed_at.map(|_| Timestamp::now());
     recording.pages.retain(|page| page.kind != PageKind::Metadata);
     let blake3 = blake3::hash(&json).to_hex().to_string();
     let object = Object { key: key.clone(), bytes: json.len() as u64, blake3 };
-    recording.pages.push(Page { kind: PageKind::Metadata, object });
+    recording.pages.push(Page { kind: PageKind::Metadata, object, written_at: None });
     recording.placement = match place {
         Where::Disk => stock.index.destination()?.first_placement(),
         Where::Bucket => Placement::Stored,
