@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,8 @@ use crate::cli::report::{self, Trouble};
 use crate::cli::{place, settings};
 use crate::config::{Config, KEYS, Layer, Origin};
 use crate::daemon::{
-    Detached, Environment, Plan, Readiness, detach, open_bucket, open_index, open_near, rebuild,
-    serve, set_up_logging,
+    Detached, Environment, Plan, Readiness, detach, open_bucket, open_near,
+    reindex as make_index_anew, serve, set_up_logging,
 };
 use crate::fs::{self as filesystem, MountOptions};
 use crate::models::Library;
@@ -196,14 +197,20 @@ fn is_running(pid: i64) -> bool {
 
 pub(crate) fn reindex(wish: &Reindex, environment: &Environment) -> Result<ExitCode, Trouble> {
     let config = wish.settings.config(environment)?;
-    let (near, bucket) = (open_near(&config)?, open_bucket(&config)?);
-    let index = open_index(&config, &near, bucket.as_deref())?;
-    let rebuilt = rebuild(&near, bucket.as_deref(), &index)?;
+    let (near, bucket) = (Arc::new(open_near(&config)?), open_bucket(&config)?);
+    let rebuilt = make_index_anew(&config, &near, bucket.as_ref())?;
     for (key, why) in &rebuilt.unreadable {
-        report::remark(&format!("{key}: left out: {why}"));
+        report::remark(&format!(
+            "{key}: left out: {why}; put it back from a backup, and run this again"
+        ));
     }
     for key in &rebuilt.incomplete {
-        report::remark(&format!("{key}: left out: some of its files are missing from the store"));
+        report::remark(&format!(
+            "{key}: left out: its recording is missing; put it back from a backup, and run this again"
+        ));
+    }
+    for key in &rebuilt.torn {
+        report::remark(&format!("{key}: taken over; some of its pages were rendered again"));
     }
     report::print(format!("{} recordings\n", rebuilt.recordings))?;
     let is_whole = rebuilt.unreadable.is_empty() && rebuilt.incomplete.is_empty();

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use crate::config::{self, Config};
 use crate::daemon::errands::Errands;
 use crate::daemon::facts::Known;
+use crate::daemon::reindex::{open_index, sound_index};
 use crate::daemon::serve::Plan;
 use crate::daemon::storage::Storage;
 use crate::fs::{self as filesystem, Mount, MountError, MountOptions};
 use crate::index::{Index, IndexError};
 use crate::models::Library;
 use crate::pipeline::{
-    self, CarrierError, CarrierOptions, Pipeline, RebuildError, Rebuilt, Retention, Services, Setup,
+    CarrierError, CarrierOptions, Pipeline, RebuildError, Retention, Services, Setup,
 };
 use crate::spool::{Spool, SpoolError, SpoolOptions, Watch};
 #[cfg(feature = "s3")]
@@ -168,33 +169,6 @@ pub fn carrier_options(config: &Config) -> CarrierOptions {
     }
 }
 
-/// The index of that state; made anew from the places that are given where it is missing or damaged.
-pub fn open_index(
-    config: &Config,
-    near: &dyn Store,
-    bucket: Option<&dyn Bucket>,
-) -> Result<Index, DaemonError> {
-    let path = config.state.join("index.redb");
-    match sound_index(&path)? {
-        Some(index) => Ok(index),
-        None => make_index(&path, near, bucket),
-    }
-}
-
-/// The index that is there; a damaged one is put aside.
-fn sound_index(path: &Path) -> Result<Option<Index>, DaemonError> {
-    match Index::open_existing(path) {
-        Err(IndexError::Damaged(why)) => {
-            let aside = path.with_extension("redb.damaged");
-            log::error!("the index is damaged ({why}) and kept as {}", aside.display());
-            fs::rename(path, &aside)
-                .map_err(|source| DaemonError::Folder { path: aside.clone(), source })?;
-            Ok(None)
-        }
-        opened => Ok(opened?),
-    }
-}
-
 /// The index, with everything in it marked that is not where the settings want it.
 fn open_settled_index(
     config: &Config,
@@ -213,54 +187,6 @@ fn open_settled_index(
         log::info!("{moving} recordings belong to {wanted} from now on");
     }
     Ok(index)
-}
-
-/// Under another name until it is whole: half an index must not be taken for all there is.
-fn make_index(
-    path: &Path,
-    near: &dyn Store,
-    bucket: Option<&dyn Bucket>,
-) -> Result<Index, DaemonError> {
-    let unfinished = path.with_extension("redb.unfinished");
-    let folder = |source| DaemonError::Folder { path: unfinished.clone(), source };
-    match fs::remove_file(&unfinished) {
-        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(folder(err)),
-        _ => {}
-    }
-    let index = Index::open(&unfinished)?;
-    let rebuilt = rebuild(near, bucket, &index).or_else(|err| match err {
-        RebuildError::Store(err) if bucket.is_some() => {
-            log::warn!("the bucket is asked later what it has: {}", pipeline::causes(&err));
-            let rebuilt = rebuild(near, None, &index)?;
-            index.owe_discovery(true)?;
-            Ok(rebuilt)
-        }
-        err => Err(err),
-    })?;
-    index.close()?;
-    fs::rename(&unfinished, path).map_err(folder)?;
-    if rebuilt.recordings != 0 {
-        log::warn!("the index was made anew: {} recordings found", rebuilt.recordings);
-    }
-    for (key, why) in &rebuilt.unreadable {
-        log::warn!("{key}: left out of the index: {why}");
-    }
-    for key in &rebuilt.incomplete {
-        log::warn!("{key}: left out of the index: some of its files are missing");
-    }
-    Ok(Index::open(path)?)
-}
-
-/// Fills an index from all places that are configured.
-pub fn rebuild(
-    near: &dyn Store,
-    bucket: Option<&dyn Bucket>,
-    index: &Index,
-) -> Result<Rebuilt, RebuildError> {
-    match bucket {
-        Some(bucket) => pipeline::rebuild_with_bucket(near, bucket, index),
-        None => pipeline::rebuild(near, index),
-    }
 }
 
 fn private_folder(path: &Path) -> Result<(), DaemonError> {

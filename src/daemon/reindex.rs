@@ -1,0 +1,208 @@
+//! The index of a state folder: opened, or made anew from what the stores hold.
+//!
+//! A new index is always made beside the one that is there, under another name until it is whole: half an index must
+//! not be taken for all there is.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::daemon::DaemonError;
+use crate::daemon::storage::open_placed;
+use crate::index::{Index, IndexError};
+use crate::pipeline::{self, RebuildError, Rebuilt};
+use crate::store::{Bucket, LocalStore, Store};
+
+/// The index of that state; made anew from the places that are given where it is missing or damaged.
+pub fn open_index(
+    config: &Config,
+    near: &dyn Store,
+    bucket: Option<&dyn Bucket>,
+) -> Result<Index, DaemonError> {
+    let path = config.state.join("index.redb");
+    match sound_index(&path)? {
+        Some(index) => Ok(index),
+        None => make_index(&path, near, bucket),
+    }
+}
+
+/// The index that is there; a damaged one is put aside.
+pub(crate) fn sound_index(path: &Path) -> Result<Option<Index>, DaemonError> {
+    match Index::open_existing(path) {
+        Err(IndexError::Damaged(why)) => {
+            let aside = path.with_extension("redb.damaged");
+            log::error!("the index is damaged ({why}) and kept as {}", aside.display());
+            fs::rename(path, &aside).map_err(|source| folder(&aside, source))?;
+            Ok(None)
+        }
+        opened => Ok(opened?),
+    }
+}
+
+/// Makes the index anew, whether or not there is one. Until the new one is whole, the old one stands.
+pub fn reindex(
+    config: &Config,
+    near: &Arc<LocalStore>,
+    bucket: Option<&Arc<dyn Bucket>>,
+) -> Result<Rebuilt, DaemonError> {
+    let path = config.state.join("index.redb");
+    let placed = open_placed(config, near.clone(), bucket.cloned())?;
+    // Kept open to the end: nobody else uses it meanwhile.
+    let old = sound_index(&path)?;
+    if let Some(old) = &old {
+        // What only the index knows so far, such as a rename, has to be in the store before it is read.
+        let left = pipeline::write_pages_due(&placed, old)?.left;
+        if left != 0 {
+            log::warn!(
+                "{left} changes are in the old index only and are lost: see `scribefs fsck`"
+            );
+        }
+    }
+    let (index, rebuilt) = fill_beside(&path, old.as_ref(), |index| {
+        rebuild(near.as_ref(), bucket.map(AsRef::as_ref), index)
+    })?;
+    pipeline::write_pages_due(&placed, &index)?;
+    index.close()?;
+    take_its_place(&path)?;
+    if let Some(old) = old {
+        old.close()?;
+    }
+    Ok(rebuilt)
+}
+
+fn make_index(
+    path: &Path,
+    near: &dyn Store,
+    bucket: Option<&dyn Bucket>,
+) -> Result<Index, DaemonError> {
+    let (index, rebuilt) = fill_beside(path, None, |index| {
+        rebuild(near, bucket, index).or_else(|err| match err {
+            RebuildError::Store(err) if bucket.is_some() => {
+                log::warn!("the bucket is asked later what it has: {}", pipeline::causes(&err));
+                let rebuilt = rebuild(near, None, index)?;
+                index.owe_discovery(true)?;
+                Ok(rebuilt)
+            }
+            err => Err(err),
+        })
+    })?;
+    index.close()?;
+    take_its_place(path)?;
+    if rebuilt.recordings != 0 {
+        log::warn!("the index was made anew: {} recordings found", rebuilt.recordings);
+    }
+    for (key, why) in &rebuilt.unreadable {
+        log::warn!("{key}: left out of the index: {why}");
+    }
+    for key in &rebuilt.incomplete {
+        log::warn!("{key}: left out of the index: its recording is missing");
+    }
+    Ok(Index::open(path)?)
+}
+
+fn fill_beside(
+    path: &Path,
+    old: Option<&Index>,
+    fill: impl FnOnce(&Index) -> Result<Rebuilt, RebuildError>,
+) -> Result<(Index, Rebuilt), DaemonError> {
+    let unfinished = path.with_extension("redb.unfinished");
+    match fs::remove_file(&unfinished) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => {
+            return Err(folder(&unfinished, err));
+        }
+        _ => {}
+    }
+    let index = Index::open(&unfinished)?;
+    if let Some(old) = old {
+        index.take_over(old)?;
+    }
+    let rebuilt = fill(&index)?;
+    Ok((index, rebuilt))
+}
+
+fn take_its_place(path: &Path) -> Result<(), DaemonError> {
+    let unfinished = path.with_extension("redb.unfinished");
+    fs::rename(&unfinished, path).map_err(|source| folder(path, source))?;
+    let parent = path.parent().unwrap_or(Path::new("."));
+    File::open(parent).and_then(|parent| parent.sync_all()).map_err(|source| folder(parent, source))
+}
+
+/// Fills an index from all places that are configured.
+fn rebuild(
+    near: &dyn Store,
+    bucket: Option<&dyn Bucket>,
+    index: &Index,
+) -> Result<Rebuilt, RebuildError> {
+    match bucket {
+        Some(bucket) => pipeline::rebuild_with_bucket(near, bucket, index),
+        None => pipeline::rebuild(near, index),
+    }
+}
+
+fn folder(path: &Path, source: io::Error) -> DaemonError {
+    DaemonError::Folder { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ConversationId, Destination, Job, JobId, JobState};
+    use crate::store::StoreError;
+
+    fn job(id: u64) -> Job {
+        let at = "2024-01-15T10:02:00Z".parse().unwrap();
+        Job {
+            id: JobId(id),
+            inbox: crate::model::InboxId(id),
+            generation: 1,
+            path: Vec::new(),
+            bytes: 1,
+            modified_ns: 0,
+            conversation: ConversationId::new("standup").unwrap(),
+            state: JobState::Queued,
+            attempts: 0,
+            recipe: None,
+            created_at: at,
+            updated_at: at,
+            failure: None,
+            recording: None,
+        }
+    }
+
+    #[test]
+    fn an_index_that_is_made_anew_takes_the_old_ones_place_only_when_it_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.redb");
+        let old = Index::open(&path).unwrap();
+        old.save_job(job(7)).unwrap();
+        let bucket = Destination::Bucket { place: "s3://talks/".to_owned() };
+        old.settle(&bucket).unwrap();
+        let at = "2024-01-15T10:02:00Z".parse().unwrap();
+        let standup = ConversationId::new("standup").unwrap();
+        let conversation = old.ensure_conversation(&standup, at).unwrap();
+
+        let cut_off = fill_beside(&path, Some(&old), |_| {
+            let source = "cut off".into();
+            Err(StoreError::Unavailable { at: String::new(), source }.into())
+        });
+        assert!(cut_off.is_err());
+        assert_eq!(old.ensure_conversation(&standup, at).unwrap(), conversation);
+        old.close().unwrap();
+        let old = Index::open(&path).unwrap();
+        assert_eq!(old.job(JobId(7)).unwrap().unwrap(), job(7));
+
+        let (new, _) = fill_beside(&path, Some(&old), |_| Ok(Rebuilt::default())).unwrap();
+        new.close().unwrap();
+        take_its_place(&path).unwrap();
+        old.close().unwrap();
+        let new = Index::open(&path).unwrap();
+        assert_eq!(new.unfinished_jobs().unwrap(), [job(7)]);
+        assert_eq!(new.next_job_id().unwrap(), JobId(8));
+        assert_eq!(new.destination().unwrap(), bucket);
+        // Numbers are never used again: inode numbers are made of them.
+        let next = new.ensure_conversation(&standup, at).unwrap();
+        assert!(conversation.seq < next.seq);
+    }
+}
