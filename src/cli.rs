@@ -1,13 +1,18 @@
 //! Subcommands: what people type, and what they read.
 
 mod arguments;
+mod attributes;
 mod doctor;
+mod dot_env;
 mod files;
 mod fsck;
 mod import;
 mod library;
 mod migrate;
+mod mount_arguments;
+mod mount_helper;
 mod mounting;
+mod orders;
 mod place;
 mod report;
 mod settings;
@@ -15,19 +20,27 @@ mod status;
 mod stock;
 mod transcribe;
 mod trash;
+mod umount;
 
+use std::env;
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::cli::arguments::{Arguments, Command};
 use crate::cli::report::Trouble;
-use crate::daemon::{Environment, set_up_logging};
+use crate::daemon::{Environment, set_up_logging, use_private_umask};
 use crate::worker;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let command = Arguments::command();
+    let is_command = |word: &OsStr| word == "help" || command.find_subcommand(word).is_some();
+    let words = mount_helper::translated(env::args_os().collect(), is_command);
+    let arguments = Arguments::parse_from(words);
+    // Whatever a command writes is its user's alone: indexes, pages, copies of recordings.
+    use_private_umask();
     let environment = Environment::read();
     match dispatch(arguments.command, &environment) {
         Ok(code) => code,
@@ -45,13 +58,13 @@ fn dispatch(command: Command, environment: &Environment) -> Result<ExitCode, Tro
     }
     match command {
         Command::Mount(wish) => mounting::mount(&wish, environment),
-        Command::Umount(wish) => mounting::umount(&wish, environment),
+        Command::Umount(wish) => umount::umount(&wish, environment),
         Command::Status(wish) => status::status(&wish, environment),
         Command::StorageInfo(wish) => status::storage_info(&wish, environment),
         Command::Wait(wish) => files::wait(&wish, environment),
-        Command::Retry(wish) => files::retry(&wish, environment),
-        Command::Cancel(wish) => files::cancel(&wish, environment),
-        Command::Name(wish) => files::name(&wish, environment),
+        Command::Retry(wish) => orders::retry(&wish, environment),
+        Command::Cancel(wish) => orders::cancel(&wish, environment),
+        Command::Name(wish) => orders::name(&wish, environment),
         Command::RetryUploads(wish) => status::retry_uploads(&wish, environment),
         Command::Trash(wish) => trash::trash(&wish, environment),
         Command::Restore(wish) => trash::restore(&wish, environment),

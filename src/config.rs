@@ -25,12 +25,13 @@ pub use layer::{KEYS, Layer, Origin};
 /// Why settings cannot be used. Each says which key, where it was said, and what would be right.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("{origin}: {key} = {value:?} is {why}")]
+    #[error("{origin}: {key} = {:?} is {why}", without_secrets(.value))]
     Value { origin: Origin, key: String, value: String, why: String },
     #[error("{origin}: there is no setting `{key}`{}", suggestion(.nearest.as_deref()))]
     UnknownKey { origin: Origin, key: String, nearest: Option<String> },
-    #[error("{origin} is not valid: {why}")]
-    Syntax { origin: Origin, why: String },
+    /// Only where: the line itself may hold a secret.
+    #[error("{origin}, line {line}: {why}")]
+    Syntax { origin: Origin, line: usize, why: &'static str },
     /// Each word is right, but not beside the others.
     #[error("{what}: {remedy}")]
     Contradiction { what: String, remedy: String },
@@ -38,6 +39,14 @@ pub enum ConfigError {
 
 fn suggestion(nearest: Option<&str>) -> String {
     nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default()
+}
+
+/// A value as it may be shown: names and keys before the host of an address, and what follows a `?`, may be secret.
+fn without_secrets(value: &str) -> String {
+    let (shown, query) = value.split_once('?').map_or((value, ""), |(shown, _)| (shown, "?***"));
+    let Some((before, after)) = shown.rsplit_once('@') else { return format!("{shown}{query}") };
+    let scheme = before.split_once("://").map(|(scheme, _)| format!("{scheme}://"));
+    format!("{}***@{after}{query}", scheme.unwrap_or_default())
 }
 
 /// Where recordings are to be in the end. On local disk they are first of all in any case.
@@ -138,6 +147,14 @@ pub struct Config {
     pub zone: TimeZone,
     /// Let other users into the mount, as far as permissions go. Default no.
     pub allow_other: bool,
+    /// User that what is published is shown to belong to. Default `None`: whoever has dropped it.
+    pub uid: Option<u32>,
+    /// The same for the group.
+    pub gid: Option<u32>,
+    /// Mode bits that nobody gets outside of the inbox. Default 022.
+    pub umask: u32,
+    /// Mode of the inbox itself. Default `None`: as it is, at first 700. 1777 lets everybody drop recordings.
+    pub inbox_mode: Option<u32>,
     /// Folders elsewhere whose recordings are copied into the inbox. Default none.
     pub watch: Vec<PathBuf>,
     /// Default `info`.
@@ -192,6 +209,10 @@ impl Config {
             idle_timeout: duration("idle_timeout", 300_000)?,
             zone: layer.read("zone", words::zone)?.unwrap_or_else(TimeZone::system),
             allow_other: flag("allow_other")?,
+            uid: layer.read("uid", words::id)?,
+            gid: layer.read("gid", words::id)?,
+            umask: layer.read("umask", words::mode)?.unwrap_or(0o022) & 0o777,
+            inbox_mode: layer.read("inbox_mode", words::mode)?,
             watch: layer.read_list("watch", |text| Ok(words::path(text, places)))?,
             log_level: layer.read("log_level", words::level)?.unwrap_or(LevelFilter::Info),
             state,
@@ -238,11 +259,11 @@ impl Retention {
     }
 }
 
-/// A time as settings write it: `90s`, `2h`.
-pub fn time_limit(text: &str) -> Result<Duration, ConfigError> {
+/// A time as settings write it, `90s` or `2h`, given with the flag `key`.
+pub fn time_limit(key: &str, text: &str) -> Result<Duration, ConfigError> {
     words::duration(text).map_err(|why| ConfigError::Value {
         origin: Origin::Flag,
-        key: "timeout".to_owned(),
+        key: key.to_owned(),
         value: text.to_owned(),
         why,
     })
@@ -320,6 +341,31 @@ mod tests {
         assert!(complaint("zone = 'Mars/Base'").contains("Europe/Berlin"));
         assert!(complaint("workers = -1").contains("number"));
         assert!(complaint("settle = ").contains("scribefs.toml"));
+    }
+
+    #[test]
+    fn no_error_repeats_what_may_be_a_secret() {
+        let complaint = |text: &str| from_toml(text).unwrap_err().to_string();
+        for text in [
+            "[s3]\nbucket = 'b'\nendpoint = 'http://KEY:sEcReT@host'",
+            "[s3]\nbucket = 'b'\nendpoint = 'https://host/?X-Amz-Signature=sEcReT'",
+            "[s3]\nbucket = 'b'\nendpoint = ['http://KEY:sEcReT@host', 'x']",
+            "store = 's3://KEY:sEcReT@bucket/prefix'",
+            "[s3]\nbucket = 'KEY:sEcReT@bucket'",
+            "settle = '1s'\nsecret = \"sEcReT",
+            "settle = '1s'\nsEcReT foo",
+            "aws_secret_access_key = 'sEcReT'",
+        ] {
+            let said = complaint(text);
+            assert!(!said.contains("sEcReT"), "{said}");
+            assert!(said.contains("scribefs.toml"), "{said}");
+        }
+        assert!(complaint("settle = '1s'\n\nworkers 3").contains("line 3"));
+        let variables = [("AWS_ENDPOINT_URL", "http://KEY:sEcReT@host"), ("S3_BUCKET_NAME", "b")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let layer = Layer::from_variables(&variables, Origin::Environment).unwrap();
+        let said = Config::new(&layer, &places()).unwrap_err().to_string();
+        assert!(!said.contains("sEcReT") && said.contains("http://***@host"), "{said}");
     }
 
     #[test]

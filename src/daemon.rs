@@ -1,20 +1,34 @@
 //! The composition root: where the rooms are put together, the process detaches and signals arrive.
 
 mod bringing;
+mod census;
 mod detach;
+mod end_mark;
 mod environment;
 mod errands;
 mod facts;
-mod lamp;
+mod logging;
+mod overlap;
+mod panic;
+mod process;
 mod reindex;
 mod rooms;
 mod serve;
+mod shutdown;
+mod state_folder;
 mod storage;
+mod supervisor;
 
 pub use detach::{Detached, Readiness, detach};
 pub use environment::Environment;
-pub use lamp::set_up_logging;
+pub use logging::{log_to_file, set_up_logging};
+pub use overlap::{Overlap, check_overlaps};
+pub use process::{
+    close_inherited_files, effective_user, harden, is_private_to_write, use_private_umask,
+};
 pub use reindex::{open_index, reindex};
 pub use rooms::{DaemonError, carrier_options, open_bucket, open_near};
 pub use serve::{Plan, serve};
+pub use state_folder::private_folder;
 pub use storage::{cache_options, open_placed};
+pub use supervisor::supervise;

@@ -16,6 +16,7 @@ mod events;
 mod fetching;
 mod files;
 mod labels;
+mod mount_table;
 mod mounting;
 mod news;
 mod notifying;
@@ -36,7 +37,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::fs::adapter::Adapter;
-use crate::fs::attributes::Owner;
+use crate::fs::attributes::{Owner, Ownership};
 use crate::fs::backing::Backings;
 use crate::fs::fetching::Fetchers;
 use crate::fs::files::Files;
@@ -64,6 +65,13 @@ pub struct MountOptions {
     pub no_exec: bool,
     /// Let nothing be changed, not even in the inbox: for what another machine writes. Default no.
     pub read_only: bool,
+    /// User that everything but the inbox belongs to. Default `None`: recordings to whoever has dropped them, the
+    /// rest to the user who mounts.
+    pub uid: Option<u32>,
+    /// The same for the group.
+    pub gid: Option<u32>,
+    /// Mode bits that nobody gets, outside of the inbox. Default 022.
+    pub umask: u32,
 }
 
 impl MountOptions {
@@ -74,6 +82,9 @@ impl MountOptions {
             allow_other: false,
             no_exec: false,
             read_only: false,
+            uid: None,
+            gid: None,
+            umask: 0o022,
         }
     }
 }
@@ -110,20 +121,34 @@ pub trait Facts: Send + Sync {
         None
     }
 
-    /// A link with which anybody can get the object for a while; `None`: there is none. The one question that
-    /// may wait.
-    fn link(&self, _key: &Key) -> Option<String> {
+    /// A link with which anybody can get the object for that time; `None`: there is none. The one question
+    /// that may wait.
+    fn link(&self, _key: &Key, _lasts: Duration) -> Option<String> {
         None
     }
 
-    /// A line of `control` that is not `retry PATH` or `cancel PATH`. `false`: there is no such order.
-    fn command(&self, _verb: &str, _rest: &str) -> bool {
-        false
+    /// A line of `control` that is not `retry PATH` or `cancel PATH`.
+    fn command(&self, _verb: &str, _rest: &str) -> Result<(), CommandError> {
+        Err(CommandError::Unknown)
     }
 }
 
 /// Nobody knows more.
 impl Facts for () {}
+
+/// Why a line of `control` is not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    #[error("no such command, or not written as it should be")]
+    Unknown,
+    #[error("no such recording")]
+    NoRecording,
+    #[error("the recording has no such speaker")]
+    NoSpeaker,
+    /// The same command may be taken a little later.
+    #[error("too many commands are waiting")]
+    Busy,
+}
 
 /// Why there is no mount, by what must be mended.
 #[derive(Debug, thiserror::Error)]
@@ -169,10 +194,10 @@ impl Mount {
         let at = |source| MountError::Mountpoint { path: options.mountpoint.clone(), source };
         mounting::detach_dead(&options.mountpoint).map_err(at)?;
         let options = MountOptions {
-            mountpoint: mounting::absolute(&options.mountpoint).map_err(at)?,
+            mountpoint: mount_table::absolute(&options.mountpoint).map_err(at)?,
             ..options.clone()
         };
-        let tree = Arc::new(Tree::new(services, owner()));
+        let tree = Arc::new(Tree::new(services, ownership(&options)));
         let files = Arc::new(Files::new(tree.clone(), services.store.clone()));
         let fetchers = Arc::new(Fetchers::new(&files));
         let adapter = Adapter {
@@ -220,13 +245,24 @@ impl Mount {
         self.end.wait(None);
     }
 
+    pub fn has_ended(&self) -> bool {
+        self.end.wait(Some(Duration::ZERO))
+    }
+
+    /// Takes the mount out of the tree. Another one that was mounted at the same path since is left alone.
+    pub fn detach(&self) {
+        match mounting::detach_own(&self.mountpoint, self.device_minor) {
+            Ok(true) => {}
+            Ok(false) => log::debug!("mount: it is not at its place any more"),
+            Err(err) => log::warn!("mount: it could not be detached: {err}"),
+        }
+    }
+
     /// Ends the mount. Who has files open has ten seconds to close them.
     pub fn stop(&self) {
         self.tree.events.close();
-        if !self.end.wait(Some(Duration::ZERO)) {
-            if let Err(err) = mounting::detach(&self.mountpoint) {
-                log::warn!("mount: {} could not be detached: {err}", self.mountpoint.display());
-            }
+        if !self.has_ended() {
+            self.detach();
             if !self.end.wait(Some(PATIENCE)) {
                 log::warn!("mount: files are still open, and will answer ENOTCONN from now on");
                 mounting::abort(self.device_minor);
@@ -295,18 +331,21 @@ fn begin(adapter: Adapter, device: std::os::fd::OwnedFd) -> Result<BackgroundSes
     session.and_then(Session::spawn).map_err(|source| MountError::Session { source })
 }
 
-fn owner() -> Owner {
+fn ownership(options: &MountOptions) -> Ownership {
     // SAFETY: both only read a number.
     let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
-    Owner { uid, gid }
+    let owner = Owner { uid: options.uid.unwrap_or(uid), gid: options.gid.unwrap_or(gid) };
+    // Users of the machine that writes are not those of one that follows it.
+    let keeps_droppers = options.uid.is_none() && options.gid.is_none() && !options.read_only;
+    Ownership { owner, keeps_droppers, umask: options.umask }
 }
 
 /// Detaches the mount at `path`, alive or dead. The daemon behind it ends when its files are closed.
 pub fn unmount(path: &Path) -> io::Result<()> {
-    if !mounting::is_mounted(path)? {
+    if !mount_table::is_mounted(path)? {
         return Err(io::Error::new(io::ErrorKind::NotFound, "no scribefs is mounted there"));
     }
-    mounting::detach(&mounting::absolute(path)?)
+    mounting::detach(&mount_table::absolute(path)?)
 }
 
 /// Detaches a mount of ours whose daemon has died. Says whether there was one.
@@ -314,12 +353,28 @@ pub fn detach_dead(path: &Path) -> io::Result<bool> {
     mounting::detach_dead(path)
 }
 
+/// Whether the daemon of the mount at `path` has died. A mount that this user may not enter has not.
+pub fn is_dead(path: &Path) -> bool {
+    mounting::is_dead(path)
+}
+
 /// Whether a scribefs is mounted at `path`, alive or dead.
 pub fn is_mounted(path: &Path) -> io::Result<bool> {
-    mounting::is_mounted(path)
+    mount_table::is_mounted(path)
 }
 
 /// Where a scribefs is mounted, alive or dead, as far as this process can see.
 pub fn mounts() -> Vec<PathBuf> {
-    mounting::mounts()
+    mount_table::mounts().into_iter().map(|mount| mount.path).collect()
+}
+
+/// Those of them that `user` has mounted.
+pub fn mounts_of(user: u32) -> Vec<PathBuf> {
+    let mounts = mount_table::mounts().into_iter();
+    mounts.filter(|mount| mount.user == Some(user)).map(|mount| mount.path).collect()
+}
+
+/// Who has mounted the scribefs at `path`.
+pub fn user_of(path: &Path) -> Option<u32> {
+    mount_table::top_of(path).ok()??.user
 }

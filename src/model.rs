@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O, reads a clock or starts a thread.
 
+mod access;
 mod conversation;
 mod day;
 mod inode;
@@ -10,11 +11,13 @@ mod key;
 mod name;
 mod order;
 mod placement;
+mod printable;
 mod recording;
 mod sound;
 mod stem;
 mod talk;
 
+pub use access::Access;
 pub use conversation::{Conversation, ConversationId, ConversationSeq};
 pub use day::Day;
 pub use inode::{InboxId, Inode, Node, VirtualNode};
@@ -23,6 +26,7 @@ pub use key::Key;
 pub use name::FileName;
 pub use order::{WorkEvent, WorkOrder, WorkStage};
 pub use placement::{Destination, Placement, UploadedPart};
+pub use printable::{escaped_json, printable, printable_lines};
 pub use recording::{
     DayTranscript, Object, Overlay, Page, PageKind, RecordedAt, Recording, RecordingId, TimeSource,
 };

@@ -115,6 +115,18 @@ impl Library {
         names.iter().filter_map(|name| self.find(name)).collect()
     }
 
+    /// The names of all folders that were installed as models, also of those that are no longer whole.
+    pub fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let is_model = |name: &String| {
+            !name.starts_with('.') && self.dir.join(name).join(manifest::MANIFEST).is_file()
+        };
+        let mut names: Vec<String> = names.filter(is_model).collect();
+        names.sort();
+        names
+    }
+
     /// The model of that name. Cheap: sizes are compared, nothing is hashed, except once where a folder was
     /// put there by hand.
     pub fn find(&self, name: &str) -> Option<Installed> {

@@ -20,7 +20,7 @@ pub use crate::view::lookup::{
 };
 
 use crate::model::{
-    Conversation, ConversationId, Day, DayTranscript, FileName, Key, Node, Recording,
+    Access, Conversation, ConversationId, Day, DayTranscript, FileName, Key, Node, Recording,
 };
 
 /// What `stat` says of a node that we made up or published.
@@ -30,6 +30,8 @@ pub struct NodeAttributes {
     pub is_directory: bool,
     pub bytes: u64,
     pub modified: SystemTime,
+    /// `None`: whoever the mount lets in may read it.
+    pub access: Option<Access>,
 }
 
 /// A name in a listing, and what stands behind it.
@@ -118,6 +120,7 @@ pub fn transcript_file(conversation: &Conversation, transcript: &DayTranscript) 
             is_directory: false,
             bytes: transcript.object.bytes,
             modified: transcript.modified_at.into(),
+            access: transcript.access,
         },
     }
 }
@@ -141,7 +144,8 @@ pub fn recording_file(recording: &Recording, facet: Facet) -> Option<NamedNode> 
             (FileName::new(name)?, node, page.object.bytes, recording.written_at(page))
         }
     };
-    let attributes = NodeAttributes { node, is_directory: false, bytes, modified: modified.into() };
+    let (modified, access) = (modified.into(), recording.overlay.access);
+    let attributes = NodeAttributes { node, is_directory: false, bytes, modified, access };
     Some(NamedNode { name, attributes })
 }
 
@@ -169,7 +173,8 @@ pub fn key_of(
 fn folder(name: &str, node: Node, modified: Timestamp) -> NamedNode {
     let name = FileName::new(name).expect("ids and numbers are legal names");
     let modified = modified.into();
-    NamedNode { name, attributes: NodeAttributes { node, is_directory: true, bytes: 0, modified } }
+    let attributes = NodeAttributes { node, is_directory: true, bytes: 0, modified, access: None };
+    NamedNode { name, attributes }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod running;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -31,6 +32,7 @@ impl Home {
             "XDG_DATA_HOME",
             "SCRIBEFS_CONFIG",
             "SCRIBEFS_MODELS",
+            "SCRIBEFS_STATE",
         ] {
             command.env_remove(name);
         }
@@ -163,7 +165,55 @@ fn settings_come_from_the_environment_and_from_a_dot_env_too() {
     home.write(".env", "SCRIBEFS_STATE=from-dot-env\n");
     let output = home.run(&["reindex"]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "0 recordings\n");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("settings from"));
     assert!(home.dir.path().join("from-dot-env/index.redb").exists());
+}
+
+#[test]
+fn a_dot_env_that_others_may_write_counts_only_when_it_is_named() {
+    let home = Home::new();
+    home.write(".env", "SCRIBEFS_STATE=from-dot-env\n");
+    let mode = |path: &str, mode: u32| {
+        fs::set_permissions(home.dir.path().join(path), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for (folder, file) in [(0o700, 0o666), (0o700, 0o620), (0o777, 0o600), (0o1777, 0o600)] {
+        mode(".env", file);
+        mode(".", folder);
+        let output = home.run(&["reindex"]);
+        mode(".", 0o700);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(".env is ignored") && said.contains("--env-file"), "{said}");
+        assert!(!home.dir.path().join("from-dot-env").exists(), "{folder:o} {file:o}");
+    }
+    assert!(home.run(&["reindex", "--env-file", ".env"]).status.success());
+    assert!(home.dir.path().join("from-dot-env/index.redb").exists());
+}
+
+#[test]
+fn no_secret_of_a_settings_file_is_ever_printed() {
+    let home = Home::new();
+    let said = |arguments: &[&str]| {
+        let output = home.run(arguments);
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    for line in [
+        "AWS_SECRET_ACCESS_KEY=\"sEcReT",
+        "AWS_SECRET_ACCESS_KEY=sEcReT foo",
+        "AWS_SECRET_ACCESS_KEY sEcReT",
+        "S3_ENDPOINT_URL=http://KEY:sEcReT@host\nS3_BUCKET_NAME=b",
+        "S3_BUCKET_NAME=s3://KEY:sEcReT@b",
+    ] {
+        home.write(".env", &format!("# keys\n{line}\n"));
+        let said = said(&["reindex"]);
+        assert!(!said.contains("sEcReT") && said.contains(".env"), "{said}");
+    }
+    fs::remove_file(home.dir.path().join(".env")).unwrap();
+    for text in ["secret = \"sEcReT", "sEcReT", "[s3]\nendpoint = 'sEcReT@h'\nbucket = 'b'"] {
+        home.write(".config/scribefs/scribefs.toml", text);
+        let said = said(&["reindex"]);
+        assert!(!said.contains("sEcReT") && said.contains("scribefs.toml"), "{said}");
+    }
 }
 
 #[test]

@@ -475,8 +475,8 @@ fn conversations_that_swap_their_names_have_them_in_the_end() {
 fn a_link_to_a_file_is_told_to_who_asks_for_it() {
     struct Links(Arc<CountingBucket>);
     impl scribefs::fs::Facts for Links {
-        fn link(&self, key: &Key) -> Option<String> {
-            self.0.link(key, Duration::from_secs(60)).ok()
+        fn link(&self, key: &Key, lasts: Duration) -> Option<String> {
+            self.0.link(key, lasts).ok()
         }
         fn trash_days(&self) -> Option<u32> {
             Some(30)
@@ -491,7 +491,11 @@ fn a_link_to_a_file_is_told_to_who_asks_for_it() {
     world.services.facts = Arc::new(Links(Arc::default()));
     world.mount_again();
     let link = common::getxattr(&audio, "user.scribefs.url").unwrap();
-    assert_eq!(link, format!("memory:{}?seconds=60", recording.audio.key));
+    assert_eq!(link, format!("memory:{}?seconds=3600", recording.audio.key));
+    let day_long = common::getxattr(&audio, "user.scribefs.url.86400").unwrap();
+    assert_eq!(day_long, format!("memory:{}?seconds=86400", recording.audio.key));
+    let too_long = common::getxattr(&audio, "user.scribefs.url.604801").unwrap_err();
+    assert_eq!(too_long.raw_os_error(), Some(libc::ENODATA));
     assert_eq!(content(&recording.audio.key), fs::read(&audio).unwrap());
     let folder = common::getxattr(&world.path("conversations/standup"), "user.scribefs.url");
     assert_eq!(folder.unwrap_err().raw_os_error(), Some(libc::ENODATA));

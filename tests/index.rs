@@ -83,6 +83,7 @@ fn transcript(conversation: &Conversation, day: Day, second: i64) -> DayTranscri
         day,
         object: object(Key::transcript(&conversation.filed_as, day), 100),
         modified_at: at(second),
+        access: None,
     }
 }
 

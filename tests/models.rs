@@ -26,6 +26,27 @@ fn wheel(test: &str) -> Option<PathBuf> {
 }
 
 #[test]
+fn a_model_with_a_cut_file_is_among_those_that_are_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("mine");
+    std::fs::create_dir(&folder).unwrap();
+    for name in ["encoder_model.ort", "decoder_model_merged.ort", "tokens.txt"] {
+        std::fs::write(folder.join(name), name.repeat(10)).unwrap();
+    }
+    let verify = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_scribefs"));
+        command.args(["models", "verify", "--models"]).arg(dir.path()).current_dir(dir.path());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(verify(), (Some(0), "mine: whole\n".to_owned()));
+    std::fs::write(folder.join("encoder_model.ort"), "cut").unwrap();
+    let (code, said) = verify();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.starts_with("mine: damaged: encoder_model.ort;"), "{said}");
+}
+
+#[test]
 fn a_wheel_gives_recognizer_and_diarizer_byte_for_byte() {
     let name = "a_wheel_gives_recognizer_and_diarizer_byte_for_byte";
     let Some(wheel) = wheel(name) else { return };

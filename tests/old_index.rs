@@ -104,6 +104,7 @@ fn make() {
             day: day(),
             object: serde_json::from_str(&object(&format!("{id}_transcript.txt"))).unwrap(),
             modified_at: at,
+            access: None,
         };
         index.publish(recording, transcript, None).unwrap();
     }

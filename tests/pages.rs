@@ -267,6 +267,7 @@ fn metadata_holds_all_that_the_index_knows_and_nothing_that_was_said() {
         day: told.recording.id.day,
         object: object(PageKind::Vtt),
         modified_at: "2024-01-17T08:00:00Z".parse().unwrap(),
+        access: None,
     };
     let json = render::metadata(told.chapter(), &pages, &transcript);
     let text = String::from_utf8(json.clone()).unwrap();

@@ -98,6 +98,36 @@ fn systemd_accepts_the_units() {
 }
 
 #[test]
+fn the_units_give_the_daemon_what_it_needs() {
+    for unit in ["systemd/scribefs-user.service", "systemd/scribefs@.service"] {
+        let text = text(unit);
+        let value = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            line.unwrap_or_else(|| panic!("{unit} has no {key}")).to_owned()
+        };
+        // Longer than the limit that the daemon has set itself (`daemon/shutdown.rs`).
+        assert_eq!(value("TimeoutStopSec"), "30s", "{unit}");
+        assert_eq!(value("Restart"), "on-failure", "{unit}");
+        assert!(value("LimitNOFILE").parse::<u64>().unwrap() >= 65_536, "{unit}");
+        assert!(
+            value("EnvironmentFile").starts_with("-/")
+                || value("EnvironmentFile").starts_with("-%h")
+        );
+        assert_eq!(value("Type"), "notify", "{unit}");
+    }
+    let machine = text("systemd/scribefs@.service");
+    // A dead mount answers nobody, so this may fail, and a restart must go on.
+    assert!(machine.contains("ExecStartPre=-+"));
+    // All users: they may come in, drop, and have what they dropped.
+    assert!(machine.contains("-o allow_other,inbox_mode=1777"));
+    let capabilities = "CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE";
+    assert!(machine.contains(&format!("AmbientCapabilities={capabilities}")));
+    assert!(machine.lines().any(|line| {
+        line.starts_with("CapabilityBoundingSet=") && line.ends_with(capabilities)
+    }));
+}
+
+#[test]
 fn scripts_are_sound_shell() {
     for script in
         ["scripts/setup", "scripts/demo", "scripts/test", "scripts/bench", ".ci/run", ".ci/check"]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cli::mount_arguments::{Mount, Umount};
 use crate::cli::settings::Settings;
 
 /// A filesystem that writes down what was said.
@@ -20,7 +21,9 @@ Examples:
   cp meeting.m4a ~/Recordings/inbox/   drop a recording
   scribefs status --watch              see how far it is
   scribefs transcribe meeting.m4a      one file, without any mount
-  scribefs umount ~/Recordings"
+  scribefs umount ~/Recordings
+
+Exit codes: 0 done; 1 failed; 2 arguments or settings were not understood; 4 the time was over (wait)"
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -33,7 +36,9 @@ pub(crate) enum Command {
     Umount(Umount),
     Status(Status),
     Wait(Wait),
+    /// Try recordings again that failed, were cancelled or were interrupted
     Retry(InboxFiles),
+    /// Stop the work on recordings; they stay in the inbox
     Cancel(InboxFiles),
     Name(Name),
     Transcribe(Transcribe),
@@ -55,41 +60,6 @@ pub(crate) enum Command {
     Worker(Worker),
 }
 
-/// Mount scribefs at a folder.
-///
-/// Returns when the mount answers; with --foreground it stays, as service managers want it.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  scribefs mount ~/Recordings
-  scribefs mount ~/Recordings --recognizer whisper-base --language de
-  scribefs mount /srv/talks -o allow_other,settle=10s --foreground")]
-pub(crate) struct Mount {
-    /// Folder to mount at; made if it is missing
-    pub(crate) mountpoint: PathBuf,
-    #[command(flatten)]
-    pub(crate) settings: Settings,
-    /// Mount options, separated by commas: allow_other, noexec, ro, foreground, and any setting as KEY=VALUE
-    #[arg(short = 'o', value_name = "OPTIONS", value_delimiter = ',')]
-    pub(crate) options: Vec<String>,
-    /// Stay in the foreground, and log to standard error
-    #[arg(short, long)]
-    pub(crate) foreground: bool,
-    /// Show a bucket that another scribefs writes to, and change nothing
-    #[arg(long)]
-    pub(crate) read_only: bool,
-}
-
-/// Unmount, and let the daemon finish what it is writing.
-#[derive(Debug, Args)]
-pub(crate) struct Umount {
-    /// The mount; not needed where there is only one
-    pub(crate) mountpoint: Option<PathBuf>,
-    /// Wait until the daemon has ended
-    #[arg(long)]
-    pub(crate) wait: bool,
-}
-
 /// Show what is in the inbox, and how far it is.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -98,7 +68,7 @@ Examples:
   scribefs status --watch
   scribefs status --json | jq .inbox")]
 pub(crate) struct Status {
-    /// The mount; not needed where there is only one
+    /// The mount; not needed inside of one, or where you have only one
     pub(crate) mountpoint: Option<PathBuf>,
     /// Go on showing, with progress bars
     #[arg(short, long)]
@@ -110,8 +80,10 @@ pub(crate) struct Status {
 
 /// Wait until recordings are published.
 ///
-/// Prints the folder of each. Exit code 1: one of them could not be used; its error note says why.
-/// Exit code 4: the time was over.
+/// Prints the folder of each. A recording that is changed meanwhile is waited for again.
+///
+/// Exit codes: 0 all are published; 1 one of them could not be used (its error note says why), was
+/// cancelled or is not there; 2 the command was not understood; 4 the time was over.
 #[derive(Debug, Args)]
 pub(crate) struct Wait {
     /// Recordings in an inbox
@@ -122,7 +94,6 @@ pub(crate) struct Wait {
     pub(crate) timeout: Option<String>,
 }
 
-/// Recordings in an inbox.
 #[derive(Debug, Args)]
 pub(crate) struct InboxFiles {
     /// Recordings in an inbox
@@ -131,6 +102,8 @@ pub(crate) struct InboxFiles {
 }
 
 /// Give speakers their names, in all pages of a recording.
+///
+/// Returns when the pages are written anew.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -139,7 +112,7 @@ Examples:
 pub(crate) struct Name {
     /// Any file of the recording, under conversations/
     pub(crate) file: PathBuf,
-    /// SPEAKER=NAME, with speakers as the json page has them
+    /// SPEAKER=NAME: S1 is Speaker 1 of the transcript
     #[arg(required = true, value_name = "S1=NAME")]
     pub(crate) names: Vec<String>,
 }
@@ -231,7 +204,7 @@ pub(crate) struct Reindex {
 /// Show where recordings are kept, and how much room there is.
 #[derive(Debug, Args)]
 pub(crate) struct StorageInfo {
-    /// The mount; not needed where there is only one
+    /// The mount; not needed inside of one, or where you have only one
     pub(crate) mountpoint: Option<PathBuf>,
     #[arg(long)]
     pub(crate) json: bool,
@@ -240,14 +213,14 @@ pub(crate) struct StorageInfo {
 /// Try at once what the bucket has refused, after you have mended why.
 #[derive(Debug, Args)]
 pub(crate) struct RetryUploads {
-    /// The mount; not needed where there is only one
+    /// The mount; not needed inside of one, or where you have only one
     pub(crate) mountpoint: Option<PathBuf>,
 }
 
 /// List the conversations that were removed, and until when each can be restored.
 #[derive(Debug, Args)]
 pub(crate) struct Trash {
-    /// The mount; not needed where there is only one
+    /// The mount; not needed inside of one, or where you have only one
     pub(crate) mount: Option<PathBuf>,
 }
 
@@ -263,7 +236,7 @@ pub(crate) struct Restore {
     /// Another name, where its own was taken meanwhile
     #[arg(long, value_name = "NAME")]
     pub(crate) to: Option<String>,
-    /// The mount; not needed where there is only one
+    /// The mount; not needed inside of one, or where you have only one
     #[arg(long, value_name = "DIR")]
     pub(crate) mount: Option<PathBuf>,
 }
@@ -281,11 +254,20 @@ pub(crate) struct Warm {
     pub(crate) paths: Vec<PathBuf>,
 }
 
-/// Print a link with which anybody can get a file from the bucket for an hour.
+/// Print a link with which anybody can get a file from the bucket.
+///
+/// It works for an hour, or as long as you say.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  scribefs url ~/Recordings/conversations/standup/2024/01/15/monday.wav
+  scribefs url --for 24h monday.wav")]
 pub(crate) struct Url {
     /// A published file of a mount
     pub(crate) file: PathBuf,
+    /// How long the link works, 7d at most; temporary keys may end it sooner [default: 1h]
+    #[arg(long = "for", value_name = "TIME")]
+    pub(crate) lasts: Option<String>,
 }
 
 /// Take over an uploads/ folder of the first system, and leave it as it is.

@@ -1,9 +1,8 @@
 //! `doctor`: everything that scribefs needs, looked at, with what to do about what is missing.
 
 use std::fmt::Write;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -11,8 +10,9 @@ use crate::cli::arguments::Doctor;
 use crate::cli::report::{self, Causes, Trouble};
 use crate::cli::settings;
 use crate::config::Config;
-use crate::daemon::{Environment, open_bucket};
+use crate::daemon::{Environment, effective_user, open_bucket};
 use crate::fs::{self as filesystem, MountOptions};
+use crate::model::printable;
 use crate::models::Library;
 use crate::pipeline::{self, ProbeError, Probed, Step};
 use crate::store::StoreError;
@@ -58,9 +58,9 @@ pub(crate) fn doctor(wish: &Doctor, environment: &Environment) -> Result<ExitCod
             }
         };
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{mark}  {what:<10}  {said}");
+        let _ = writeln!(text, "{mark}  {what:<10}  {}", printable(&said));
         if let Some(remedy) = remedy {
-            let _ = writeln!(text, "                  {remedy}");
+            let _ = writeln!(text, "                  {}", printable(&remedy));
         }
     }
     report::print(text)?;
@@ -79,7 +79,7 @@ fn fuse(environment: &Environment) -> Finding {
             remedy: "It should be readable and writable for everybody: `chmod 666 /dev/fuse`."
                 .to_owned(),
         },
-        Ok(_) if is_root() => Well("/dev/fuse, mounting as root".to_owned()),
+        Ok(_) if effective_user() == 0 => Well("/dev/fuse, mounting as root".to_owned()),
         Ok(_) => match environment.find_program("fusermount3") {
             Some(path) => Well(format!("/dev/fuse, {}", path.display())),
             None => Wrong {
@@ -91,16 +91,13 @@ fn fuse(environment: &Environment) -> Finding {
     }
 }
 
-fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|it| it.uid() == 0)
-}
-
+/// A mount that does not let us in is somebody's private one, and alive.
 fn mounts() -> Finding {
     let mounts = filesystem::mounts();
-    let dead = mounts.iter().find(|mount| fs::read_dir(mount).is_err());
+    let dead = mounts.iter().find(|mount| filesystem::is_dead(mount));
     match (dead, mounts.len()) {
         (Some(dead), _) => Wrong {
-            what: format!("the mount at {} is dead", dead.display()),
+            what: format!("the daemon of the mount at {} has died", dead.display()),
             remedy: format!("`scribefs mount {}` mounts it again.", dead.display()),
         },
         (None, 0) => Well("nothing is mounted".to_owned()),

@@ -1,7 +1,7 @@
-//! `wait`, `retry`, `cancel` and `name`: what is done with single recordings.
+//! `wait`: until recordings are published.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::ffi::CStr;
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,25 +10,32 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::cli::arguments::{InboxFiles, Name, Wait};
-use crate::cli::place;
+use crate::cli::arguments::Wait;
 use crate::cli::report::{self, Trouble};
+use crate::cli::{attributes, place};
 use crate::config;
 use crate::daemon::Environment;
-use crate::model::SpeakerId;
+use crate::model::printable;
+
+const STATE: &CStr = c"user.scribefs.state";
+const PROGRESS: &CStr = c"user.scribefs.progress";
 
 /// Time between looks at how far a file is.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Time between looks whether the model is still missing.
+const LOOK_FOR_MODEL: Duration = Duration::from_secs(10);
+
 pub(crate) fn wait(wish: &Wait, environment: &Environment) -> Result<ExitCode, Trouble> {
-    let limit = wish.timeout.as_deref().map(config::time_limit).transpose()?;
+    let limit =
+        wish.timeout.as_deref().map(|text| config::time_limit("timeout", text)).transpose()?;
     let deadline = limit.map(|limit| Instant::now() + limit);
     for file in &wish.files {
         let (mount, path) = place::inbox_file(file, environment.working_directory())?;
         let folder = wait_for(&mount, &path, file, deadline)?;
-        report::print(format!("{}\n", folder.display()))?;
+        report::print_path(&folder)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -56,34 +63,69 @@ fn wait_for(
     if let Some(last) = last.filter(|last| last["state"] == "failed" && has_note(mount, path)) {
         return end_of(mount, named, &last);
     }
-    let spinner = ProgressBar::new_spinner();
+    let file = mount.join("inbox").join(path);
+    let mut progress = Progress::new(mount, &file);
     let end = loop {
         let look = Instant::now() + LOOK;
         let until = deadline.map_or(look, |deadline| deadline.min(look));
         match events.next(Some(until))? {
-            Some(event) if is_end_of(&event, path) => break event,
+            Some(event) if is_end_of(&event, path) && !goes_on(&event, &file) => break event,
             Some(_) => {}
             None if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
                 return Err(Trouble::TimeOut(named.to_owned()));
             }
-            None => show_progress(&spinner, mount, path),
+            None => progress.show(),
         }
     };
-    spinner.finish_and_clear();
+    progress.spinner.finish_and_clear();
     end_of(mount, named, &end)
 }
 
-/// Where the file stands, for whoever watches. Without a terminal nothing is shown.
-fn show_progress(spinner: &ProgressBar, mount: &Path, path: &Path) {
-    let Ok(status) = place::status(mount) else { return };
-    let files = status["inbox"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let name = path.to_string_lossy();
-    if let Some(file) = files.iter().find(|file| file["path"] == name.as_ref()) {
-        let state = file["state"].as_str().unwrap_or_default();
-        let percent = file["progress"].as_f64().unwrap_or(0.0) * 100.0;
-        spinner.set_message(format!("{state} {percent:.0} %"));
+/// Whether the file that the work was withdrawn from is work again: a writer has come back to it, or another file has
+/// its name now.
+fn goes_on(event: &Value, file: &Path) -> bool {
+    let state = || attributes::get(file, STATE).ok().flatten();
+    event["state"] == "cancelled" && state().is_some_and(|state| state != "cancelled")
+}
+
+/// Where the file stands, for whoever watches. Without a terminal only what keeps it waiting is told.
+struct Progress<'a> {
+    mount: &'a Path,
+    file: &'a Path,
+    spinner: ProgressBar,
+    /// When to look again whether a model is missing; `None` when that was told.
+    look_for_model: Option<Instant>,
+}
+
+impl<'a> Progress<'a> {
+    fn new(mount: &'a Path, file: &'a Path) -> Self {
+        let spinner = ProgressBar::new_spinner();
+        Self { mount, file, spinner, look_for_model: Some(Instant::now()) }
     }
-    spinner.tick();
+
+    fn show(&mut self) {
+        let attribute = |name| attributes::get(self.file, name).ok().flatten();
+        let Some(state) = attribute(STATE) else { return };
+        let percent = attribute(PROGRESS).unwrap_or_default();
+        self.spinner.set_message(format!("{} {} %", printable(&state), printable(&percent)));
+        self.spinner.tick();
+        if state == "queued" && self.look_for_model.is_some_and(|at| at <= Instant::now()) {
+            self.look_for_model = Some(Instant::now() + LOOK_FOR_MODEL);
+            if let Some(name) = missing_model(self.mount) {
+                self.look_for_model = None;
+                self.spinner.suspend(|| report::remark(&format!(
+                    "scribefs: waiting for the model `{name}`; `scribefs models pull {name}` gets it"
+                )));
+            }
+        }
+    }
+}
+
+/// The recognizer that recordings wait for.
+fn missing_model(mount: &Path) -> Option<String> {
+    let status = place::status(mount).ok()?;
+    let recognizer = &status["recognizer"];
+    (recognizer["installed"] == false).then(|| recognizer["name"].as_str().map(str::to_owned))?
 }
 
 fn has_note(mount: &Path, path: &Path) -> bool {
@@ -107,8 +149,8 @@ fn end_of(mount: &Path, named: &Path, event: &Value) -> Result<PathBuf, Trouble>
             Err(Trouble::plain(what, word("remedy")))
         }
         _ => Err(Trouble::plain(
-            format!("{} was withdrawn", named.display()),
-            "It was changed, moved or cancelled. `scribefs retry` starts it again.",
+            format!("{} was cancelled, moved or removed", named.display()),
+            "If it is still in the inbox, `scribefs retry` starts it again.",
         )),
     }
 }
@@ -178,59 +220,4 @@ impl Events {
         let ready = unsafe { libc::poll(&raw mut poll, 1, milliseconds) };
         ready != 0 || deadline.is_none_or(|at| Instant::now() < at)
     }
-}
-
-pub(crate) fn retry(wish: &InboxFiles, environment: &Environment) -> Result<ExitCode, Trouble> {
-    order_for_each(wish, environment, "retry")
-}
-
-pub(crate) fn cancel(wish: &InboxFiles, environment: &Environment) -> Result<ExitCode, Trouble> {
-    order_for_each(wish, environment, "cancel")
-}
-
-fn order_for_each(
-    wish: &InboxFiles,
-    environment: &Environment,
-    verb: &str,
-) -> Result<ExitCode, Trouble> {
-    for file in &wish.files {
-        let (mount, path) = place::inbox_file(file, environment.working_directory())?;
-        place::order(&mount, &format!("{verb} {}", path.display()))?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-pub(crate) fn name(wish: &Name, environment: &Environment) -> Result<ExitCode, Trouble> {
-    let names = names(&wish.names)?;
-    let (mount, below) = place::inside(&wish.file, environment.working_directory())?;
-    let recording = below.strip_prefix("conversations").map_err(|_| {
-        Trouble::plain(
-            format!("{} is no published recording", wish.file.display()),
-            format!("Published ones lie in {}/conversations.", mount.display()),
-        )
-    })?;
-    fs::metadata(mount.join(&below)).map_err(|source| Trouble::File {
-        path: wish.file.clone(),
-        source,
-        remedy: "Give any file of the recording.".to_owned(),
-    })?;
-    let order = json!({ "path": recording.display().to_string(), "names": names });
-    place::order(&mount, &format!("name {order}"))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn names(said: &[String]) -> Result<BTreeMap<SpeakerId, String>, Trouble> {
-    said.iter()
-        .map(|text| {
-            let (speaker, name) = text.split_once('=').unwrap_or((text, ""));
-            let speaker = speaker.parse::<SpeakerId>().ok().filter(|_| text.contains('='));
-            let speaker = speaker.ok_or_else(|| {
-                Trouble::plain(
-                    format!("`{text}` gives nobody a name"),
-                    "Write it as S1=Anna; the json page has the speakers.",
-                )
-            })?;
-            Ok((speaker, name.trim().to_owned()))
-        })
-        .collect()
 }

@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::arguments::{Fsck, Gc};
 use crate::cli::report::{self, Trouble};
 use crate::cli::stock::{self, Opened};
 use crate::daemon::Environment;
+use crate::model::printable;
 use crate::pipeline::{self, Checked, Depth, Fault, Finding, Stock, StockError, Where};
 
 pub(crate) fn fsck(wish: &Fsck, environment: &Environment) -> Result<ExitCode, Trouble> {
@@ -26,11 +27,11 @@ pub(crate) fn fsck(wish: &Fsck, environment: &Environment) -> Result<ExitCode, T
     bar.finish_and_clear();
     let mended = if wish.repair { mend_all(stock, &checked)? } else { Vec::new() };
     let is_mended = |at: usize| mended.get(at).copied().unwrap_or(false);
-    report::print(if wish.json {
-        as_json(&checked, &is_mended)
+    if wish.json {
+        report::print_json(&as_json(&checked, &is_mended))?;
     } else {
-        as_text(&checked, &is_mended)
-    })?;
+        report::print(as_text(&checked, &is_mended))?;
+    }
     let is_clean = (0..checked.findings.len()).all(is_mended);
     Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -46,25 +47,26 @@ fn mend_all(stock: Stock<'_>, checked: &Checked) -> Result<Vec<bool>, Trouble> {
     checked.findings.iter().map(|finding| Ok(pipeline::mend(stock, finding)?)).collect()
 }
 
-fn as_json(checked: &Checked, is_mended: &dyn Fn(usize) -> bool) -> String {
+fn as_json(checked: &Checked, is_mended: &dyn Fn(usize) -> bool) -> Value {
     let findings = checked.findings.iter().enumerate().map(|(at, finding)| {
         let mut json = serde_json::to_value(finding).unwrap_or_default();
         json["mended"] = is_mended(at).into();
         json
     });
-    let json = json!({
+    json!({
         "recordings": checked.recordings,
         "objects": checked.objects,
         "findings": findings.collect::<Vec<_>>(),
-    });
-    format!("{json:#}\n")
+    })
 }
 
 fn as_text(checked: &Checked, is_mended: &dyn Fn(usize) -> bool) -> String {
     let mut text = String::new();
     for (at, finding) in checked.findings.iter().enumerate() {
         let rest = if is_mended(at) { "mended" } else { remedy(finding) };
-        text.push_str(&format!("{}: {}; {rest}\n", finding.key, finding.fault));
+        let line = format!("{}: {}; {rest}", finding.key, finding.fault);
+        text.push_str(&printable(&line));
+        text.push('\n');
     }
     let (recordings, objects) = (HumanCount(checked.recordings), HumanCount(checked.objects));
     let verdict = match checked.findings.len() {
@@ -107,7 +109,7 @@ pub(crate) fn gc(wish: &Gc, environment: &Environment) -> Result<ExitCode, Troub
             Where::Disk => "disk",
             Where::Bucket => "bucket",
         };
-        report::print(format!("{place}  {}\n", orphan.key))?;
+        report::print(format!("{place}  {}\n", printable(&orphan.key.to_string())))?;
     }
     if let (false, Some(cache)) = (wish.dry_run, stock::cache(&config)?) {
         pipeline::clear_cache(opened.stock(), &cache)?;

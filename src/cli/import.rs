@@ -27,7 +27,7 @@ pub(crate) fn import(wish: &Import, environment: &Environment) -> Result<ExitCod
         None => match Opened::open(&config) {
             // This state is mounted somewhere.
             Err(Trouble::Daemon(DaemonError::Index(IndexError::InUse { .. }))) => {
-                Target::Inbox(place::only_mount()?)
+                Target::Inbox(place::only_mount(environment.working_directory())?)
             }
             opened => Target::Index(Box::new(opened?)),
         },

@@ -33,8 +33,11 @@ pub(crate) fn models(wish: &Models, environment: &Environment) -> Result<ExitCod
 }
 
 fn list(library: &Library, as_json: bool) -> Result<ExitCode, Trouble> {
-    let text = if as_json { format!("{:#}\n", as_value(library)) } else { table(library) };
-    report::print(text)?;
+    if as_json {
+        report::print_json(&as_value(library))?;
+    } else {
+        report::print(table(library))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -119,8 +122,9 @@ fn pull(
 }
 
 fn verify(library: &Library, names: &[String]) -> Result<ExitCode, Trouble> {
-    let all: Vec<String> =
-        library.installed().into_iter().map(|model| model.reference.name).collect();
+    // Adopts what was put there by hand, which is compared from then on.
+    library.installed();
+    let all = library.names();
     let mut code = ExitCode::SUCCESS;
     for name in if names.is_empty() { &all } else { names } {
         let damaged = library.verify(name)?;

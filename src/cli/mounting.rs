@@ -1,26 +1,42 @@
-//! `mount`, `umount` and `reindex`.
+//! `mount` and `reindex`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use crate::cli::arguments::{Mount, Reindex, Umount};
+use crate::cli::arguments::Reindex;
+use crate::cli::mount_arguments::Mount;
 use crate::cli::report::{self, Trouble};
-use crate::cli::{place, settings};
+use crate::cli::settings;
 use crate::config::{Config, KEYS, Layer, Origin};
 use crate::daemon::{
-    Detached, Environment, Plan, Readiness, detach, open_bucket, open_near,
-    reindex as make_index_anew, serve, set_up_logging,
+    Detached, Environment, Plan, Readiness, check_overlaps, close_inherited_files, detach, harden,
+    log_to_file, open_bucket, open_near, private_folder, reindex as make_index_anew, serve,
+    set_up_logging, supervise,
 };
 use crate::fs::{self as filesystem, MountOptions};
 use crate::models::Library;
 
 /// Options that `mount` and fstab may pass, and that change nothing here.
-const HARMLESS: [&str; 13] = [
+const HARMLESS: [&str; 29] = [
     "rw",
+    "dev",
+    "suid",
+    "sync",
+    "async",
+    "dirsync",
+    "diratime",
+    "nodiratime",
+    "norelatime",
+    "strictatime",
+    "lazytime",
+    "users",
+    "nouser",
+    "owner",
+    "group",
+    "comment",
+    "subtype",
     "nosuid",
     "nodev",
     "noatime",
@@ -35,43 +51,61 @@ const HARMLESS: [&str; 13] = [
     "exec",
 ];
 
-/// How long `umount --wait` waits for the daemon.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 pub(crate) fn mount(wish: &Mount, environment: &Environment) -> Result<ExitCode, Trouble> {
+    // Before anything is opened, and before this process has read anything secret.
+    let hardened = close_inherited_files().and_then(|()| harden());
     let (mut layer, options) = options(&wish.options)?;
     if wish.read_only {
         layer.say("read_only", "true", Origin::Flag);
     }
     let config = wish.settings.config_with(layer, environment)?;
-    let mountpoint = mountpoint(&wish.mountpoint, environment)?;
-    let log = config.state.join("daemon.log");
-    warn_of_missing_models(&config);
     let mount = MountOptions {
+        source: options.source.clone().unwrap_or_else(|| "scribefs".to_owned()),
         allow_other: config.allow_other,
         no_exec: options.no_exec,
-        ..MountOptions::new(mountpoint)
+        uid: config.uid,
+        gid: config.gid,
+        umask: config.umask,
+        ..MountOptions::new(environment.working_directory().join(&wish.mountpoint))
     };
-    let plan = settings::plan(config, mount, environment);
+    let mut plan = settings::plan(config, mount, environment);
+    check_overlaps(&plan)?;
+    if options.is_fake {
+        return Ok(ExitCode::SUCCESS);
+    }
+    plan.mount.mountpoint = mountpoint(&plan.mount.mountpoint, wish.nonempty || options.nonempty)?;
+    warn_of_missing_models(&plan.config);
+    if let Err(err) = hardened {
+        report::remark(&format!("scribefs: the limits of this process could not be set: {err}"));
+    }
+    if private_folder(&plan.config.state)? {
+        report::remark(
+            "scribefs: other users could enter the state folder; from now on only you can",
+        );
+    }
     if wish.foreground || options.foreground {
         set_up_logging(plan.config.log_level);
-        return Ok(serve(&plan, Readiness::unawaited(), report::explain));
+        return Ok(serve_supervised(&plan, Readiness::unawaited(), wish.supervise));
     }
-    fs::create_dir_all(&plan.config.state).map_err(|source| Trouble::File {
-        path: plan.config.state.clone(),
-        source,
-        remedy: "Give a folder that you may write to with `--state`.".to_owned(),
-    })?;
-    go_to_background(&plan, &log)
+    go_to_background(&plan, !wish.no_supervise)
 }
 
-fn go_to_background(plan: &Plan, log: &Path) -> Result<ExitCode, Trouble> {
-    let detached = detach(log).map_err(|source| Trouble::File {
-        path: log.to_owned(),
+fn serve_supervised(plan: &Plan, readiness: Readiness, is_supervised: bool) -> ExitCode {
+    let serve = |readiness| serve(plan, readiness, report::explain);
+    match is_supervised {
+        true => supervise(&plan.mount.mountpoint, readiness, serve),
+        false => serve(readiness),
+    }
+}
+
+fn go_to_background(plan: &Plan, is_supervised: bool) -> Result<ExitCode, Trouble> {
+    let log = plan.config.state.join("daemon.log");
+    let trouble = |source| Trouble::File {
+        path: log.clone(),
         source,
         remedy: "Use `--foreground`, or give another folder with `--state`.".to_owned(),
-    })?;
-    match detached {
+    };
+    match detach(&log).map_err(trouble)? {
         Detached::Parent(Ok(())) => {
             let at = plan.mount.mountpoint.display();
             report::remark(&format!("scribefs: mounted at {at}; drop recordings into {at}/inbox"));
@@ -79,8 +113,8 @@ fn go_to_background(plan: &Plan, log: &Path) -> Result<ExitCode, Trouble> {
         }
         Detached::Parent(Err(why)) => Err(Trouble::NotMounted(why)),
         Detached::Child(readiness) => {
-            set_up_logging(plan.config.log_level);
-            Ok(serve(plan, readiness, report::explain))
+            log_to_file(plan.config.log_level, &log).map_err(trouble)?;
+            Ok(serve_supervised(plan, readiness, is_supervised))
         }
     }
 }
@@ -90,6 +124,11 @@ fn go_to_background(plan: &Plan, log: &Path) -> Result<ExitCode, Trouble> {
 struct Options {
     no_exec: bool,
     foreground: bool,
+    nonempty: bool,
+    /// Everything is checked, and nothing mounted: `mount -f`.
+    is_fake: bool,
+    /// What the first column of `df` shows.
+    source: Option<String>,
 }
 
 fn options(said: &[String]) -> Result<(Layer, Options), Trouble> {
@@ -100,6 +139,9 @@ fn options(said: &[String]) -> Result<(Layer, Options), Trouble> {
         match key {
             "noexec" => options.no_exec = true,
             "foreground" => options.foreground = true,
+            "nonempty" => options.nonempty = true,
+            "fake" => options.is_fake = true,
+            "fsname" => options.source = Some(value.to_owned()),
             "ro" => layer.say("read_only", "true", Origin::Flag),
             _ if KEYS.contains(&key) => layer.say(key, value, Origin::Flag),
             _ if HARMLESS.contains(&key) || key.starts_with("x-") => {}
@@ -114,26 +156,31 @@ fn options(said: &[String]) -> Result<(Layer, Options), Trouble> {
     Ok((layer, options))
 }
 
-/// The folder as an absolute path without detours. It is made if only its last part is missing.
-fn mountpoint(path: &Path, environment: &Environment) -> Result<PathBuf, Trouble> {
-    let path = environment.working_directory().join(path);
+/// The folder without detours. It is made if only its last part is missing.
+fn mountpoint(path: &Path, may_hide_files: bool) -> Result<PathBuf, Trouble> {
     let trouble = |source| Trouble::File {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
         remedy: "Make the folder first: `mkdir -p`.".to_owned(),
     };
     // A mount whose daemon has died answers nothing, not even this: it is detached, and mounted over.
-    if filesystem::detach_dead(&path).map_err(trouble)? {
+    if filesystem::detach_dead(path).map_err(trouble)? {
         report::remark(&format!("scribefs: a dead mount was detached from {}", path.display()));
     }
     if !path.exists() {
-        fs::create_dir(&path).map_err(trouble)?;
+        fs::create_dir(path).map_err(trouble)?;
     }
     let path = path.canonicalize().map_err(trouble)?;
     if filesystem::is_mounted(&path).unwrap_or(false) {
         return Err(Trouble::plain(
             format!("a scribefs is mounted at {} already", path.display()),
             format!("`scribefs umount {}` ends it.", path.display()),
+        ));
+    }
+    if !may_hide_files && fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Trouble::plain(
+            format!("{} is not empty, and a mount would hide what is in it", path.display()),
+            "Mount at an empty folder, or use `--nonempty` to hide its files until you unmount.",
         ));
     }
     Ok(path)
@@ -154,45 +201,6 @@ fn warn_of_missing_models(config: &Config) {
             ));
         }
     }
-}
-
-pub(crate) fn umount(wish: &Umount, environment: &Environment) -> Result<ExitCode, Trouble> {
-    let mountpoint = match &wish.mountpoint {
-        Some(path) => environment.working_directory().join(path),
-        None => place::only_mount()?,
-    };
-    let pid = place::status(&mountpoint).ok().and_then(|status| status["pid"].as_i64());
-    filesystem::unmount(&mountpoint).map_err(|source| Trouble::File {
-        path: mountpoint.clone(),
-        source,
-        remedy: "`findmnt -t fuse.scribefs` shows what is mounted.".to_owned(),
-    })?;
-    if let (true, Some(pid)) = (wish.wait, pid) {
-        wait_for_end(pid, &mountpoint)?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The daemon is nobody's child here, so its end can only be looked for.
-fn wait_for_end(pid: i64, mountpoint: &Path) -> Result<(), Trouble> {
-    let begun = Instant::now();
-    while is_running(pid) {
-        if PATIENCE < begun.elapsed() {
-            return Err(Trouble::plain(
-                format!("the daemon of {} is still at work (process {pid})", mountpoint.display()),
-                "Its log says what it waits for; it loses nothing if it is killed.",
-            ));
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
-/// A process that has ended and that nobody has asked about yet runs no more.
-fn is_running(pid: i64) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // Its state follows its name, which may hold anything but ends in the last parenthesis.
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 pub(crate) fn reindex(wish: &Reindex, environment: &Environment) -> Result<ExitCode, Trouble> {

@@ -7,17 +7,25 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::cli::report::Trouble;
+use crate::daemon::{Environment, effective_user};
 use crate::fs as filesystem;
 
-/// The mount that is meant where none is named.
-pub(crate) fn only_mount() -> Result<PathBuf, Trouble> {
-    match filesystem::mounts().as_slice() {
+/// The mount that is meant where none is named: the one that the user stands in, or else his only one.
+pub(crate) fn only_mount(working_directory: &Path) -> Result<PathBuf, Trouble> {
+    let mounts = filesystem::mounts();
+    if let Some(mount) = around(&mounts, working_directory) {
+        return Ok(mount.clone());
+    }
+    let own = filesystem::mounts_of(effective_user());
+    match own.as_slice() {
         [mount] => Ok(mount.clone()),
+        // Those of others that let this user in.
+        [] if mounts.len() == 1 => Ok(mounts[0].clone()),
         [] => Err(Trouble::plain("nothing is mounted", "`scribefs mount FOLDER` mounts.")),
         several => {
             let paths: Vec<String> = several.iter().map(|it| it.display().to_string()).collect();
             Err(Trouble::plain(
-                format!("there are several mounts: {}", paths.join(", ")),
+                format!("you have several mounts: {}", paths.join(", ")),
                 "Name the one that you mean.",
             ))
         }
@@ -32,9 +40,7 @@ pub(crate) fn inside(path: &Path, working_directory: &Path) -> Result<(PathBuf, 
     let name = path.file_name().map(OsString::from).unwrap_or_default();
     let path = folder.map_or(path.clone(), |folder| folder.join(name));
     let mounts = filesystem::mounts();
-    let mount =
-        mounts.iter().filter(|mount| path.starts_with(mount)).max_by_key(|it| it.as_os_str().len());
-    let Some(mount) = mount else {
+    let Some(mount) = around(&mounts, &path) else {
         return Err(Trouble::plain(
             format!("{} is in no scribefs", path.display()),
             "Give a path inside of a mount; `findmnt -t fuse.scribefs` shows them.",
@@ -42,6 +48,22 @@ pub(crate) fn inside(path: &Path, working_directory: &Path) -> Result<(PathBuf, 
     };
     let below = path.strip_prefix(mount).unwrap_or(Path::new("")).to_owned();
     Ok((mount.clone(), below))
+}
+
+/// The innermost mount that `path` lies in.
+fn around<'a>(mounts: &'a [PathBuf], path: &Path) -> Option<&'a PathBuf> {
+    mounts.iter().filter(|mount| path.starts_with(mount)).max_by_key(|it| it.as_os_str().len())
+}
+
+/// The mount that was named, or the one that is meant where none was.
+pub(crate) fn mount_of(
+    named: Option<&Path>,
+    environment: &Environment,
+) -> Result<PathBuf, Trouble> {
+    match named {
+        Some(path) => Ok(environment.working_directory().join(path)),
+        None => only_mount(environment.working_directory()),
+    }
 }
 
 /// A path below `inbox/` of a mount.

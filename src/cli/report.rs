@@ -2,15 +2,18 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use serde_json::Value;
+
 use crate::config::ConfigError;
-use crate::daemon::DaemonError;
+use crate::daemon::{DaemonError, Overlap};
 use crate::fs::MountError;
 use crate::index::IndexError;
-use crate::model::Failure;
+use crate::model::{Failure, escaped_json, printable, printable_lines};
 use crate::models::ModelsError;
 use crate::pipeline::{CarrierError, RebuildError, StockError};
 
@@ -21,6 +24,8 @@ pub(crate) enum Trouble {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Daemon(#[from] DaemonError),
+    #[error(transparent)]
+    Overlap(#[from] Overlap),
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
     #[error(transparent)]
@@ -63,6 +68,10 @@ impl Trouble {
         match self {
             Self::Config(_) => "`scribefs mount --help` lists the settings.".to_owned(),
             Self::Daemon(err) => remedy_of(err).to_owned(),
+            Self::Overlap(_) => {
+                "A mount hides what lies below it: give folders that lie apart from each other."
+                    .to_owned()
+            }
             Self::Rebuild(_) => "`scribefs doctor` checks store and state.".to_owned(),
             Self::Carrier(_) => "`scribefs doctor` tries the bucket.".to_owned(),
             Self::Stock(_) => {
@@ -94,6 +103,15 @@ fn remedy_of(err: &DaemonError) -> &'static str {
         DaemonError::Index(IndexError::InUse { .. }) => {
             "Another scribefs uses this state folder: unmount that one, or give `--state DIR`."
         }
+        DaemonError::Index(IndexError::OnlyInBucket { .. }) => {
+            "Or name that bucket again. A `.env` counts only where it lies: start scribefs there, or use `--env-file`."
+        }
+        DaemonError::Index(IndexError::TooNew { .. }) => {
+            "Use the version that wrote it, or a newer one."
+        }
+        DaemonError::Index(IndexError::Disk(_)) => {
+            "`scribefs doctor` checks permissions and space."
+        }
         DaemonError::Index(_) | DaemonError::Rebuild(_) => {
             "`scribefs reindex` makes the index anew from the store."
         }
@@ -106,15 +124,19 @@ fn remedy_of(err: &DaemonError) -> &'static str {
         DaemonError::Mount(MountError::Mountpoint { .. }) => {
             "Give a folder that exists and is yours; `scribefs umount` frees one that is in use."
         }
+        DaemonError::Mount(MountError::Refused { said }) if said.contains("user_allow_other") => {
+            "As root, take away the `#` before `user_allow_other` in /etc/fuse.conf, or mount without `allow_other`."
+        }
         DaemonError::Mount(_) => {
             "`scribefs doctor` says what is missing; on Debian and Ubuntu: `apt install fuse3`."
         }
+        DaemonError::Stopped => "A signal asked for it; nothing is mounted.",
     }
 }
 
 /// What went wrong with all its causes in one line, then what to do in another.
 pub(crate) fn explain(err: &DaemonError) -> String {
-    format!("{}\n{}", Causes(err), remedy_of(err))
+    format!("{}\n{}", printable(&Causes(err).to_string()), remedy_of(err))
 }
 
 /// Prints a trouble as people are to read it.
@@ -125,11 +147,17 @@ pub(crate) fn complain(trouble: &Trouble) {
         // Whoever reads us has seen enough.
         return;
     }
-    let mut text = format!("scribefs: {}\n", Causes(trouble));
+    let what = Causes(trouble).to_string();
+    let what = match trouble {
+        // Two lines, and what strangers chose was taken out by `explain`.
+        Trouble::NotMounted(_) => printable_lines(&what),
+        _ => printable(&what),
+    };
+    let mut text = format!("scribefs: {what}\n");
     let remedy = trouble.remedy();
     if !remedy.is_empty() {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{remedy}");
+        let _ = writeln!(text, "{}", printable(&remedy));
     }
     // Without standard error there is nowhere left to complain.
     let _ = io::stderr().write_all(text.as_bytes());
@@ -155,15 +183,31 @@ impl std::fmt::Display for Causes<'_> {
     }
 }
 
-/// Data, to standard output.
+/// Data, to standard output. On a terminal nothing in it can do more than be read; what is no text is left alone.
 pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), Trouble> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_ref())?;
+    match std::str::from_utf8(text.as_ref()) {
+        Ok(text) if out.is_terminal() => out.write_all(printable_lines(text).as_bytes())?,
+        _ => out.write_all(text.as_ref())?,
+    }
     Ok(out.flush()?)
+}
+
+/// A JSON document for programs.
+pub(crate) fn print_json(value: &Value) -> Result<(), Trouble> {
+    print(format!("{}\n", escaped_json(&format!("{value:#}"))))
+}
+
+/// A path that a script may go on with: as it is, unless a person reads it.
+pub(crate) fn print_path(path: &Path) -> Result<(), Trouble> {
+    if io::stdout().is_terminal() {
+        return print(format!("{}\n", printable(&path.display().to_string())));
+    }
+    print([path.as_os_str().as_bytes(), b"\n"].concat())
 }
 
 /// A remark for people, to standard error.
 pub(crate) fn remark(text: &str) {
     // Without standard error nobody wants to know.
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", printable(text));
 }

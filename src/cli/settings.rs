@@ -1,12 +1,12 @@
 //! Settings from all places of one command: flags, environment, `.env`, file.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::cli::dot_env;
 use crate::cli::report::Trouble;
 use crate::config::{self, Config, Layer, Origin, Places};
 use crate::daemon::{Environment, Plan};
@@ -21,6 +21,9 @@ pub(crate) struct Settings {
     /// Settings file [default: ~/.config/scribefs/scribefs.toml, /etc/scribefs/scribefs.toml]
     #[arg(long, value_name = "FILE", help_heading = "Settings")]
     config: Option<PathBuf>,
+    /// File with NAME=VALUE lines [default: .env here, if it and this folder are yours and only you may write to them]
+    #[arg(long, value_name = "FILE", help_heading = "Settings")]
+    env_file: Option<PathBuf>,
     /// Folder of spool, index and log [default: $XDG_STATE_HOME/scribefs]
     #[arg(long, value_name = "DIR", help_heading = "Settings")]
     state: Option<String>,
@@ -124,7 +127,7 @@ impl Settings {
         environment: &Environment,
     ) -> Result<Config, Trouble> {
         let variables = Layer::from_variables(environment.variables(), Origin::Environment)?;
-        let dot_env = dot_env(environment)?;
+        let dot_env = dot_env::layer(environment, self.env_file.as_deref())?;
         let file = self.file(environment)?;
         let layer = more.over(self.layer()).over(variables).over(dot_env).over(file);
         Ok(Config::new(&layer, &places(environment))?)
@@ -152,17 +155,6 @@ impl Settings {
         }
         Ok(Layer::default())
     }
-}
-
-/// A `.env` in the working directory, as the first system read it.
-fn dot_env(environment: &Environment) -> Result<Layer, Trouble> {
-    let path = environment.working_directory().join(".env");
-    let Ok(text) = fs::read(&path) else { return Ok(Layer::default()) };
-    let lines = dotenvy::from_read_iter(text.as_slice());
-    let variables: BTreeMap<String, String> = lines.collect::<Result<_, _>>().map_err(|err| {
-        config::ConfigError::Syntax { origin: Origin::DotEnv(path.clone()), why: err.to_string() }
-    })?;
-    Ok(Layer::from_variables(&variables, Origin::DotEnv(path))?)
 }
 
 fn places(environment: &Environment) -> Places {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use crate::cli::arguments::{RetryUploads, Status, StorageInfo};
 use crate::cli::place;
 use crate::cli::report::{self, Trouble};
 use crate::daemon::Environment;
+use crate::model::printable;
 
 /// Time between looks while somebody watches.
 const LOOK: Duration = Duration::from_millis(500);
@@ -24,21 +25,17 @@ const LOOK: Duration = Duration::from_millis(500);
 const SHOWN_PATH: usize = 40;
 
 pub(crate) fn status(wish: &Status, environment: &Environment) -> Result<ExitCode, Trouble> {
-    let mount = mount_of(wish.mountpoint.as_deref(), environment)?;
+    let mount = place::mount_of(wish.mountpoint.as_deref(), environment)?;
     if wish.watch {
         return watch(&mount);
     }
     let status = place::status(&mount)?;
-    let text = if wish.json { format!("{status:#}\n") } else { summary(&mount, &status) };
-    report::print(text)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn mount_of(named: Option<&Path>, environment: &Environment) -> Result<PathBuf, Trouble> {
-    match named {
-        Some(path) => Ok(environment.working_directory().join(path)),
-        None => place::only_mount(),
+    if wish.json {
+        report::print_json(&status)?;
+    } else {
+        report::print(summary(&mount, &status))?;
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What a person reads.
@@ -74,6 +71,10 @@ fn summary(mount: &Path, status: &Value) -> String {
     text
 }
 
+fn shown(value: &Value) -> String {
+    printable(word(value)).into_owned()
+}
+
 fn word(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
@@ -82,11 +83,6 @@ fn percent(file: &Value) -> u64 {
     let progress = file["progress"].as_f64().unwrap_or(0.0).clamp(0.0, 1.0);
     // A share of one, so nothing can be lost but the fraction.
     (progress * 100.0) as u64
-}
-
-/// Without anything that a terminal would obey.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
 }
 
 /// Bars for what is in the inbox, until the daemon goes or somebody presses Ctrl-C.
@@ -132,7 +128,7 @@ fn shortened(path: &str) -> String {
     let path = printable(path);
     let count = path.chars().count();
     match count <= SHOWN_PATH {
-        true => path,
+        true => path.into_owned(),
         false => format!("…{}", path.chars().skip(count + 1 - SHOWN_PATH).collect::<String>()),
     }
 }
@@ -141,10 +137,13 @@ pub(crate) fn storage_info(
     wish: &StorageInfo,
     environment: &Environment,
 ) -> Result<ExitCode, Trouble> {
-    let mount = mount_of(wish.mountpoint.as_deref(), environment)?;
+    let mount = place::mount_of(wish.mountpoint.as_deref(), environment)?;
     let storage = place::told(&mount, "storage.json")?;
-    let text = if wish.json { format!("{storage:#}\n") } else { storage_summary(&storage) };
-    report::print(text)?;
+    if wish.json {
+        report::print_json(&storage)?;
+    } else {
+        report::print(storage_summary(&storage))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -152,7 +151,7 @@ pub(crate) fn retry_uploads(
     wish: &RetryUploads,
     environment: &Environment,
 ) -> Result<ExitCode, Trouble> {
-    let mount = mount_of(wish.mountpoint.as_deref(), environment)?;
+    let mount = place::mount_of(wish.mountpoint.as_deref(), environment)?;
     place::order(&mount, "retry-uploads")?;
     Ok(ExitCode::SUCCESS)
 }
@@ -176,7 +175,7 @@ fn storage_summary(storage: &Value) -> String {
         ("provider", "provider"),
         ("encrypted", "encryption"),
     ] {
-        lines.push((what, printable(word(&backend[key]))));
+        lines.push((what, shown(&backend[key])));
     }
     let (recordings, audio) = (&published["recordings"], bytes(&published["audio_bytes"]));
     lines.push(("published", format!("{recordings} recordings, {audio} of audio")));
@@ -184,7 +183,7 @@ fn storage_summary(storage: &Value) -> String {
     lines.extend(carrying(&storage["placement"], published));
     let following = &storage["following"];
     lines.push(("followed", moment(&following["heard_at"])));
-    lines.push(("trouble", printable(word(&following["trouble"]))));
+    lines.push(("trouble", shown(&following["trouble"])));
     let copies = &storage["local_copies"]["audio_bytes"];
     if copies.is_u64() {
         lines.push(("copies", format!("{} of audio that is in the bucket too", bytes(copies))));
@@ -206,9 +205,9 @@ fn carrying(carrier: &Value, published: &Value) -> Vec<(&'static str, String)> {
             lines.push((what, format!("{count} recordings {means}")));
         }
     }
-    lines.push(("because", printable(word(&carrier["paused_because"]))));
+    lines.push(("because", shown(&carrier["paused_because"])));
     lines.push(("away until", moment(&carrier["away_until"])));
-    lines.push(("last error", printable(word(&carrier["last_error"]))));
+    lines.push(("last error", shown(&carrier["last_error"])));
     lines.push(("last sent", moment(&carrier["last_success"])));
     if carrier["bytes_per_second"].as_u64().is_some_and(|speed| speed != 0) {
         lines.push(("sending", format!("{} a second", bytes(&carrier["bytes_per_second"]))));

@@ -3,31 +3,38 @@
 use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use jiff::{SignedDuration, Zoned};
 
 use crate::cli::arguments::{Restore, Trash, Url, Warm};
-use crate::cli::place;
 use crate::cli::report::{self, Trouble};
+use crate::cli::{attributes, place};
+use crate::config;
 use crate::daemon::Environment;
+use crate::model::printable;
 
-/// Longest value of an attribute that is read here: links are some hundred bytes.
-const VALUE_BYTES: usize = 16 << 10;
+/// How long a link lasts where nothing else is said.
+const LINK_LASTS: Duration = Duration::from_hours(1);
+
+/// No bucket signs for longer.
+const LONGEST_LINK: Duration = Duration::from_hours(7 * 24);
 
 pub(crate) fn trash(wish: &Trash, environment: &Environment) -> Result<ExitCode, Trouble> {
-    let mount = mount_of(wish.mount.as_deref(), environment)?;
+    let mount = place::mount_of(wish.mount.as_deref(), environment)?;
     let folder = mount.join(".scribefs/trash");
     let mut lines = Vec::new();
     for entry in fs::read_dir(&folder).map_err(|err| unanswered(&folder, err))? {
         let path = entry.map_err(|err| unanswered(&folder, err))?.path();
         let day = |name: &CStr| {
-            let value = attribute(&path, name).unwrap_or_default();
+            let value = attributes::get(&path, name).ok().flatten().unwrap_or_default();
             value.split('T').next().unwrap_or_default().to_owned()
         };
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = printable(&name);
         lines.push(match day(c"user.scribefs.removed_at").as_str() {
             "" => format!("{name}  since {}\n", day(c"user.scribefs.trashed_at")),
             end => format!("{name}  since {}, until {end}\n", day(c"user.scribefs.trashed_at")),
@@ -39,7 +46,7 @@ pub(crate) fn trash(wish: &Trash, environment: &Environment) -> Result<ExitCode,
 }
 
 pub(crate) fn restore(wish: &Restore, environment: &Environment) -> Result<ExitCode, Trouble> {
-    let mount = mount_of(wish.mount.as_deref(), environment)?;
+    let mount = place::mount_of(wish.mount.as_deref(), environment)?;
     let from = mount.join(".scribefs/trash").join(&wish.name);
     let to = mount.join("conversations").join(wish.to.as_ref().unwrap_or(&wish.name));
     if !from.exists() {
@@ -55,7 +62,7 @@ pub(crate) fn restore(wish: &Restore, environment: &Environment) -> Result<ExitC
         ));
     }
     fs::rename(&from, &to).map_err(|err| unanswered(&from, err))?;
-    report::print(format!("{}\n", to.display()))?;
+    report::print_path(&to)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -104,24 +111,34 @@ fn read_all(path: &Path, bar: &ProgressBar) -> io::Result<()> {
 pub(crate) fn url(wish: &Url, environment: &Environment) -> Result<ExitCode, Trouble> {
     place::inside(&wish.file, environment.working_directory())?;
     let path = environment.working_directory().join(&wish.file);
-    let link = attribute(&path, c"user.scribefs.url").map_err(|err| {
-        if err.raw_os_error() == Some(libc::ENODATA) {
-            return Trouble::plain(
-                format!("there is no link to {}", wish.file.display()),
-                "Only files that are in a bucket have one; `scribefs storage-info` tells how far they are.",
-            );
-        }
-        unanswered(&path, err)
+    let lasts = wish.lasts.as_deref().map(|text| config::time_limit("for", text)).transpose()?;
+    let lasts = lasts.unwrap_or(LINK_LASTS);
+    if lasts < Duration::from_secs(1) || LONGEST_LINK < lasts {
+        return Err(Trouble::plain(
+            "a link can last from one second to seven days",
+            "Write a shorter time, such as `--for 24h`.",
+        ));
+    }
+    let name = CString::new(format!("user.scribefs.url.{}", lasts.as_secs()));
+    let name = name.map_err(io::Error::other)?;
+    let link = attributes::get(&path, &name).map_err(|err| unanswered(&path, err))?;
+    let link = link.ok_or_else(|| {
+        Trouble::plain(
+            format!("there is no link to {}", wish.file.display()),
+            "Only files that are in a bucket have one; `scribefs storage-info` tells how far they are.",
+        )
     })?;
+    let ends = Zoned::now().saturating_add(SignedDuration::try_from(lasts).unwrap_or_default());
+    let ends = ends.strftime("%Y-%m-%d %H:%M %Z");
+    report::remark(&match link.contains("X-Amz-Security-Token=") {
+        // Nobody tells when that is.
+        true => format!(
+            "until {ends}, or until the temporary keys of the daemon end, if that is sooner"
+        ),
+        false => format!("until {ends}"),
+    });
     report::print(format!("{link}\n"))?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn mount_of(named: Option<&Path>, environment: &Environment) -> Result<PathBuf, Trouble> {
-    match named {
-        Some(path) => Ok(environment.working_directory().join(path)),
-        None => place::only_mount(),
-    }
 }
 
 fn unanswered(path: &Path, source: io::Error) -> Trouble {
@@ -130,17 +147,4 @@ fn unanswered(path: &Path, source: io::Error) -> Trouble {
         source,
         remedy: "Check the path, and with `scribefs status` that the mount answers.".to_owned(),
     }
-}
-
-/// An extended attribute, as text.
-fn attribute(path: &Path, name: &CStr) -> io::Result<String> {
-    let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
-    let mut value = vec![0u8; VALUE_BYTES];
-    // SAFETY: both names end in NUL, and `value` has room for as many bytes as are asked for.
-    let length = unsafe {
-        libc::getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len())
-    };
-    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
-    value.truncate(length);
-    Ok(String::from_utf8_lossy(&value).into_owned())
 }

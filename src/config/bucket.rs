@@ -61,7 +61,7 @@ fn named(
     layer: &Layer,
     url: Option<(String, String)>,
 ) -> Result<Option<(String, String)>, ConfigError> {
-    let bucket = layer.read("s3_bucket", words::text)?;
+    let bucket = layer.read("s3_bucket", words::bucket)?;
     let prefix = layer.read("s3_prefix", words::prefix)?;
     let Some((url_bucket, url_prefix)) = url else {
         return Ok(bucket.map(|bucket| (bucket, prefix.unwrap_or_default())));

@@ -10,7 +10,7 @@ use crate::config::ConfigError;
 use crate::config::cloud::{self, Cloud};
 
 /// Every setting there is. In a file, those of a section stand below its head: `bucket` in `[s3]` is `s3_bucket`.
-pub const KEYS: [&str; 37] = [
+pub const KEYS: [&str; 41] = [
     "state",
     "store",
     "storage",
@@ -32,6 +32,10 @@ pub const KEYS: [&str; 37] = [
     "idle_timeout",
     "zone",
     "allow_other",
+    "uid",
+    "gid",
+    "umask",
+    "inbox_mode",
     "watch",
     "log_level",
     "s3_bucket",
@@ -107,7 +111,9 @@ impl Layer {
     pub fn from_toml(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let origin = Origin::File(path.to_owned());
         let table: toml::Table = text.parse().map_err(|err: toml::de::Error| {
-            ConfigError::Syntax { origin: origin.clone(), why: err.to_string().trim().to_owned() }
+            let start = err.span().map_or(0, |span| span.start.min(text.len()));
+            let line = 1 + text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count();
+            ConfigError::Syntax { origin: origin.clone(), line, why: "this is not valid TOML" }
         })?;
         let mut layer = Self::default();
         for (key, value) in table {

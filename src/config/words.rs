@@ -57,6 +57,18 @@ pub(crate) fn count(text: &str) -> Result<u16, String> {
     text.trim().parse().map_err(|_| "no whole number from 0 to 65535".to_owned())
 }
 
+/// The number of a user or a group.
+pub(crate) fn id(text: &str) -> Result<u32, String> {
+    let id = text.trim().parse().ok().filter(|id| *id != u32::MAX);
+    id.ok_or_else(|| "not the number of a user or group; `id` prints yours".to_owned())
+}
+
+/// Mode bits as `chmod` takes them.
+pub(crate) fn mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text.trim(), 8).ok().filter(|mode| *mode <= 0o7777);
+    mode.ok_or_else(|| "not a mode; write octal digits, such as 0022 or 1777".to_owned())
+}
+
 /// `0`, `500`, `2MB`, `10GB`: units of 1024.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let wrong = || "no size; write it with its unit, such as 500MB or 10GB".to_owned();
@@ -133,6 +145,16 @@ pub(crate) fn encryption(text: &str) -> Result<Wanted, String> {
 pub(crate) fn is_256_bits(text: &str) -> bool {
     let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || b"+/".contains(&byte);
     text.len() == 44 && text.strip_suffix('=').is_some_and(|digits| digits.bytes().all(is_digit))
+}
+
+/// The name of a bucket: letters, digits, `-`, `_` and `.`. What else stands there may be a key that was put into
+/// the wrong place, and the name is shown everywhere.
+pub(crate) fn bucket(text: &str) -> Result<String, String> {
+    let is_legal = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    match text.trim() {
+        name if !name.is_empty() && name.chars().all(is_legal) => Ok(name.to_owned()),
+        _ => Err("not the name of a bucket; write it without s3:// and without keys".to_owned()),
+    }
 }
 
 pub(crate) fn text(text: &str) -> Result<String, String> {
@@ -231,7 +253,7 @@ pub(crate) fn store(text: &str, places: &Places) -> Result<StoreChoice, String> 
     if bucket.is_empty() {
         return Err("without a bucket; write s3://BUCKET/PREFIX".to_owned());
     }
-    Ok(StoreChoice::Bucket { bucket: bucket.to_owned(), prefix: self::prefix(prefix)? })
+    Ok(StoreChoice::Bucket { bucket: self::bucket(bucket)?, prefix: self::prefix(prefix)? })
 }
 
 #[cfg(test)]
@@ -255,6 +277,18 @@ mod tests {
         assert_eq!(bytes("1.5 MB"), Ok(3 << 19));
         for wrong in ["", "GB", "-1", "5 parsecs", "99999999999999999999", "1e3"] {
             assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn modes_are_octal_and_ids_are_numbers() {
+        assert_eq!((mode("022"), mode("1777"), mode("0")), (Ok(0o022), Ok(0o1777), Ok(0)));
+        assert_eq!(id("1000"), Ok(1000));
+        for wrong in ["", "8", "rwx", "-1", "17777"] {
+            assert!(mode(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["", "anna", "-1", "4294967295"] {
+            assert!(id(wrong).is_err(), "{wrong}");
         }
     }
 

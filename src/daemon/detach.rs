@@ -57,15 +57,13 @@ impl Readiness {
 }
 
 /// Forks into the background; there, standard output and error go to the file `log`.
+///
+/// Nothing may be open but the standard streams: what is stays open in the daemon.
 pub fn detach(log: &Path) -> io::Result<Detached> {
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(log)?;
     let (reader, writer) = pipe()?;
-    let daemon = Daemonize::new()
-        .working_directory("/")
-        // Modes are chosen where files are made.
-        .umask(0o077)
-        .stdout(log.try_clone()?)
-        .stderr(log);
+    let daemon =
+        Daemonize::new().working_directory("/").umask(0o077).stdout(log.try_clone()?).stderr(log);
     match daemon.execute() {
         Outcome::Parent(forked) => {
             drop(writer);

@@ -9,8 +9,9 @@ use std::thread::{Builder, JoinHandle};
 use serde::Deserialize;
 
 use crate::daemon::DaemonError;
+use crate::fs::CommandError;
 use crate::index::{Index, IndexError};
-use crate::model::{ConversationId, Day, FileName, PageKind, Recording, SpeakerId};
+use crate::model::{ConversationId, Day, FileName, PageKind, Recording, RecordingId, SpeakerId};
 use crate::pipeline;
 use crate::store::Store;
 
@@ -26,37 +27,55 @@ struct NameOrder {
     names: BTreeMap<SpeakerId, String>,
 }
 
+/// A checked order: the recording is there, and so are the speakers.
+#[derive(Debug)]
+struct Naming {
+    recording: RecordingId,
+    names: BTreeMap<SpeakerId, String>,
+}
+
 /// The thread and the way to it.
 #[derive(Debug)]
 pub(crate) struct Errands {
-    sender: Mutex<Option<SyncSender<NameOrder>>>,
+    sender: Mutex<Option<SyncSender<Naming>>>,
+    index: Index,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Errands {
     pub(crate) fn start(store: Arc<dyn Store>, index: Index) -> Result<Self, DaemonError> {
         let (sender, orders) = sync_channel(WAITING);
+        let runs_with = index.clone();
         let thread = Builder::new()
             .name("errands".to_owned())
-            .spawn(move || run(&orders, store.as_ref(), &index))
+            .spawn(move || run(&orders, store.as_ref(), &runs_with))
             .map_err(DaemonError::Threads)?;
-        Ok(Self { sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) })
+        let (sender, thread) = (Mutex::new(Some(sender)), Mutex::new(Some(thread)));
+        Ok(Self { sender, index, thread })
     }
 
-    /// Takes an order. `false`: it is none that we know, or too many wait.
-    pub(crate) fn take(&self, verb: &str, rest: &str) -> bool {
+    /// Takes an order that can be carried out; what cannot is refused while its writer still listens.
+    pub(crate) fn take(&self, verb: &str, rest: &str) -> Result<(), CommandError> {
         if verb != "name" {
-            return false;
+            return Err(CommandError::Unknown);
         }
-        let Ok(order) = serde_json::from_str::<NameOrder>(rest) else { return false };
+        let order: NameOrder = serde_json::from_str(rest).map_err(|_| CommandError::Unknown)?;
+        let found = find(&self.index, &order.path).map_err(|err| {
+            log::error!("name: the index could not be asked: {err}");
+            CommandError::Busy
+        })?;
+        let recording = found.ok_or(CommandError::NoRecording)?;
+        if order.names.keys().any(|speaker| recording.speakers <= u32::from(speaker.0)) {
+            return Err(CommandError::NoSpeaker);
+        }
+        let naming = Naming { recording: recording.id, names: order.names };
         let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
-        match sender.as_ref().map(|sender| sender.try_send(order)) {
-            Some(Ok(())) => true,
-            Some(Err(TrySendError::Full(_))) => {
-                log::warn!("an order was refused: {WAITING} are waiting");
-                false
+        let sent = sender.as_ref().map(|sender| sender.try_send(naming));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) | None => {
+                Err(CommandError::Busy)
             }
-            Some(Err(TrySendError::Disconnected(_))) | None => false,
         }
     }
 
@@ -69,21 +88,16 @@ impl Errands {
     }
 }
 
-fn run(orders: &Receiver<NameOrder>, store: &dyn Store, index: &Index) {
-    for order in orders {
-        let recording = match find(index, &order.path) {
-            Ok(Some(recording)) => recording,
-            Ok(None) => {
-                log::warn!("names were given for {}, which is no recording", order.path);
-                continue;
-            }
-            Err(err) => {
-                log::error!("names could not be given: {err}");
-                continue;
-            }
-        };
-        if let Err(err) = pipeline::name_speakers(store, index, recording.id, &order.names) {
-            log::warn!("{}: names could not be given: {err}", recording.audio.key);
+fn run(orders: &Receiver<Naming>, store: &dyn Store, index: &Index) {
+    for Naming { recording, names } in orders {
+        if let Err(err) = pipeline::name_speakers(store, index, recording, &names) {
+            let RecordingId { conversation, day, number } = recording;
+            log::warn!(
+                "name: recording {number} of {day} in conversation {}: its pages could not be \
+                 written anew: {}",
+                conversation.0,
+                pipeline::causes(&err)
+            );
         }
     }
 }

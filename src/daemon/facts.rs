@@ -1,6 +1,7 @@
 //! What only the daemon knows, for the files of `.scribefs/`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -9,7 +10,7 @@ use crate::config::Config;
 use crate::daemon::errands::Errands;
 use crate::daemon::serve::Plan;
 use crate::daemon::storage::Storage;
-use crate::fs::Facts;
+use crate::fs::{CommandError, Facts};
 use crate::model::Key;
 use crate::models::Library;
 
@@ -63,13 +64,14 @@ impl Facts for Known {
         u32::try_from(kept.as_secs() / 86_400).ok()
     }
 
-    fn link(&self, key: &Key) -> Option<String> {
-        self.storage.link(key)
+    fn link(&self, key: &Key, lasts: Duration) -> Option<String> {
+        self.storage.link(key, lasts)
     }
 
-    fn command(&self, verb: &str, rest: &str) -> bool {
+    fn command(&self, verb: &str, rest: &str) -> Result<(), CommandError> {
         match verb {
-            "retry-uploads" => self.storage.retry_now(),
+            "retry-uploads" if self.storage.retry_now() => Ok(()),
+            "retry-uploads" => Err(CommandError::Unknown),
             _ => self.errands.take(verb, rest),
         }
     }

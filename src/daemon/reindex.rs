@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::daemon::DaemonError;
+use crate::daemon::end_mark;
 use crate::daemon::storage::open_placed;
 use crate::index::{Index, IndexError};
 use crate::pipeline::{self, RebuildError, Rebuilt};
@@ -30,7 +31,7 @@ pub fn open_index(
 
 /// The index that is there; a damaged one is put aside.
 pub(crate) fn sound_index(path: &Path) -> Result<Option<Index>, DaemonError> {
-    match Index::open_existing(path) {
+    match end_mark::patiently(path, || Index::open_existing(path)) {
         Err(IndexError::Damaged(why)) => {
             let aside = path.with_extension("redb.damaged");
             log::error!("the index is damaged ({why}) and kept as {}", aside.display());

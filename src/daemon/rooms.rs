@@ -1,16 +1,19 @@
 //! The rooms, opened from the ground up and closed from the top down.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{self, Config};
+use crate::daemon::end_mark::EndMark;
 use crate::daemon::errands::Errands;
 use crate::daemon::facts::Known;
 use crate::daemon::reindex::{open_index, sound_index};
 use crate::daemon::serve::Plan;
+use crate::daemon::shutdown::Shutdown;
+use crate::daemon::state_folder::private_folder;
 use crate::daemon::storage::Storage;
 use crate::fs::{self as filesystem, Mount, MountError, MountOptions};
 use crate::index::{Index, IndexError};
@@ -48,6 +51,8 @@ pub enum DaemonError {
     Mount(#[from] MountError),
     #[error("threads could not be started")]
     Threads(#[source] io::Error),
+    #[error("it was stopped before it had mounted")]
+    Stopped,
 }
 
 /// All that runs while the mount is up.
@@ -60,6 +65,7 @@ pub(crate) struct Rooms {
     pipeline: Option<Pipeline>,
     errands: Arc<Errands>,
     watch: Option<Watch>,
+    end_mark: EndMark,
 }
 
 impl Rooms {
@@ -67,26 +73,31 @@ impl Rooms {
     pub(crate) fn open(
         plan: &Plan,
         alarm: Arc<dyn Fn() + Send + Sync>,
+        shutdown: &Shutdown,
     ) -> Result<Self, DaemonError> {
         let config = &plan.config;
-        private_folder(&config.state)?;
         let near = Arc::new(open_near(config)?);
         let bucket = open_bucket(config)?;
         // Whoever has the index has the state: a second daemon ends here.
         let index = open_settled_index(config, near.as_ref(), bucket.as_deref())?;
+        let leaving = EndMark::clear(&config.state)?;
+        shutdown.begins();
         let storage = Arc::new(Storage::open(config, near, bucket, &index, &alarm)?);
-        let rest = Self::open_rest(plan, alarm, &index, &storage);
+        let rest = Self::open_rest(plan, alarm, shutdown, &index, &storage, leaving);
         rest.inspect_err(|_| storage.stop())
     }
 
     fn open_rest(
         plan: &Plan,
         alarm: Arc<dyn Fn() + Send + Sync>,
+        shutdown: &Shutdown,
         index: &Index,
         storage: &Arc<Storage>,
+        end_mark: EndMark,
     ) -> Result<Self, DaemonError> {
         let config = &plan.config;
         let store: Arc<dyn Store> = storage.store.clone();
+        set_inbox_mode(config)?;
         let spool = Spool::open(&config.state.join("spool"), spool_options(config))?;
         let errands = Arc::new(Errands::start(store.clone(), index.clone())?);
         let known = Known::new(plan, errands.clone(), storage.clone());
@@ -103,19 +114,24 @@ impl Rooms {
             watching = watch(config, &spool)?;
         }
         let options = MountOptions { read_only: config.read_only, ..plan.mount.clone() };
-        let mount = match Mount::start(&options, &shown) {
+        let mounted = match shutdown.is_asked() {
+            true => Err(DaemonError::Stopped),
+            false => Mount::start(&options, &shown).map_err(DaemonError::from),
+        };
+        let mount = match mounted {
             Ok(mount) => Arc::new(mount),
             Err(err) => {
                 pipeline.into_iter().for_each(Pipeline::stop);
-                return Err(err.into());
+                return Err(err);
             }
         };
         let (index, storage) = (index.clone(), storage.clone());
-        Ok(Self { mount, spool, index, storage, pipeline, errands, watch: watching })
+        Ok(Self { mount, spool, index, storage, pipeline, errands, watch: watching, end_mark })
     }
 
     /// Refuses new recordings, lets readers finish, stops the work and commits what there is.
     pub(crate) fn close(self) {
+        self.end_mark.set();
         drop(self.watch);
         self.spool.close();
         self.mount.stop();
@@ -125,12 +141,15 @@ impl Rooms {
         if let Err(err) = self.index.close() {
             log::error!("the index could not be closed: {err}");
         }
+        self.end_mark.remove();
     }
 }
 
 /// Local disk, where everything that is published comes first.
 pub fn open_near(config: &Config) -> Result<LocalStore, DaemonError> {
-    private_folder(&config.state)?;
+    if private_folder(&config.state)? {
+        log::warn!("other users could enter the state folder; from now on only you can");
+    }
     let path = &config.uploads;
     LocalStore::open(path).map_err(|source| DaemonError::Folder { path: path.clone(), source })
 }
@@ -189,9 +208,13 @@ fn open_settled_index(
     Ok(index)
 }
 
-fn private_folder(path: &Path) -> Result<(), DaemonError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| DaemonError::Folder { path: path.to_owned(), source })
+/// The inbox belongs to the daemon's user, so others may drop only where it says so.
+fn set_inbox_mode(config: &Config) -> Result<(), DaemonError> {
+    let Some(mode) = config.inbox_mode else { return Ok(()) };
+    let path = config.state.join("spool/inbox");
+    let set = fs::create_dir_all(&path)
+        .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode)));
+    set.map_err(|source| DaemonError::Folder { path, source })
 }
 
 fn spool_options(config: &Config) -> SpoolOptions {

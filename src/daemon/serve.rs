@@ -1,20 +1,21 @@
 //! The daemon's life: rooms open, the mount answers, somebody says stop, rooms close.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::{Handle, Signals};
 
 use crate::config::Config;
 use crate::daemon::Readiness;
+use crate::daemon::census::Census;
+use crate::daemon::panic::abort_on_panic;
 use crate::daemon::rooms::{DaemonError, Rooms};
+use crate::daemon::shutdown::{Ending, Shutdown, SignalThread};
 use crate::fs::MountOptions;
 
 /// What a daemon is started with.
@@ -30,16 +31,11 @@ pub struct Plan {
     pub ffmpeg: Option<PathBuf>,
 }
 
-/// Why the daemon ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// A signal asked for it.
-    Asked,
-    /// Somebody has unmounted.
-    Unmounted,
-    /// The index can no longer be written: a new daemon must look at what there is.
-    Broken,
-}
+/// How often it is looked whether all threads are still there.
+const CENSUS_EVERY: Duration = Duration::from_secs(5);
+
+/// Threads also end because the mount does; that is heard of within this time.
+const NEWS_TAKES: Duration = Duration::from_secs(2);
 
 /// Serves the mount until it is to end. `readiness` hears whether it came up, and `explain` puts the
 /// reason into words where it did not.
@@ -48,13 +44,21 @@ pub fn serve(
     readiness: Readiness,
     explain: impl FnOnce(&DaemonError) -> String,
 ) -> ExitCode {
+    abort_on_panic();
     // Arms what the crash tests ask for; does nothing in a build without tests.
     let _armed = fail::FailScenario::setup();
     let (sender, endings) = channel();
-    let opened = Rooms::open(plan, alarm(&sender))
-        .and_then(|rooms| Ok((watch_signals(&sender).map_err(DaemonError::Threads)?, rooms)));
-    let ((signals, listener), rooms) = match opened {
+    let shutdown = Shutdown::new(sender);
+    let opened = SignalThread::start(&shutdown)
+        .map_err(DaemonError::Threads)
+        .and_then(|signals| Ok((signals, Rooms::open(plan, alarm(&shutdown), &shutdown)?)));
+    let (signals, rooms) = match opened {
         Ok(opened) => opened,
+        Err(DaemonError::Stopped) => {
+            log::info!("stopped before anything was mounted");
+            readiness.failed(&explain(&DaemonError::Stopped));
+            return ExitCode::SUCCESS;
+        }
         Err(err) => {
             let why = explain(&err);
             log::error!("{why}");
@@ -62,63 +66,65 @@ pub fn serve(
             return ExitCode::FAILURE;
         }
     };
-    let watching = watch_mount(&rooms, sender);
+    shutdown.mounted(&rooms.mount);
+    let watching = watch_mount(&rooms, &shutdown);
+    let census = Census::take();
     log::info!("mounted at {}", plan.mount.mountpoint.display());
     readiness.ready();
     tell_supervisor(NotifyState::Ready);
-    let ending = wait(&endings);
+    let ending = wait(&endings, &census);
     tell_supervisor(NotifyState::Stopping);
-    signals.close();
     if ending == Ending::Broken {
         // Left as it is, the mount looks broken, which it is. Detached, it would look empty.
-        log::error!("the daemon ends: the index can no longer be written");
         std::mem::forget(rooms);
         return ExitCode::FAILURE;
     }
+    shutdown.limit();
+    let mount = rooms.mount.clone();
     rooms.close();
-    for thread in std::iter::once(listener).chain(watching) {
-        if thread.join().is_err() {
-            log::error!("a thread of the daemon has panicked");
-        }
+    signals.stop();
+    if !mount.has_ended() {
+        // Nothing ends a connection that is still in use but the end of this process.
+        log::warn!("files are still open, and will answer ENOTCONN from now on");
+    } else if watching.is_some_and(|thread| thread.join().is_err()) {
+        log::error!("a thread of the daemon has panicked");
     }
     log::info!("unmounted");
     ExitCode::SUCCESS
 }
 
-fn wait(endings: &Receiver<Ending>) -> Ending {
-    // All senders gone means that every thread that could tell has died.
-    endings.recv().unwrap_or(Ending::Broken)
+/// Until somebody asks for the end, or a thread is missing.
+fn wait(endings: &Receiver<Ending>, census: &Census) -> Ending {
+    loop {
+        match endings.recv_timeout(CENSUS_EVERY) {
+            Ok(ending) => return ending,
+            Err(RecvTimeoutError::Disconnected) => return Ending::Broken,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let now = Census::take();
+        let Some(missing) = census.missing_in(&now) else { continue };
+        if let Ok(ending) = endings.recv_timeout(NEWS_TAKES) {
+            return ending;
+        }
+        log::error!("the daemon ends: its thread `{missing}` has ended");
+        return Ending::Broken;
+    }
 }
 
-fn alarm(sender: &Sender<Ending>) -> Arc<dyn Fn() + Send + Sync> {
-    let sender = sender.clone();
+fn alarm(shutdown: &Arc<Shutdown>) -> Arc<dyn Fn() + Send + Sync> {
+    let shutdown = shutdown.clone();
     Arc::new(move || {
-        // A second alarm finds nobody who listens: the first was enough.
-        let _ = sender.send(Ending::Broken);
+        log::error!("the daemon ends: the index can no longer be written");
+        shutdown.ask(Ending::Broken);
     })
 }
 
-fn watch_signals(sender: &Sender<Ending>) -> io::Result<(Handle, JoinHandle<()>)> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let (handle, sender) = (signals.handle(), sender.clone());
-    let thread = Builder::new().name("signals".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            log::info!("signal {signal} received");
-            if sender.send(Ending::Asked).is_err() {
-                return;
-            }
-        }
-    })?;
-    Ok((handle, thread))
-}
-
 /// Whoever calls `umount` ends the daemon too.
-fn watch_mount(rooms: &Rooms, sender: Sender<Ending>) -> Option<JoinHandle<()>> {
-    let mount = rooms.mount.clone();
+fn watch_mount(rooms: &Rooms, shutdown: &Arc<Shutdown>) -> Option<JoinHandle<()>> {
+    let (mount, shutdown) = (rooms.mount.clone(), shutdown.clone());
     let thread = Builder::new().name("mount-end".to_owned()).spawn(move || {
         mount.wait();
-        // Nobody listens where the daemon is ending already.
-        let _ = sender.send(Ending::Unmounted);
+        shutdown.ask(Ending::Unmounted);
     });
     thread.inspect_err(|err| log::error!("nobody watches for `umount`: {err}")).ok()
 }

@@ -19,9 +19,6 @@ use crate::store::{
     BlockCache, Bucket, CacheOptions, LocalStore, PlacedStore, ReadOptions, Store, StoreError,
 };
 
-/// How long a link lasts that is asked for by an extended attribute.
-const LINK_LASTS: Duration = Duration::from_hours(1);
-
 /// How often the trash is looked at.
 const TRASH_EVERY: Duration = Duration::from_hours(1);
 
@@ -107,8 +104,8 @@ impl Storage {
     }
 
     /// A link to an object that is in the bucket.
-    pub(crate) fn link(&self, key: &Key) -> Option<String> {
-        match self.store.bucket()?.link(key, LINK_LASTS) {
+    pub(crate) fn link(&self, key: &Key, lasts: Duration) -> Option<String> {
+        match self.store.bucket()?.link(key, lasts) {
             Ok(link) => Some(link),
             Err(err) => {
                 log::warn!("{key}: there is no link: {err}");

@@ -64,11 +64,11 @@ impl Adapter {
 
     pub(crate) fn answer_label(&self, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         match self.files.tree.link_wanted(inode(ino), name) {
-            Some(key) => {
+            Some((key, lasts)) => {
                 let answer = Box::new(move |link: Result<Bytes, FsError>| {
                     reply_with_label(ino, link.map(Vec::from), size, reply);
                 });
-                self.fetchers.link(key, answer);
+                self.fetchers.link(key, lasts, answer);
             }
             None => reply_with_label(ino, self.files.tree.label(inode(ino), name), size, reply),
         }

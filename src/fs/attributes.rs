@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::model::{Inode, Node, VirtualNode};
+use crate::model::{Access, Inode, Node, VirtualNode};
 use crate::spool::{Attributes, EntryKind};
 use crate::view::NodeAttributes;
 
@@ -35,6 +35,23 @@ pub(crate) const ABSENCE_LASTS: Duration = Duration::from_secs(1);
 pub(crate) struct Owner {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+}
+
+/// How everything but the inbox is shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ownership {
+    pub(crate) owner: Owner,
+    /// Whether recordings belong to whoever has dropped them, and not all to `owner`.
+    pub(crate) keeps_droppers: bool,
+    /// Mode bits that nobody gets.
+    pub(crate) umask: u32,
+}
+
+impl Ownership {
+    fn of(self, access: Option<Access>) -> Owner {
+        let dropper = access.and_then(|access| access.owner).filter(|_| self.keeps_droppers);
+        dropper.map_or(self.owner, |(uid, gid)| Owner { uid, gid })
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -71,15 +88,21 @@ impl Stat {
 
     /// Folders say 0755 although nothing can be made in them, so that `rm -r` by their owner gets through
     /// to us.
-    pub(crate) fn of_published(attributes: &NodeAttributes, owner: Owner) -> Self {
+    pub(crate) fn of_published(attributes: &NodeAttributes, shown: Ownership) -> Self {
         let kind = if attributes.is_directory { EntryKind::Directory } else { EntryKind::File };
-        let mode = if attributes.is_directory { 0o755 } else { 0o444 };
+        let mode = match attributes.access {
+            Some(access) => access.reading_mode(),
+            None if attributes.is_directory => 0o755,
+            None => 0o444,
+        } & !shown.umask;
+        let owner = shown.of(attributes.access);
         Self::made_up(attributes.node, kind, mode, owner, attributes.modified)
             .with_bytes(attributes.bytes)
             .lasting(Lasting::Published)
     }
 
-    pub(crate) fn of_virtual(node: VirtualNode, owner: Owner, modified: SystemTime) -> Self {
+    /// What names files of the inbox is not for everybody: the names may be as private as the files.
+    pub(crate) fn of_virtual(node: VirtualNode, shown: Ownership, modified: SystemTime) -> Self {
         use VirtualNode::{
             Control, ControlFile, Conversations, Errors, Events, Metrics, Readme, Root, Status,
             Storage, Trash,
@@ -89,12 +112,12 @@ impl Stat {
                 (EntryKind::Directory, 0o755, Lasting::Published)
             }
             Readme => (EntryKind::File, 0o444, Lasting::Published),
-            Status | Storage | Events | Errors | Metrics => {
-                (EntryKind::File, 0o444, Lasting::Fleeting)
-            }
+            Storage | Metrics => (EntryKind::File, 0o444, Lasting::Fleeting),
+            Status | Events | Errors => (EntryKind::File, 0o440, Lasting::Fleeting),
             ControlFile => (EntryKind::File, 0o200, Lasting::Fleeting),
         };
-        Self::made_up(Node::Virtual(node), kind, mode, owner, modified).lasting(lasting)
+        let mode = mode & !shown.umask;
+        Self::made_up(Node::Virtual(node), kind, mode, shown.owner, modified).lasting(lasting)
     }
 
     pub(crate) fn with_bytes(mut self, bytes: u64) -> Self {
@@ -128,5 +151,29 @@ impl Stat {
             changed: modified,
             lasting: Lasting::Fleeting,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_drop_stays_private_and_belongs_to_whoever_has_dropped_it() {
+        let node = Node::Virtual(VirtualNode::Root);
+        let modified = SystemTime::UNIX_EPOCH;
+        let shown = |access, umask, keeps_droppers| {
+            let owner = Owner { uid: 7, gid: 7 };
+            let file = NodeAttributes { node, is_directory: false, bytes: 1, modified, access };
+            let stat = Stat::of_published(&file, Ownership { owner, umask, keeps_droppers });
+            (stat.owner.uid, stat.mode)
+        };
+        let private = Some(Access { owner: Some((1000, 1000)), mode: 0o600 });
+        let public = Some(Access { owner: Some((1000, 1000)), mode: 0o644 });
+        assert_eq!(shown(None, 0o022, true), (7, 0o444));
+        assert_eq!(shown(private, 0o022, true), (1000, 0o400));
+        assert_eq!(shown(public, 0o022, true), (1000, 0o444));
+        assert_eq!(shown(public, 0o027, true), (1000, 0o440));
+        assert_eq!(shown(private, 0o022, false), (7, 0o400));
     }
 }

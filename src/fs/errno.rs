@@ -14,6 +14,7 @@
 
 use std::io;
 
+use crate::fs::CommandError;
 use crate::index::IndexError;
 use crate::spool::SpoolError;
 use crate::store::StoreError;
@@ -62,6 +63,8 @@ pub(crate) enum FsError {
     /// `scribefs fsck` mends it.
     #[error("what lies in its place is not the published page")]
     Torn,
+    #[error("command")]
+    Command(#[from] CommandError),
     #[error("spool")]
     Spool(#[from] SpoolError),
     #[error("store")]
@@ -91,6 +94,9 @@ impl FsError {
             Self::BadHandle => libc::EBADF,
             Self::NothingYet => libc::EAGAIN,
             Self::Interrupted => libc::EINTR,
+            Self::Command(CommandError::Unknown | CommandError::NoSpeaker) => libc::EINVAL,
+            Self::Command(CommandError::NoRecording) => libc::ENOENT,
+            Self::Command(CommandError::Busy) => libc::EAGAIN,
             Self::CrossDevice => libc::EXDEV,
             Self::PastEnd => libc::ENXIO,
             Self::Torn => libc::EIO,

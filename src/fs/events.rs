@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::Value;
 
 use crate::fs::errno::FsError;
+use crate::model::escaped_json;
 
 /// What is kept for those who come later. When it is reached the older half goes.
 const KEPT_BYTES: usize = 1 << 20;
@@ -89,7 +90,7 @@ impl EventLog {
     /// Writes one line, and lets everybody go who has waited for it.
     pub(crate) fn append(&self, event: &Value) {
         let mut log = self.lock();
-        log.kept.extend_from_slice(event.to_string().as_bytes());
+        log.kept.extend_from_slice(escaped_json(&event.to_string()).as_bytes());
         log.kept.push(b'\n');
         log.modified = SystemTime::now();
         log.forget_the_old();

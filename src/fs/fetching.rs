@@ -68,9 +68,9 @@ impl Fetchers {
         self.queue(key, answer, move |files| files.fetch(node, &object, offset, size));
     }
 
-    /// A link to the object.
-    pub(crate) fn link(&self, key: Key, answer: Answer) {
-        self.queue(key.clone(), answer, move |files| files.tree.link(&key).map(Bytes::from));
+    /// A link to the object, for that time.
+    pub(crate) fn link(&self, key: Key, lasts: Duration, answer: Answer) {
+        self.queue(key.clone(), answer, move |files| files.tree.link(&key, lasts).map(Bytes::from));
     }
 
     fn queue(

@@ -1,6 +1,7 @@
 //! Extended attributes: `user.scribefs.*` of what is published; those of the inbox are the spool's.
 
 use std::ffi::OsStr;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 
@@ -17,16 +18,33 @@ const SPEAKERS: &str = "user.scribefs.speakers";
 const LANGUAGE: &str = "user.scribefs.language";
 const MODEL: &str = "user.scribefs.model";
 const BLAKE3: &str = "user.scribefs.blake3";
+/// How often the pages were written: a change of names shows here when they are.
+const REVISION: &str = "user.scribefs.revision";
 const MIME_TYPE: &str = "user.mime_type";
 
 /// Only of what is in the trash: since when, and when it will be removed for good (if ever).
 const TRASHED_AT: &str = "user.scribefs.trashed_at";
 const REMOVED_AT: &str = "user.scribefs.removed_at";
-/// Lets anybody get the file, so it is told to who asks for it by name and not listed: `cp -a` would copy it.
+/// Lets anybody get the file, so it is told to who asks for it by name and not listed: `cp -a` would copy it. With
+/// a dot and a number behind it the link lasts so many seconds.
 const URL: &str = "user.scribefs.url";
 
-const OF_RECORDING: [&str; 9] =
-    [STATE, PLACEMENT, CONVERSATION, DURATION, SPEAKERS, LANGUAGE, MODEL, BLAKE3, MIME_TYPE];
+/// How long a link lasts where no number is given, and the longest that any bucket signs for.
+const LINK_LASTS: Duration = Duration::from_hours(1);
+const LONGEST_LINK: Duration = Duration::from_hours(7 * 24);
+
+const OF_RECORDING: [&str; 10] = [
+    STATE,
+    PLACEMENT,
+    CONVERSATION,
+    DURATION,
+    SPEAKERS,
+    LANGUAGE,
+    MODEL,
+    BLAKE3,
+    REVISION,
+    MIME_TYPE,
+];
 const OF_TRANSCRIPT: [&str; 5] = [STATE, PLACEMENT, CONVERSATION, BLAKE3, MIME_TYPE];
 const OF_CONVERSATION: [&str; 1] = [CONVERSATION];
 const OF_TRASHED: [&str; 3] = [CONVERSATION, TRASHED_AT, REMOVED_AT];
@@ -143,18 +161,30 @@ impl Tree {
 
 /// Links.
 impl Tree {
-    /// Where the bytes of a file are, if it is a link to them that is asked for.
-    pub(crate) fn link_wanted(&self, inode: Inode, name: &OsStr) -> Option<Key> {
-        let node = Node::from_inode(inode).filter(|_| name == URL)?;
+    /// Where the bytes of a file are, if it is a link to them that is asked for, and how long that shall last.
+    pub(crate) fn link_wanted(&self, inode: Inode, name: &OsStr) -> Option<(Key, Duration)> {
+        let lasts = link_time(name.to_str()?)?;
+        let node = Node::from_inode(inode)?;
         let is_file = matches!(node, Node::Audio(_) | Node::Page(..) | Node::Transcript(..));
         let object = is_file.then(|| self.archive.object(node).ok())?;
-        object.map(|object| object.key)
+        object.map(|object| (object.key, lasts))
     }
 
     /// Who makes the link may have to ask somebody for credentials.
-    pub(crate) fn link(&self, key: &Key) -> Result<Vec<u8>, FsError> {
-        let link = self.control.facts.link(key);
+    pub(crate) fn link(&self, key: &Key, lasts: Duration) -> Result<Vec<u8>, FsError> {
+        let link = self.control.facts.link(key, lasts);
         link.map(String::into_bytes).ok_or(FsError::NoAttribute)
+    }
+}
+
+/// How long the link of that attribute lasts; `None` where the attribute is no link.
+fn link_time(name: &str) -> Option<Duration> {
+    match name.strip_prefix(URL)? {
+        "" => Some(LINK_LASTS),
+        seconds => {
+            let lasts = Duration::from_secs(seconds.strip_prefix('.')?.parse().ok()?);
+            (!lasts.is_zero() && lasts <= LONGEST_LINK).then_some(lasts)
+        }
     }
 }
 
@@ -172,6 +202,7 @@ fn label_of(recording: &Recording, name: &str) -> Result<Vec<u8>, FsError> {
         PLACEMENT => placement_word(&recording.placement).to_owned(),
         DURATION => format!("{:.3}", recording.facts.duration),
         SPEAKERS => recording.speakers.to_string(),
+        REVISION => recording.revision.to_string(),
         // The code for a language that is not known.
         LANGUAGE => recording.language.clone().unwrap_or_else(|| "und".to_owned()),
         MODEL => recording.model.clone(),
@@ -197,5 +228,25 @@ fn audio_type(name: &FileName) -> &'static str {
         "amr" => "audio/amr",
         "wma" => "audio/x-ms-wma",
         _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_lasts_an_hour_or_as_many_seconds_as_its_attribute_says() {
+        assert_eq!(link_time("user.scribefs.url"), Some(LINK_LASTS));
+        assert_eq!(link_time("user.scribefs.url.86400"), Some(Duration::from_hours(24)));
+        assert_eq!(link_time("user.scribefs.url.604800"), Some(LONGEST_LINK));
+        for wrong in [
+            "user.scribefs.url.604801",
+            "user.scribefs.url.0",
+            "user.scribefs.url.",
+            "user.scribefs.urls",
+        ] {
+            assert_eq!(link_time(wrong), None, "{wrong}");
+        }
     }
 }

@@ -4,24 +4,20 @@
 //! may unmount somebody else's mount at the same path when it ends. `AutoUnmount` is never used: a mount
 //! whose daemon has died must look broken (ENOTCONN), because an empty one would be mirrored as deletion.
 
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::fs::mount_table::{FILESYSTEM_TYPE, is_mounted, top_of};
 use crate::fs::{MountError, MountOptions};
 
-/// What `findmnt -t` knows us by.
-pub(crate) const FILESYSTEM_TYPE: &str = "fuse.scribefs";
-
-/// Every mount that this process sees, a line each.
-const MOUNT_TABLE: &str = "/proc/self/mountinfo";
 const SUBTYPE: &str = "scribefs";
 const DEVICE: &str = "/dev/fuse";
 const HELPER: &str = "fusermount3";
@@ -127,7 +123,7 @@ fn mount_with_helper(options: &MountOptions) -> Result<OwnedFd, MountError> {
     let status = helper.wait().map_err(|source| MountError::Helper { source })?;
     match device {
         Ok(device) if status.success() => Ok(device),
-        Ok(_) | Err(_) => Err(MountError::Refused { said: said.trim().to_owned() }),
+        Ok(_) | Err(_) => Err(MountError::Refused { said: said.trim().replace('\n', "; ") }),
     }
 }
 
@@ -184,22 +180,14 @@ pub(crate) fn detach(mountpoint: &Path) -> io::Result<()> {
     Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
-/// Whether a scribefs is mounted at this very path, alive or dead.
-pub(crate) fn is_mounted(mountpoint: &Path) -> io::Result<bool> {
-    let place = absolute(mountpoint)?;
-    let table = std::fs::read(MOUNT_TABLE)?;
-    let mut mounts = table.split(|byte| *byte == b'\n').filter_map(mount_line);
-    // The last one at a path covers those before it.
-    let last = mounts.rfind(|(path, _)| *path == place);
-    Ok(last.is_some_and(|(_, filesystem)| filesystem == FILESYSTEM_TYPE.as_bytes()))
-}
-
-/// Where a scribefs is mounted, alive or dead, as far as this process can see.
-pub(crate) fn mounts() -> Vec<PathBuf> {
-    let table = std::fs::read(MOUNT_TABLE).unwrap_or_default();
-    let lines = table.split(|byte| *byte == b'\n').filter_map(mount_line);
-    let ours = lines.filter(|(_, filesystem)| *filesystem == FILESYSTEM_TYPE.as_bytes());
-    ours.map(|(path, _)| path).collect()
+/// The same, but only where the mount of device `minor` is the one at this path: somebody may have mounted
+/// something else there since. Says whether it was.
+pub(crate) fn detach_own(mountpoint: &Path, minor: u32) -> io::Result<bool> {
+    let is_own = top_of(mountpoint)?.is_some_and(|mount| mount.device == (0, minor));
+    if is_own {
+        detach(mountpoint)?;
+    }
+    Ok(is_own)
 }
 
 /// Detaches mounts of ours at `mountpoint` whose daemon has died, so that the path can be used again.
@@ -218,52 +206,9 @@ pub(crate) fn detach_dead(mountpoint: &Path) -> io::Result<bool> {
 }
 
 /// Whether nobody answers there any more. Attributes would not tell: the kernel remembers them.
-fn is_dead(mountpoint: &Path) -> bool {
+pub(crate) fn is_dead(mountpoint: &Path) -> bool {
     let opened = std::fs::read_dir(mountpoint);
     opened.is_err_and(|err| err.raw_os_error() == Some(libc::ENOTCONN))
-}
-
-/// The path without links. The last part is taken as it is: of a dead mount nothing can be asked.
-pub(crate) fn absolute(path: &Path) -> io::Result<PathBuf> {
-    if let Ok(whole) = path.canonicalize() {
-        return Ok(whole);
-    }
-    match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) if parent.as_os_str().is_empty() => {
-            Ok(Path::new(".").canonicalize()?.join(name))
-        }
-        (Some(parent), Some(name)) => Ok(parent.canonicalize()?.join(name)),
-        _ => std::path::absolute(path),
-    }
-}
-
-/// Mount point and type of one line of `mountinfo`.
-fn mount_line(line: &[u8]) -> Option<(PathBuf, &[u8])> {
-    let mut words = line.split(|byte| *byte == b' ');
-    let path = words.nth(4)?;
-    let filesystem = words.skip_while(|word| *word != b"-").nth(1)?;
-    Some((PathBuf::from(unescaped(path)), filesystem))
-}
-
-/// Blanks, tabs, line ends and backslashes stand as three octal digits.
-fn unescaped(path: &[u8]) -> OsString {
-    let mut plain = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((first, after)) = rest.split_first() {
-        let digits = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        let code = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match (first, code) {
-            (b'\\', Some(byte)) => {
-                plain.push(byte);
-                rest = &after[3..];
-            }
-            _ => {
-                plain.push(*first);
-                rest = after;
-            }
-        }
-    }
-    OsString::from_vec(plain)
 }
 
 /// Lets the kernel read ahead 1 MiB at a time instead of 128 KiB; only root may, and it is no loss if not.
@@ -292,14 +237,6 @@ pub(crate) fn can_clone_device() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_of_mountinfo_gives_path_and_type() {
-        let line = b"45 24 0:38 / /mnt/my\\040notes rw,nosuid shared:7 - fuse.scribefs scribefs rw";
-        let (path, filesystem) = mount_line(line).unwrap();
-        assert_eq!(path, Path::new("/mnt/my notes"));
-        assert_eq!(filesystem, FILESYSTEM_TYPE.as_bytes());
-    }
 
     #[test]
     fn an_ordinary_folder_is_not_mounted() {

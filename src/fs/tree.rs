@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::fs::Services;
 use crate::fs::archive::Archive;
-use crate::fs::attributes::{Owner, Stat};
+use crate::fs::attributes::{Ownership, Stat};
 use crate::fs::control::Control;
 use crate::fs::errno::FsError;
 use crate::fs::events::EventLog;
@@ -30,7 +30,7 @@ pub(crate) struct Tree {
     pub(crate) archive: Archive,
     pub(crate) control: Control,
     pub(crate) events: Arc<EventLog>,
-    owner: Owner,
+    shown: Ownership,
     mounted_at: SystemTime,
 }
 
@@ -93,7 +93,7 @@ const TRASH: Node = Node::Virtual(VirtualNode::Trash);
 
 /// Looking.
 impl Tree {
-    pub(crate) fn new(services: &Services, owner: Owner) -> Self {
+    pub(crate) fn new(services: &Services, shown: Ownership) -> Self {
         Self {
             spool: services.spool.clone(),
             archive: Archive {
@@ -106,7 +106,7 @@ impl Tree {
                 facts: services.facts.clone(),
             },
             events: Arc::new(EventLog::new()),
-            owner,
+            shown,
             mounted_at: SystemTime::now(),
         }
     }
@@ -126,7 +126,7 @@ impl Tree {
                 found.map(|(_, child)| self.virtual_stat(*child)).ok_or(FsError::Missing)
             }
             parent => {
-                let found = Stat::of_published(&self.archive.find(parent, name)?, self.owner);
+                let found = Stat::of_published(&self.archive.find(parent, name)?, self.shown);
                 Ok(if parent == TRASH { found.passing() } else { found })
             }
         }
@@ -156,7 +156,7 @@ impl Tree {
             Node::Virtual(node) => Ok(self.virtual_stat(node)),
             node => match self.archive.attributes(node) {
                 Err(FsError::Missing) => Err(FsError::Gone),
-                attributes => Ok(Stat::of_published(&attributes?, self.owner)),
+                attributes => Ok(Stat::of_published(&attributes?, self.shown)),
             },
         }
     }
@@ -164,17 +164,17 @@ impl Tree {
     pub(crate) fn virtual_stat(&self, node: VirtualNode) -> Stat {
         match node {
             VirtualNode::Readme => {
-                Stat::of_virtual(node, self.owner, self.mounted_at).with_bytes(README.len() as u64)
+                Stat::of_virtual(node, self.shown, self.mounted_at).with_bytes(README.len() as u64)
             }
             VirtualNode::Events => {
                 let (bytes, modified) = self.events.size();
-                Stat::of_virtual(node, self.owner, modified).with_bytes(bytes)
+                Stat::of_virtual(node, self.shown, modified).with_bytes(bytes)
             }
             VirtualNode::Status
             | VirtualNode::Storage
             | VirtualNode::Errors
-            | VirtualNode::Metrics => Stat::of_virtual(node, self.owner, SystemTime::now()),
-            _ => Stat::of_virtual(node, self.owner, self.mounted_at),
+            | VirtualNode::Metrics => Stat::of_virtual(node, self.shown, SystemTime::now()),
+            _ => Stat::of_virtual(node, self.shown, self.mounted_at),
         }
     }
 
@@ -230,7 +230,7 @@ impl Tree {
             folder => {
                 let listed = self.archive.list(folder, after, limit)?.into_iter();
                 let entry = |listed: crate::fs::archive::Listed| {
-                    let stat = Stat::of_published(&listed.attributes, self.owner);
+                    let stat = Stat::of_published(&listed.attributes, self.shown);
                     let stat = if folder == TRASH { stat.passing() } else { stat };
                     DirectoryEntry { name: listed.name, stat, cookie: listed.cookie }
                 };

@@ -208,6 +208,7 @@ fn file_one(index: &Index, conversation: &str, stem: &str) -> Result<FileName, I
         day: day(),
         object: recording.audio.clone(),
         modified_at: Timestamp::UNIX_EPOCH,
+        access: None,
     };
     let done = Job { recording: Some(recording.id), ..job(job_id, JobState::Done) };
     index.publish(recording, transcript, Some(done))?;

@@ -7,7 +7,7 @@ use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    ConversationId, ConversationSeq, Day, FileName, Key, Placement, SoundFacts, SpeakerId,
+    Access, ConversationId, ConversationSeq, Day, FileName, Key, Placement, SoundFacts, SpeakerId,
 };
 
 /// Names one recording. Numbers count from 1 within a day of a conversation and are never reused.
@@ -108,6 +108,9 @@ pub struct Overlay {
     pub title: Option<String>,
     /// Fields that other programs keep here.
     pub custom: BTreeMap<String, serde_json::Value>,
+    /// Who may read it, by the file that was dropped; `None`: everybody whom the mount lets in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
 }
 
 /// One recording's row in the index; `_metadata.json` holds all of it too.
@@ -164,4 +167,7 @@ pub struct DayTranscript {
     pub day: Day,
     pub object: Object,
     pub modified_at: Timestamp,
+    /// Who may read all recordings that it is made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
 }

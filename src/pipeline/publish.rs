@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 
 use crate::index::{IndexError, Reservation};
 use crate::model::{
-    Conversation, Day, FileName, Job, JobState, Key, Object, Overlay, Placement, Recipe,
+    Access, Conversation, Day, FileName, Job, JobState, Key, Object, Overlay, Placement, Recipe,
     RecordedAt, Recording, SoundFacts, Talk,
 };
 use crate::pipeline::recorded_at::{self, Clues};
@@ -149,9 +149,15 @@ fn describe(
         model: finished.recipe.recognizer.name.clone(),
         placement: Placement::Stored,
         revision: 1,
-        overlay: Overlay::default(),
+        overlay: Overlay { access: access_of(finished.recording), ..Overlay::default() },
         original_name,
     }
+}
+
+/// Who may read the file as it was dropped.
+fn access_of(recording: &File) -> Option<Access> {
+    let stat = recording.metadata().ok()?;
+    Some(Access { owner: Some((stat.uid(), stat.gid())), mode: stat.mode() & 0o777 })
 }
 
 /// Takes back what was put for a recording that was withdrawn at the last moment.

@@ -11,7 +11,7 @@ use jiff::civil::DateTime;
 
 use crate::index::DayText;
 use crate::model::{
-    Conversation, Day, DayTranscript, Key, Object, PageKind, Recording, RecordingId,
+    Access, Conversation, Day, DayTranscript, Key, Object, PageKind, Recording, RecordingId,
 };
 use crate::pipeline::shelves::{Draft, PageError, Shelves};
 use crate::render::{self, Chapter};
@@ -38,12 +38,15 @@ pub(crate) struct Rendered {
     pub(crate) draft: Draft,
     /// Every recording whose words can be read at all is in it.
     is_complete: bool,
+    /// Who may read all recordings that are in it.
+    access: Option<Access>,
 }
 
 impl Rendered {
     pub(crate) fn text(&self, conversation: &Conversation, day: Day, now: Timestamp) -> DayText {
         let (seq, object) = (conversation.seq, self.draft.object.clone());
-        self.text_since(DayTranscript { conversation: seq, day, object, modified_at: now })
+        let access = self.access;
+        self.text_since(DayTranscript { conversation: seq, day, object, modified_at: now, access })
     }
 
     /// The same where that transcript is there already.
@@ -85,19 +88,20 @@ pub(crate) fn render(
     }
     chapters.sort_by_key(|(place, _)| *place);
     let all = recordings.iter().chain(new.map(|new| new.recording));
+    let access = all.clone().filter_map(|it| it.overlay.access).reduce(Access::and);
     let title = all.filter_map(|it| Some((sorted(it), it.overlay.title.as_deref()?))).min();
     let title = title.map_or(conversation.id.as_str(), |(_, title)| title);
     let texts: Vec<&str> = chapters.iter().map(|(_, text)| text.as_str()).collect();
     let key = Key::transcript(&conversation.filed_as, day);
     let draft = Draft::new(key, render::day(title, &texts).into_bytes());
-    Ok(Some(Rendered { draft, is_complete }))
+    Ok(Some(Rendered { draft, is_complete, access }))
 }
 
 /// What a metadata page says of a transcript that is not written yet.
 pub(crate) fn unwritten(conversation: &Conversation, day: Day, now: Timestamp) -> DayTranscript {
     let key = Key::transcript(&conversation.filed_as, day);
     let object = Object { key, bytes: 0, blake3: blake3::hash(b"").to_hex().to_string() };
-    DayTranscript { conversation: conversation.seq, day, object, modified_at: now }
+    DayTranscript { conversation: conversation.seq, day, object, modified_at: now, access: None }
 }
 
 /// Recordings of a day stand in the order of their times.

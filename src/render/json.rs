@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     FileName, ModelRef, Recipe, Segment, Speaker, SpeakerBounds, Talk, Turn, Warning, Word,
+    escaped_json,
 };
 use crate::render::Chapter;
 
@@ -89,10 +90,11 @@ pub(crate) fn write(chapter: Chapter<'_>) -> Vec<u8> {
 
 /// Two blanks a level, and a line end behind the last brace.
 pub(crate) fn pretty(value: &impl Serialize) -> Vec<u8> {
-    let mut json = serde_json::to_vec_pretty(value)
+    let json = serde_json::to_string_pretty(value)
         .expect("numbers were rounded to finite ones, and all keys are strings");
-    json.push(b'\n');
-    json
+    let mut json = escaped_json(&json).into_owned();
+    json.push('\n');
+    json.into_bytes()
 }
 
 fn source(chapter: Chapter<'_>) -> Source {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::model::{
-    Conversation, DayTranscript, FileName, Object, Overlay, Page, PageKind, Recording,
+    Access, Conversation, DayTranscript, FileName, Object, Overlay, Page, PageKind, Recording,
 };
 use crate::render::json::{pretty, thousandths};
 use crate::render::{Chapter, text};
@@ -21,6 +21,8 @@ struct Document {
     pages: Vec<PageEntry>,
     transcript: Object,
     transcript_written_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    transcript_access: Option<Access>,
     overlay: Overlay,
     /// The rows of the index.
     conversation: Conversation,
@@ -51,6 +53,7 @@ pub(crate) fn write(chapter: Chapter<'_>, pages: &[Page], transcript: &DayTransc
         pages: entries.collect(),
         transcript: transcript.object.clone(),
         transcript_written_at: transcript.modified_at,
+        transcript_access: transcript.access,
         overlay: recording.overlay.clone(),
         conversation: chapter.conversation.clone(),
         recording,
@@ -127,6 +130,7 @@ pub(crate) fn read(json: &[u8]) -> Result<(Conversation, Recording, DayTranscrip
         day: recording.id.day,
         object: document.transcript,
         modified_at: document.transcript_written_at,
+        access: document.transcript_access,
     };
     Ok((document.conversation, recording, transcript))
 }

@@ -230,15 +230,22 @@ fn give_to(made: impl AsFd, creator: Creator, mode: u32) -> std::io::Result<Disk
     let fd = made.as_fd();
     let stat = disk::stat_of(fd)?;
     let is_owned = stat.owner() == (creator.uid, creator.gid);
-    if !is_owned && disk::is_root() {
-        disk::set_owner(fd, Some(creator.uid), Some(creator.gid))?;
-    }
+    let is_given = !is_owned && is_done(disk::set_owner(fd, Some(creator.uid), Some(creator.gid)))?;
     if stat.mode() != mode && stat.kind() != EntryKind::Symlink {
         disk::set_mode(fd, mode)?;
-    } else if is_owned || !disk::is_root() {
+    } else if !is_given {
         return Ok(stat);
     }
     disk::stat_of(fd)
+}
+
+/// Only root, or who has the capability, may give a file away; with others it stays the daemon's own.
+fn is_done(given: std::io::Result<()>) -> std::io::Result<bool> {
+    match given {
+        Ok(()) => Ok(true),
+        Err(err) if err.raw_os_error() == Some(libc::EPERM) => Ok(false),
+        Err(err) => Err(err),
+    }
 }
 
 pub(crate) fn missing_or(err: std::io::Error) -> SpoolError {

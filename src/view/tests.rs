@@ -30,6 +30,7 @@ fn transcript() -> DayTranscript {
         day: day(),
         object: object("standup/2024/01/15/standup_transcript.txt", 900),
         modified_at: "2024-01-16T00:00:00Z".parse().unwrap(),
+        access: None,
     }
 }
 

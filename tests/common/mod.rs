@@ -182,6 +182,7 @@ pub(crate) fn publish(services: &Services, conversation: &str, day: Day, name: &
         day,
         object: object(store, key, &bytes),
         modified_at: at,
+        access: None,
     };
     services.index.publish(recording.clone(), transcript, None).unwrap();
     recording

@@ -1,0 +1,210 @@
+//! `retry`, `cancel` and `name`: single recordings are told what to do, and what came of it is reported.
+
+use std::collections::BTreeMap;
+use std::ffi::CStr;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::cli::arguments::{InboxFiles, Name};
+use crate::cli::report::{self, Trouble};
+use crate::cli::{attributes, place};
+use crate::daemon::Environment;
+use crate::model::{SpeakerId, printable};
+
+const STATE: &CStr = c"user.scribefs.state";
+const SPEAKERS: &CStr = c"user.scribefs.speakers";
+const REVISION: &CStr = c"user.scribefs.revision";
+
+/// How long pages may take to be written anew before `name` says that it did not see it.
+const PAGES_TAKE: Duration = Duration::from_secs(60);
+
+/// Time between looks at whether they are.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What an inbox file can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Retry,
+    Cancel,
+}
+
+impl Order {
+    fn attribute(self) -> &'static CStr {
+        match self {
+            Self::Retry => c"user.scribefs.retry",
+            Self::Cancel => c"user.scribefs.cancel",
+        }
+    }
+}
+
+pub(crate) fn retry(wish: &InboxFiles, environment: &Environment) -> Result<ExitCode, Trouble> {
+    each(wish, environment, Order::Retry)
+}
+
+pub(crate) fn cancel(wish: &InboxFiles, environment: &Environment) -> Result<ExitCode, Trouble> {
+    each(wish, environment, Order::Cancel)
+}
+
+/// All of them, also where one cannot be done.
+fn each(wish: &InboxFiles, environment: &Environment, order: Order) -> Result<ExitCode, Trouble> {
+    let mut code = ExitCode::SUCCESS;
+    for file in &wish.files {
+        match give(file, environment.working_directory(), order) {
+            Ok(state) => {
+                let file = file.display().to_string();
+                report::print(format!("{}: {state}\n", printable(&file)))?;
+            }
+            Err(trouble) => {
+                report::complain(&trouble);
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// The state that the file is in then.
+fn give(file: &Path, working_directory: &Path, order: Order) -> Result<String, Trouble> {
+    let (mount, path) = place::inbox_file(file, working_directory)?;
+    let path = mount.join("inbox").join(path);
+    let state = || attributes::get(&path, STATE).map_err(|err| unusable(file, err));
+    let Some(before) = state()? else {
+        return Err(Trouble::plain(
+            format!("{} is no recording that is being worked on", file.display()),
+            "`scribefs status` shows those that are.",
+        ));
+    };
+    let is_over = matches!(before.as_str(), "failed" | "cancelled" | "interrupted");
+    if is_over != (order == Order::Retry) {
+        let verb = if is_over { "cancel" } else { "try again" };
+        return Err(Trouble::plain(
+            format!("{}: there is nothing to {verb}, it is {before}", file.display()),
+            "`scribefs status` shows how far it is.",
+        ));
+    }
+    attributes::set(&path, order.attribute(), "1").map_err(|err| match err.raw_os_error() {
+        Some(libc::EBUSY) => Trouble::plain(
+            format!("{}: it is {before}, which cannot be stopped", file.display()),
+            "Remove the file to give it up, or wait until it is published.",
+        ),
+        _ => unusable(file, err),
+    })?;
+    Ok(state()?.unwrap_or_else(|| "gone".to_owned()))
+}
+
+fn unusable(file: &Path, source: io::Error) -> Trouble {
+    Trouble::File {
+        path: file.to_owned(),
+        source,
+        remedy: "`scribefs status` shows what is in the inbox.".to_owned(),
+    }
+}
+
+pub(crate) fn name(wish: &Name, environment: &Environment) -> Result<ExitCode, Trouble> {
+    let names = names(&wish.names)?;
+    let (mount, below) = place::inside(&wish.file, environment.working_directory())?;
+    let file = mount.join(&below);
+    let recording = below.strip_prefix("conversations").map_err(|_| {
+        Trouble::plain(
+            format!("{} is not a published recording", wish.file.display()),
+            format!("Published ones lie in {}/conversations.", mount.display()),
+        )
+    })?;
+    let attribute = |name: &CStr| {
+        attributes::get(&file, name).map_err(|source| Trouble::File {
+            path: wish.file.clone(),
+            source,
+            remedy: "Give any file of the recording.".to_owned(),
+        })
+    };
+    let Some(speakers) = attribute(SPEAKERS)?.and_then(|text| text.parse::<u32>().ok()) else {
+        return Err(Trouble::plain(
+            format!("{} is not a file of one recording", wish.file.display()),
+            "Give its sound, or a page named after it, such as its .json or .srt.",
+        ));
+    };
+    if let Some(unknown) = names.keys().find(|speaker| speakers <= u32::from(speaker.0)) {
+        return Err(no_such_speaker(&wish.file, *unknown, speakers));
+    }
+    let before = attribute(REVISION)?;
+    let order = json!({ "path": recording.display().to_string(), "names": names });
+    place::order(&mount, &format!("name {order}"))?;
+    let begun = Instant::now();
+    while attribute(REVISION)? == before {
+        if PAGES_TAKE < begun.elapsed() {
+            return Err(Trouble::plain(
+                format!("the pages of {} are not written anew yet", wish.file.display()),
+                "The daemon's log says why; it writes them as soon as it can.",
+            ));
+        }
+        thread::sleep(LOOK);
+    }
+    report::print(said(&names))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn no_such_speaker(file: &Path, unknown: SpeakerId, speakers: u32) -> Trouble {
+    let there = match speakers {
+        0 => "nobody speaks in it".to_owned(),
+        1 => "its only speaker is S1".to_owned(),
+        more => format!("it has S1 to S{more}"),
+    };
+    Trouble::plain(
+        format!("{} has no speaker {unknown}: {there}", file.display()),
+        "The transcript shows who says what: Speaker 1 is S1.",
+    )
+}
+
+fn said(names: &BTreeMap<SpeakerId, String>) -> String {
+    let line = |(speaker, name): (&SpeakerId, &String)| match name.as_str() {
+        "" => format!("{speaker} has no name any more\n"),
+        name => format!("{speaker} is {}\n", printable(name)),
+    };
+    names.iter().map(line).collect()
+}
+
+fn names(said: &[String]) -> Result<BTreeMap<SpeakerId, String>, Trouble> {
+    said.iter()
+        .map(|text| {
+            let pair = text.split_once('=');
+            let pair = pair.and_then(|(who, name)| Some((speaker(who.trim())?, name)));
+            let (speaker, name) = pair.ok_or_else(|| {
+                Trouble::plain(
+                    format!("`{text}` does not give a speaker a name"),
+                    "Write S1=Anna, or \"Speaker 1=Anna\".",
+                )
+            })?;
+            Ok((speaker, name.trim().to_owned()))
+        })
+        .collect()
+}
+
+/// `S1`, or `Speaker 1` as transcripts have it.
+fn speaker(text: &str) -> Option<SpeakerId> {
+    let number = text.strip_prefix("Speaker ").or_else(|| text.strip_prefix("speaker "));
+    match number {
+        Some(number) => format!("S{}", number.trim()).parse().ok(),
+        None => text.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speakers_are_named_as_the_transcript_or_the_json_page_calls_them() {
+        let wanted = |text: &str| names(&[text.to_owned()]).map(|names| said(&names)).ok();
+        assert_eq!(wanted("S2=Anna").unwrap(), "S2 is Anna\n");
+        assert_eq!(wanted("Speaker 2=Dr. Ito").unwrap(), "S2 is Dr. Ito\n");
+        assert_eq!(wanted("S1=").unwrap(), "S1 has no name any more\n");
+        for wrong in ["Anna", "S1", "S=Anna", "Speaker=Anna", "S0=Anna", "=Anna"] {
+            assert_eq!(wanted(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Threads that must be there as long as the mount is: one that has ended by an error would be missed by nobody but
+//! the users whose calls it no longer answers. (One that panics ends the process.)
+
+use std::collections::BTreeMap;
+use std::fs;
+
+/// How the names of these threads begin; the kernel keeps 15 bytes of a name.
+const NEEDED: [&str; 9] = [
+    "fuser-",
+    "fs-session",
+    "fs-published",
+    "fs-dropped",
+    "spool-timer",
+    "index",
+    "desk",
+    "lane-",
+    "signals",
+];
+
+/// How many threads of each needed name there were.
+#[derive(Debug)]
+pub(crate) struct Census(BTreeMap<String, usize>);
+
+impl Census {
+    /// Of this process, now.
+    pub(crate) fn take() -> Self {
+        let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+        Self::of(names.map(|name| name.trim_end().to_owned()))
+    }
+
+    fn of(names: impl Iterator<Item = String>) -> Self {
+        let mut counts = BTreeMap::new();
+        for name in names.filter(|name| NEEDED.iter().any(|needed| name.starts_with(needed))) {
+            *counts.entry(name).or_default() += 1;
+        }
+        Self(counts)
+    }
+
+    /// A thread that was there in this census and is not in the `later` one.
+    pub(crate) fn missing_in(&self, later: &Self) -> Option<&str> {
+        let is_missing = |(name, count): &(&String, &usize)| {
+            later.0.get(name.as_str()).copied().unwrap_or(0) < **count
+        };
+        self.0.iter().find(is_missing).map(|(name, _)| name.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread::Builder;
+
+    use super::*;
+
+    #[test]
+    fn a_needed_thread_that_has_ended_is_missed_and_another_one_is_not() {
+        let (ends, waits) = channel::<()>();
+        let (other_ends, other_waits) = channel::<()>();
+        let thread = Builder::new().name("lane-77".into()).spawn(move || waits.recv()).unwrap();
+        let other = Builder::new().name("scratch-77".into()).spawn(move || other_waits.recv());
+        let before = Census::take();
+        assert_eq!(before.0.get("lane-77"), Some(&1), "{before:?}");
+        drop(other_ends);
+        other.unwrap().join().unwrap().unwrap_err();
+        let mine = |census: &Census| census.0.get("lane-77").copied();
+        assert_eq!(mine(&Census::take()), Some(1));
+        drop(ends);
+        thread.join().unwrap().unwrap_err();
+        let after =
+            Census(BTreeMap::from_iter(mine(&Census::take()).map(|it| ("lane-77".into(), it))));
+        let before = Census(BTreeMap::from([("lane-77".to_owned(), 1)]));
+        assert_eq!(before.missing_in(&after), Some("lane-77"));
+        assert_eq!(before.missing_in(&before), None);
+    }
+}

@@ -1,0 +1,23 @@
+//! What a panic does to the daemon: it ends. A thread that is missing would leave a mount that hangs, or that no
+//! longer takes recordings; a daemon that has ended leaves one that is seen to be broken and is mounted again.
+
+use std::panic::{self, PanicHookInfo};
+use std::process;
+use std::thread;
+
+/// From now on a panic on any thread ends the process, before anything is unwound.
+pub(crate) fn abort_on_panic() {
+    panic::set_hook(Box::new(|panic| {
+        let thread = thread::current();
+        let name = thread.name().unwrap_or("without a name").to_owned();
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        log::error!("the daemon ends: its thread `{name}` panicked at {place}");
+        // Messages of panics quote what was being worked on, which may be what somebody said.
+        log::debug!("thread `{name}`: {}", message_of(panic));
+        process::abort();
+    }));
+}
+
+fn message_of<'a>(panic: &'a PanicHookInfo<'_>) -> &'a str {
+    panic.payload_as_str().unwrap_or("no message")
+}

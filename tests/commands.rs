@@ -1,0 +1,348 @@
+//! What commands tell a running daemon, and what they say came of it. No model is installed, so that recordings wait.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Longer than anything here takes on a slow machine that does other things too.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A mount in the background, with one imported recording of two speakers.
+struct World {
+    dir: TempDir,
+}
+
+impl World {
+    fn new(test: &str, options: &[&str]) -> Option<Self> {
+        if File::options().read(true).write(true).open("/dev/fuse").is_err() {
+            eprintln!("skipped: {test}: /dev/fuse cannot be opened");
+            return None;
+        }
+        let world = Self { dir: tempfile::tempdir().unwrap() };
+        let day = world.dir.path().join("old/standup/2024/01/15");
+        fs::create_dir_all(&day).unwrap();
+        fs::write(day.join("monday.wav"), "sound").unwrap();
+        fs::write(day.join("monday.txt"), "Anna: Good morning.\nBen: Yes.\n").unwrap();
+        assert!(world.run(&["import", "old"]).status.success());
+        let mount = [&["mount", "mount", "--settle", "200ms"][..], options].concat();
+        let mounted = world.run(&mount);
+        assert!(mounted.status.success(), "{}", said(&mounted));
+        Some(world)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scribefs"));
+        command.args(arguments).current_dir(self.dir.path()).env("HOME", self.dir.path());
+        for name in ["XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "SCRIBEFS_MODELS"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Exit code and all that was said.
+    fn ends(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = self.run(arguments);
+        (output.status.code(), said(&output))
+    }
+
+    fn inbox(&self) -> PathBuf {
+        self.dir.path().join("mount/inbox")
+    }
+
+    fn drop_file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.inbox().join(name);
+        fs::write(&path, text).unwrap();
+        self.wait_for_state(&path, "queued");
+        path
+    }
+
+    fn wait_for_state(&self, path: &Path, wanted: &str) {
+        until(&format!("{} to be {wanted}", path.display()), || {
+            state(path).as_deref() == Some(wanted)
+        });
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.run(&["umount", "mount"]);
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8([&output.stdout[..], &output.stderr].concat()).unwrap()
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn state(path: &Path) -> Option<String> {
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
+    let mut value = [0u8; 64];
+    // SAFETY: both names end in NUL, and `value` has room for as many bytes as are asked for.
+    let length = unsafe {
+        libc::getxattr(
+            path.as_ptr(),
+            c"user.scribefs.state".as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    };
+    let length = usize::try_from(length).ok()?;
+    Some(String::from_utf8_lossy(&value[..length]).into_owned())
+}
+
+/// The first line of standard error.
+fn first_words(child: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    line
+}
+
+#[test]
+fn the_name_of_a_file_is_no_order_for_another() {
+    let Some(world) = World::new("the_name_of_a_file_is_no_order_for_another", &[]) else { return };
+    world.drop_file("x.wav", "one");
+    let victim = world.drop_file("victim.wav", "two");
+    let hostile = world.drop_file("x.wav\ncancel victim.wav", "three");
+    let quoted = world.drop_file("{\"path\": \"victim.wav\"}.wav", "four");
+    for path in [&hostile, &quoted] {
+        let name = path.to_str().unwrap();
+        assert_eq!(world.ends(&["cancel", name]).0, Some(0));
+        assert_eq!(state(path).as_deref(), Some("cancelled"));
+        assert_eq!(world.ends(&["retry", name]).0, Some(0));
+        world.wait_for_state(path, "queued");
+        assert_eq!(state(&victim).as_deref(), Some("queued"), "{name:?}");
+    }
+    // Who writes to `control` has a way to say any name, and blanks in one count.
+    let spaced = world.drop_file(" victim.wav", "five");
+    let control = world.dir.path().join("mount/.scribefs/control");
+    fs::write(&control, "cancel  victim.wav\n").unwrap();
+    assert_eq!(state(&spaced).as_deref(), Some("cancelled"));
+    fs::write(&control, "cancel {\"path\": \"x.wav\\ncancel victim.wav\"}\n").unwrap();
+    assert_eq!(state(&hostile).as_deref(), Some("cancelled"));
+    assert_eq!(state(&victim).as_deref(), Some("queued"));
+    fs::write(&control, "cancel inbox/victim.wav").unwrap();
+    assert_eq!(state(&victim).as_deref(), Some("cancelled"));
+}
+
+#[test]
+fn retry_and_cancel_say_what_happened() {
+    let Some(world) = World::new("retry_and_cancel_say_what_happened", &[]) else { return };
+    world.drop_file("a.wav", "one");
+    let notes = world.inbox().join("notes.txt");
+    fs::write(&notes, "x").unwrap();
+    until("the notes to be known for what they are", || state(&notes).is_none());
+    let a = "mount/inbox/a.wav";
+    let (code, text) = world.ends(&["retry", a]);
+    assert_eq!(
+        (code, text.contains("nothing to try again, it is queued")),
+        (Some(1), true),
+        "{text}"
+    );
+    assert_eq!(world.ends(&["cancel", a]), (Some(0), format!("{a}: cancelled\n")));
+    let (code, text) = world.ends(&["cancel", a]);
+    assert_eq!((code, text.contains("it is cancelled")), (Some(1), true), "{text}");
+    let (code, text) = world.ends(&["retry", "mount/inbox/notes.txt", a]);
+    assert_eq!((code, text.contains("notes.txt is no recording")), (Some(1), true), "{text}");
+    // One that cannot be done keeps none of the others from it.
+    world.wait_for_state(&world.inbox().join("a.wav"), "queued");
+    assert_eq!(world.ends(&["retry", "mount/inbox/nothing.wav"]).0, Some(1));
+}
+
+#[test]
+fn names_are_given_before_the_command_returns_or_it_says_why_not() {
+    let test = "names_are_given_before_the_command_returns_or_it_says_why_not";
+    let Some(world) = World::new(test, &[]) else { return };
+    let day = "mount/conversations/standup/2024/01/15";
+    let srt = format!("{day}/monday.srt");
+    assert_eq!(world.ends(&["name", &srt, "S1=Carla"]), (Some(0), "S1 is Carla\n".to_owned()));
+    let page = || fs::read_to_string(world.dir.path().join(&srt)).unwrap();
+    assert!(page().contains("Carla"), "{}", page());
+    assert_eq!(world.ends(&["name", &srt, "Speaker 2=Dora"]).0, Some(0));
+    assert!(page().contains("Dora"), "{}", page());
+    // Once more the same is no change of words, and done all the same.
+    assert_eq!(world.ends(&["name", &srt, "Speaker 2=Dora"]).0, Some(0));
+    let transcript = format!("{day}/standup_transcript.txt");
+    for (file, wanted) in [
+        (srt.as_str(), "has no speaker S9: it has S1 to S2"),
+        (transcript.as_str(), "is not a file of one recording"),
+        (day, "is not a file of one recording"),
+        ("mount/conversations/standup/2024/01/15/none.srt", "none.srt"),
+    ] {
+        let (code, text) = world.ends(&["name", file, "S9=Eva"]);
+        assert_eq!((code, text.contains(wanted)), (Some(1), true), "{text}");
+    }
+    let control = world.dir.path().join("mount/.scribefs/control");
+    let order = |path: &str, speaker: &str| {
+        let line = format!("name {{\"path\": \"{path}\", \"names\": {{\"{speaker}\": \"x\"}}}}");
+        fs::write(&control, line).map_err(|err| err.raw_os_error().unwrap())
+    };
+    let recording = "standup/2024/01/15/monday.wav";
+    assert_eq!(order(recording, "S9"), Err(libc::EINVAL));
+    assert_eq!(order("standup/2024/01/15/none.wav", "S1"), Err(libc::ENOENT));
+    assert_eq!(order(recording, "S1"), Ok(()));
+}
+
+#[test]
+fn wait_says_what_it_waits_for_and_follows_a_file_that_is_written_again() {
+    let test = "wait_says_what_it_waits_for_and_follows_a_file_that_is_written_again";
+    let Some(world) = World::new(test, &[]) else { return };
+    let path = world.drop_file("a.wav", "one");
+    let mut command = world.command(&["wait", "mount/inbox/a.wav"]);
+    let mut waiting = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let words = first_words(&mut waiting);
+    assert!(words.contains("waiting for the model `moonshine-tiny-en`"), "{words}");
+    fs::write(&path, "another recording").unwrap();
+    world.wait_for_state(&path, "queued");
+    // Nobody tells us that it has heard of the first job's end: it has a second to make a mistake.
+    for _ in 0..50 {
+        assert!(waiting.try_wait().unwrap().is_none(), "it has given up");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(world.ends(&["cancel", "mount/inbox/a.wav"]).0, Some(0));
+    assert_eq!(waiting.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn no_name_reaches_the_terminal_as_anything_but_text() {
+    let test = "no_name_reaches_the_terminal_as_anything_but_text";
+    let Some(world) = World::new(test, &[]) else { return };
+    let hostile = "\u{1b}[31mred\u{202e}\u{9b}\nforged";
+    world.drop_file(&format!("{hostile}.wav"), "one");
+    let conversations = world.dir.path().join("mount/conversations");
+    fs::rename(conversations.join("standup"), conversations.join(hostile)).unwrap();
+    fs::remove_dir_all(conversations.join(hostile)).unwrap();
+    let inbox_file = format!("mount/inbox/{hostile}.none.wav");
+    let elsewhere = format!("{hostile}.wav");
+    for arguments in [
+        &["trash"][..],
+        &["restore", hostile, "--to", ".."],
+        &["restore", "none\u{1b}[31m"],
+        &["status", "mount"],
+        &["status", "mount", "--json"],
+        &["wait", &inbox_file],
+        &["retry", &inbox_file],
+        &["name", &elsewhere, "S1=x"],
+        &["transcribe", &elsewhere],
+        &["umount", hostile],
+        &["mount", "a\u{1b}[31m/b/c"],
+    ] {
+        let (_, text) = world.ends(arguments);
+        let is_hostile = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!text.contains(is_hostile), "{arguments:?}: {text:?}");
+        assert!(!text.lines().any(|line| line.starts_with("forged")), "{arguments:?}: {text:?}");
+        assert!(!text.is_empty(), "{arguments:?}");
+    }
+    for name in ["events", "status.json", "errors"] {
+        let path = world.dir.path().join("mount/.scribefs").join(name);
+        let mut file = File::open(path).unwrap();
+        let mut bytes = vec![0; 1 << 16];
+        let count = file.read(&mut bytes).unwrap();
+        let text = std::str::from_utf8(&bytes[..count]).unwrap();
+        assert!(!text.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{name}: {text:?}");
+    }
+}
+
+#[test]
+fn a_command_means_the_mount_that_one_stands_in() {
+    let Some(world) = World::new("a_command_means_the_mount_that_one_stands_in", &[]) else {
+        return;
+    };
+    let second = world.run(&["mount", "second", "--state", "second-state"]);
+    assert!(second.status.success(), "{}", said(&second));
+    let of = |folder: &str| {
+        let output = world.command(&["status"]).current_dir(world.dir.path().join(folder)).output();
+        said(&output.unwrap())
+    };
+    assert!(of("mount/inbox").contains("mount: 1 recordings"), "{}", of("mount/inbox"));
+    assert!(of("second").contains("second: 0 recordings"), "{}", of("second"));
+    assert!(of(".").contains("you have several mounts"), "{}", of("."));
+    let mut command = world.command(&["umount"]);
+    assert!(command.current_dir(world.dir.path().join("second")).status().unwrap().success());
+    assert!(of("mount/inbox").contains("1 recordings"));
+}
+
+#[test]
+fn the_doctor_takes_a_mount_that_he_may_not_enter_for_alive() {
+    let test = "the_doctor_takes_a_mount_that_he_may_not_enter_for_alive";
+    // SAFETY: only reads a number.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: {test}: only root can ask as somebody else");
+        return;
+    }
+    let Some(world) = World::new(test, &[]) else { return };
+    let is_dead = |uid: u32| {
+        // SAFETY: the child only opens a folder and exits.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let mount = world.dir.path().join("mount");
+            // SAFETY: seteuid takes a number, and `_exit` ends the child.
+            unsafe {
+                libc::seteuid(uid);
+                libc::_exit(i32::from(scribefs::fs::is_dead(&mount)));
+            }
+        }
+        let mut status = 0;
+        // SAFETY: `status` has room for one number.
+        unsafe { libc::waitpid(child, &raw mut status, 0) };
+        libc::WEXITSTATUS(status)
+    };
+    assert_eq!(is_dead(65_534), 0);
+    assert_eq!(is_dead(0), 0);
+    let (_, text) = world.ends(&["doctor"]);
+    assert!(!text.contains("has died"), "{text}");
+}
+
+#[test]
+fn the_inbox_has_the_mode_that_the_settings_give_it() {
+    let test = "the_inbox_has_the_mode_that_the_settings_give_it";
+    let options = ["-o", "inbox_mode=1777,umask=027,uid=65534,gid=65534"];
+    let Some(world) = World::new(test, &options) else { return };
+    let stat = |path: &str| fs::metadata(world.dir.path().join("mount").join(path)).unwrap();
+    let mode = |path: &str| stat(path).permissions().mode() & 0o7777;
+    assert_eq!(mode("inbox"), 0o1777);
+    assert_eq!(mode("conversations/standup"), 0o750);
+    assert_eq!(mode("conversations/standup/2024/01/15/monday.wav"), 0o440);
+    assert_eq!(mode(".scribefs/status.json"), 0o440);
+    let owner = std::os::unix::fs::MetadataExt::uid(&stat("conversations"));
+    assert_eq!(owner, 65_534);
+}
+
+#[test]
+fn mount_and_fstab_can_call_it() {
+    let test = "mount_and_fstab_can_call_it";
+    let Some(world) = World::new(test, &[]) else { return };
+    let link = world.dir.path().join("mount.scribefs");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_scribefs"), &link).unwrap();
+    let at = world.dir.path().join("helped");
+    fs::create_dir(&at).unwrap();
+    let state =
+        format!("rw,nosuid,dev,suid,state={}", world.dir.path().join("helped-state").display());
+    for program in [link.as_path(), Path::new(env!("CARGO_BIN_EXE_scribefs"))] {
+        let mut command = Command::new(program);
+        command.arg("talks").arg(&at).args(["-o", &state]).env("HOME", world.dir.path());
+        let output = command.current_dir("/").output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        assert!(at.join("README.txt").exists());
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(table.contains(" fuse.scribefs talks "), "{table}");
+        assert_eq!(world.ends(&["umount", "helped"]).0, Some(0));
+    }
+}

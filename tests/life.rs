@@ -1,0 +1,404 @@
+//! The daemon's life: how it starts, what it allows itself, how it ends, and who starts it again.
+
+mod running;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use running::{Running, obstacle, signal, skip};
+
+/// A daemon in the foreground, or `None`, said aloud, where there can be none.
+fn daemon(test: &str, flags: &[&str]) -> Option<Running> {
+    if let Some(why) = obstacle() {
+        skip(test, &why);
+        return None;
+    }
+    Some(Running::start(flags))
+}
+
+fn is_root() -> bool {
+    // SAFETY: only reads a number.
+    unsafe { libc::geteuid() == 0 }
+}
+
+fn is_mounted(path: &Path) -> bool {
+    scribefs::fs::is_mounted(path).unwrap()
+}
+
+/// The process that serves the mount, which is a child of the one that was started where that is a supervisor.
+fn served_by(running: &Running) -> Option<i32> {
+    let text = fs::read(running.root().join(".scribefs/status.json")).ok()?;
+    let status: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    i32::try_from(status["pid"].as_i64()?).ok()
+}
+
+/// Waits until another process than `before` serves the mount.
+fn successor_of(before: i32, running: &Running) -> i32 {
+    let mut found = None;
+    running.wait_for("another daemon", || {
+        found = served_by(running).filter(|pid| *pid != before);
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+fn has_ended(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+}
+
+fn scribefs(running: &Running, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = running.command().args(arguments).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+/// Files and folders below `path`, with those of their mode bits that let others in.
+fn open_to_others(path: &Path) -> Vec<String> {
+    let mode = fs::symlink_metadata(path).unwrap().permissions().mode();
+    let mut found = Vec::new();
+    if mode & 0o077 != 0 {
+        found.push(format!("{} {:o}", path.display(), mode & 0o7777));
+    }
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            found.extend(open_to_others(&entry.unwrap().path()));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_killed_daemon_is_started_again_over_its_dead_mount() {
+    let test = "a_killed_daemon_is_started_again_over_its_dead_mount";
+    let Some(mut running) = daemon(test, &["--supervise"]) else { return };
+    let first = served_by(&running).unwrap();
+    assert_ne!(u32::try_from(first).unwrap(), running.pid(), "there is no supervisor");
+    fs::write(running.inbox().join("notes.txt"), "kept").unwrap();
+    signal(first, libc::SIGKILL);
+    let second = successor_of(first, &running);
+    assert_eq!(fs::read_to_string(running.inbox().join("notes.txt")).unwrap(), "kept");
+    assert!(running.log().contains("was killed by signal 9"), "{}", running.log());
+    // Who asks the supervisor to end, asks the daemon.
+    assert_eq!(running.stop(), Some(0));
+    assert!(has_ended(second));
+    assert!(!is_mounted(&running.root()));
+}
+
+#[test]
+fn a_panic_ends_the_daemon_and_the_mount_answers_again() {
+    let test = "a_panic_ends_the_daemon_and_the_mount_answers_again";
+    let Some(running) = daemon(test, &["--supervise"]) else { return };
+    let first = served_by(&running).unwrap();
+    // Known to builds with debug assertions only. The thread that answers us dies.
+    let written = fs::write(running.root().join(".scribefs/control"), "panic\n");
+    if written.as_ref().is_err_and(|err| err.raw_os_error() == Some(libc::EINVAL)) {
+        return skip(test, "this build has no way to panic on purpose");
+    }
+    successor_of(first, &running);
+    let log = running.log();
+    assert!(log.contains("its thread `fuser-"), "{log}");
+}
+
+#[test]
+fn a_daemon_that_dies_again_and_again_is_given_up_and_looks_broken() {
+    let test = "a_daemon_that_dies_again_and_again_is_given_up_and_looks_broken";
+    let Some(running) = daemon(test, &["--supervise"]) else { return };
+    let supervisor = i32::try_from(running.pid()).unwrap();
+    let mut serving = served_by(&running).unwrap();
+    for _ in 0..5 {
+        signal(serving, libc::SIGKILL);
+        serving = successor_of(serving, &running);
+    }
+    signal(serving, libc::SIGKILL);
+    running.wait_for("the supervisor to give up", || has_ended(supervisor));
+    let err = fs::read_dir(running.root()).unwrap_err();
+    assert_eq!(err.raw_os_error(), Some(libc::ENOTCONN));
+    assert!(running.log().contains("it is not started any more"), "{}", running.log());
+}
+
+#[test]
+fn an_unmounted_mount_stays_unmounted() {
+    let test = "an_unmounted_mount_stays_unmounted";
+    let Some(running) = daemon(test, &["--supervise"]) else { return };
+    let supervisor = i32::try_from(running.pid()).unwrap();
+    let serving = served_by(&running).unwrap();
+    let root = running.root();
+    assert_eq!(scribefs(&running, &["umount", root.to_str().unwrap()]).0, Some(0));
+    assert!(has_ended(serving));
+    running.wait_for("the supervisor to end", || has_ended(supervisor));
+    assert!(!is_mounted(&root));
+}
+
+#[test]
+fn the_daemon_may_open_all_that_it_may_and_leaves_no_core() {
+    let test = "the_daemon_may_open_all_that_it_may_and_leaves_no_core";
+    let Some(running) = daemon(test, &[]) else { return };
+    let limits = fs::read_to_string(format!("/proc/{}/limits", running.pid())).unwrap();
+    let limit = |name: &str| {
+        let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
+        let mut words = line[name.len()..].split_whitespace().map(str::to_owned);
+        (words.next().unwrap(), words.next().unwrap())
+    };
+    let (soft, hard) = limit("Max open files");
+    assert_eq!(soft, hard);
+    assert_eq!(limit("Max core file size"), ("0".to_owned(), "0".to_owned()));
+}
+
+#[test]
+fn what_was_open_when_the_daemon_was_started_is_closed() {
+    let test = "what_was_open_when_the_daemon_was_started_is_closed";
+    let Some(mut running) = daemon(test, &[]) else { return };
+    running.stop();
+    let secret = running.dir.path().join("secret");
+    fs::write(&secret, "secret").unwrap();
+    for extra in [&["--foreground"][..], &[]] {
+        let file = File::open(&secret).unwrap();
+        let mut command = running.command();
+        command.args(["mount", "mount", "--state", "state"]).args(extra);
+        command.stderr(Stdio::null());
+        // SAFETY: dup2 may be called between fork and exec; the copy is not closed by exec.
+        unsafe {
+            command.pre_exec(move || {
+                match libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&file), 77) {
+                    -1 => Err(std::io::Error::last_os_error()),
+                    _ => Ok(()),
+                }
+            });
+        }
+        let mut started = command.spawn().unwrap();
+        running.wait_for("the mount to answer", || served_by(&running).is_some());
+        let pid = served_by(&running).unwrap();
+        for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+            let target = fs::read_link(entry.unwrap().path()).unwrap_or_default();
+            assert_ne!(target, secret, "{extra:?}");
+        }
+        let root = running.root();
+        assert_eq!(scribefs(&running, &["umount", root.to_str().unwrap()]).0, Some(0));
+        started.wait().unwrap();
+    }
+}
+
+#[test]
+fn nobody_else_can_read_what_a_command_writes() {
+    let test = "nobody_else_can_read_what_a_command_writes";
+    let Some(mut running) = daemon(test, &[]) else { return };
+    running.stop();
+    let state = running.dir.path().join("private");
+    let folder = "old/standup/2024/01/15";
+    fs::create_dir_all(running.dir.path().join(folder)).unwrap();
+    fs::write(running.dir.path().join(folder).join("monday.wav"), "sound").unwrap();
+    fs::write(running.dir.path().join(folder).join("monday.txt"), "Anna: Good morning.\n").unwrap();
+    for arguments in [
+        &["import", "old"][..],
+        &["fsck"],
+        &["reindex"],
+        &["gc"],
+        &["mount", "mount"],
+        &["mount", "mount", "--foreground"],
+    ] {
+        // As an administrator makes it, and as it was left by versions that let others in.
+        fs::create_dir_all(&state).unwrap();
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = running.command();
+        command.args(arguments).args(["--state", "private"]).stdout(Stdio::null());
+        command.stderr(Stdio::null());
+        // SAFETY: umask may be called between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                libc::umask(0);
+                Ok(())
+            });
+        }
+        let mut started = command.spawn().unwrap();
+        if arguments[0] == "mount" {
+            running.wait_for("the mount to answer", || served_by(&running).is_some());
+            fs::write(running.inbox().join("notes.txt"), "x").unwrap();
+            fs::remove_file(running.inbox().join("notes.txt")).unwrap();
+            let root = running.root();
+            assert_eq!(scribefs(&running, &["umount", root.to_str().unwrap()]).0, Some(0));
+        }
+        started.wait().unwrap();
+        assert_eq!(open_to_others(&state), Vec::<String>::new(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_command_after_umount_finds_the_state_free() {
+    let test = "a_command_after_umount_finds_the_state_free";
+    let Some(mut running) = daemon(test, &[]) else { return };
+    running.stop();
+    let root = running.root();
+    let root = root.to_str().unwrap();
+    for round in 0..3 {
+        let mounted = scribefs(&running, &["mount", root, "--state", "state"]);
+        assert_eq!(mounted.0, Some(0), "round {round}: {}", mounted.1);
+        assert_eq!(scribefs(&running, &["umount", root]).0, Some(0));
+    }
+    let checked = scribefs(&running, &["fsck", "--state", "state"]);
+    assert_eq!(checked.0, Some(0), "{}", checked.1);
+    // And one that does not wait is waited for by what comes next.
+    assert_eq!(scribefs(&running, &["mount", root, "--state", "state"]).0, Some(0));
+    assert_eq!(scribefs(&running, &["umount", root, "--no-wait"]).0, Some(0));
+    let checked = scribefs(&running, &["fsck", "--state", "state"]);
+    assert_eq!(checked.0, Some(0), "{}", checked.1);
+}
+
+#[test]
+fn a_shell_that_stands_in_the_mount_does_not_keep_umount_from_ending_it() {
+    let test = "a_shell_that_stands_in_the_mount_does_not_keep_umount_from_ending_it";
+    let Some(running) = daemon(test, &[]) else { return };
+    let serving = served_by(&running).unwrap();
+    let mut shell = Command::new("sleep").arg("1000").current_dir(running.inbox()).spawn().unwrap();
+    let root = running.root();
+    let unmounted = scribefs(&running, &["umount", root.to_str().unwrap()]);
+    let is_over = has_ended(serving);
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    assert_eq!(unmounted.0, Some(0), "{}", unmounted.1);
+    assert!(is_over);
+}
+
+#[test]
+fn the_daemon_ends_although_a_file_is_held_open() {
+    let test = "the_daemon_ends_although_a_file_is_held_open";
+    let Some(mut running) = daemon(test, &[]) else { return };
+    let held = File::open(running.root().join("README.txt")).unwrap();
+    assert_eq!(running.stop(), Some(0));
+    assert!(!is_mounted(&running.root()));
+    drop(held);
+}
+
+#[test]
+fn the_daemon_leaves_alone_what_somebody_else_has_mounted_at_its_place() {
+    let test = "the_daemon_leaves_alone_what_somebody_else_has_mounted_at_its_place";
+    if !is_root() {
+        return skip(test, "only root can mount something else");
+    }
+    let Some(mut running) = daemon(test, &[]) else { return };
+    let held = File::open(running.root().join("README.txt")).unwrap();
+    let root = running.root();
+    let run = |program: &str, arguments: &[&str]| {
+        Command::new(program).args(arguments).arg(&root).status().unwrap().success()
+    };
+    assert!(run("umount", &["-l"]));
+    assert!(run("mount", &["-t", "tmpfs", "strangers"]));
+    fs::write(root.join("stranger"), "x").unwrap();
+    running.stop();
+    let is_there = root.join("stranger").exists();
+    run("umount", &[]);
+    assert!(is_there, "the other mount is gone");
+    drop(held);
+}
+
+#[test]
+fn a_signal_while_the_daemon_starts_leaves_no_dead_mount() {
+    let test = "a_signal_while_the_daemon_starts_leaves_no_dead_mount";
+    let Some(mut running) = daemon(test, &[]) else { return };
+    running.stop();
+    let path = |name: &str| running.dir.path().join(name);
+    type Stage<'a> = (&'a str, Box<dyn Fn() -> bool + 'a>);
+    let stages: [Stage<'_>; 4] = [
+        ("it runs", Box::new(|| true)),
+        ("it has an index", Box::new(|| path("fresh/index.redb").exists())),
+        ("it has a spool", Box::new(|| path("fresh/spool/inbox").exists())),
+        ("it is mounted", Box::new(|| is_mounted(&path("mount")))),
+    ];
+    for (stage, is_reached) in &stages {
+        let _ = fs::remove_dir_all(path("fresh"));
+        let mut command = running.command();
+        command.args(["mount", "mount", "--state", "fresh", "--foreground"]);
+        let mut started: Child = command.stderr(Stdio::piped()).spawn().unwrap();
+        running.wait_for(stage, || is_reached() || started.try_wait().unwrap().is_some());
+        signal(i32::try_from(started.id()).unwrap(), libc::SIGTERM);
+        started.wait().unwrap();
+        let mut said = String::new();
+        started.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(!is_mounted(&path("mount")), "when {stage}: {said}");
+    }
+}
+
+#[test]
+fn all_threads_that_are_counted_are_there() {
+    let test = "all_threads_that_are_counted_are_there";
+    let Some(running) = daemon(test, &[]) else { return };
+    let tasks = fs::read_dir(format!("/proc/{}/task", running.pid())).unwrap();
+    let names: Vec<String> =
+        tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap()).collect();
+    let source = include_str!("../src/daemon/census.rs");
+    let counted = source.split("NEEDED: ").nth(1).unwrap().split("];").next().unwrap();
+    let counted: Vec<&str> = counted.split('"').skip(1).step_by(2).collect();
+    assert!(5 < counted.len());
+    for name in counted {
+        assert!(names.iter().any(|it| it.starts_with(name)), "no thread `{name}` in {names:?}");
+    }
+}
+
+#[test]
+fn a_log_that_was_moved_away_is_begun_anew() {
+    let test = "a_log_that_was_moved_away_is_begun_anew";
+    let Some(mut running) = daemon(test, &[]) else { return };
+    running.stop();
+    let root = running.root();
+    let root = root.to_str().unwrap();
+    let mounted = scribefs(&running, &["mount", root, "--state", "state"]);
+    assert_eq!(mounted.0, Some(0), "{}", mounted.1);
+    let log = running.dir.path().join("state/daemon.log");
+    fs::rename(&log, running.dir.path().join("state/daemon.log.old")).unwrap();
+    signal(served_by(&running).unwrap(), libc::SIGHUP);
+    running.wait_for("a new log", || fs::read_to_string(&log).is_ok_and(|it| !it.is_empty()));
+    assert!(served_by(&running).is_some(), "SIGHUP must not end the daemon");
+    assert_eq!(scribefs(&running, &["umount", root]).0, Some(0));
+}
+
+#[test]
+fn a_mountpoint_that_overlaps_a_folder_of_ours_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("talks")).unwrap();
+    std::os::unix::fs::symlink("talks", dir.path().join("link")).unwrap();
+    for arguments in [
+        &["talks", "--state", "talks/.state"][..],
+        &["talks", "--state", "talks"],
+        &["talks", "--state", "link/state"],
+        &["link", "--state", "talks/state"],
+        &["talks/sub", "--state", "talks"],
+        &["talks", "--state", "s", "--store", "./talks/../talks/out"],
+        &["talks", "--state", "s", "--models", "talks/models"],
+        &["talks", "--state", "s", "--watch", "."],
+        &["talks", "--state", "s", "--watch", "talks/in"],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scribefs"));
+        command.arg("mount").args(arguments).current_dir(dir.path()).env("HOME", dir.path());
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("the mountpoint "), "{arguments:?}: {said}");
+        assert!(!dir.path().join("talks/.state").exists());
+        assert!(!is_mounted(&dir.path().join("talks")));
+    }
+}
+
+#[test]
+fn a_mount_hides_files_only_when_that_is_wanted() {
+    let test = "a_mount_hides_files_only_when_that_is_wanted";
+    let Some(mut running) = daemon(test, &[]) else { return };
+    running.stop();
+    fs::write(running.root().join("old.m4a"), "x").unwrap();
+    let root = running.root();
+    let root = root.to_str().unwrap();
+    let (code, said) = scribefs(&running, &["mount", root, "--state", "state"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("is not empty") && said.contains("--nonempty"), "{said}");
+    for wanted in [&["--nonempty"][..], &["-o", "nonempty"]] {
+        let arguments = [&["mount", root, "--state", "state"][..], wanted].concat();
+        let (code, said) = scribefs(&running, &arguments);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(!running.root().join("old.m4a").exists());
+        assert_eq!(scribefs(&running, &["umount", root]).0, Some(0));
+        assert!(running.root().join("old.m4a").exists());
+    }
+}
