@@ -7,6 +7,7 @@
 mod carrying;
 mod conversations;
 mod creation;
+mod database;
 mod failure;
 mod filing;
 mod following;
@@ -18,17 +19,18 @@ mod questions;
 mod rebuilding;
 mod removal;
 mod reservations;
+mod reserved;
 mod tables;
 mod transcripts;
 mod writer;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
-use redb::{Database, ReadableDatabase};
+use redb::ReadableDatabase;
 
 pub use crate::index::carrying::Copy;
 pub use crate::index::following::Followed;
@@ -36,7 +38,7 @@ pub use crate::index::pages_due::{DayText, DueEntry, PageWork, PagesDue};
 pub use crate::index::questions::Totals;
 pub use crate::index::reservations::Reservation;
 
-use crate::index::failure::{Refusal, opening};
+use crate::index::database::{Opened, Opener};
 use crate::index::questions::Moment;
 use crate::index::reservations::Reservations;
 use crate::index::writer::{Subscribers, Writer};
@@ -57,6 +59,9 @@ pub enum IndexError {
     /// It can be rebuilt from the store: `scribefs reindex`.
     #[error("index is damaged")]
     Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The disk is full. Nothing was changed, and the same can be asked for again when there is room.
+    #[error("the disk of the index is full")]
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The disk refused; the process must not go on writing.
     #[error("index could not be written")]
     Disk(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -127,8 +132,7 @@ pub struct Index {
 
 #[derive(Debug)]
 struct Inner {
-    /// Guards the way to the tables; `None` once closed.
-    database: RwLock<Option<Arc<Database>>>,
+    database: Arc<Opened>,
     writer: Writer,
     subscribers: Arc<Subscribers>,
     reservations: Arc<Reservations>,
@@ -143,7 +147,8 @@ impl Index {
         if !path.exists() {
             creation::create(path)?;
         }
-        Self::on(creation::database(path)?)
+        let path = path.to_owned();
+        Self::on(Box::new(move || creation::database(&path)))
     }
 
     /// Opens it where there is one.
@@ -154,14 +159,14 @@ impl Index {
         Self::open(path).map(Some)
     }
 
-    fn on(database: Database) -> Result<Self, IndexError> {
-        creation::check_format(&database)?;
-        let database = Arc::new(database);
-        let last_job = Moment(database.begin_read()?).last_job()?;
+    fn on(open: Opener) -> Result<Self, IndexError> {
+        let database = Arc::new(Opened::new(open)?);
+        creation::check_format(&*database.database()?)?;
+        let last_job = Moment(database.database()?.begin_read()?).last_job()?;
         let subscribers = Arc::<Subscribers>::default();
         let writer = Writer::start(database.clone(), subscribers.clone())?;
         let inner = Inner {
-            database: RwLock::new(Some(database)),
+            database,
             writer,
             subscribers,
             reservations: Arc::default(),
@@ -178,17 +183,11 @@ impl Index {
     /// Waits for what is being committed, and lets nothing new begin: from now on everything is refused.
     pub fn close(&self) -> Result<(), IndexError> {
         self.inner.writer.close();
-        let database = self.inner.database.write().unwrap_or_else(PoisonError::into_inner).take();
-        // A question that is being answered keeps the database open until it has its answer.
-        match database.and_then(Arc::into_inner) {
-            Some(database) => database.close().map_err(|err| opening("", err)),
-            None => Ok(()),
-        }
+        self.inner.database.close()
     }
 
     fn now(&self) -> Result<Moment, IndexError> {
-        let database = self.inner.database.read().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Moment(database.ok_or(Refusal::Closed)?.begin_read()?))
+        Ok(Moment(self.inner.database.database()?.begin_read()?))
     }
 }
 

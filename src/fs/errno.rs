@@ -9,7 +9,7 @@
 //! | rename onto something | `EEXIST` or `ENOTEMPTY` |
 //! | published bytes that cannot be read now | `EIO` |
 //! | a node that is gone but still open or cached | `ESTALE` |
-//! | the spool's disk is full | `ENOSPC` |
+//! | the disk of the spool or of the index is full | `ENOSPC` |
 //! | access control lists and foreign attribute spaces | `EOPNOTSUPP` |
 
 use std::io;
@@ -112,6 +112,7 @@ impl FsError {
             Self::Store(StoreError::Unavailable { .. } | StoreError::Refused { .. }) => libc::EIO,
             Self::Index(IndexError::NoConversation) => libc::ENOENT,
             Self::Index(IndexError::NameTaken(_)) => libc::EEXIST,
+            Self::Index(IndexError::Full(_)) => libc::ENOSPC,
             Self::Index(
                 IndexError::InUse { .. }
                 | IndexError::TooNew { .. }

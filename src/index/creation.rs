@@ -9,6 +9,7 @@ use redb::{Builder, Database, ReadableDatabase, TableError};
 use crate::index::IndexError;
 use crate::index::failure::{damaged, opening};
 use crate::index::filing::make_tables;
+use crate::index::reserved::ReservedFile;
 use crate::index::tables::{COUNTERS, FORMAT, JOBS, RESERVED_KEYS, UNFINISHED};
 
 /// Memory for pages of the file. The kernel caches them too, so little is won by more.
@@ -42,7 +43,7 @@ pub(crate) fn create(path: &Path) -> Result<(), IndexError> {
 pub(crate) fn database(path: &Path) -> Result<Database, IndexError> {
     Builder::new()
         .set_cache_size(CACHE_BYTES)
-        .create(path)
+        .create_with_backend(ReservedFile::open(path)?)
         .map_err(|err| opening(&path.display().to_string(), err))
 }
 

@@ -16,11 +16,16 @@ pub(crate) enum Refusal {
     FailedBefore,
     #[error("another change in the same commit failed, and this one was taken back with it")]
     TakenBack,
+    #[error("the disk is full")]
+    Full,
 }
 
 impl From<Refusal> for IndexError {
     fn from(refusal: Refusal) -> Self {
-        Self::Disk(Box::new(refusal))
+        match refusal {
+            Refusal::Full => Self::Full(Box::new(refusal)),
+            refusal => Self::Disk(Box::new(refusal)),
+        }
     }
 }
 
@@ -44,9 +49,15 @@ impl From<StorageError> for IndexError {
             StorageError::Corrupted(_) => Self::Damaged(Box::new(source)),
             // A file that is no redb file is reported as invalid data, a cut one as too short.
             StorageError::Io(err) if is_damage(&err) => Self::Damaged(Box::new(err)),
+            StorageError::Io(err) if is_full(&err) => Self::Full(Box::new(err)),
             source => Self::Disk(Box::new(source)),
         }
     }
+}
+
+/// The disk, or what its owner may use of it.
+fn is_full(err: &io::Error) -> bool {
+    matches!(err.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
 }
 
 fn is_damage(err: &io::Error) -> bool {

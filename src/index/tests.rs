@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use redb::{Builder, ReadableTable, ReadableTableMetadata, StorageBackend};
 
+use super::failure::opening;
 use super::tables::{
     AUDIO, COUNTERS, DAYS, DayRow, EMPTY, EVERYTHING, FORMAT, NAMES, RECORDINGS, STEMS, SUMS, Sums,
     UNPLACED, decoded, recording_key, row_at,
@@ -24,6 +25,8 @@ struct Disk {
     calls: u64,
     /// Calls that succeed before the disk fails for good.
     allowed: u64,
+    /// Nothing new can be written as long as this is so.
+    is_full: bool,
 }
 
 #[derive(Debug)]
@@ -67,7 +70,14 @@ impl FailingDisk {
         Ok(act(&mut disk))
     }
 
+    fn fill(&self, is_full: bool) {
+        self.0.lock().unwrap().is_full = is_full;
+    }
+
     fn write(&self, write: Write) -> io::Result<()> {
+        if self.0.lock().unwrap().is_full {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
         self.call(|disk| {
             write.apply(&mut disk.current);
             disk.unsynced.push(write);
@@ -100,8 +110,11 @@ impl FailingDisk {
     }
 
     fn open(&self) -> Result<Index, IndexError> {
-        let database = Builder::new().create_with_backend(self.clone());
-        Index::on(database.map_err(|err| opening("", err))?)
+        let disk = self.clone();
+        Index::on(Box::new(move || {
+            let database = Builder::new().create_with_backend(disk.clone());
+            database.map_err(|err| opening("", err))
+        }))
     }
 }
 
@@ -349,4 +362,41 @@ fn a_row_that_cannot_be_read_is_damage_and_does_not_end_the_writing() {
     let placed = index.set_placement(id, 1, Placement::Stored);
     assert!(matches!(placed, Err(IndexError::Damaged(_))));
     file_one(&index, "other", "a").unwrap();
+}
+
+#[test]
+fn a_full_disk_refuses_changes_and_takes_them_again_when_there_is_room() {
+    let disk = FailingDisk::healthy();
+    let index = disk.open().unwrap();
+    let publish = |name: &str| -> Result<Recording, IndexError> {
+        let id = ConversationId::new(name).unwrap();
+        let conversation = index.ensure_conversation(&id, Timestamp::UNIX_EPOCH)?;
+        let stem = FileName::new(name).unwrap();
+        let reserved = index.reserve(conversation.seq, day(), &stem)?;
+        let recording = recording(&conversation, reserved.id, &reserved.stem);
+        let key = Key::transcript(&conversation.filed_as, day());
+        let object = Object { key, bytes: 1, blake3: String::new() };
+        let transcript = DayTranscript {
+            conversation: conversation.seq,
+            day: day(),
+            object,
+            modified_at: Timestamp::UNIX_EPOCH,
+            access: None,
+        };
+        index.publish(recording.clone(), transcript, None)?;
+        Ok(recording)
+    };
+    let first = publish("before").unwrap();
+    disk.fill(true);
+    for _ in 0..3 {
+        assert!(matches!(publish("during"), Err(IndexError::Full(_))));
+    }
+    disk.fill(false);
+    // Neither the readers nor the writer need a new daemon.
+    assert_eq!(index.recording(first.id).unwrap().unwrap().id, first.id);
+    let second = publish("after").unwrap();
+    assert_eq!(index.recording(second.id).unwrap().unwrap().id, second.id);
+    drop(index);
+    let index = disk.open().unwrap();
+    assert_eq!(index.totals().unwrap().recordings, 2);
 }

@@ -4,8 +4,9 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use redb::{Database, Durability, WriteTransaction};
+use redb::{Durability, WriteTransaction};
 
+use crate::index::database::Opened;
 use crate::index::failure::Refusal;
 use crate::index::{Change, IndexError};
 
@@ -48,7 +49,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn start(
-        database: Arc<Database>,
+        database: Arc<Opened>,
         subscribers: Arc<Subscribers>,
     ) -> Result<Self, IndexError> {
         let (queue, requests) = sync_channel(QUEUE);
@@ -107,6 +108,8 @@ enum Applied {
     Half,
     /// The disk failed.
     Broken,
+    /// The disk is full.
+    Full,
 }
 
 struct Asked<F, T> {
@@ -126,6 +129,7 @@ where
         let outcome = apply(writing);
         let applied = match &outcome {
             Err(IndexError::Disk(_)) => Applied::Broken,
+            Err(IndexError::Full(_)) => Applied::Full,
             Err(_) if writes_before < writing.writes => Applied::Half,
             _ => Applied::Whole,
         };
@@ -145,11 +149,7 @@ where
     }
 }
 
-fn write_all(
-    database: &Database,
-    subscribers: &Subscribers,
-    requests: &Receiver<Box<dyn Request>>,
-) {
+fn write_all(database: &Opened, subscribers: &Subscribers, requests: &Receiver<Box<dyn Request>>) {
     let mut is_broken = false;
     while let Ok(first) = requests.recv() {
         let mut batch = vec![first];
@@ -160,9 +160,13 @@ fn write_all(
         } else {
             write(database, subscribers, &mut batch).map_err(|failed| {
                 is_broken = failed == Applied::Broken;
-                Refusal::TakenBack
+                if failed == Applied::Full { Refusal::Full } else { Refusal::TakenBack }
             })
         };
+        // Before anybody is told: who asks again finds it open.
+        if committed == Err(Refusal::Full) {
+            database.reopen();
+        }
         for request in batch {
             request.answer(committed);
         }
@@ -171,21 +175,16 @@ fn write_all(
 
 /// Everything of the batch in one commit, or nothing of it.
 fn write(
-    database: &Database,
+    database: &Opened,
     subscribers: &Subscribers,
     batch: &mut [Box<dyn Request>],
 ) -> Result<(), Applied> {
-    let broken = |err: IndexError| {
-        log::error!(
-            "index: cannot be written any more: {err}: {:?}",
-            std::error::Error::source(&err)
-        );
-        Applied::Broken
-    };
-    let mut transaction = database.begin_write().map_err(|err| broken(err.into()))?;
+    let database = database.database().map_err(|err| failed(&err))?;
+    let transaction = database.begin_write();
+    let mut transaction = transaction.map_err(|err| failed(&err.into()))?;
     transaction
         .set_durability(Durability::Immediate)
-        .map_err(|err| broken(IndexError::Disk(Box::new(err))))?;
+        .map_err(|err| failed(&IndexError::Disk(Box::new(err))))?;
     // Without it a crash is followed by a walk over the whole file.
     transaction.set_quick_repair(true);
     let mut writing = Writing { transaction: &transaction, writes: 0, changes: Vec::new() };
@@ -198,11 +197,21 @@ fn write(
     let Writing { writes, changes, .. } = writing;
     if 0 < writes {
         fail_point!("index-before-commit");
-        transaction.commit().map_err(|err| broken(err.into()))?;
+        transaction.commit().map_err(|err| failed(&err.into()))?;
         fail_point!("index-committed");
         subscribers.tell(changes);
     }
     Ok(())
+}
+
+fn failed(err: &IndexError) -> Applied {
+    let source = std::error::Error::source(err);
+    if matches!(err, IndexError::Full(_)) {
+        log::warn!("index: a change could not be saved: {err}: {source:?}");
+        return Applied::Full;
+    }
+    log::error!("index: cannot be written any more: {err}: {source:?}");
+    Applied::Broken
 }
 
 /// Who wants to hear of changes.
