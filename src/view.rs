@@ -43,7 +43,7 @@ pub struct NamedNode {
 
 /// A conversation's folder, under its present id.
 pub fn conversation_folder(conversation: &Conversation) -> NamedNode {
-    folder(conversation.id.as_str(), Node::Conversation(conversation.seq), conversation.created_at)
+    folder(conversation.id.name(), Node::Conversation(conversation.seq), conversation.created_at)
 }
 
 /// Folders of the trash, in the order given: conversations under the ids that they had. Where several have the
@@ -71,7 +71,7 @@ pub fn years(conversation: &Conversation, days: &[Day]) -> Vec<NamedNode> {
 }
 
 pub fn year_folder(conversation: &Conversation, year: u16) -> NamedNode {
-    folder(&format!("{year:04}"), Node::Year(conversation.seq, year), conversation.created_at)
+    folder(format!("{year:04}"), Node::Year(conversation.seq, year), conversation.created_at)
 }
 
 /// Subfolders of a year, in order: months.
@@ -84,7 +84,7 @@ pub fn months(conversation: &Conversation, year: u16, days: &[Day]) -> Vec<Named
 
 pub fn month_folder(conversation: &Conversation, year: u16, month: u8) -> NamedNode {
     let node = Node::Month(conversation.seq, year, month);
-    folder(&format!("{month:02}"), node, conversation.created_at)
+    folder(format!("{month:02}"), node, conversation.created_at)
 }
 
 /// Subfolders of a month, in order: days.
@@ -97,7 +97,7 @@ pub fn days(conversation: &Conversation, year: u16, month: u8, days: &[Day]) -> 
 /// can be cached for good.
 pub fn day_folder(conversation: &Conversation, day: Day) -> NamedNode {
     let node = Node::Day(conversation.seq, day);
-    folder(&format!("{:02}", day.day()), node, conversation.created_at)
+    folder(format!("{:02}", day.day()), node, conversation.created_at)
 }
 
 /// All files of a day's folder, in the order of their inode numbers.
@@ -112,7 +112,7 @@ pub fn day_entries(
 
 /// The day's transcript, under the conversation's present id.
 pub fn transcript_file(conversation: &Conversation, transcript: &DayTranscript) -> NamedNode {
-    let name = format!("{}{}", conversation.id, lookup::TRANSCRIPT_SUFFIX);
+    let name = [&conversation.id.name()[..], lookup::TRANSCRIPT_SUFFIX.as_bytes()].concat();
     NamedNode {
         name: FileName::new(name).expect("an id is a legal name and leaves room"),
         attributes: NodeAttributes {
@@ -170,7 +170,7 @@ pub fn key_of(
     Some(object.key.clone())
 }
 
-fn folder(name: &str, node: Node, modified: Timestamp) -> NamedNode {
+fn folder(name: impl Into<Vec<u8>>, node: Node, modified: Timestamp) -> NamedNode {
     let name = FileName::new(name).expect("ids and numbers are legal names");
     let modified = modified.into();
     let attributes = NodeAttributes { node, is_directory: true, bytes: 0, modified, access: None };

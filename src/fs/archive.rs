@@ -60,7 +60,7 @@ impl Archive {
         let name = FileName::new(name.as_bytes()).ok_or(FsError::Missing)?;
         let found = match parent {
             Node::Virtual(VirtualNode::Conversations) => {
-                let id = name.as_os_str().to_str().and_then(ConversationId::new);
+                let id = ConversationId::of_folder(name.as_bytes());
                 let found = self.index.conversation_named(&id.ok_or(FsError::Missing)?)?;
                 view::conversation_folder(&found.ok_or(FsError::Missing)?).attributes
             }

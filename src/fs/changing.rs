@@ -169,7 +169,7 @@ impl Tree {
         if ConversationId::MAX_BYTES < to.len() {
             return Err(FsError::NameTooLong);
         }
-        let id = to.to_str().and_then(ConversationId::new).ok_or(FsError::Invalid)?;
+        let id = ConversationId::of_folder(to.as_encoded_bytes()).ok_or(FsError::Invalid)?;
         let index = &self.archive.index;
         let named = if self.archive.is_trashed(seq)? {
             index.restore_conversation_as(seq, &id)

@@ -81,7 +81,7 @@ impl Tree {
             }
             (node, Some(CONVERSATION)) => {
                 let seq = conversation_of(node).ok_or(FsError::NoAttribute)?;
-                Ok(self.archive.conversation(seq)?.id.as_str().into())
+                Ok(self.archive.conversation(seq)?.id.name())
             }
             (_, Some(STATE)) => Ok(b"done".to_vec()),
             (node, Some(BLAKE3)) => Ok(self.archive.object(node)?.blake3.into_bytes()),

@@ -17,8 +17,9 @@ pub(crate) fn line(archive: &Archive, change: &Change) -> Value {
         Change::Removed { recording, conversation, .. } => {
             let mut line = recording_line(archive, "removed", recording);
             // It may be gone from the index, and its name with it.
-            let name = conversation.id.as_str();
-            line["folder"] = path(name, conversation.trashed_at.is_some(), recording.id.day).into();
+            let name = conversation.id.shown();
+            line["folder"] =
+                path(&name, conversation.trashed_at.is_some(), recording.id.day).into();
             line
         }
         Change::DayTranscript { conversation, day } => {
@@ -64,7 +65,7 @@ fn recording_line(archive: &Archive, event: &str, recording: &Recording) -> Valu
 fn folder_of(archive: &Archive, seq: ConversationSeq, day: Day) -> String {
     let conversation = archive.conversation(seq).ok();
     let is_trashed = conversation.as_ref().is_some_and(|it| it.trashed_at.is_some());
-    let name = conversation.map(|conversation| conversation.id.to_string()).unwrap_or_default();
+    let name = conversation.map(|conversation| conversation.id.shown()).unwrap_or_default();
     path(&name, is_trashed, day)
 }
 

@@ -6,6 +6,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -196,7 +197,7 @@ impl Teller {
     /// those are never promised for longer than a second.
     fn forget_folder(&self, id: &ConversationId) {
         for folder in [CONVERSATIONS, TRASH] {
-            self.renamed(folder, id.as_str().as_ref());
+            self.renamed(folder, OsStr::from_bytes(&id.name()));
             self.changed(folder);
         }
     }

@@ -7,28 +7,59 @@ use serde::{Deserialize, Serialize};
 
 /// Names one conversation in paths, the index and the log.
 ///
-/// Always 1 to 64 bytes of UTF-8 without `/` and NUL, and neither `.` nor `..`.
+/// Always stands for 1 to 64 bytes without `/` and NUL, and neither `.` nor `..`: what a folder of that name is called. It is text
+/// everywhere else: bytes that are not UTF-8 are characters of [`RAW`], and those characters are written as
+/// their bytes, so that every name is kept and no two meet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ConversationId(String);
+
+/// Characters that stand for the bytes 0x80 to 0xff, the last of Unicode's private ones.
+const RAW: std::ops::RangeInclusive<char> = '\u{10ff80}'..='\u{10ffff}';
 
 impl ConversationId {
     pub const MAX_BYTES: usize = 64;
 
     /// The id, if the text is a legal one as it stands.
     pub fn new(text: &str) -> Option<Self> {
-        let legal = (1..=Self::MAX_BYTES).contains(&text.len())
-            && !matches!(text, "." | "..")
-            && !text.contains(['/', '\0']);
-        legal.then(|| Self(text.to_owned()))
+        let id = Self(text.to_owned());
+        let name = id.name();
+        let legal = (1..=Self::MAX_BYTES).contains(&name.len())
+            && name != b"."
+            && name != b".."
+            && !name.iter().any(|byte| matches!(byte, b'/' | 0));
+        legal.then_some(id)
     }
 
-    /// The nearest legal id to a folder's name: cut to 64 bytes, what is not UTF-8 replaced.
+    /// The id that a folder of that name has; `None` where it is no legal one.
+    pub fn of_folder(name: &[u8]) -> Option<Self> {
+        let mut text = String::new();
+        let raw = |text: &mut String, bytes: &[u8]| {
+            text.extend(
+                bytes.iter().filter_map(|byte| char::from_u32(0x10_ff00 + u32::from(*byte))),
+            );
+        };
+        for chunk in name.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                match RAW.contains(&character) {
+                    true => raw(&mut text, character.encode_utf8(&mut [0; 4]).as_bytes()),
+                    false => text.push(character),
+                }
+            }
+            raw(&mut text, chunk.invalid());
+        }
+        Self::new(&text)
+    }
+
+    /// The nearest legal id to a folder's name: the name itself wherever that is one, else cut to 64 bytes, with a part
+    /// that tells it from others that begin the same.
     pub fn cleaned(folder: &[u8]) -> Self {
-        let mut text = String::from_utf8_lossy(folder).replace(['/', '\0'], "_");
-        let end = (0..=Self::MAX_BYTES.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
-        text.truncate(end.unwrap_or(0));
-        Self::new(&text).unwrap_or_else(|| Self(format!("_{text}")))
+        let name: Vec<u8> =
+            folder.iter().map(|byte| if matches!(byte, b'/' | 0) { b'_' } else { *byte }).collect();
+        if name.len() > Self::MAX_BYTES {
+            return Self::cut(&name, &format!("~{}", &blake3::hash(folder).to_hex()[..8]));
+        }
+        Self::of_folder(&name).unwrap_or_else(|| Self::cut(b"_", &String::from_utf8_lossy(&name)))
     }
 
     /// A new id from 60 random bits: `conv_` and 12 characters of lower-case Crockford base 32.
@@ -49,14 +80,38 @@ impl ConversationId {
 
     /// The id with a short `tail`, cut before it where the whole would be too long.
     pub fn with_tail(&self, tail: &str) -> Self {
-        let text = self.as_str();
-        let room = Self::MAX_BYTES.saturating_sub(tail.len());
-        let end = (0..=room.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
-        Self::cleaned(format!("{}{tail}", &text[..end.unwrap_or(0)]).as_bytes())
+        Self::cut(&self.name(), tail)
     }
 
+    /// `name` and `tail`, the name cut between characters where it is too long.
+    fn cut(name: &[u8], tail: &str) -> Self {
+        let room = Self::MAX_BYTES.saturating_sub(tail.len()).min(name.len());
+        let is_inside = |at: &usize| name.get(*at).is_some_and(|byte| byte & 0xC0 == 0x80);
+        let end = (room.saturating_sub(3)..=room).rev().find(|at| !is_inside(at)).unwrap_or(room);
+        let cut = [&name[..end], tail.as_bytes()].concat();
+        Self::of_folder(&cut).unwrap_or_else(|| Self("_".to_owned()))
+    }
+
+    /// As it is written in the index and in metadata.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What a folder of that name is called, byte for byte.
+    pub fn name(&self) -> Vec<u8> {
+        let mut name = Vec::with_capacity(self.0.len());
+        for character in self.0.chars() {
+            match RAW.contains(&character) {
+                true => name.extend(u8::try_from(u32::from(character) - 0x10_ff00)),
+                false => name.extend(character.encode_utf8(&mut [0; 4]).bytes()),
+            }
+        }
+        name
+    }
+
+    /// The text to show: what is not UTF-8 becomes U+FFFD.
+    pub fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.name()).into_owned()
     }
 }
 
@@ -109,11 +164,46 @@ mod tests {
     #[test]
     fn any_folder_name_becomes_a_legal_id() {
         let long = "☃".repeat(40);
-        for folder in [&b""[..], b".", b"..", b"a\xffb", long.as_bytes()] {
+        for folder in [&b""[..], b".", b"..", b"a\xffb", b"a/\0b", long.as_bytes(), &[0xff; 255]] {
             let id = ConversationId::cleaned(folder);
-            assert_eq!(ConversationId::new(id.as_str()), Some(id));
+            assert_eq!(ConversationId::new(id.as_str()), Some(id.clone()));
+            assert_eq!(ConversationId::of_folder(&id.name()), Some(id));
         }
         assert_eq!(ConversationId::cleaned(b"weekly-standup").as_str(), "weekly-standup");
+    }
+
+    #[test]
+    fn a_legal_name_is_kept_byte_for_byte_and_no_two_meet() {
+        let names: [&[u8]; 7] = [
+            b"\xff\xfe dir",
+            b"\xfe\xff dir",
+            "\u{fffd}\u{fffd} dir".as_bytes(),
+            // Two of the characters that stand for bytes, and the bytes.
+            "\u{10ffff}\u{10fffe} dir".as_bytes(),
+            "gr\u{f6}\u{df}e".as_bytes(),
+            &[b'x'; 64],
+            &[0x80; 64],
+        ];
+        let ids = names.map(|name| ConversationId::of_folder(name).unwrap());
+        for (id, name) in ids.iter().zip(names) {
+            assert_eq!(id.name(), name);
+            assert_eq!(ConversationId::cleaned(name), *id);
+            assert_eq!(ConversationId::new(id.as_str()).as_ref(), Some(id));
+        }
+        let unique: std::collections::HashSet<&ConversationId> = ids.iter().collect();
+        assert_eq!(unique.len(), names.len());
+        assert_eq!(ids[0].shown(), "\u{fffd}\u{fffd} dir");
+    }
+
+    #[test]
+    fn long_names_that_begin_the_same_do_not_meet() {
+        let long = |last: &str| format!("{}{last}", "x".repeat(70));
+        let (one, other) = (long("a"), long("b"));
+        let ids = [one, other].map(|name| ConversationId::cleaned(name.as_bytes()));
+        assert_ne!(ids[0], ids[1]);
+        assert!(ids.iter().all(|id| id.name().len() == 64 && id.as_str().starts_with("xxx")));
+        assert_ne!(ids[0].with_tail("-2"), ids[0]);
+        assert!(ids[0].with_tail("-2").as_str().ends_with("-2"));
     }
 
     #[test]

@@ -90,7 +90,8 @@ pub(crate) fn render(
     let all = recordings.iter().chain(new.map(|new| new.recording));
     let access = all.clone().filter_map(|it| it.overlay.access).reduce(Access::and);
     let title = all.filter_map(|it| Some((sorted(it), it.overlay.title.as_deref()?))).min();
-    let title = title.map_or(conversation.id.as_str(), |(_, title)| title);
+    let id = conversation.id.shown();
+    let title = title.map_or(id.as_str(), |(_, title)| title);
     let texts: Vec<&str> = chapters.iter().map(|(_, text)| text.as_str()).collect();
     let key = Key::transcript(&conversation.filed_as, day);
     let draft = Draft::new(key, render::day(title, &texts).into_bytes());

@@ -38,7 +38,7 @@ pub fn candidates(name: &FileName) -> Vec<(FileName, Facet)> {
 /// Whether a day's transcript has that name now.
 pub fn is_transcript(conversation: &Conversation, name: &FileName) -> bool {
     let id = name.as_bytes().strip_suffix(TRANSCRIPT_SUFFIX.as_bytes());
-    id == Some(conversation.id.as_str().as_bytes())
+    id == Some(&conversation.id.name()[..])
 }
 
 /// The year that a folder of that name stands for.
