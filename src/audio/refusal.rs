@@ -22,6 +22,14 @@ pub(crate) fn not_audio() -> AudioError {
     refused("This is no sound file that scribefs knows.", CHECK)
 }
 
+/// Neither we nor any converter that we know of can read it. `source`: what can.
+pub(crate) fn secret(what: &str, source: &str) -> AudioError {
+    refused(
+        format!("This is {what}, which neither scribefs nor ffmpeg can read."),
+        &format!("Save it as WAV or MP3 with {source}, and drop that."),
+    )
+}
+
 /// `what` is a container's name with its article.
 pub(crate) fn damaged(what: &str) -> AudioError {
     refused(format!("This looks like {what}, but it is damaged or not complete."), CHECK)

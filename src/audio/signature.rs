@@ -13,12 +13,22 @@ pub(crate) enum Signature {
     Readable(&'static str),
     /// Something that only a converter reads, with its name.
     Foreign(&'static str),
+    /// Something that only its maker's programs read, with its name and where it comes from.
+    Secret(&'static str, &'static str),
     /// It may still be MP3 or ADTS, which have no signature worth the name.
     Unknown,
 }
 
+const RECORDER: &str = "the program that came with the recorder";
+const MESSENGER: &str = "the messenger, or a converter for SILK such as silk-v3-decoder";
+
 /// At their offsets; the first that fits counts.
-const SIGNATURES: [(usize, &[u8], Signature); 28] = [
+const SIGNATURES: [(usize, &[u8], Signature); 34] = [
+    (0, b"\x03ds2", Signature::Secret("a dictation file (DS2)", RECORDER)),
+    (0, b"\x03enc", Signature::Secret("an encrypted dictation file (DS2)", RECORDER)),
+    (0, b"MS_VOICE", Signature::Secret("a Sony voice file (DVF or MSV)", RECORDER)),
+    (0, b"#!SILK", Signature::Secret("a voice message in SILK", MESSENGER)),
+    (0, b"\x02#!SILK", Signature::Secret("a voice message in SILK", MESSENGER)),
     (0, b"FORM", Signature::Readable("an AIFF file")),
     (0, b"caff", Signature::Readable("a CAF file")),
     (0, b"fLaC", Signature::Readable("a FLAC file")),
@@ -45,6 +55,7 @@ const SIGNATURES: [(usize, &[u8], Signature); 28] = [
     (0, b".ra\xFD", Signature::Foreign("RealAudio")),
     (0, b"FLV\x01", Signature::Foreign("Flash video")),
     (0, b"Creative Voice File", Signature::Foreign("Creative Voice")),
+    (0, b"\x06\x0E\x2B\x34", Signature::Foreign("MXF video")),
     (0, b"\x00\x00\x01\xBA", Signature::Foreign("MPEG program stream")),
     (0, b"\x7FFR", Signature::Foreign("a DVR recording")),
 ];
@@ -70,7 +81,8 @@ pub(crate) fn foreign_by_extension(extension: &str) -> Option<&'static str> {
     Some(match extension {
         "gsm" => "raw GSM",
         "ts" | "m2ts" | "mts" => "MPEG transport stream",
-        "dss" | "ds2" => "a dictation file (DSS)",
+        "dss" => "a dictation file (DSS)",
+        "mxf" => "MXF video",
         "g722" => "G.722",
         "g729" => "G.729",
         "amr" | "awb" | "3ga" => "AMR",
@@ -78,6 +90,16 @@ pub(crate) fn foreign_by_extension(extension: &str) -> Option<&'static str> {
         "ac3" | "eac3" => "AC-3",
         "dts" => "DTS",
         "mpg" | "mpeg" | "vob" => "MPEG video",
+        _ => return None,
+    })
+}
+
+/// The same of formats that no converter reads either, with where they come from.
+pub(crate) fn secret_by_extension(extension: &str) -> Option<(&'static str, &'static str)> {
+    Some(match extension {
+        "ds2" => ("a dictation file (DS2)", RECORDER),
+        "dvf" | "msv" => ("a Sony voice file (DVF or MSV)", RECORDER),
+        "silk" | "slk" => ("a voice message in SILK", MESSENGER),
         _ => return None,
     })
 }
@@ -92,6 +114,9 @@ mod tests {
         assert_eq!(of(b"RF64....WAVEds64"), Signature::Wave);
         assert_eq!(of(b"RIFF....AVI LIST"), Signature::Foreign("AVI video"));
         assert_eq!(of(b"\0\0\0\x20ftypM4A "), Signature::Movie);
+        assert!(matches!(of(b"\x03ds2....."), Signature::Secret("a dictation file (DS2)", _)));
+        assert!(matches!(of(b"\x02#!SILK_V3"), Signature::Secret(..)));
+        assert_eq!(of(b"\x06\x0e\x2b\x34\x02\x05"), Signature::Foreign("MXF video"));
         assert_eq!(of(b"RI"), Signature::Unknown);
         assert_eq!(of(b""), Signature::Unknown);
     }

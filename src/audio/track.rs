@@ -50,6 +50,9 @@ pub(crate) fn open(file: &File, extension: &str) -> Result<Opened, AudioError> {
     if let Signature::Foreign(what) = signature {
         return Err(needs_converter(what));
     }
+    if let Signature::Secret(what, source) = signature {
+        return Err(refusal::secret(what, source));
+    }
     let repairs = match signature {
         Signature::Wave => Repairs::of_wave(file).map_err(|_| refusal::damaged("a WAV file"))?,
         Signature::Movie => Repairs::of_mp4(file)?,
@@ -100,7 +103,10 @@ fn unopened(signature: Signature, extension: &str, err: &Error) -> AudioError {
         (Signature::Movie, _) => refusal::damaged("an MP4 file"),
         (Signature::Matroska, _) => refusal::damaged("a Matroska or WebM file"),
         (_, Some(what)) => needs_converter(what),
-        _ => refusal::not_audio(),
+        _ => match signature::secret_by_extension(extension) {
+            Some((what, source)) => refusal::secret(what, source),
+            None => refusal::not_audio(),
+        },
     }
 }
 
