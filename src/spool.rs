@@ -8,7 +8,10 @@
 mod attributes;
 mod completeness;
 mod desk;
+mod directory;
 mod disk;
+#[cfg(test)]
+mod disk_log;
 mod disk_xattrs;
 mod entry;
 mod intake;
@@ -26,8 +29,11 @@ mod space;
 mod table;
 mod timer;
 mod tree;
+mod unfinished;
 mod watch;
 mod watch_ledger;
+mod watch_rounds;
+mod watch_tree;
 mod writing;
 mod xattrs;
 
@@ -42,6 +48,7 @@ use std::time::Instant;
 
 use crate::model::{Failure, FileName, InboxId};
 
+pub(crate) use entry::Access;
 pub use entry::{
     Attributes, Creator, Dropped, EntryKind, ListedEntry, OpenFile, RenameMode, SetAttributes,
     SetTime, Space, SpoolError, SpoolEvent, SpoolOptions, Work,
@@ -76,7 +83,7 @@ pub(crate) struct Inner {
     drafts: Drafts,
     /// Guards all that is known about entries, and who is told of it.
     table: Mutex<Table>,
-    /// Rung when something falls due earlier, and at the end. Goes with `table`.
+    /// Rung for one thread when something falls due earlier, for all at the end. Goes with `table`.
     alarm: Condvar,
     is_closed: AtomicBool,
 }
@@ -225,7 +232,8 @@ impl Spool {
     }
 
     /// Entries after `cookie` (0: from the start), at most `limit`, without `.` and `..`. No state is kept
-    /// between calls, and an entry that stays is listed exactly once whatever happens to others.
+    /// between calls. An entry that stays is listed exactly once whatever happens to others, no name twice, and what
+    /// comes while the listing is under way is not in it.
     pub fn list(
         &self,
         id: InboxId,
@@ -245,7 +253,7 @@ impl Spool {
     }
 
     /// `user.scribefs.commit` ends the settle time, `.cancel` stops the job, `.retry` starts it again, and
-    /// the rest of `user.scribefs.*` is refused; other `user.*` attributes are stored.
+    /// the rest of `user.scribefs.*` is accepted and forgotten; other `user.*` attributes are stored.
     pub fn set_attribute(
         &self,
         id: InboxId,
@@ -291,7 +299,17 @@ impl Spool {
 
     /// Everything in the inbox that is work, with where it stands, oldest first.
     pub fn works(&self) -> Vec<(Dropped, Work)> {
-        self.keeper.inner.works()
+        self.oldest_works(usize::MAX)
+    }
+
+    /// The first `most` of [`Self::works`].
+    pub fn oldest_works(&self, most: usize) -> Vec<(Dropped, Work)> {
+        self.keeper.inner.works(most)
+    }
+
+    /// How many files of the inbox are work, and how many of them have failed.
+    pub fn work_counts(&self) -> (usize, usize) {
+        self.keeper.inner.table().work_counts()
     }
 
     /// Removes what was published. Folders stay, empty or not: somebody made them, and the next recording
@@ -319,12 +337,25 @@ impl Spool {
     }
 
     /// Copies recordings that settle in folders elsewhere into the inbox, each once, until the answer is
-    /// dropped. Below a watched folder the same rule holds as below the inbox: its folders name conversations.
+    /// dropped. Below a watched folder the same rule holds as below the inbox: its folders name conversations. A folder that
+    /// is not there is watched when it comes.
     ///
     /// # Errors
-    /// A folder that does not exist, or that is in the spool itself.
+    /// A folder that contains the spool or lies in it.
     pub fn watch(&self, folders: Vec<PathBuf>) -> Result<Watch, SpoolError> {
-        Watch::start(self.keeper.inner.clone(), folders)
+        self.watch_apart_from(folders, Vec::new())
+    }
+
+    /// The same, and `ours` are the mountpoint and whatever else no watched folder may have to do with.
+    ///
+    /// # Errors
+    /// A folder that contains the spool or one of `ours`, or lies in it.
+    pub fn watch_apart_from(
+        &self,
+        folders: Vec<PathBuf>,
+        ours: Vec<PathBuf>,
+    ) -> Result<Watch, SpoolError> {
+        Watch::start(self.keeper.inner.clone(), folders, ours)
     }
 
     /// No new data from now on (`EROFS`), and every pending timer stops. Waits for nobody; the last

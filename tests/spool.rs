@@ -380,9 +380,7 @@ fn users_attributes_are_kept_and_ours_are_not_theirs() {
     assert_eq!(get("user.colour").unwrap(), b"value");
     assert_eq!(get("user.none"), None);
     assert_eq!(get("security.capability"), None);
-    for refused in ["user.scribefs.state", "user.scribefs.mark", "system.posix_acl_access"] {
-        assert_eq!(errno(set(refused, 0)), Some(libc::EOPNOTSUPP), "{refused}");
-    }
+    assert_eq!(errno(set("system.posix_acl_access", 0)), Some(libc::EOPNOTSUPP));
     let acl = bench.spool.attribute(id, name("system.posix_acl_access"));
     assert_eq!(errno(acl), Some(libc::EOPNOTSUPP));
     let long = vec![b'x'; 2000];
@@ -395,6 +393,81 @@ fn users_attributes_are_kept_and_ours_are_not_theirs() {
     let stored: Vec<String> = names.iter().map(|name| name.display()).collect();
     assert_eq!(stored.iter().filter(|name| !name.starts_with("user.scribefs.")).count(), 1);
     assert!(!stored.contains(&"user.scribefs.mark".to_owned()));
+}
+
+#[test]
+fn attributes_of_ours_that_a_backup_brings_back_are_accepted_and_forgotten() {
+    let bench = bench();
+    let id = bench.drop_in(ROOT, "a.wav", WAV);
+    let folder = bench.make_directory(ROOT, "folder");
+    for (id, key) in [
+        (id, "user.scribefs.blake3"),
+        (id, "user.scribefs.state"),
+        (id, "user.scribefs.mark"),
+        (folder, "user.scribefs.placement"),
+        (folder, "user.scribefs.retry"),
+    ] {
+        bench.spool.set_attribute(id, name(key), b"failed", 0).unwrap();
+        assert_ne!(bench.spool.attribute(id, name(key)).unwrap().as_deref(), Some(&b"failed"[..]));
+        bench.spool.remove_attribute(id, name(key)).unwrap();
+    }
+    assert_eq!(state(&bench, id).unwrap(), "settling");
+    let gone = InboxId(u64::from(u32::MAX));
+    let set = bench.spool.set_attribute(gone, name("user.scribefs.state"), b"x", 0);
+    assert!(is_missing(set));
+}
+
+#[test]
+fn a_listing_of_a_folder_that_goes_on_changing_ends_and_repeats_nothing() {
+    let bench = bench();
+    for number in 0..50 {
+        bench.drop_in(ROOT, &format!("{number}"), b"x");
+    }
+    let mut seen: Vec<String> = Vec::new();
+    let mut cookie = 0;
+    // Whoever lists is slower than whoever writes: three names come and go for each that is shown.
+    for round in 0.. {
+        let part = bench.spool.list(ROOT, cookie, 1).unwrap();
+        let Some(last) = part.last() else { break };
+        assert!(round < 200, "it does not end: {seen:?}");
+        cookie = last.cookie;
+        seen.push(last.name.display());
+        let again = seen[round].clone();
+        bench.spool.unlink(ROOT, name(&again)).unwrap();
+        bench.drop_in(ROOT, &again, b"made anew");
+        bench.drop_in(ROOT, &format!("new-{round}"), b"x");
+        // Written under another name and put in place, as editors do it.
+        bench.drop_in(ROOT, "draft", b"x");
+        bench.spool.rename((ROOT, name("draft")), (ROOT, name("0")), RenameMode::Replace).unwrap();
+        // An old one gets a name that was shown already.
+        let old = ((ROOT, name("1")), (ROOT, name("49")));
+        if round == 20 {
+            bench.spool.rename(old.0, old.1, RenameMode::Replace).unwrap();
+        }
+    }
+    let unique: HashSet<&String> = seen.iter().collect();
+    assert_eq!(unique.len(), seen.len(), "{seen:?}");
+    for number in 2..49 {
+        assert!(seen.contains(&number.to_string()), "{number} was there all the time");
+    }
+}
+
+#[test]
+fn handles_of_one_file_share_what_is_open() {
+    let bench = bench();
+    let (attributes, writer) = bench.create(ROOT, "a.wav");
+    bench.write(&writer, b"0123456789", 0);
+    let readers: Vec<_> =
+        (0..50).map(|_| bench.spool.open_file(attributes.id, libc::O_RDONLY).unwrap()).collect();
+    assert!(readers.iter().all(|reader| Arc::ptr_eq(&reader.file, &writer.file)));
+    let cut = bench.spool.open_file(attributes.id, libc::O_WRONLY | libc::O_TRUNC).unwrap();
+    assert_eq!(readers[0].file.metadata().unwrap().len(), 0);
+    for open in readers.iter().chain([&writer, &cut]) {
+        bench.spool.release(open);
+    }
+    let other = bench.spool.open_file(attributes.id, libc::O_RDONLY).unwrap();
+    assert!(!Arc::ptr_eq(&other.file, &writer.file), "nothing is kept open for nobody");
+    bench.spool.release(&other);
 }
 
 #[test]
@@ -870,4 +943,248 @@ fn a_closed_spool_takes_nothing_and_offers_nothing() {
     assert_eq!(bench.spool.attributes(attributes.id).unwrap().bytes, WAV.len() as u64);
     let bench = restart(bench);
     assert_eq!(path_of(&expect_ready(&bench.spool.subscribe())), "a.wav");
+}
+
+/// What the disk says of a mark, past everything that we know.
+fn mark_on_disk(bench: &Bench, text: &str) -> Option<Vec<u8>> {
+    let path = std::ffi::CString::new(bench.inbox().join(text).to_str().unwrap()).unwrap();
+    let mut value = vec![0_u8; 256];
+    // SAFETY: both strings end in NUL, and `value` has as many bytes as the call is told.
+    let bytes = unsafe {
+        let name = c"user.scribefs.mark".as_ptr();
+        libc::getxattr(path.as_ptr(), name, value.as_mut_ptr().cast(), value.len())
+    };
+    value.truncate(usize::try_from(bytes).ok()?);
+    Some(value)
+}
+
+#[test]
+fn of_writers_that_close_at_once_the_last_one_is_the_last() {
+    let bench = Arc::new(bench());
+    let events = bench.spool.subscribe();
+    for round in 0..200 {
+        let text = format!("{round}.wav");
+        let (attributes, first) = bench.create(ROOT, &text);
+        bench.write(&first, WAV, 0);
+        let second = bench.spool.open_file(attributes.id, libc::O_RDWR).unwrap();
+        let start = Arc::new(std::sync::Barrier::new(2));
+        let threads = [first, second].map(|open| {
+            let (bench, start) = (bench.clone(), start.clone());
+            std::thread::spawn(move || {
+                start.wait();
+                bench.spool.release(&open);
+            })
+        });
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let mark = mark_on_disk(&bench, &text);
+        assert!(mark.is_none_or(|mark| mark.starts_with(b"closed")), "round {round}");
+    }
+    for _ in 0..200 {
+        let dropped = expect_ready(&events);
+        assert_eq!(mark_on_disk(&bench, &path_of(&dropped)), None);
+    }
+}
+
+#[test]
+fn a_mark_tells_of_a_writer_whoever_else_does_something_to_the_file() {
+    let bench = Arc::new(bench());
+    let events = bench.spool.subscribe();
+    let id = bench.drop_in(ROOT, "a.wav", WAV);
+    let touch = SetAttributes { modified: Some(SetTime::Now), ..SetAttributes::default() };
+    for _ in 0..100 {
+        let dropped = loop {
+            let dropped = expect_ready(&events);
+            if bench.spool.is_current(dropped.id, dropped.generation) {
+                break dropped;
+            }
+        };
+        bench.spool.fail(id, dropped.generation, &failure()).unwrap();
+        let (other, change) = (bench.clone(), touch.clone());
+        let toucher =
+            std::thread::spawn(move || drop(other.spool.set_attributes(id, &change).unwrap()));
+        let open = bench.spool.open_file(id, libc::O_WRONLY).unwrap();
+        toucher.join().unwrap();
+        assert_eq!(mark_on_disk(&bench, "a.wav").unwrap(), b"receiving");
+        bench.write(&open, &[WAV, b"x"].concat(), 0);
+        bench.spool.release(&open);
+        assert_eq!(bench.names(ROOT), ["a.wav"]);
+    }
+}
+
+#[test]
+fn what_a_power_cut_may_have_cut_is_not_taken_by_itself() {
+    let bench = bench();
+    bench.drop_in(ROOT, "whole.wav", WAV);
+    bench.drop_in(ROOT, "cut.wav", WAV);
+    bench.drop_in(ROOT, "empty.wav", WAV);
+    let Bench { dir, spool } = bench;
+    drop(spool);
+    // The mark of another run of the system, and what such an end leaves of the bytes.
+    for (text, bytes) in [("cut.wav", 20), ("empty.wav", 0)] {
+        let path = dir.path().join("inbox").join(text);
+        let name = c"user.scribefs.mark".as_ptr();
+        let (mark, in_c) = (b"closed\nanother-run", path.to_str().unwrap().to_owned() + "\0");
+        // SAFETY: both strings end in NUL, and `mark` has as many bytes as the call is told.
+        let set = unsafe {
+            libc::setxattr(in_c.as_ptr().cast(), name, mark.as_ptr().cast(), mark.len(), 0)
+        };
+        assert_eq!(set, 0, "{}", io::Error::last_os_error());
+        fs::OpenOptions::new().write(true).open(path).unwrap().set_len(bytes).unwrap();
+    }
+    let bench = Bench { spool: Spool::open(dir.path(), options()).unwrap(), dir };
+    let events = bench.spool.subscribe();
+    assert_eq!(path_of(&expect_ready(&events)), "whole.wav");
+    expect_nothing_ready(&bench, &events);
+    for text in ["cut.wav", "empty.wav"] {
+        let id = bench.spool.find(Path::new(text)).unwrap();
+        assert_eq!(state(&bench, id).unwrap(), "interrupted", "{text}");
+    }
+}
+
+// Notes.
+
+fn fail(bench: &Bench, parent: InboxId, text: &str) -> InboxId {
+    let events = bench.spool.subscribe();
+    let id = bench.drop_in(parent, text, WAV);
+    loop {
+        let dropped = expect_ready(&events);
+        if dropped.id == id {
+            bench.spool.fail(id, dropped.generation, &failure()).unwrap();
+            return id;
+        }
+    }
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let until = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < until, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_note_goes_with_its_recording() {
+    let bench = bench();
+    let note = || bench.inbox().join("a.wav.error.txt");
+    fail(&bench, ROOT, "a.wav");
+    assert_eq!(bench.names(ROOT), ["a.wav", "a.wav.error.txt"]);
+    bench.spool.unlink(ROOT, name("a.wav")).unwrap();
+    assert_eq!(bench.names(ROOT), [""; 0]);
+    // A good one under that name is not accused of anything.
+    let events = bench.spool.subscribe();
+    bench.drop_in(ROOT, "a.wav", WAV);
+    assert_eq!(path_of(&expect_ready(&events)), "a.wav");
+    assert_eq!(bench.names(ROOT), ["a.wav"]);
+    wait_until("the note is gone", || !note().exists());
+    // And one that fails again has its own.
+    bench.spool.unlink(ROOT, name("a.wav")).unwrap();
+    fail(&bench, ROOT, "a.wav");
+    bench.spool.unlink(ROOT, name("a.wav")).unwrap();
+    fail(&bench, ROOT, "a.wav");
+    assert_eq!(bench.names(ROOT), ["a.wav", "a.wav.error.txt"]);
+}
+
+#[test]
+fn a_note_goes_with_a_recording_that_another_file_replaces() {
+    let bench = bench();
+    fail(&bench, ROOT, "a.wav");
+    bench.drop_in(ROOT, "good", b"words");
+    bench.spool.rename((ROOT, name("good")), (ROOT, name("a.wav")), RenameMode::Replace).unwrap();
+    assert_eq!(bench.names(ROOT), ["a.wav"]);
+}
+
+#[test]
+fn a_folder_is_removed_with_what_its_listing_has_shown() {
+    // As `rm -r` does it: one listing, then every name, in any order.
+    for is_reversed in [false, true] {
+        let bench = bench();
+        let folder = bench.make_directory(ROOT, "folder");
+        fail(&bench, folder, "a.wav");
+        fail(&bench, folder, "b.wav");
+        let mut names = bench.names(folder);
+        assert_eq!(names.len(), 4);
+        if is_reversed {
+            names.reverse();
+        }
+        for text in names {
+            bench.spool.lookup(folder, name(&text)).unwrap();
+            bench.spool.unlink(folder, name(&text)).unwrap();
+        }
+        bench.spool.remove_directory(ROOT, name("folder")).unwrap();
+    }
+    // Whoever only removes recordings gets rid of the folder too.
+    let bench = bench();
+    let folder = bench.make_directory(ROOT, "folder");
+    fail(&bench, folder, "a.wav");
+    bench.spool.unlink(folder, name("a.wav")).unwrap();
+    bench.spool.remove_directory(ROOT, name("folder")).unwrap();
+}
+
+#[test]
+fn a_file_of_the_users_own_is_no_note() {
+    let bench = bench();
+    bench.drop_in(ROOT, "a.wav.error.txt", b"my own words");
+    let id = fail(&bench, ROOT, "a.wav");
+    assert_eq!(bench.names(ROOT), ["a.wav", "a.wav-2.error.txt", "a.wav.error.txt"]);
+    let own = || fs::read(bench.inbox().join("a.wav.error.txt")).unwrap();
+    assert_eq!(own(), b"my own words");
+    bench.spool.retry(id).unwrap();
+    assert_eq!(bench.names(ROOT), ["a.wav", "a.wav.error.txt"]);
+    bench.spool.unlink(ROOT, name("a.wav")).unwrap();
+    assert_eq!(bench.names(ROOT), ["a.wav.error.txt"]);
+    assert_eq!(own(), b"my own words");
+    // A note that somebody writes to becomes the user's own.
+    fail(&bench, ROOT, "b.wav");
+    let note = bench.inbox().join("b.wav.error.txt");
+    let text = fs::read_to_string(&note).unwrap() + "Asked Anna.\n";
+    fs::write(&note, text).unwrap();
+    bench.spool.unlink(ROOT, name("b.wav")).unwrap();
+    assert_eq!(bench.names(ROOT), ["a.wav.error.txt", "b.wav.error.txt"]);
+}
+
+#[test]
+fn notes_of_long_names_do_not_meet() {
+    let bench = bench();
+    let long = |last: &str| format!("{}{last}.wav", "x".repeat(250));
+    fail(&bench, ROOT, &long("a"));
+    fail(&bench, ROOT, &long("b"));
+    let names = bench.names(ROOT);
+    assert_eq!(names.len(), 4, "{names:?}");
+    bench.spool.unlink(ROOT, name(&long("a"))).unwrap();
+    let left = bench.names(ROOT);
+    let note = left.iter().find(|name| name.ends_with(".error.txt")).unwrap();
+    let text = fs::read_to_string(bench.inbox().join(note)).unwrap();
+    assert_eq!((left.len(), text.lines().next()), (2, Some(&*long("b"))));
+}
+
+// Recordings that say by themselves that more is to come.
+
+#[test]
+fn a_transfer_that_broke_off_is_one_recording_when_it_is_resumed() {
+    let bench = bench();
+    let events = bench.spool.subscribe();
+    let whole = [&WAV[..40], &[8, 0, 0, 0], &[1, 2, 3, 4, 5, 6, 7, 8]].concat();
+    let id = bench.drop_in(ROOT, "a.wav", &whole[..46]);
+    // As rsync leaves it, and what is whole by its bytes alone.
+    let left = bench.drop_in(ROOT, "left.wav", WAV);
+    let at_0 = SetAttributes { modified: Some(SetTime::At(UNIX_EPOCH)), ..Default::default() };
+    bench.spool.set_attributes(left, &at_0).unwrap();
+    expect_nothing_ready(&bench, &events);
+    assert_eq!(state(&bench, id).unwrap(), "settling");
+    let open = bench.spool.open_file(id, libc::O_WRONLY).unwrap();
+    bench.write(&open, &whole[46..], 46);
+    bench.spool.release(&open);
+    let dropped = expect_ready(&events);
+    assert_eq!((dropped.id, dropped.bytes), (id, whole.len() as u64));
+    bench.spool.set_attribute(left, name("user.scribefs.commit"), b"1", 0).unwrap();
+    assert_eq!(expect_ready(&events).id, left);
+}
+
+#[test]
+fn a_transfer_that_is_never_resumed_is_taken_as_far_as_it_got() {
+    let bench = bench_with(SpoolOptions { settle: Duration::from_millis(10), ..options() });
+    let events = bench.spool.subscribe();
+    let id = bench.drop_in(ROOT, "a.wav", &[&WAV[..40], &[8, 0, 0, 0], &[1, 2, 3]].concat());
+    assert_eq!(expect_ready(&events).id, id);
 }

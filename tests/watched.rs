@@ -135,11 +135,88 @@ fn only_recordings_of_a_fitting_size_are_copied() {
 }
 
 #[test]
-fn the_spool_cannot_watch_itself() {
+fn a_folder_that_has_to_do_with_ours_is_not_watched() {
     let (state, elsewhere) = places();
     let spool = open(state.path());
-    let refused = spool.watch(vec![state.path().join("inbox")]);
-    assert!(matches!(refused, Err(SpoolError::Disk(_))));
-    let refused = spool.watch(vec![elsewhere.path().join("absent")]);
-    assert!(matches!(refused, Err(SpoolError::Disk(_))));
+    let mountpoint = elsewhere.path().join("Recordings");
+    fs::create_dir_all(mountpoint.join("inbox")).unwrap();
+    let overlaps = |folder: PathBuf| {
+        let watch = spool.watch_apart_from(vec![folder], vec![mountpoint.clone()]);
+        matches!(watch, Err(SpoolError::Overlap { .. }))
+    };
+    assert!(overlaps(state.path().join("inbox")), "in the spool");
+    assert!(overlaps(state.path().parent().unwrap().to_owned()), "around the spool");
+    assert!(overlaps(mountpoint.join("inbox")), "in the mountpoint");
+    assert!(overlaps(elsewhere.path().to_owned()), "around the mountpoint");
+    let link = elsewhere.path().join("link");
+    std::os::unix::fs::symlink(&mountpoint, &link).unwrap();
+    assert!(overlaps(link), "by another name");
+    let beside = elsewhere.path().join("Recordings of others");
+    fs::create_dir(&beside).unwrap();
+    assert!(!overlaps(beside));
+}
+
+#[test]
+fn a_folder_that_is_not_there_yet_is_watched_when_it_comes() {
+    let (state, elsewhere) = places();
+    let spool = open(state.path());
+    let events = spool.subscribe();
+    let absent = elsewhere.path().join("stick");
+    let _watch = spool.watch(vec![absent.clone()]).unwrap();
+    // Made elsewhere and moved here, as a disk is mounted: all at once.
+    let ready = elsewhere.path().join("ready");
+    write_at(ready.join("standup/a.wav"), WAV, 1);
+    fs::rename(ready, absent).unwrap();
+    assert_eq!(path_of(&expect_ready(&events)), "standup/a.wav");
+}
+
+#[test]
+fn a_folder_that_comes_and_has_to_do_with_ours_is_not_watched() {
+    let (state, elsewhere) = places();
+    let spool = open(state.path());
+    let events = spool.subscribe();
+    let (ours, bad) = (elsewhere.path().join("ours"), elsewhere.path().join("bad"));
+    write_at(ours.join("never.wav"), WAV, 1);
+    let good = elsewhere.path().join("good");
+    let _watch =
+        spool.watch_apart_from(vec![bad.clone(), good.clone()], vec![ours.clone()]).unwrap();
+    std::os::unix::fs::symlink(&ours, &bad).unwrap();
+    write_at(good.join("a.wav"), WAV, 1);
+    assert_eq!(path_of(&expect_ready(&events)), "a.wav");
+    assert_eq!(fs::read_dir(state.path().join("inbox")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_recording_whose_header_declares_more_is_given_time() {
+    let (state, elsewhere) = places();
+    let spool = open(state.path());
+    let events = spool.subscribe();
+    let _watch = spool.watch(vec![elsewhere.path().to_owned()]).unwrap();
+    let mut wave = b"RIFF\x28\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data\x08\0\0\0".to_vec();
+    wave.extend(b"half");
+    let source = elsewhere.path().join("a.wav");
+    fs::write(&source, &wave).unwrap();
+    // Many times the settle time, and less than an unfinished one is given.
+    std::thread::sleep(Duration::from_millis(600));
+    write_at(elsewhere.path().join("fence.wav"), WAV, 2);
+    assert_eq!(path_of(&expect_ready(&events)), "fence.wav");
+    wave.extend(b"rest");
+    fs::write(&source, &wave).unwrap();
+    let dropped = expect_ready(&events);
+    assert_eq!((path_of(&dropped), dropped.bytes), ("a.wav".to_owned(), wave.len() as u64));
+}
+
+#[test]
+fn a_folder_that_comes_by_a_rename_is_looked_into() {
+    let (state, elsewhere) = places();
+    let (watched, beside) = (elsewhere.path().join("watched"), elsewhere.path().join("beside"));
+    fs::create_dir(&watched).unwrap();
+    let spool = open(state.path());
+    let events = spool.subscribe();
+    let _watch = spool.watch(vec![watched.clone()]).unwrap();
+    write_at(watched.join("fence.wav"), WAV, 1);
+    assert_eq!(path_of(&expect_ready(&events)), "fence.wav");
+    write_at(beside.join("deep/a.wav"), WAV, 1);
+    fs::rename(&beside, watched.join("moved")).unwrap();
+    assert_eq!(path_of(&expect_ready(&events)), "moved/deep/a.wav");
 }

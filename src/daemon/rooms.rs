@@ -111,7 +111,7 @@ impl Rooms {
         if !config.read_only {
             let services = Services { spool: spool.clone(), store, index: index.clone(), alarm };
             pipeline = Some(Pipeline::start(setup(plan)?, services)?);
-            watching = watch(config, &spool)?;
+            watching = watch(plan, &spool)?;
         }
         let options = MountOptions { read_only: config.read_only, ..plan.mount.clone() };
         let mounted = match shutdown.is_asked() {
@@ -240,11 +240,13 @@ fn setup(plan: &Plan) -> Result<Setup, DaemonError> {
     Ok(setup)
 }
 
-fn watch(config: &Config, spool: &Spool) -> Result<Option<Watch>, DaemonError> {
+fn watch(plan: &Plan, spool: &Spool) -> Result<Option<Watch>, DaemonError> {
+    let config = &plan.config;
     if config.watch.is_empty() {
         return Ok(None);
     }
-    let watch = spool.watch(config.watch.clone()).map_err(|source| {
+    let ours = vec![plan.mount.mountpoint.clone(), config.state.clone(), config.uploads.clone()];
+    let watch = spool.watch_apart_from(config.watch.clone(), ours).map_err(|source| {
         let folders: Vec<String> =
             config.watch.iter().map(|folder| folder.display().to_string()).collect();
         DaemonError::Watch { folders: folders.join(", "), source }

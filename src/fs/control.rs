@@ -17,6 +17,8 @@ use crate::spool::{Spool, SpoolError};
 
 /// Failures that `.scribefs/errors` shows.
 const SHOWN_FAILURES: usize = 100;
+/// Files of the inbox that `.scribefs/status.json` lists, oldest first. It has the number of all.
+const SHOWN_FILES: usize = 1000;
 /// Jobs that are looked through for them.
 const SEARCHED_JOBS: usize = 1000;
 
@@ -49,8 +51,9 @@ impl Control {
         let mut status = Map::new();
         status.insert("version".into(), env!("CARGO_PKG_VERSION").into());
         status.insert("pid".into(), std::process::id().into());
-        let works = self.spool.works();
-        let inbox: Vec<Value> = works
+        let inbox: Vec<Value> = self
+            .spool
+            .oldest_works(SHOWN_FILES)
             .iter()
             .map(|(dropped, work)| {
                 json!({
@@ -62,6 +65,7 @@ impl Control {
             })
             .collect();
         status.insert("inbox".into(), inbox.into());
+        status.insert("inbox_files".into(), self.spool.work_counts().0.into());
         let jobs: Vec<Value> = self.index.unfinished_jobs()?.iter().map(job_line).collect();
         status.insert("jobs".into(), jobs.into());
         let totals = serde_json::to_value(self.index.totals()?).unwrap_or_default();
@@ -112,7 +116,7 @@ impl Control {
     fn metrics(&self) -> Result<Vec<u8>, FsError> {
         let totals = self.index.totals()?;
         let space = self.spool.space()?;
-        let works = self.spool.works();
+        let (inbox_files, failed_files) = self.spool.work_counts();
         let mut text = String::new();
         let mut gauge = |name: &str, help: &str, value: u64| {
             // Writing to a string cannot fail.
@@ -126,16 +130,14 @@ impl Control {
         gauge("audio_bytes", "Bytes of original recordings.", totals.audio_bytes);
         gauge("placement_pending", "Recordings not yet where they belong.", totals.pending);
         gauge("placement_paused", "Recordings that the store refuses.", totals.paused);
-        gauge("inbox_files", "Recordings in the inbox.", works.len() as u64);
+        gauge("inbox_files", "Recordings in the inbox.", inbox_files as u64);
         let block = u64::from(space.block_bytes);
         gauge(
             "spool_available_bytes",
             "Bytes that may be dropped before the disk is full.",
             space.blocks_available * block,
         );
-        let is_failed = |state: JobState| state == JobState::Failed;
-        let failed = works.iter().filter(|(_, work)| is_failed(work.state)).count() as u64;
-        gauge("inbox_failed_files", "Recordings that could not be used.", failed);
+        gauge("inbox_failed_files", "Recordings that could not be used.", failed_files as u64);
         text.push_str(&self.facts.metrics());
         Ok(text.into_bytes())
     }

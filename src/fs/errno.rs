@@ -103,6 +103,8 @@ impl FsError {
             Self::Spool(SpoolError::Missing) => libc::ENOENT,
             Self::Spool(SpoolError::Full { .. }) => libc::ENOSPC,
             Self::Spool(SpoolError::Changed) => libc::ESTALE,
+            // Never the answer to a call.
+            Self::Spool(SpoolError::Overlap { .. }) => libc::EINVAL,
             Self::Spool(SpoolError::Disk(err)) | Self::Disk(err) => {
                 err.raw_os_error().unwrap_or(libc::EIO)
             }

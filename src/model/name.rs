@@ -3,14 +3,15 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The name of one directory entry.
 ///
-/// Always 1 to 255 bytes without `/` and NUL, and neither `.` nor `..`. Not always UTF-8.
+/// Always 1 to 255 bytes without `/` and NUL, and neither `.` nor `..`. Not always UTF-8. Cloning shares the bytes.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileName(Vec<u8>);
+pub struct FileName(Arc<[u8]>);
 
 impl FileName {
     pub const MAX_BYTES: usize = 255;
@@ -22,12 +23,12 @@ impl FileName {
             && bytes != b"."
             && bytes != b".."
             && !bytes.iter().any(|byte| matches!(byte, b'/' | 0));
-        legal.then_some(Self(bytes))
+        legal.then(|| Self(bytes.into()))
     }
 
     /// For what has no name of its own.
     pub fn unnamed() -> Self {
-        Self(b"recording".to_vec())
+        Self(Arc::from(&b"recording"[..]))
     }
 
     pub fn as_bytes(&self) -> &[u8] {
@@ -69,7 +70,7 @@ impl Serialize for FileName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match std::str::from_utf8(&self.0) {
             Ok(text) => serializer.serialize_str(text),
-            Err(_) => self.0.serialize(serializer),
+            Err(_) => self.as_bytes().serialize(serializer),
         }
     }
 }

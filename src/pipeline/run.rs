@@ -232,7 +232,9 @@ fn hash(recording: &File) -> io::Result<String> {
 fn from_spool(err: SpoolError) -> Stop {
     match err {
         SpoolError::Changed | SpoolError::Missing => Stop::Withdrawn,
-        SpoolError::Full { .. } | SpoolError::Disk(_) => Stop::Failed(storage(&err)),
+        SpoolError::Full { .. } | SpoolError::Overlap { .. } | SpoolError::Disk(_) => {
+            Stop::Failed(storage(&err))
+        }
     }
 }
 

@@ -25,9 +25,15 @@ enum Phase {
         before: Option<(Ending, Stamp)>,
         is_committed: bool,
     },
+    /// `patience`: until when an unfinished file is given time, once that is decided.
     Settling {
         due: Duration,
         seen: Option<Stamp>,
+        patience: Option<Duration>,
+    },
+    /// Complete, and on its way to the disk.
+    Syncing {
+        seen: Stamp,
     },
     Offered {
         stamp: Stamp,
@@ -41,6 +47,10 @@ enum Phase {
         ending: Ending,
         seen: Option<Stamp>,
     },
+    /// A note whose recording is gone: shown to nobody, and removed when its folder has come to rest.
+    Fading {
+        due: Duration,
+    },
 }
 
 /// Where one file stands. Times are spans since the spool was opened.
@@ -52,11 +62,22 @@ pub(crate) struct Completeness {
     phase: Phase,
     /// A note beside the file says why it failed.
     has_note: bool,
+    /// No crash of the system can take bytes away: they were brought to the disk, or never came through us.
+    is_safe: bool,
+    /// Looks that failed since it last changed.
+    failures: u32,
 }
 
 impl Default for Completeness {
     fn default() -> Self {
-        Self { generation: 1, writers: 0, phase: Phase::Resting, has_note: false }
+        Self {
+            generation: 1,
+            writers: 0,
+            phase: Phase::Resting,
+            has_note: false,
+            is_safe: false,
+            failures: 0,
+        }
     }
 }
 
@@ -72,9 +93,28 @@ impl Completeness {
 
     pub(crate) fn due(&self) -> Option<Duration> {
         match self.phase {
-            Phase::Settling { due, .. } => Some(due),
+            Phase::Settling { due, .. } | Phase::Fading { due } => Some(due),
             _ => None,
         }
+    }
+
+    /// What must be remembered on the disk, as things stand.
+    pub(crate) fn mark(&self) -> Mark {
+        match &self.phase {
+            Phase::Receiving { .. } => Mark::Receiving,
+            Phase::Settling { .. } | Phase::Syncing { .. } if !self.is_safe => Mark::Closed,
+            Phase::Ended { ending, .. } => Mark::Ended(ending.clone()),
+            Phase::Resting
+            | Phase::Settling { .. }
+            | Phase::Syncing { .. }
+            | Phase::Offered { .. }
+            | Phase::Leaving { .. }
+            | Phase::Fading { .. } => Mark::Nothing,
+        }
+    }
+
+    pub(crate) fn is_fading(&self) -> bool {
+        matches!(self.phase, Phase::Fading { .. })
     }
 
     pub(crate) fn offered(&self) -> Option<Stamp> {
@@ -98,8 +138,9 @@ impl Completeness {
     /// What the disk showed last, where that is known.
     pub(crate) fn seen(&self) -> Option<Stamp> {
         match &self.phase {
-            Phase::Resting | Phase::Receiving { .. } => None,
+            Phase::Resting | Phase::Receiving { .. } | Phase::Fading { .. } => None,
             Phase::Settling { seen, .. } | Phase::Ended { seen, .. } => *seen,
+            Phase::Syncing { seen } => Some(*seen),
             Phase::Offered { stamp, .. } | Phase::Leaving { stamp } => Some(*stamp),
         }
     }
@@ -108,9 +149,9 @@ impl Completeness {
     pub(crate) fn work(&self) -> Option<Work> {
         let just = |state| Some(Work { state, done: 0.0 });
         match &self.phase {
-            Phase::Resting => None,
+            Phase::Resting | Phase::Fading { .. } => None,
             Phase::Receiving { .. } => just(JobState::Receiving),
-            Phase::Settling { .. } => just(JobState::Settling),
+            Phase::Settling { .. } | Phase::Syncing { .. } => just(JobState::Settling),
             Phase::Offered { work, .. } => Some(work.clone()),
             Phase::Leaving { .. } => Some(Work { state: JobState::Publishing, done: 1.0 }),
             Phase::Ended { ending, .. } => just(ending.end.state()),
@@ -127,20 +168,26 @@ impl Completeness {
         }
         let mut reaction = self.change();
         self.writers += 1;
-        if self.writers == 1 {
+        self.is_safe = false;
+        // Between the last writer and what it left there may come another one: nothing has been decided then.
+        if !matches!(self.phase, Phase::Receiving { .. }) {
             let before = match &self.phase {
                 Phase::Ended { ending, seen: Some(seen) } => Some((ending.clone(), *seen)),
                 _ => None,
             };
             self.phase = Phase::Receiving { before, is_committed: false };
-            reaction.mark = Some(Mark::Receiving);
             reaction.stage = Some(JobState::Receiving);
         }
         Some(reaction)
     }
 
-    /// A writer has gone. `stamp`: what it left, after the caller has taken the mark of the last writer from the
-    /// file; `None` where it could not even open it.
+    /// One writer less. Says whether it was the last one: then [`Self::closed`] follows.
+    pub(crate) fn writer_left(&mut self) -> bool {
+        self.writers = self.writers.saturating_sub(1);
+        self.writers == 0
+    }
+
+    /// The last writer has gone. `stamp`: what it left; `None` where it could not even open it.
     pub(crate) fn closed(
         &mut self,
         candidate: Candidate,
@@ -148,21 +195,23 @@ impl Completeness {
         due: Duration,
         now: Duration,
     ) -> Reaction {
-        self.writers = self.writers.saturating_sub(1);
         let Phase::Receiving { before, is_committed } = &mut self.phase else {
             return Reaction::default();
         };
         if self.writers > 0 {
             return Reaction::default();
         }
-        let due = if *is_committed { now } else { due };
+        let is_committed = *is_committed;
         if let Some((ending, seen)) = before.take()
             && stamp.is_none_or(|stamp| seen.has_bytes_of(stamp))
         {
             return self.end(ending, stamp.or(Some(seen)));
         }
-        let mut reaction = self.settle(candidate, stamp, due);
-        reaction.drops_note = std::mem::take(&mut self.has_note);
+        self.has_note = false;
+        let reaction = self.settle(candidate, stamp, if is_committed { now } else { due });
+        if is_committed {
+            self.hurry(now);
+        }
         reaction
     }
 
@@ -174,13 +223,16 @@ impl Completeness {
         due: Duration,
     ) -> Reaction {
         let mut reaction = self.change();
+        self.is_safe = false;
         match &mut self.phase {
             Phase::Receiving { before, .. } => *before = None,
             Phase::Leaving { .. } => {}
             Phase::Ended { .. } => reaction.absorb(self.begin_again(candidate, stamp, due)),
-            Phase::Resting | Phase::Settling { .. } | Phase::Offered { .. } => {
-                reaction.absorb(self.settle(candidate, stamp, due));
-            }
+            Phase::Resting
+            | Phase::Settling { .. }
+            | Phase::Syncing { .. }
+            | Phase::Offered { .. }
+            | Phase::Fading { .. } => reaction.absorb(self.settle(candidate, stamp, due)),
         }
         reaction
     }
@@ -196,9 +248,11 @@ impl Completeness {
         match self.phase {
             // What has failed stays so under any name: touching it is the way to try again.
             Phase::Receiving { .. } | Phase::Ended { .. } | Phase::Leaving { .. } => {}
-            Phase::Resting | Phase::Settling { .. } | Phase::Offered { .. } => {
-                reaction.absorb(self.settle(candidate, stamp, due));
-            }
+            Phase::Resting
+            | Phase::Settling { .. }
+            | Phase::Syncing { .. }
+            | Phase::Offered { .. }
+            | Phase::Fading { .. } => reaction.absorb(self.settle(candidate, stamp, due)),
         }
         reaction
     }
@@ -215,8 +269,13 @@ impl Completeness {
     /// changed the file, and that must not go unnoticed.
     pub(crate) fn restamped(&mut self, before: Stamp, fresh: Stamp) {
         match &mut self.phase {
-            Phase::Resting | Phase::Receiving { .. } | Phase::Leaving { .. } => {}
-            Phase::Settling { seen: Some(seen), .. } | Phase::Ended { seen: Some(seen), .. } => {
+            Phase::Resting
+            | Phase::Receiving { .. }
+            | Phase::Leaving { .. }
+            | Phase::Fading { .. } => {}
+            Phase::Settling { seen: Some(seen), .. }
+            | Phase::Ended { seen: Some(seen), .. }
+            | Phase::Syncing { seen } => {
                 if seen.has_bytes_of(before) {
                     *seen = fresh;
                 }
@@ -265,9 +324,17 @@ impl Completeness {
     ) -> Reaction {
         match &mut self.phase {
             Phase::Receiving { is_committed, .. } => *is_committed = true,
-            Phase::Settling { due, .. } => *due = now,
-            Phase::Resting => return self.settle(candidate, stamp, now),
-            Phase::Offered { .. } | Phase::Leaving { .. } | Phase::Ended { .. } => {}
+            Phase::Settling { .. } => self.hurry(now),
+            Phase::Resting => {
+                let reaction = self.settle(candidate, stamp, now);
+                self.hurry(now);
+                return reaction;
+            }
+            Phase::Syncing { .. }
+            | Phase::Offered { .. }
+            | Phase::Leaving { .. }
+            | Phase::Ended { .. }
+            | Phase::Fading { .. } => {}
         }
         Reaction::default()
     }
@@ -276,10 +343,12 @@ impl Completeness {
     pub(crate) fn cancelled(&mut self) -> Option<Reaction> {
         let seen = self.seen();
         match self.phase {
-            Phase::Settling { .. } | Phase::Offered { .. } => {
+            Phase::Settling { .. } | Phase::Syncing { .. } | Phase::Offered { .. } => {
                 Some(self.end(Ending { end: End::Cancelled, reason: String::new() }, seen))
             }
-            Phase::Resting | Phase::Ended { .. } => Some(Reaction::default()),
+            Phase::Resting | Phase::Ended { .. } | Phase::Fading { .. } => {
+                Some(Reaction::default())
+            }
             Phase::Receiving { .. } | Phase::Leaving { .. } => None,
         }
     }
@@ -290,6 +359,7 @@ impl Completeness {
     fn change(&mut self) -> Reaction {
         let withdrawn = self.offered().map(|_| self.generation);
         self.generation += 1;
+        self.failures = 0;
         Reaction { withdrawn, ..Reaction::default() }
     }
 
@@ -299,8 +369,15 @@ impl Completeness {
             self.phase = Phase::Resting;
             return Reaction::default();
         }
-        self.phase = Phase::Settling { due, seen };
+        self.phase = Phase::Settling { due, seen, patience: None };
         Reaction { stage: Some(JobState::Settling), ..Reaction::default() }
+    }
+
+    /// Whoever knows that it is whole need not wait for anything.
+    fn hurry(&mut self, now: Duration) {
+        if let Phase::Settling { due, patience, .. } = &mut self.phase {
+            (*due, *patience) = (now, Some(now));
+        }
     }
 
     fn begin_again(
@@ -309,17 +386,14 @@ impl Completeness {
         seen: Option<Stamp>,
         due: Duration,
     ) -> Reaction {
-        let mut reaction = self.settle(candidate, seen, due);
-        reaction.mark = Some(Mark::Nothing);
-        reaction.drops_note = std::mem::take(&mut self.has_note);
-        reaction
+        self.has_note = false;
+        self.settle(candidate, seen, due)
     }
 
     fn end(&mut self, ending: Ending, seen: Option<Stamp>) -> Reaction {
-        let mark = Some(Mark::Ended(ending.clone()));
         let stage = Some(ending.end.state());
         self.has_note |= ending.end == End::Failed;
         self.phase = Phase::Ended { ending, seen };
-        Reaction { mark, stage, ..Reaction::default() }
+        Reaction { stage, ..Reaction::default() }
     }
 }

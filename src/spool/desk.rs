@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use crate::model::InboxId;
-use crate::spool::signs::{Mark, Reaction};
+use crate::spool::completeness::Completeness;
+use crate::spool::signs::{Candidate, Reaction};
 use crate::spool::table::{Body, Table};
 use crate::spool::{Dropped, SpoolEvent};
 
@@ -19,12 +20,12 @@ pub(crate) struct Desk {
     alarm_of: HashMap<InboxId, Duration>,
 }
 
-/// What is still to be done on the disk, when the table is free again.
-#[derive(Debug, Default)]
+/// What on the disk is no longer as the table has it, and must follow when the table is free again.
+#[derive(Debug, Default, Clone, Copy)]
 #[must_use]
 pub(crate) struct Aftermath {
-    pub(crate) mark: Option<Mark>,
-    pub(crate) drops_note: bool,
+    pub(crate) mark: bool,
+    pub(crate) note: bool,
 }
 
 impl Desk {
@@ -32,7 +33,7 @@ impl Desk {
         self.alarms.first().copied()
     }
 
-    fn set_alarm(&mut self, id: InboxId, due: Option<Duration>) {
+    pub(crate) fn set_alarm(&mut self, id: InboxId, due: Option<Duration>) {
         let before = match due {
             Some(due) => self.alarm_of.insert(id, due),
             None => self.alarm_of.remove(&id),
@@ -62,8 +63,23 @@ impl Table {
         self.desk.subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
     }
 
-    /// Tells of a change and sets the file's alarm.
-    pub(crate) fn after(&mut self, id: InboxId, reaction: Reaction) -> Aftermath {
+    /// Changes where a file stands, tells of it and sets its alarm. `None` where it is no file, or `what` refuses.
+    pub(crate) fn update(
+        &mut self,
+        id: InboxId,
+        what: impl FnOnce(&mut Completeness, Candidate) -> Option<Reaction>,
+    ) -> Option<Aftermath> {
+        let candidate = self.candidate(id);
+        let file = self.file_mut(id)?;
+        let before = (file.mark(), file.has_note());
+        let reaction = what(file, candidate)?;
+        let aftermath =
+            Aftermath { mark: before.0 != file.mark(), note: before.1 != file.has_note() };
+        self.after(id, &reaction);
+        Some(aftermath)
+    }
+
+    fn after(&mut self, id: InboxId, reaction: &Reaction) {
         if let Some(generation) = reaction.withdrawn {
             self.tell(SpoolEvent::Withdrawn { id, generation });
         }
@@ -73,8 +89,8 @@ impl Table {
         {
             self.tell(SpoolEvent::Stage { id, path, state });
         }
+        self.count(id);
         self.set_alarm(id);
-        Aftermath { mark: reaction.mark, drops_note: reaction.drops_note }
     }
 
     pub(crate) fn drop_alarm(&mut self, id: InboxId) {

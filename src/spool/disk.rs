@@ -93,8 +93,19 @@ pub(crate) fn pin_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
     open_at(dir, name, libc::O_PATH, 0)
 }
 
+/// Open for reading, so that it can be synced too; only pinned where we may not read it.
 pub(crate) fn open_directory_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
-    open_at(dir, name, libc::O_PATH | libc::O_DIRECTORY, 0)
+    match open_at(dir, name, libc::O_RDONLY | libc::O_DIRECTORY, 0) {
+        Err(err) if err.kind() == io::ErrorKind::PermissionDenied => {
+            open_at(dir, name, libc::O_PATH | libc::O_DIRECTORY, 0)
+        }
+        opened => opened,
+    }
+}
+
+/// Whether this process has too little of something, which says nothing about the file.
+pub(crate) fn is_shortage(err: &io::Error) -> bool {
+    matches!(err.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
 }
 
 pub(crate) fn stat_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<DiskStat> {
@@ -208,6 +219,8 @@ pub(crate) fn set_times(
 }
 
 pub(crate) fn sync(file: BorrowedFd<'_>, data_only: bool) -> io::Result<()> {
+    #[cfg(test)]
+    crate::spool::disk_log::note(file, "sync");
     let fd = file.as_raw_fd();
     if data_only {
         // SAFETY: the call takes nothing but an open descriptor.

@@ -1,6 +1,8 @@
 //! What is said about the inbox: its entries, its events, its faults.
 
 use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::model::{FileName, InboxId, JobState};
@@ -33,6 +35,9 @@ pub enum SpoolError {
     /// The file was changed, renamed or removed since it was offered.
     #[error("the file has changed since it was taken")]
     Changed,
+    /// A folder that is to be watched would be copied into itself.
+    #[error("{} and {}, where scribefs keeps recordings, are not apart", folder.display(), ours.display())]
+    Overlap { folder: PathBuf, ours: PathBuf },
     /// The disk's own answer, to be passed on as it is.
     #[error("the disk of the spool refused")]
     Disk(#[from] std::io::Error),
@@ -121,8 +126,18 @@ pub struct Space {
 #[derive(Debug)]
 pub struct OpenFile {
     pub id: InboxId,
-    pub file: File,
+    /// Shared among all who have the file open, as far as `access` goes: descriptors are few.
+    pub file: Arc<File>,
     pub writable: bool,
+    pub(crate) access: Access,
+}
+
+/// What the disk lets be done through an open file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+    Both,
 }
 
 /// A recording that is complete and waits to be taken.

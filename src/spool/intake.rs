@@ -1,9 +1,8 @@
 //! Brings a copy of a file from elsewhere into the inbox, whole or not at all.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,29 +11,26 @@ use crate::spool::disk::{self, DiskStat};
 use crate::spool::signs::{Candidate, Mark, Stamp};
 use crate::spool::table::Place;
 use crate::spool::tree::hold;
+use crate::spool::watch_tree::Found;
 use crate::spool::{Creator, EntryKind, Inner, RenameMode, SetTime, SpoolError, magic, names};
 
 /// Names that are tried before giving up: `a.wav`, `a-2.wav`, ...
 const NAMES: u32 = 1000;
 
 impl Inner {
-    /// Copies a file to a path below the inbox, or to one like it where that is taken. `false` where it is not to be
-    /// copied: it is no recording, too large, or not what `stamp` says any more.
-    pub(crate) fn bring_in(
-        &self,
-        from: &Path,
-        below: &[FileName],
-        stamp: Stamp,
-    ) -> Result<bool, SpoolError> {
+    /// Copies a file to the same path below the inbox, or to one like it where that is taken. `false` where it is not to
+    /// be copied: it is no recording, too large, or not what `stamp` says any more.
+    pub(crate) fn bring_in(&self, found: &Found<'_>, stamp: Stamp) -> Result<bool, SpoolError> {
         self.check_open_for_changes()?;
-        let no_link = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let source = OpenOptions::new().read(true).custom_flags(no_link).open(from)?;
+        let below = found.below;
+        let Some((name, folders)) = below.split_last() else { return Ok(false) };
+        let source = disk::open_at(found.dir, name.as_os_str(), libc::O_RDONLY, 0)?;
+        let source = File::from(source);
         let stat = disk::stat_of(&source)?;
         if !self.is_wanted(&source, below, stamp, &stat)? {
             return Ok(false);
         }
         self.space.claim(self.root.as_fd(), stamp.bytes)?;
-        let Some((name, folders)) = below.split_last() else { return Ok(false) };
         let parent = self.make_folders(folders, &stat)?;
         let draft_path = self.drafts.draft(&format!("copy-{}", self.numbers.next()?.0));
         let draft = File::create(&draft_path)?;
@@ -151,6 +147,7 @@ impl Inner {
         // It has settled where it came from.
         let (stamp, now) = (stat.stamp(), self.now());
         self.change(id, |file, candidate| file.found(Mark::Nothing, candidate, stamp, now));
+        self.change(id, |file, candidate| file.committed(candidate, Some(stamp), now));
         Ok(())
     }
 }

@@ -1,13 +1,13 @@
-//! Directory listings: in order of number, without state between calls.
+//! Directory listings: in order of position, from high to low, without state between calls.
 //!
-//! The cookie of an entry is its number. An entry keeps its number as long as it stays, whatever it is renamed to,
-//! and new ones get higher numbers, so a listing shows what stays exactly once. The disk is read once per
-//! listing, at its start; after that the table knows what there is.
+//! The cookie of an entry is its position. An entry keeps it as long as it stays, whatever it is renamed to, and new ones
+//! get higher positions, so a listing shows what stays exactly once, leaves out what comes while it is under way, and
+//! ends. The disk is read once per listing, at its start; after that the table knows what there is.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::model::{FileName, InboxId};
-use crate::spool::disk::{self, DiskStat};
+use crate::model::InboxId;
+use crate::spool::disk;
 use crate::spool::table::Place;
 use crate::spool::{Inner, ListedEntry, SpoolError};
 
@@ -24,18 +24,17 @@ impl Inner {
         }
         let dir = self.directory(id)?;
         let mut listed = Vec::new();
-        let mut after = InboxId(cookie);
+        let mut below = cookie;
         while listed.len() < limit {
             let wanted = limit - listed.len();
             let children = match self.table().directory(id) {
-                Some(directory) => directory.children_after(after, wanted),
+                Some(directory) => directory.children_below(below, wanted),
                 None => return Err(SpoolError::Missing),
             };
             let Some((last, _)) = children.last() else { break };
-            after = *last;
-            for (child, name) in children {
-                let found = disk::stat_at(dir.as_fd(), name.as_os_str()).ok();
-                listed.extend(self.listed(id, child, name, found));
+            below = *last;
+            for (position, child) in children {
+                listed.extend(self.listed(id, child, position, dir.as_fd()));
             }
         }
         Ok(listed)
@@ -45,17 +44,25 @@ impl Inner {
         &self,
         parent: InboxId,
         id: InboxId,
-        name: FileName,
-        found: Option<DiskStat>,
+        cookie: u64,
+        dir: BorrowedFd<'_>,
     ) -> Option<ListedEntry> {
-        let place = Place { parent, name };
-        let stat = match found {
-            Some(stat) if self.known(&place, &stat) == Some(id) => stat,
+        let place = self.shown_place(parent, id, cookie)?;
+        let stat = match disk::stat_at(dir, place.name.as_os_str()) {
+            Ok(stat) if self.known(&place, &stat) == Some(id) => stat,
             // It is not where it was: renamed just now, or gone. Asking by number finds out.
             _ => self.stat(id).ok()?,
         };
-        let place = self.table().node(id)?.place.clone().filter(|now| now.parent == parent)?;
-        Some(ListedEntry { name: place.name, attributes: stat.attributes(id), cookie: id.0 })
+        let name = self.shown_place(parent, id, cookie)?.name;
+        Some(ListedEntry { name, attributes: stat.attributes(id), cookie })
+    }
+
+    /// Where the entry at a position of a listing is, unless it is hidden or has left.
+    fn shown_place(&self, parent: InboxId, id: InboxId, position: u64) -> Option<Place> {
+        let table = self.table();
+        let is_hidden = table.file(id).is_some_and(|file| file.is_fading());
+        let node = table.node(id).filter(|node| !is_hidden && node.position() == position)?;
+        node.place.clone().filter(|place| place.parent == parent)
     }
 
     /// Learns what is in a directory. Only adds: what is gone is found out when it is asked for.

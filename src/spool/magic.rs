@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 const HEAD_BYTES: usize = 4096;
 
 /// Words at the very start.
-const WORDS: [&[u8]; 21] = [
+const WORDS: [&[u8]; 25] = [
     b"fLaC",
     b"OggS\0",
     b"caff\0\x01",
@@ -33,6 +33,10 @@ const WORDS: [&[u8]; 21] = [
     b"\0\0\x01\xba",
     b"riff\x2e\x91\xcf\x11",
     b"#!SILK",
+    b"\x02#!SILK",
+    b"\x03ds2",
+    b"MS_VOICE",
+    b"\x06\x0e\x2b\x34",
 ];
 
 /// Container, and what must stand at byte 8 in it.

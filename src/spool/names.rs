@@ -7,12 +7,13 @@ use crate::spool::signs::Candidate;
 pub(crate) const NOTE_SUFFIX: &[u8] = b".error.txt";
 
 /// Extensions of recordings, those of films with sound among them.
-const EXTENSIONS: [&str; 61] = [
+const EXTENSIONS: [&str; 67] = [
     "3g2", "3ga", "3gp", "aac", "ac3", "adts", "aif", "aifc", "aiff", "alac", "amr", "ape", "asf",
-    "au", "avi", "awb", "bwf", "caf", "dff", "dsf", "dss", "dts", "eac3", "f4a", "f4v", "flac",
-    "flv", "gsm", "m2ts", "m4a", "m4b", "m4r", "m4v", "mka", "mkv", "mov", "mp2", "mp3", "mp4",
-    "mpc", "mpeg", "mpg", "mpga", "mts", "oga", "ogg", "ogv", "opus", "ra", "rf64", "rm", "snd",
-    "spx", "ts", "tta", "w64", "wav", "wave", "webm", "wma", "wv",
+    "au", "avi", "awb", "bwf", "caf", "dff", "ds2", "dsf", "dss", "dts", "dvf", "eac3", "f4a",
+    "f4v", "flac", "flv", "gsm", "m2ts", "m4a", "m4b", "m4r", "m4v", "mka", "mkv", "mov", "mp2",
+    "mp3", "mp4", "mpc", "mpeg", "mpg", "mpga", "msv", "mts", "mxf", "oga", "ogg", "ogv", "opus",
+    "ra", "rf64", "rm", "silk", "slk", "snd", "spx", "ts", "tta", "w64", "wav", "wave", "webm",
+    "wma", "wv",
 ];
 
 /// What programs call a file that they have not finished with.
@@ -52,20 +53,26 @@ fn is_note(name: &FileName) -> bool {
     bytes.len() > NOTE_SUFFIX.len() && bytes.ends_with(NOTE_SUFFIX)
 }
 
-/// The name of the note beside a file. A very long name is cut, at a character where it is UTF-8.
-pub(crate) fn note_name(name: &FileName) -> FileName {
-    let room = FileName::MAX_BYTES - NOTE_SUFFIX.len();
-    let mut bytes = name.as_bytes();
-    if bytes.len() > room {
-        let is_inside = |byte: &u8| byte & 0xC0 == 0x80;
-        let mut end = room;
-        while end > room - 4 && bytes.get(end).is_some_and(is_inside) {
-            end -= 1;
-        }
-        bytes = &bytes[..end];
+/// The name of the note beside a file, or from 2 on what it is called where that is taken. A very long name is cut, at a
+/// character where it is UTF-8, and told from others that begin like it.
+pub(crate) fn note_name(name: &FileName, number: u32) -> FileName {
+    let number = if number == 1 { String::new() } else { format!("-{number}") };
+    let suffix = [number.as_bytes(), NOTE_SUFFIX].concat();
+    let room = FileName::MAX_BYTES - suffix.len();
+    let bytes = name.as_bytes();
+    let stem = if bytes.len() <= room { bytes.to_vec() } else { shortened(bytes, room) };
+    FileName::new([stem, suffix].concat()).expect("a legal name, cut and with a suffix, is legal")
+}
+
+fn shortened(bytes: &[u8], room: usize) -> Vec<u8> {
+    let tail = format!("~{}", &blake3::hash(bytes).to_hex()[..8]);
+    let room = room - tail.len();
+    let is_inside = |byte: &u8| byte & 0xC0 == 0x80;
+    let mut end = room;
+    while end > room - 4 && bytes.get(end).is_some_and(is_inside) {
+        end -= 1;
     }
-    let name = [bytes, NOTE_SUFFIX].concat();
-    FileName::new(name).expect("a legal name, cut and with a suffix, is legal")
+    [&bytes[..end], tail.as_bytes()].concat()
 }
 
 #[cfg(test)]
@@ -124,9 +131,12 @@ mod tests {
     #[test]
     fn a_note_stands_beside_its_file_however_long_the_name() {
         let name = |text: &str| FileName::new(text).unwrap();
-        assert_eq!(note_name(&name("a.wav")), name("a.wav.error.txt"));
-        let long = note_name(&name(&"ü".repeat(127)));
+        assert_eq!(note_name(&name("a.wav"), 1), name("a.wav.error.txt"));
+        assert_eq!(note_name(&name("a.wav"), 2), name("a.wav-2.error.txt"));
+        let long = note_name(&name(&"ü".repeat(127)), 1);
         assert!(long.as_bytes().len() <= FileName::MAX_BYTES);
         assert!(std::str::from_utf8(long.as_bytes()).is_ok());
+        let other = note_name(&name(&format!("{}u", "ü".repeat(126))), 1);
+        assert_ne!(long, other);
     }
 }

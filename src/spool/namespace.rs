@@ -9,9 +9,12 @@ use std::sync::atomic::Ordering;
 
 use crate::model::InboxId;
 use crate::spool::disk::{self, DiskStat};
+use crate::spool::signs::Mark;
 use crate::spool::table::Place;
 use crate::spool::tree::{hold, place};
-use crate::spool::{Attributes, Creator, EntryKind, Inner, OpenFile, RenameMode, SpoolError};
+use crate::spool::{
+    Access, Attributes, Creator, EntryKind, Inner, OpenFile, RenameMode, SpoolError,
+};
 
 /// Permission bits of files and of directories; set-user-id and its like are never stored.
 const FILE_MODE: u32 = 0o777;
@@ -72,6 +75,11 @@ impl Inner {
             }
             Err(err) => return Err(missing_or(err)),
         };
+        let writable = open_flags & libc::O_ACCMODE != libc::O_RDONLY;
+        if writable {
+            // Before anything else: the disk may get the name at any moment.
+            self.mark_new(&file, &place);
+        }
         let settled = give_to(&file, creator, mode);
         let stat = settled.inspect_err(|_| {
             // Best effort: the error that led here is the one to report.
@@ -80,14 +88,20 @@ impl Inner {
         let id = self.enter(place, &stat)?;
         drop(turn);
         self.remember(id);
-        let writable = open_flags & libc::O_ACCMODE != libc::O_RDONLY;
-        let open = Arc::new(OpenFile { id, file, writable });
+        let (file, access) = (Arc::new(file), Access::Both);
+        let open = Arc::new(OpenFile { id, file, writable, access });
         if writable {
             self.begin_writing(id)?;
-            self.mark_receiving(&open);
         }
         self.keep_handle(&open);
         Ok((stat.attributes(id), open))
+    }
+
+    fn mark_new(&self, file: &File, place: &Place) {
+        let path = self.table().path(place.parent);
+        let path = [path.unwrap_or_default(), vec![place.name.clone()]].concat();
+        fail_point!("spool-before-mark");
+        self.marks.put(file.as_fd(), &path, &Mark::Receiving);
     }
 
     pub(crate) fn make_directory(
@@ -157,13 +171,19 @@ impl Inner {
         &self,
         parent: InboxId,
         name: &OsStr,
-        how: impl FnOnce(std::os::fd::BorrowedFd<'_>, &OsStr) -> std::io::Result<()>,
+        how: impl Fn(std::os::fd::BorrowedFd<'_>, &OsStr) -> std::io::Result<()>,
     ) -> Result<(), SpoolError> {
         let place = place(parent, name)?;
         let dir = self.directory(parent)?;
         let changing = self.changing(parent)?;
         let _turn = hold(&changing);
-        let result = how(dir.as_fd(), name).map_err(missing_or);
+        let mut result = how(dir.as_fd(), name);
+        if result.as_ref().is_err_and(|err| err.kind() == std::io::ErrorKind::DirectoryNotEmpty) {
+            // Nobody sees the notes that are still in it.
+            self.remove_fading(&place);
+            result = how(dir.as_fd(), name);
+        }
+        let result = result.map_err(missing_or);
         if matches!(result, Ok(()) | Err(SpoolError::Missing)) {
             self.removed_at(&place);
         }
@@ -182,21 +202,30 @@ impl Inner {
         self.adopt_unknown(&from_place)?;
         let (from_dir, to_dir) = (self.directory(from.0)?, self.directory(to.0)?);
         let locks = [self.changing(from.0.min(to.0))?, self.changing(from.0.max(to.0))?];
-        let _first = hold(&locks[0]);
-        let _second = (from.0 != to.0).then(|| hold(&locks[1]));
+        let first = hold(&locks[0]);
+        let second = (from.0 != to.0).then(|| hold(&locks[1]));
         disk::rename_at((from_dir.as_fd(), from.1), (to_dir.as_fd(), to.1), mode)
             .map_err(missing_or)?;
         fail_point!("spool-renamed");
-        let stat = disk::stat_at(to_dir.as_fd(), to.1).ok();
-        let has_note = {
+        let stamp = disk::stat_at(to_dir.as_fd(), to.1).ok().map(|stat| stat.stamp());
+        let moved = self.renamed(&from_place, &to_place, mode);
+        // Notes tell of the name: they are written anew beside the new one.
+        let noted: Vec<InboxId> = {
             let table = self.table();
-            let source = table.child(from.0, &from_place.name);
-            source.and_then(|id| table.file(id)).is_some_and(|file| file.has_note())
+            let has_note = |id: &InboxId| table.file(*id).is_some_and(|file| file.has_note());
+            moved.iter().map(|moved| moved.id).filter(has_note).collect()
         };
-        self.renamed(&from_place, to_place.clone(), mode, stat.as_ref());
-        if has_note && mode != RenameMode::Exchange {
-            self.carry_note(&from_place, &to_place);
+        if !noted.is_empty() {
+            // Best effort: what stays behind can be removed by hand.
+            let _ = self.remove_note(&from_place);
+            let _ = self.remove_note(&to_place);
         }
+        drop((first, second));
+        for (at, moved) in moved.iter().enumerate() {
+            // Only of the first it is known what it looks like.
+            self.tell_moved(moved, stamp.filter(|_| at == 0));
+        }
+        noted.into_iter().for_each(|id| self.put_note(id));
         Ok(())
     }
 

@@ -1,16 +1,37 @@
 //! The note beside a recording that could not be used: `<name>.error.txt`.
+//!
+//! It is there as long as the recording stands there failed, and goes with it. A file of the user's own that has such a name
+//! is never replaced or removed: then the note gets a number.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::model::{Failure, FailureCause, FileName, InboxId};
 use crate::spool::disk;
 use crate::spool::names;
 use crate::spool::table::Place;
 use crate::spool::tree::hold;
-use crate::spool::{Inner, RenameMode, SpoolError};
+use crate::spool::{EntryKind, Inner, RenameMode, SpoolError};
+
+/// Names that are tried for a note.
+const NAMES: u32 = 9;
+
+/// Longer than any note.
+const MOST_BYTES: u64 = 1 << 16;
+
+/// How long a folder must be left alone before the notes of removed recordings are taken from it. Until then they
+/// are hidden, but whoever has listed the folder, as `rm -r` does, can still remove them.
+const FADES: Duration = Duration::from_secs(2);
+
+/// Rest before a note that could not be written is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+const SAYS: &str = "\ncould not be transcribed.\n\nWhy: ";
+const ENDS: &str = "The recording is kept as it is. `touch` it to try again, or delete it if you do not need it.\n";
 
 /// Where notes and copies are written before they appear in the inbox, whole.
 #[derive(Debug)]
@@ -34,19 +55,18 @@ impl Drafts {
 }
 
 /// What the note says, in the order in which a person asks.
-fn text(name: &FileName, failure: &Failure) -> String {
-    let name: String =
-        name.display().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    format!(
-        "{name}\ncould not be transcribed.\n\nWhy: {}\n\nWhat to do: {}\n\n\
-         The recording is kept as it is. `touch` it to try again, or delete it if you do not need it.\n",
-        failure.message, failure.remedy
-    )
+fn text(name: &FileName, reason: &str) -> String {
+    let (message, remedy) = reason.split_once('\n').unwrap_or((reason, ""));
+    format!("{}{SAYS}{message}\n\nWhat to do: {remedy}\n\n{ENDS}", first_line(name))
 }
 
-/// One failure as it is kept with the file and shown in its attribute.
+fn first_line(name: &FileName) -> String {
+    name.display().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// The failure as it is kept with the file and shown in its attribute: what is wrong, and on the next line what to do.
 pub(crate) fn reason(failure: &Failure) -> String {
-    format!("{}\n{}", failure.message, failure.remedy)
+    format!("{}\n{}", failure.message.replace('\n', " "), failure.remedy)
 }
 
 pub(crate) fn too_large(bytes: u64, most_bytes: u64) -> Failure {
@@ -64,15 +84,68 @@ pub(crate) fn too_large(bytes: u64, most_bytes: u64) -> Failure {
     }
 }
 
+pub(crate) fn unreadable(err: &SpoolError) -> Failure {
+    let cause = match err {
+        SpoolError::Disk(err) => err.to_string(),
+        err => err.to_string(),
+    };
+    Failure {
+        cause: FailureCause::Storage,
+        message: format!("the file cannot be read, or not be brought to the disk: {cause}"),
+        remedy: "Check that you may read the file and that its disk is healthy, then `touch` the \
+                 file; or drop the recording again."
+            .to_owned(),
+    }
+}
+
 impl Inner {
-    /// Writes the note beside a file, all of it or nothing.
-    pub(crate) fn write_note(&self, id: InboxId, failure: &Failure) -> Result<(), SpoolError> {
+    /// Makes the note beside a file what it must be: there while the file stands there failed, else gone.
+    pub(crate) fn put_note(&self, id: InboxId) {
+        let _turn = self.marks.turn(id);
+        let reason = {
+            let table = self.table();
+            let Some(file) = table.file(id) else { return };
+            match file.ending() {
+                // A writer that has changed nothing yet leaves it where it is.
+                None if file.has_note() => return,
+                ending => ending.filter(|_| file.has_note()).map(|ending| ending.reason.clone()),
+            }
+        };
+        let put = match reason {
+            Some(reason) => self.write_note(id, &reason),
+            None => self.drop_note(id),
+        };
+        match put {
+            Ok(()) | Err(SpoolError::Missing) => {}
+            Err(err) => {
+                log::warn!("inbox: the note for file {} is not as it should be: {err}", id.0);
+                let again = self.now() + AGAIN;
+                self.table().desk.set_alarm(id, Some(again));
+            }
+        }
+    }
+
+    /// All of it or nothing.
+    fn write_note(&self, id: InboxId, reason: &str) -> Result<(), SpoolError> {
         let stat = self.stat(id)?;
         let place = self.table().node(id).and_then(|node| node.place.clone());
         let place = place.ok_or(SpoolError::Missing)?;
+        let dir = self.directory(place.parent)?;
+        if let Some(name) = self.note_at(dir.as_fd(), &place.name) {
+            let is_fading = {
+                let table = self.table();
+                let note = table.child(place.parent, &name);
+                note.and_then(|note| table.file(note)).is_some_and(|file| file.is_fading())
+            };
+            if !is_fading {
+                return Ok(());
+            }
+            // Of an earlier recording of that name.
+            self.drop_note(id)?;
+        }
         let draft_path = self.drafts.draft(&id.0.to_string());
         let mut draft = File::create(&draft_path)?;
-        draft.write_all(text(&place.name, failure).as_bytes())?;
+        draft.write_all(text(&place.name, reason).as_bytes())?;
         // Whoever may read the recording may read why it failed.
         disk::set_mode(draft.as_fd(), stat.mode() & 0o666 | 0o600)?;
         if disk::is_root() {
@@ -82,52 +155,135 @@ impl Inner {
         draft.sync_all()?;
         let from = File::open(&self.drafts.dir)?;
         let from_name = draft_path.file_name().unwrap_or_default();
-        let note = Place { parent: place.parent, name: names::note_name(&place.name) };
-        let dir = self.directory(note.parent)?;
-        let changing = self.changing(note.parent)?;
-        let _turn = hold(&changing);
-        let to = (dir.as_fd(), note.name.as_os_str());
-        disk::rename_at((from.as_fd(), from_name), to, RenameMode::Replace)?;
-        self.enter(note, &disk::stat_of(&draft)?)?;
+        let changing = self.changing(place.parent)?;
+        let _changing = hold(&changing);
+        for number in 1..=NAMES {
+            let note = Place { name: names::note_name(&place.name, number), ..place.clone() };
+            let to = (dir.as_fd(), note.name.as_os_str());
+            match disk::rename_at((from.as_fd(), from_name), to, RenameMode::NoReplace) {
+                Err(err) if err.raw_os_error() == Some(libc::EEXIST) => {}
+                renamed => {
+                    renamed?;
+                    self.enter(note, &disk::stat_of(&draft)?)?;
+                    return Ok(());
+                }
+            }
+        }
+        // All names are the user's own: the file's attribute says what is wrong.
+        fs::remove_file(&draft_path)?;
         Ok(())
     }
 
-    /// The note follows its file. The caller holds `changing` of both directories.
-    pub(crate) fn carry_note(&self, from: &Place, to: &Place) {
-        let note_at =
-            |place: &Place| Place { parent: place.parent, name: names::note_name(&place.name) };
-        let (from, to) = (note_at(from), note_at(to));
-        let Some(id) = self.table().child(from.parent, &from.name) else { return };
-        let (Ok(from_dir), Ok(to_dir)) = (self.directory(from.parent), self.directory(to.parent))
+    fn drop_note(&self, id: InboxId) -> Result<(), SpoolError> {
+        let place = self.table().node(id).and_then(|node| node.place.clone());
+        let place = place.ok_or(SpoolError::Missing)?;
+        let changing = self.changing(place.parent)?;
+        let _changing = hold(&changing);
+        self.remove_note(&place)
+    }
+
+    /// Removes the note of what is or was at a place. The caller holds `changing`.
+    pub(crate) fn remove_note(&self, place: &Place) -> Result<(), SpoolError> {
+        let dir = self.directory(place.parent)?;
+        let Some(name) = self.note_at(dir.as_fd(), &place.name) else { return Ok(()) };
+        disk::unlink_at(dir.as_fd(), name.as_os_str())?;
+        self.removed_at(&Place { name, ..place.clone() });
+        Ok(())
+    }
+
+    /// Hides the note of a recording that was removed, and has it removed when its folder has come to rest. The caller
+    /// holds `changing`.
+    pub(crate) fn fade_note(&self, place: &Place) {
+        let Ok(dir) = self.directory(place.parent) else { return };
+        let Some(name) = self.note_at(dir.as_fd(), &place.name) else { return };
+        let Ok(stat) = disk::stat_at(dir.as_fd(), name.as_os_str()) else { return };
+        let Ok(id) = self.enter(Place { name, ..place.clone() }, &stat) else { return };
+        let due = self.now() + FADES;
+        let mut table = self.table();
+        if let Some(file) = table.file_mut(id) {
+            file.fade(due);
+            table.set_alarm(id);
+        }
+        drop(table);
+        self.ring();
+    }
+
+    /// A hidden note is due.
+    pub(crate) fn end_fading(&self, id: InboxId) {
+        let place = self.table().node(id).and_then(|node| node.place.clone());
+        let Some(place) = place else { return };
+        let (Ok(dir), Ok(changing)) = (self.directory(place.parent), self.changing(place.parent))
         else {
             return;
         };
-        let old = (from_dir.as_fd(), from.name.as_os_str());
-        let new = (to_dir.as_fd(), to.name.as_os_str());
-        // Where something else has that name the note stays behind.
-        if disk::rename_at(old, new, RenameMode::NoReplace).is_ok() {
-            self.removed_at(&to);
-            self.table().rename(id, to);
+        let _changing = hold(&changing);
+        let now = self.now();
+        let mut table = self.table();
+        let quiet = table.directory(place.parent).map_or(FADES, |folder| folder.quiet_for(now));
+        let Some(file) = table.file_mut(id).filter(|file| file.is_fading()) else { return };
+        if quiet < FADES {
+            file.fade(now + FADES);
+            table.set_alarm(id);
+            return;
+        }
+        // Written to meanwhile, it is the user's own.
+        file.reappears();
+        drop(table);
+        if is_ours(dir.as_fd(), &place.name, None)
+            && disk::unlink_at(dir.as_fd(), place.name.as_os_str()).is_ok()
+        {
+            self.removed_at(&place);
         }
     }
 
-    /// Removes the note beside a file, if there is one.
-    pub(crate) fn drop_note(&self, id: InboxId) {
-        let Some(place) = self.table().node(id).and_then(|node| node.place.clone()) else {
-            return;
+    /// Removes hidden notes at once, so that their folder can be removed. The caller holds `changing` of its parent.
+    pub(crate) fn remove_fading(&self, folder: &Place) {
+        let Some(id) = self.table().child(folder.parent, &folder.name) else { return };
+        let fading: Vec<Place> = {
+            let table = self.table();
+            let Some(directory) = table.directory(id) else { return };
+            let children = directory.children();
+            let fading = children.filter(|id| table.file(*id).is_some_and(|file| file.is_fading()));
+            fading.filter_map(|id| table.node(id)?.place.clone()).collect()
         };
-        let note = Place { parent: place.parent, name: names::note_name(&place.name) };
-        let (Ok(dir), Ok(changing)) = (self.directory(note.parent), self.changing(note.parent))
-        else {
-            return;
-        };
-        let _turn = hold(&changing);
-        match disk::unlink_at(dir.as_fd(), note.name.as_os_str()) {
-            Ok(()) => self.removed_at(&note),
-            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
-            Err(err) => log::warn!("inbox: an error note could not be removed: {err}"),
+        let Ok(dir) = self.directory(id) else { return };
+        for place in fading {
+            if is_ours(dir.as_fd(), &place.name, None)
+                && disk::unlink_at(dir.as_fd(), place.name.as_os_str()).is_ok()
+            {
+                self.removed_at(&place);
+            }
         }
     }
+
+    /// What the note beside a file is called, if there is one of ours.
+    fn note_at(&self, dir: BorrowedFd<'_>, name: &FileName) -> Option<FileName> {
+        (1..=NAMES).find_map(|number| {
+            let note = names::note_name(name, number);
+            // With a number it might be the note of a file that has one.
+            let of = (number != 1).then_some(name);
+            is_ours(dir, &note, of).then_some(note)
+        })
+    }
+}
+
+/// Whether what lies there is a note as we have written it. `of`: only if it is about a file of that name.
+fn is_ours(dir: BorrowedFd<'_>, note: &FileName, of: Option<&FileName>) -> bool {
+    read_note(dir, note.as_os_str()).is_ok_and(|text| {
+        text.contains(SAYS)
+            && text.ends_with(ENDS)
+            && of.is_none_or(|name| text.lines().next() == Some(&first_line(name)))
+    })
+}
+
+fn read_note(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<String> {
+    let file = File::from(disk::open_at(dir, name, libc::O_RDONLY, 0)?);
+    if disk::stat_of(&file)?.kind() != EntryKind::File {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut text = String::new();
+    file.take(MOST_BYTES).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -137,7 +293,7 @@ mod tests {
     #[test]
     fn a_note_is_plain_lines_whatever_the_name_contains() {
         let name = FileName::new(b"a\n\x1b[31mb\xff.wav".to_vec()).unwrap();
-        let text = text(&name, &too_large(5_000_000_000, 4_294_967_296));
+        let text = text(&name, &reason(&too_large(5_000_000_000, 4_294_967_296)));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "a\u{fffd}\u{fffd}[31mb\u{fffd}.wav");
         assert_eq!(lines[1], "could not be transcribed.");
@@ -146,5 +302,20 @@ mod tests {
             "Why: the file has 4769 MB, and files of more than 4096 MB are not taken"
         );
         assert!(lines[5].starts_with("What to do: Raise MAX_UPLOAD_SIZE_MB"));
+    }
+
+    #[test]
+    fn a_note_that_somebody_has_written_to_is_no_longer_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = File::open(dir.path()).unwrap();
+        let (name, other) = (FileName::new("a.wav").unwrap(), FileName::new("b.wav").unwrap());
+        let note = names::note_name(&name, 1);
+        let text = text(&name, "no sound\nTry again.");
+        fs::write(dir.path().join(note.as_os_str()), &text).unwrap();
+        assert!(is_ours(open.as_fd(), &note, None));
+        assert!(is_ours(open.as_fd(), &note, Some(&name)));
+        assert!(!is_ours(open.as_fd(), &note, Some(&other)));
+        fs::write(dir.path().join(note.as_os_str()), text + "Asked Anna about it.\n").unwrap();
+        assert!(!is_ours(open.as_fd(), &note, None));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::Receiver;
 use crate::model::{Failure, InboxId, JobState};
 use crate::spool::disk;
 use crate::spool::notes;
-use crate::spool::signs::{Candidate, End, Ending, Stamp};
+use crate::spool::signs::{End, Ending, Stamp};
 use crate::spool::table::{Place, Table};
 use crate::spool::tree::hold;
 use crate::spool::{Dropped, Inner, SpoolError, SpoolEvent, Work};
@@ -40,12 +40,9 @@ impl Table {
 impl Inner {
     pub(crate) fn subscribe(&self) -> Receiver<SpoolEvent> {
         let mut table = self.table();
-        let mut offered: Vec<Dropped> = table
-            .nodes()
-            .filter(|(id, _)| table.file(*id).is_some_and(|file| file.offered().is_some()))
-            .filter_map(|(id, _)| Some(table.dropped(id)?.0))
-            .collect();
-        offered.sort_by_key(|dropped| dropped.id);
+        let is_offered = |id: &InboxId| table.file(*id).is_some_and(|it| it.offered().is_some());
+        let offered = table.works().filter(is_offered);
+        let offered = offered.filter_map(|id| Some(table.dropped(id)?.0)).collect();
         table.subscribe(offered)
     }
 
@@ -95,24 +92,9 @@ impl Inner {
         }
     }
 
-    pub(crate) fn works(&self) -> Vec<(Dropped, Work)> {
+    pub(crate) fn works(&self, most: usize) -> Vec<(Dropped, Work)> {
         let table = self.table();
-        let is_work = |id: InboxId, work: &Work| match table.candidate(id) {
-            Candidate::Never => false,
-            Candidate::ByName => true,
-            // Whether it is a recording is known once it has been offered.
-            Candidate::ByContent => {
-                use JobState::{Interrupted, Receiving, Settling};
-                !matches!(work.state, Receiving | Settling | Interrupted)
-            }
-        };
-        let mut works: Vec<(Dropped, Work)> = table
-            .nodes()
-            .filter_map(|(id, _)| table.dropped(id))
-            .filter(|(dropped, work)| is_work(dropped.id, work))
-            .collect();
-        works.sort_by_key(|(dropped, _)| dropped.id);
-        works
+        table.works().take(most).filter_map(|id| table.dropped(id)).collect()
     }
 
     pub(crate) fn finish(&self, id: InboxId, generation: u64) -> Result<(), SpoolError> {
@@ -120,7 +102,7 @@ impl Inner {
         let place = place.ok_or(SpoolError::Changed)?;
         let dir = self.directory(place.parent)?;
         let changing = self.changing(place.parent)?;
-        let _turn = hold(&changing);
+        let turn = hold(&changing);
         {
             let mut table = self.table();
             let is_there = table.node(id).is_some_and(|node| node.place.as_ref() == Some(&place));
@@ -128,24 +110,26 @@ impl Inner {
             // From here a writer is told that there is no such file.
             file.ok_or(SpoolError::Changed)?.leaves();
         }
-        let left = self.remove_offered(id, generation, &dir, &place);
-        if left.is_err()
-            && let Some(file) = self.table().file_mut(id)
-        {
-            file.stays();
+        let left = self.remove_offered(id, &dir, &place);
+        drop(turn);
+        match left {
+            Ok(()) => Ok(()),
+            Err(Left { err, stamp }) => {
+                if let Some(file) = self.table().file_mut(id) {
+                    file.stays();
+                }
+                if let Some(stamp) = stamp {
+                    self.check_unchanged(id, generation, stamp)?;
+                }
+                Err(err)
+            }
         }
-        left
     }
 
-    fn remove_offered(
-        &self,
-        id: InboxId,
-        generation: u64,
-        dir: impl AsFd,
-        place: &Place,
-    ) -> Result<(), SpoolError> {
+    fn remove_offered(&self, id: InboxId, dir: impl AsFd, place: &Place) -> Result<(), Left> {
         let name = place.name.as_os_str();
-        let found = disk::stat_at(dir.as_fd(), name).map_err(|_| SpoolError::Changed)?;
+        let changed = |stamp| Left { err: SpoolError::Changed, stamp };
+        let found = disk::stat_at(dir.as_fd(), name).map_err(|_| changed(None))?;
         let is_same = {
             let table = self.table();
             let seen = table.file(id).and_then(|file| file.seen());
@@ -153,14 +137,10 @@ impl Inner {
             is_entry && seen == Some(found.stamp())
         };
         if !is_same {
-            if let Some(file) = self.table().file_mut(id) {
-                file.stays();
-            }
-            self.check_unchanged(id, generation, found.stamp())?;
-            return Err(SpoolError::Changed);
+            return Err(changed(Some(found.stamp())));
         }
         fail_point!("spool-before-finish");
-        disk::unlink_at(dir.as_fd(), name)?;
+        disk::unlink_at(dir.as_fd(), name).map_err(|err| Left { err: err.into(), stamp: None })?;
         fail_point!("spool-finished");
         let mut table = self.table();
         if let Some(path) = table.path(id) {
@@ -177,14 +157,17 @@ impl Inner {
         generation: u64,
         failure: &Failure,
     ) -> Result<(), SpoolError> {
-        let mut table = self.table();
-        let file = table.file_mut(id).filter(|file| file.is_current(generation));
         let ending = Ending { end: End::Failed, reason: notes::reason(failure) };
-        let reaction = file.ok_or(SpoolError::Changed)?.ended(ending);
-        let aftermath = table.after(id, reaction);
-        drop(table);
-        self.follow_up(id, aftermath);
-        fail_point!("spool-before-note");
-        self.write_note(id, failure)
+        let failed = self
+            .table()
+            .update(id, |file, _| file.is_current(generation).then(|| file.ended(ending)));
+        self.follow_up(id, failed.ok_or(SpoolError::Changed)?);
+        Ok(())
     }
+}
+
+/// Why an offered file could not be removed, and what was there instead.
+struct Left {
+    err: SpoolError,
+    stamp: Option<Stamp>,
 }

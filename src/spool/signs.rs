@@ -1,5 +1,7 @@
 //! What the completeness of a file is told, and what it answers.
 
+use std::time::Duration;
+
 use crate::model::JobState;
 
 /// What the disk shows of a file's bytes: another stamp, another content.
@@ -59,6 +61,8 @@ pub(crate) struct Ending {
 pub(crate) enum Mark {
     Nothing,
     Receiving,
+    /// The last writer has gone, and the bytes are not known to be on the disk: whole as long as the system runs.
+    Closed,
     Ended(Ending),
 }
 
@@ -68,17 +72,12 @@ pub(crate) enum Mark {
 pub(crate) struct Reaction {
     /// What was offered with this generation is no longer to be had.
     pub(crate) withdrawn: Option<u64>,
-    pub(crate) mark: Option<Mark>,
-    /// The error note has had its day.
-    pub(crate) drops_note: bool,
     pub(crate) stage: Option<JobState>,
 }
 
 impl Reaction {
     pub(crate) fn absorb(&mut self, other: Self) {
         self.withdrawn = self.withdrawn.or(other.withdrawn);
-        self.mark = other.mark.or(self.mark.take());
-        self.drops_note |= other.drops_note;
         self.stage = other.stage.or(self.stage);
     }
 }
@@ -89,6 +88,18 @@ pub(crate) struct Look {
     pub(crate) stamp: Stamp,
     pub(crate) is_recording: bool,
     pub(crate) is_too_large: bool,
+    /// It says by itself that more is to come: a length in its header, or the time that `rsync` leaves behind.
+    pub(crate) is_unfinished: bool,
+}
+
+/// When to look again, as spans since the spool was opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schedule {
+    pub(crate) now: Duration,
+    /// If it has changed.
+    pub(crate) next: Duration,
+    /// If it says that it is unfinished: then it is taken as it is.
+    pub(crate) patience: Duration,
 }
 
 /// What the look led to.
@@ -99,5 +110,6 @@ pub(crate) enum Verdict {
     /// No recording, or none yet: nothing more happens until it is changed.
     LeftAlone,
     TooLarge,
-    Offered,
+    /// To be brought to the disk, and then to be offered.
+    Complete,
 }

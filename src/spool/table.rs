@@ -4,25 +4,30 @@
 //! open handle refers to it. FORGET may come before the last RELEASE, and a removed file that is open
 //! goes on working through its handle.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use crate::model::{FileName, InboxId};
+use crate::model::{FileName, InboxId, JobState};
 use crate::spool::completeness::Completeness;
 use crate::spool::desk::Desk;
+use crate::spool::directory::Directory;
 use crate::spool::disk::DiskId;
+use crate::spool::names;
+use crate::spool::signs::Candidate;
 use crate::spool::{EntryKind, OpenFile};
 
 /// Open directories that are kept at hand. Beyond it all are let go and opened again when needed: simple,
 /// and rare enough.
-const OPEN_DIRECTORIES: usize = 512;
+const OPEN_DIRECTORIES: usize = 256;
 
 /// One known entry.
 #[derive(Debug)]
 pub(crate) struct Node {
     /// `None` for the inbox itself and for what has been removed.
     pub(crate) place: Option<Place>,
+    /// In the listing of the directory that it is in.
+    position: u64,
     pub(crate) disk_id: DiskId,
     /// What the kernel holds, counted as it counts.
     pub(crate) lookups: u64,
@@ -46,36 +51,6 @@ pub(crate) enum Body {
     Other,
 }
 
-/// What is known to be in a directory.
-#[derive(Debug, Default)]
-pub(crate) struct Directory {
-    by_name: HashMap<FileName, InboxId>,
-    /// In the order in which a listing shows them.
-    by_id: BTreeMap<InboxId, FileName>,
-    /// Whether the disk has been asked for everything that is in it.
-    pub(crate) is_scanned: bool,
-    open: Option<Arc<OwnedFd>>,
-    /// Held while an entry of this directory is made, removed or renamed, so that disk and table change
-    /// together. Two are taken in order of number.
-    pub(crate) changing: Arc<Mutex<()>>,
-}
-
-impl Directory {
-    pub(crate) fn child(&self, name: &FileName) -> Option<InboxId> {
-        self.by_name.get(name).copied()
-    }
-
-    pub(crate) fn children_after(&self, id: InboxId, limit: usize) -> Vec<(InboxId, FileName)> {
-        let after = (std::ops::Bound::Excluded(id), std::ops::Bound::Unbounded);
-        let children = self.by_id.range(after).take(limit);
-        children.map(|(id, name)| (*id, name.clone())).collect()
-    }
-
-    pub(crate) fn children(&self) -> impl Iterator<Item = (InboxId, &FileName)> {
-        self.by_id.iter().map(|(id, name)| (*id, name))
-    }
-}
-
 impl Body {
     pub(crate) fn new(kind: EntryKind) -> Self {
         match kind {
@@ -91,15 +66,28 @@ impl Body {
 pub(crate) struct Table {
     nodes: HashMap<InboxId, Node>,
     open_directories: usize,
+    /// Files that are work, oldest first, and those of them that have failed: asked for often, so not counted anew
+    /// each time.
+    works: BTreeSet<InboxId>,
+    failed: BTreeSet<InboxId>,
     pub(crate) desk: Desk,
+}
+
+impl Node {
+    fn new(disk_id: DiskId, kind: EntryKind) -> Self {
+        let body = Body::new(kind);
+        Self { place: None, position: 0, disk_id, lookups: 0, handles: Vec::new(), body }
+    }
+
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
 }
 
 impl Table {
     pub(crate) fn with_root(disk_id: DiskId) -> Self {
         let mut table = Self::default();
-        let body = Body::new(EntryKind::Directory);
-        let root = Node { place: None, disk_id, lookups: 0, handles: Vec::new(), body };
-        table.nodes.insert(InboxId::ROOT, root);
+        table.nodes.insert(InboxId::ROOT, Node::new(disk_id, EntryKind::Directory));
         table
     }
 
@@ -109,10 +97,6 @@ impl Table {
 
     pub(crate) fn node_mut(&mut self, id: InboxId) -> Option<&mut Node> {
         self.nodes.get_mut(&id)
-    }
-
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = (InboxId, &Node)> {
-        self.nodes.iter().map(|(id, node)| (*id, node))
     }
 
     pub(crate) fn directory(&self, id: InboxId) -> Option<&Directory> {
@@ -162,32 +146,28 @@ impl Table {
 
     /// Enters what has been found on the disk. The caller holds `changing` of the parent.
     pub(crate) fn insert(&mut self, id: InboxId, place: Place, disk_id: DiskId, kind: EntryKind) {
-        let body = Body::new(kind);
-        let node = Node { place: None, disk_id, lookups: 0, handles: Vec::new(), body };
-        self.nodes.insert(id, node);
-        self.put(id, place);
+        self.nodes.insert(id, Node::new(disk_id, kind));
+        let position = self.directory_mut(place.parent).map_or(0, Directory::fresh_position);
+        self.put(id, place, position);
     }
 
     /// Gives an entry without a place one. What was there has been detached.
-    fn put(&mut self, id: InboxId, place: Place) {
+    fn put(&mut self, id: InboxId, place: Place, position: u64) {
         let Some(directory) = self.directory_mut(place.parent) else { return };
-        directory.by_name.insert(place.name.clone(), id);
-        directory.by_id.insert(id, place.name.clone());
+        directory.put(id, place.name.clone(), position);
         if let Some(node) = self.node_mut(id) {
-            node.place = Some(place);
+            (node.place, node.position) = (Some(place), position);
         }
     }
 
     /// Takes an entry from its place and keeps it otherwise.
-    fn lift(&mut self, id: InboxId) -> Option<Place> {
-        let place = self.node_mut(id)?.place.take()?;
+    fn lift(&mut self, id: InboxId) -> Option<(Place, u64)> {
+        let node = self.node_mut(id)?;
+        let (place, position) = (node.place.take()?, node.position);
         if let Some(directory) = self.directory_mut(place.parent) {
-            directory.by_id.remove(&id);
-            if directory.by_name.get(&place.name) == Some(&id) {
-                directory.by_name.remove(&place.name);
-            }
+            directory.lift(id, &place.name, position);
         }
-        Some(place)
+        Some((place, position))
     }
 
     /// The entry is gone from its place on the disk, and everything in it with it.
@@ -195,23 +175,32 @@ impl Table {
         let mut gone = vec![id];
         while let Some(id) = gone.pop() {
             if let Some(directory) = self.directory(id) {
-                gone.extend(directory.by_id.keys());
+                gone.extend(directory.children());
             }
             self.lift(id);
+            self.count(id);
             self.free_if_unused(id);
         }
     }
 
     /// The entry has moved. What was at `to` has been detached.
     pub(crate) fn rename(&mut self, id: InboxId, to: Place) {
-        self.lift(id);
-        self.put(id, to);
+        let from = self.lift(id);
+        let Some(directory) = self.directory_mut(to.parent) else { return };
+        let position = match from {
+            Some((from, own)) if from.parent == to.parent => {
+                directory.position_after_rename(own, &to.name)
+            }
+            _ => directory.fresh_position(),
+        };
+        self.put(id, to, position);
     }
 
+    /// Names keep their positions: they are what a listing shows.
     pub(crate) fn exchange(&mut self, one: InboxId, other: InboxId) {
         if let (Some(place), Some(other_place)) = (self.lift(one), self.lift(other)) {
-            self.put(one, other_place);
-            self.put(other, place);
+            self.put(one, other_place.0, other_place.1);
+            self.put(other, place.0, place.1);
         }
     }
 
@@ -251,20 +240,65 @@ impl Table {
         self.directory(id)?.open.clone()
     }
 
+    /// Lets go of all open directories. Says whether there were any.
+    pub(crate) fn close_directories(&mut self) -> bool {
+        for node in self.nodes.values_mut() {
+            if let Body::Directory(directory) = &mut node.body {
+                directory.open = None;
+            }
+        }
+        std::mem::take(&mut self.open_directories) != 0
+    }
+
     pub(crate) fn keep_open(&mut self, id: InboxId, open: Arc<OwnedFd>) {
         if self.open_directories >= OPEN_DIRECTORIES {
-            for (id, node) in &mut self.nodes {
-                if let (Body::Directory(directory), false) = (&mut node.body, *id == InboxId::ROOT)
-                {
-                    directory.open = None;
-                }
-            }
-            self.open_directories = 0;
+            self.close_directories();
         }
         if let Some(directory) = self.directory_mut(id)
             && directory.open.replace(open).is_none()
         {
             self.open_directories += 1;
+        }
+    }
+
+    pub(crate) fn candidate(&self, id: InboxId) -> Candidate {
+        self.path(id).map_or(Candidate::Never, |path| names::candidate(&path))
+    }
+
+    /// Files that are work, oldest first.
+    pub(crate) fn works(&self) -> impl Iterator<Item = InboxId> {
+        self.works.iter().copied()
+    }
+
+    /// How many files are work, and how many of them have failed.
+    pub(crate) fn work_counts(&self) -> (usize, usize) {
+        (self.works.len(), self.failed.len())
+    }
+
+    /// To be called after every change of a file's state or path.
+    pub(crate) fn count(&mut self, id: InboxId) {
+        let state = self.file(id).and_then(Completeness::work).map(|work| work.state);
+        let state = state.filter(|state| is_work(self.candidate(id), *state));
+        put_or_remove(&mut self.works, id, state.is_some());
+        put_or_remove(&mut self.failed, id, state == Some(JobState::Failed));
+    }
+}
+
+fn put_or_remove(set: &mut BTreeSet<InboxId>, id: InboxId, is_in: bool) {
+    if is_in {
+        set.insert(id);
+    } else {
+        set.remove(&id);
+    }
+}
+
+fn is_work(candidate: Candidate, state: JobState) -> bool {
+    match candidate {
+        Candidate::Never => false,
+        Candidate::ByName => true,
+        // Whether it is a recording is known once it has been offered.
+        Candidate::ByContent => {
+            !matches!(state, JobState::Receiving | JobState::Settling | JobState::Interrupted)
         }
     }
 }

@@ -1,41 +1,60 @@
-//! The thread that looks at files whose settle time is over.
+//! The threads that look at files whose settle time is over, and bring them to the disk before they are offered.
 
+#[cfg(test)]
+mod tests;
+
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::model::InboxId;
-use crate::spool::magic;
-use crate::spool::notes;
-use crate::spool::signs::{Candidate, End, Ending, Look, Verdict};
-use crate::spool::{Inner, SpoolError};
+use crate::model::{Failure, InboxId};
+use crate::spool::signs::{Candidate, End, Ending, Look, Reaction, Schedule, Stamp, Verdict};
+use crate::spool::{Inner, SpoolError, disk, magic, notes, unfinished};
 
-/// The spool and its timer; the last one to hold it stops the thread and waits for it.
+/// A few, so that a file that the disk is slow about holds up no other.
+const THREADS: usize = 4;
+
+/// Looks at a file that may fail before it is said to be unreadable. With the rests between them: half a minute at
+/// the usual settle time.
+const MOST_FAILURES: u32 = 6;
+
+/// Longest rest between two of them.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// How much longer than the settle time a file is given that says by itself that more is to come, such as a transfer that
+/// broke off. Five minutes at the usual settle time: then it is taken as far as it got.
+pub(crate) const PATIENCE: u32 = 60;
+
+/// The spool and its timer; the last one to hold it stops the threads and waits for them.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     pub(crate) inner: Arc<Inner>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Keeper {
     pub(crate) fn start(inner: Inner) -> Result<Self, SpoolError> {
-        let inner = Arc::new(inner);
-        let timed = inner.clone();
-        let thread = thread::Builder::new().name("spool-timer".to_owned());
-        let thread = thread.spawn(move || timed.keep_time())?;
-        Ok(Self { inner, thread: Some(thread) })
+        let mut keeper = Self { inner: Arc::new(inner), threads: Vec::new() };
+        for number in 0..THREADS {
+            let timed = keeper.inner.clone();
+            let thread = thread::Builder::new().name(format!("spool-timer-{number}"));
+            keeper.threads.push(thread.spawn(move || timed.keep_time())?);
+        }
+        Ok(keeper)
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
         self.inner.close();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            log::error!("inbox: the timer thread has panicked");
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                log::error!("inbox: a timer thread has panicked");
+            }
         }
+        self.inner.secure_all();
     }
 }
 
@@ -63,6 +82,8 @@ impl Inner {
             let rest = match table.desk.next_alarm() {
                 Some((due, id)) if due <= self.now() => {
                     table.drop_alarm(id);
+                    // This thread will be busy: another one waits for the next.
+                    self.ring();
                     return Some(id);
                 }
                 Some((due, _)) => due - self.now(),
@@ -81,60 +102,164 @@ impl Inner {
         let (generation, candidate) = {
             let table = self.table();
             let Some(file) = table.file(id) else { return };
+            if file.is_fading() {
+                drop(table);
+                return self.end_fading(id);
+            }
+            if file.has_note() {
+                drop(table);
+                return self.put_note(id);
+            }
             (file.generation(), table.candidate(id))
         };
         let look = match self.look_at(id, candidate) {
             Ok(look) => look,
-            Err(SpoolError::Missing) => return,
-            Err(err) => {
-                log::warn!("inbox: file {} cannot be looked at: {err}", id.0);
-                return;
-            }
+            Err(err) => return self.postpone(id, generation, &err),
         };
-        let (now, next) = (self.now(), self.due());
-        let mut table = self.table();
-        let Some(file) = table.file_mut(id) else { return };
-        if file.generation() != generation {
-            table.set_alarm(id);
-            return;
-        }
-        let verdict = file.looked(look, now, next);
-        table.set_alarm(id);
+        let mut verdict = Verdict::NotYet;
+        let schedule = self.schedule();
+        let looked = self.table().update(id, |file, _| {
+            if file.generation() == generation {
+                verdict = file.looked(look, schedule);
+            }
+            Some(Reaction::default())
+        });
+        self.follow_up(id, looked.unwrap_or_default());
         match verdict {
             Verdict::NotYet | Verdict::LeftAlone => {}
-            Verdict::Offered => table.offer(id),
+            Verdict::Complete => self.bring_to_disk(id, generation),
             Verdict::TooLarge => {
-                drop(table);
-                self.refuse_too_large(id, look.stamp.bytes);
+                let most_bytes = self.options.max_upload_bytes.unwrap_or(u64::MAX);
+                self.refuse(id, &notes::too_large(look.stamp.bytes, most_bytes));
             }
         }
+    }
+
+    fn schedule(&self) -> Schedule {
+        let now = self.now();
+        let patience = now + self.options.settle * PATIENCE;
+        Schedule { now, next: now + self.options.settle, patience }
     }
 
     fn look_at(&self, id: InboxId, candidate: Candidate) -> Result<Look, SpoolError> {
         let stamp = self.stat(id)?.stamp();
-        let is_recording = match candidate {
-            Candidate::Never => false,
-            Candidate::ByName => true,
-            Candidate::ByContent => stamp.bytes > 0 && self.sounds_like_one(id)?,
-        };
         let most_bytes = self.options.max_upload_bytes;
         let is_too_large = most_bytes.is_some_and(|most_bytes| most_bytes < stamp.bytes);
-        Ok(Look { stamp, is_recording, is_too_large })
-    }
-
-    fn sounds_like_one(&self, id: InboxId) -> Result<bool, SpoolError> {
+        let mut look = Look { stamp, is_recording: false, is_too_large, is_unfinished: false };
+        if candidate == Candidate::Never || stamp.bytes == 0 {
+            return Ok(look);
+        }
         let file = self.open_entry(id, libc::O_RDONLY)?;
-        Ok(magic::is_recording(&magic::head_of(&file)?))
+        look.is_recording =
+            candidate == Candidate::ByName || magic::is_recording(&magic::head_of(&file)?);
+        look.is_unfinished =
+            look.is_recording && unfinished::is_unfinished(&file, stamp.bytes, stamp.modified_ns)?;
+        Ok(look)
     }
 
-    fn refuse_too_large(&self, id: InboxId, bytes: u64) {
-        let most_bytes = self.options.max_upload_bytes.unwrap_or(u64::MAX);
-        let failure = notes::too_large(bytes, most_bytes);
-        let ending = Ending { end: End::Failed, reason: notes::reason(&failure) };
-        self.change(id, |file, _| file.too_large(ending));
-        let is_refused = self.table().file(id).is_some_and(|file| file.ending().is_some());
-        if is_refused && let Err(err) = self.write_note(id, &failure) {
-            log::warn!("inbox: the note for file {} could not be written: {err}", id.0);
+    /// What could not be done now is done later. In the end a file that cannot be read gets a note that says so;
+    /// what we are short of ourselves is waited for as long as it takes.
+    fn postpone(&self, id: InboxId, generation: u64, err: &SpoolError) {
+        let counts = match err {
+            SpoolError::Missing => return,
+            SpoolError::Disk(err) => !disk::is_shortage(err),
+            SpoolError::Full { .. } | SpoolError::Changed | SpoolError::Overlap { .. } => true,
+        };
+        let mut table = self.table();
+        let before = table.file(id).map_or(0, |file| file.failures());
+        let rest = (self.options.settle / 5).saturating_mul(1 << before.min(10)).min(LONGEST_REST);
+        let due = self.now() + rest.max(Duration::from_millis(1));
+        let mut failures = None;
+        let postponed = table.update(id, |file, _| {
+            failures = file.postponed(generation, due, counts);
+            Some(Reaction::default())
+        });
+        drop(table);
+        self.ring();
+        self.follow_up(id, postponed.unwrap_or_default());
+        match failures {
+            Some(MOST_FAILURES..) if counts => self.refuse(id, &notes::unreadable(err)),
+            Some(0 | 1) => log::warn!("inbox: file {} cannot be looked at yet: {err}", id.0),
+            Some(_) | None => log::debug!("inbox: file {} cannot be looked at yet: {err}", id.0),
+        }
+    }
+
+    fn refuse(&self, id: InboxId, failure: &Failure) {
+        let ending = Ending { end: End::Failed, reason: notes::reason(failure) };
+        self.change(id, |file, _| file.refused(ending));
+    }
+}
+
+/// From complete to offered.
+impl Inner {
+    /// First the bytes and every name on the way to them, then the mark that says they may be missing, then the offer:
+    /// whatever is offered outlives the system.
+    fn bring_to_disk(&self, id: InboxId, generation: u64) {
+        match self.secure(id, generation) {
+            Ok(Some(stamp)) => self.offer(id, generation, stamp),
+            Ok(None) => {}
+            Err(err) => self.postpone(id, generation, &err),
+        }
+    }
+
+    /// `None` where it is no longer what it was.
+    fn secure(&self, id: InboxId, generation: u64) -> Result<Option<Stamp>, SpoolError> {
+        let file = self.open_entry(id, libc::O_RDONLY)?;
+        disk::sync(file.as_fd(), true)?;
+        self.sync_names_of(id)?;
+        let (stamp, next) = (disk::stat_of(&file)?.stamp(), self.due());
+        let mut is_secure = false;
+        let secured = self.table().update(id, |file, _| {
+            is_secure = file.synced(generation, stamp, next);
+            Some(Reaction::default())
+        });
+        let secured = secured.unwrap_or_default();
+        self.ring();
+        self.follow_up(id, secured);
+        if is_secure && secured.mark {
+            fail_point!("spool-mark-removed");
+            // Else it would come back with a power cut, and the recording would wait for somebody.
+            disk::sync(file.as_fd(), false)?;
+        }
+        Ok(is_secure.then_some(disk::stat_of(&file)?.stamp()))
+    }
+
+    fn offer(&self, id: InboxId, generation: u64, stamp: Stamp) {
+        let next = self.due();
+        let mut is_offered = false;
+        let mut table = self.table();
+        let offered = table.update(id, |file, _| {
+            is_offered = file.offer(generation, stamp, next);
+            Some(Reaction::default())
+        });
+        if is_offered {
+            table.offer(id);
+        }
+        drop(table);
+        self.ring();
+        self.follow_up(id, offered.unwrap_or_default());
+    }
+
+    /// When the daemon ends, what has been closed is brought to the disk: the system may be going down too, and then it
+    /// need not wait for somebody at the next start.
+    fn secure_all(&self) {
+        let closed: Vec<InboxId> = {
+            let table = self.table();
+            table
+                .works()
+                .filter(|id| table.file(*id).is_some_and(|file| file.is_closed()))
+                .collect()
+        };
+        for id in closed {
+            let mut generation = 0;
+            let _ = self.table().update(id, |file, _| {
+                generation = file.generation();
+                file.hurry_to_disk();
+                Some(Reaction::default())
+            });
+            if let Err(err) = self.secure(id, generation) {
+                log::warn!("inbox: file {} may not survive a power cut: {err}", id.0);
+            }
         }
     }
 }

@@ -40,8 +40,27 @@ impl Inner {
         self.table.lock().unwrap_or_else(|poison| poison.into_inner())
     }
 
+    /// Tries again with the descriptors that directories are only kept open by for speed.
+    fn with_descriptors<T>(
+        &self,
+        what: impl Fn() -> Result<T, SpoolError>,
+    ) -> Result<T, SpoolError> {
+        match what() {
+            Err(SpoolError::Disk(err))
+                if disk::is_shortage(&err) && self.table().close_directories() =>
+            {
+                what()
+            }
+            result => result,
+        }
+    }
+
     /// The open directory, to reach its entries.
     pub(crate) fn directory(&self, id: InboxId) -> Result<Arc<OwnedFd>, SpoolError> {
+        self.with_descriptors(|| self.try_directory(id))
+    }
+
+    fn try_directory(&self, id: InboxId) -> Result<Arc<OwnedFd>, SpoolError> {
         if id == InboxId::ROOT {
             return Ok(self.root.clone());
         }
@@ -58,13 +77,14 @@ impl Inner {
                 (node.place.clone().ok_or(SpoolError::Missing)?, node.disk_id)
             };
             let parent = self.directory(place.parent)?;
-            let opened = disk::open_directory_at(parent.as_fd(), place.name.as_os_str());
-            if let Ok(open) = opened
-                && disk::stat_of(&open)?.disk_id() == disk_id
-            {
-                let open = Arc::new(open);
-                self.table().keep_open(id, open.clone());
-                return Ok(open);
+            match disk::open_directory_at(parent.as_fd(), place.name.as_os_str()) {
+                Ok(open) if disk::stat_of(&open)?.disk_id() == disk_id => {
+                    let open = Arc::new(open);
+                    self.table().keep_open(id, open.clone());
+                    return Ok(open);
+                }
+                Err(err) if disk::is_shortage(&err) => return Err(err.into()),
+                Ok(_) | Err(_) => {}
             }
             if self.is_still_at(id, &place) {
                 return Err(self.lost(place));
@@ -125,6 +145,14 @@ impl Inner {
     /// Does something to an entry at its place, and again if it has moved meanwhile. `what` also says which
     /// entry it found.
     fn at_place<T>(
+        &self,
+        id: InboxId,
+        what: impl Fn(BorrowedFd<'_>, &OsStr) -> io::Result<(T, DiskStat)>,
+    ) -> Result<T, SpoolError> {
+        self.with_descriptors(|| self.try_at_place(id, &what))
+    }
+
+    fn try_at_place<T>(
         &self,
         id: InboxId,
         what: impl Fn(BorrowedFd<'_>, &OsStr) -> io::Result<(T, DiskStat)>,

@@ -1,104 +1,126 @@
-//! Folders elsewhere whose recordings are copied into the inbox, and left where they are.
+//! `Watch`: folders elsewhere whose recordings are copied into the inbox, and left where they are.
 //!
 //! A recording there is taken for complete when its size and modification time have not changed for the settle
 //! time: programs that write there do not go through us, and network folders say nothing about closes. What
-//! `notify` reports is only a hint to look sooner.
+//! `notify` reports is only a hint where to look sooner.
 
-use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use notify::RecommendedWatcher;
 use notify::event::{AccessKind, AccessMode, EventKind};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
-use crate::model::FileName;
-use crate::spool::names;
-use crate::spool::signs::{Candidate, Stamp};
 use crate::spool::watch_ledger::Ledger;
-use crate::spool::{Inner, SpoolError, disk};
+use crate::spool::watch_rounds::Rounds;
+use crate::spool::{Inner, SpoolError};
 
-/// Looked at again without a hint: some network folders never give one.
-const POLL: Duration = Duration::from_secs(60);
+/// Changed paths that are kept apart. Beyond it everything is looked at.
+const MOST_PATHS: usize = 1000;
 
 /// Watches until it is dropped.
 #[derive(Debug)]
 pub struct Watch {
-    bell: Arc<Bell>,
+    hints: Arc<Hints>,
     thread: Option<JoinHandle<()>>,
-    /// Gives hints as long as it lives. `None` where the system cannot: then only the clock does.
-    _watcher: Option<RecommendedWatcher>,
 }
 
 /// Wakes the watching thread. Many hints are one.
 #[derive(Debug, Default)]
-struct Bell {
-    /// Guards what was rung for.
-    rung: Mutex<Rung>,
+pub(crate) struct Hints {
+    /// Guards what was hinted at.
+    hinted: Mutex<Hinted>,
     ringing: Condvar,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
-struct Rung {
-    has_changes: bool,
+#[derive(Debug, Default)]
+struct Hinted {
+    paths: HashSet<PathBuf>,
+    /// Somewhere, which is not known.
+    is_anywhere: bool,
     is_over: bool,
 }
 
-impl Bell {
-    fn ring(&self, what: impl FnOnce(&mut Rung)) {
+/// Where something may have changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Hint {
+    Nowhere,
+    At(Vec<PathBuf>),
+    Anywhere,
+}
+
+impl Hints {
+    fn ring(&self, what: impl FnOnce(&mut Hinted)) {
         what(&mut self.lock());
         self.ringing.notify_all();
     }
 
-    /// Waits for a hint, but not longer than this. `false`: it is over.
-    fn wait(&self, most: Duration) -> bool {
-        let waited = self
-            .ringing
-            .wait_timeout_while(self.lock(), most, |rung| !rung.has_changes && !rung.is_over);
-        let mut rung = waited.map_or_else(|poison| poison.into_inner().0, |(rung, _)| rung);
-        rung.has_changes = false;
-        !rung.is_over
+    /// Waits for a hint, but not longer than this. `None`: it is over.
+    pub(crate) fn wait(&self, most: Duration) -> Option<Hint> {
+        let is_quiet =
+            |hinted: &mut Hinted| hinted.paths.is_empty() && !hinted.is_anywhere && !hinted.is_over;
+        let waited = self.ringing.wait_timeout_while(self.lock(), most, is_quiet);
+        drop(waited.map_or_else(|poison| poison.into_inner().0, |(hinted, _)| hinted));
+        self.take()
     }
 
     /// Waits this long whatever changes. `false`: it is over.
-    fn pause(&self, span: Duration) -> bool {
-        let waited = self.ringing.wait_timeout_while(self.lock(), span, |rung| !rung.is_over);
-        let rung = waited.map_or_else(|poison| poison.into_inner().0, |(rung, _)| rung);
-        !rung.is_over
+    pub(crate) fn pause(&self, span: Duration) -> bool {
+        let waited = self.ringing.wait_timeout_while(self.lock(), span, |hinted| !hinted.is_over);
+        let hinted = waited.map_or_else(|poison| poison.into_inner().0, |(hinted, _)| hinted);
+        !hinted.is_over
     }
 
-    fn lock(&self) -> MutexGuard<'_, Rung> {
-        self.rung.lock().unwrap_or_else(|poison| poison.into_inner())
+    pub(crate) fn take(&self) -> Option<Hint> {
+        let mut hinted = self.lock();
+        let paths = std::mem::take(&mut hinted.paths);
+        let is_anywhere = std::mem::take(&mut hinted.is_anywhere);
+        if hinted.is_over {
+            return None;
+        }
+        Some(match (is_anywhere, paths.is_empty()) {
+            (true, _) => Hint::Anywhere,
+            (false, true) => Hint::Nowhere,
+            (false, false) => Hint::At(paths.into_iter().collect()),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Hinted> {
+        self.hinted.lock().unwrap_or_else(|poison| poison.into_inner())
     }
 }
 
 impl Watch {
-    pub(crate) fn start(inner: Arc<Inner>, folders: Vec<PathBuf>) -> Result<Self, SpoolError> {
+    /// `ours`: where scribefs itself keeps recordings, beside the spool.
+    pub(crate) fn start(
+        inner: Arc<Inner>,
+        folders: Vec<PathBuf>,
+        mut ours: Vec<PathBuf>,
+    ) -> Result<Self, SpoolError> {
+        ours.push(inner.dir.clone());
         for folder in &folders {
-            let is_ours = fs::canonicalize(folder)?.starts_with(fs::canonicalize(&inner.dir)?);
-            if is_ours {
-                // It would copy what it has copied.
-                return Err(disk::errno(libc::ELOOP).into());
-            }
+            check_apart(folder, &ours)?;
         }
-        let bell = Arc::new(Bell::default());
-        let watcher = hints_for(&folders, bell.clone());
+        let hints = Arc::new(Hints::default());
         let ledger = Ledger::open(&inner.dir.join("watched"))?;
-        let mut rounds =
-            Rounds { inner, folders, ledger, pending: HashMap::new(), refused: HashMap::new() };
-        let called = bell.clone();
+        let mut rounds = Rounds::new(inner, folders, ours, ledger);
+        let called = hints.clone();
         let thread = thread::Builder::new().name("spool-watch".to_owned());
-        let thread = thread.spawn(move || rounds.go(&called))?;
-        Ok(Self { bell, thread: Some(thread), _watcher: watcher })
+        let thread = thread.spawn(move || {
+            // Gives hints as long as it lives. `None` where the system cannot: then only the clock does.
+            let watcher = watcher_for(called.clone());
+            rounds.go(watcher, &called);
+        })?;
+        Ok(Self { hints, thread: Some(thread) })
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.bell.ring(|rung| rung.is_over = true);
+        self.hints.ring(|hinted| hinted.is_over = true);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -107,122 +129,39 @@ impl Drop for Watch {
     }
 }
 
-fn hints_for(folders: &[PathBuf], bell: Arc<Bell>) -> Option<RecommendedWatcher> {
-    let heard = move |event: notify::Result<notify::Event>| {
-        // Our own looking opens and closes files too.
-        let is_reading = event.is_ok_and(|event| {
-            matches!(event.kind, EventKind::Access(kind)
-                if kind != AccessKind::Close(AccessMode::Write))
-        });
-        if !is_reading {
-            bell.ring(|rung| rung.has_changes = true);
-        }
+/// A folder that has to do with ours would be copied into itself.
+pub(crate) fn check_apart(folder: &Path, ours: &[PathBuf]) -> Result<(), SpoolError> {
+    let Ok(folder) = fs::canonicalize(folder) else {
+        // It is not there. When it comes it is checked again.
+        return Ok(());
     };
-    let mut watcher = notify::recommended_watcher(heard)
+    for other in ours {
+        let other = fs::canonicalize(other).or_else(|_| std::path::absolute(other))?;
+        if folder.starts_with(&other) || other.starts_with(&folder) {
+            return Err(SpoolError::Overlap { folder, ours: other });
+        }
+    }
+    Ok(())
+}
+
+fn watcher_for(hints: Arc<Hints>) -> Option<RecommendedWatcher> {
+    let heard = move |event: notify::Result<notify::Event>| match event {
+        // Our own looking opens and closes files too.
+        Ok(event) if is_reading(event.kind) => {}
+        Ok(event) if !event.need_rescan() && !event.paths.is_empty() => hints.ring(|hinted| {
+            hinted.paths.extend(event.paths);
+            if MOST_PATHS < hinted.paths.len() {
+                hinted.paths.clear();
+                hinted.is_anywhere = true;
+            }
+        }),
+        Ok(_) | Err(_) => hints.ring(|hinted| hinted.is_anywhere = true),
+    };
+    notify::recommended_watcher(heard)
         .inspect_err(|err| log::warn!("watched folders: looked at once a minute only: {err}"))
-        .ok()?;
-    for folder in folders {
-        if let Err(err) = watcher.watch(folder, RecursiveMode::Recursive) {
-            log::warn!("watched folders: one is looked at once a minute only: {err}");
-        }
-    }
-    Some(watcher)
+        .ok()
 }
 
-/// One look after the other at all folders.
-struct Rounds {
-    inner: Arc<Inner>,
-    folders: Vec<PathBuf>,
-    ledger: Ledger,
-    /// What may still be changing: how it was seen, and since when.
-    pending: HashMap<PathBuf, (Stamp, Instant)>,
-    /// What cannot be taken as it is; said once.
-    refused: HashMap<PathBuf, Stamp>,
-}
-
-impl Rounds {
-    fn go(&mut self, bell: &Bell) {
-        let settle = self.inner.options.settle;
-        // Often enough to be no later than a quarter of the settle time.
-        let pause = (settle / 4).clamp(Duration::from_millis(5), Duration::from_secs(1));
-        loop {
-            self.look();
-            let rest = if self.pending.is_empty() { POLL } else { pause };
-            if !bell.wait(rest) || !bell.pause(pause) {
-                return;
-            }
-        }
-    }
-
-    fn look(&mut self) {
-        let mut seen = HashMap::new();
-        for folder in self.folders.clone() {
-            let mut unseen = vec![(folder.clone(), Vec::new())];
-            while let Some((dir, below)) = unseen.pop() {
-                let Ok(entries) = fs::read_dir(&dir) else { continue };
-                for entry in entries.flatten() {
-                    let Some(name) = FileName::new(entry.file_name().into_encoded_bytes()) else {
-                        continue;
-                    };
-                    let path = [below.as_slice(), &[name]].concat();
-                    // Links are not followed: they may lead in circles, or here.
-                    match entry.file_type() {
-                        Ok(kind) if kind.is_dir() => unseen.push((entry.path(), path)),
-                        Ok(kind) if kind.is_file() => {
-                            self.look_at(&entry.path(), &path, &mut seen);
-                        }
-                        Ok(_) | Err(_) => {}
-                    }
-                }
-            }
-        }
-        self.pending = seen;
-    }
-
-    fn look_at(
-        &mut self,
-        path: &Path,
-        below: &[FileName],
-        seen: &mut HashMap<PathBuf, (Stamp, Instant)>,
-    ) {
-        if names::candidate(below) == Candidate::Never {
-            return;
-        }
-        let Some(stamp) = stamp_of(path) else { return };
-        let is_done = self.ledger.has(path, stamp) || self.refused.get(path) == Some(&stamp);
-        if stamp.bytes == 0 || is_done {
-            return;
-        }
-        let since = match self.pending.get(path) {
-            Some((before, since)) if *before == stamp => *since,
-            _ => Instant::now(),
-        };
-        if since.elapsed() < self.inner.options.settle {
-            seen.insert(path.to_owned(), (stamp, since));
-            return;
-        }
-        match self.inner.bring_in(path, below, stamp) {
-            Ok(true) => {
-                if let Err(err) = self.ledger.add(path, stamp) {
-                    log::warn!("watched folders: a copy may be made twice: {err}");
-                }
-            }
-            // No recording, or changed while it was copied: seen as another file then.
-            Ok(false) => {
-                self.refused.insert(path.to_owned(), stamp);
-            }
-            Err(err @ (SpoolError::Full { .. } | SpoolError::Disk(_))) => {
-                log::warn!("watched folders: a recording could not be copied yet: {err}");
-                // The settle time begins again, so that it is not tried without rest.
-                seen.insert(path.to_owned(), (stamp, Instant::now()));
-            }
-            Err(SpoolError::Missing | SpoolError::Changed) => {}
-        }
-    }
-}
-
-fn stamp_of(path: &Path) -> Option<Stamp> {
-    let parent = fs::File::open(path.parent()?).ok()?;
-    let name: &OsStr = path.file_name()?;
-    Some(disk::stat_at(std::os::fd::AsFd::as_fd(&parent), name).ok()?.stamp())
+fn is_reading(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
 }

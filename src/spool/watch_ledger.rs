@@ -1,7 +1,7 @@
 //! Which recordings of watched folders have been copied, so that none is copied twice.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,39 @@ use crate::spool::signs::Stamp;
 /// One line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
-    /// Not always UTF-8.
-    path: Vec<u8>,
+    path: LinePath,
     bytes: u64,
     modified_ns: i128,
 }
 
-/// Lines are only ever added, also for what is gone: a disk that is unplugged comes back.
+/// Text where the path is UTF-8, else its bytes, as earlier versions wrote all of them.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum LinePath {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl LinePath {
+    fn of(path: &Path) -> Self {
+        match path.to_str() {
+            Some(text) => Self::Text(text.to_owned()),
+            None => Self::Bytes(path.as_os_str().as_bytes().to_vec()),
+        }
+    }
+
+    fn path(self) -> PathBuf {
+        match self {
+            Self::Text(text) => text.into(),
+            Self::Bytes(bytes) => PathBuf::from(std::ffi::OsStr::from_bytes(&bytes)),
+        }
+    }
+}
+
+/// Lines that are not needed any more before the file is written anew without them.
+const SPARE_LINES: usize = 1000;
+
+/// Nothing is forgotten, not even what is gone: a disk that is unplugged comes back.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     file: File,
@@ -28,16 +54,29 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
-        let mut copied = HashMap::new();
+        let mut options = OpenOptions::new();
+        options.create(true).append(true).read(true);
+        let file = options.open(path)?;
+        let (mut copied, mut lines) = (HashMap::new(), 0);
         for line in BufReader::new(&file).split(b'\n') {
             // A line that a crash has cut short is as if it had not been written.
             if let Ok(Line { path, bytes, modified_ns }) = serde_json::from_slice(&line?) {
-                let path = PathBuf::from(std::ffi::OsStr::from_bytes(&path));
-                copied.insert(path, (bytes, modified_ns));
+                copied.insert(path.path(), (bytes, modified_ns));
+                lines += 1;
             }
         }
-        Ok(Self { file, copied })
+        if lines <= 2 * copied.len() + SPARE_LINES {
+            return Ok(Self { file, copied });
+        }
+        let fresh = path.with_extension("new");
+        let mut text = Vec::new();
+        for (path, (bytes, modified_ns)) in &copied {
+            text.extend(line(path, *bytes, *modified_ns)?);
+        }
+        fs::write(&fresh, text)?;
+        File::open(&fresh)?.sync_all()?;
+        fs::rename(&fresh, path)?;
+        Ok(Self { file: options.open(path)?, copied })
     }
 
     pub(crate) fn has(&self, path: &Path, stamp: Stamp) -> bool {
@@ -47,13 +86,16 @@ impl Ledger {
     pub(crate) fn add(&mut self, path: &Path, stamp: Stamp) -> io::Result<()> {
         let Stamp { bytes, modified_ns, .. } = stamp;
         self.copied.insert(path.to_owned(), (bytes, modified_ns));
-        let line = Line { path: path.as_os_str().as_bytes().to_vec(), bytes, modified_ns };
-        // Begins a line of its own even after one that a crash has cut short.
-        let mut text = b"\n".to_vec();
-        serde_json::to_writer(&mut text, &line)?;
-        self.file.write_all(&text)?;
+        self.file.write_all(&line(path, bytes, modified_ns)?)?;
         self.file.sync_data()
     }
+}
+
+/// Begins a line of its own even after one that a crash has cut short.
+fn line(path: &Path, bytes: u64, modified_ns: i128) -> io::Result<Vec<u8>> {
+    let mut text = b"\n".to_vec();
+    serde_json::to_writer(&mut text, &Line { path: LinePath::of(path), bytes, modified_ns })?;
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -74,5 +116,20 @@ mod tests {
         let ledger = Ledger::open(&file).unwrap();
         assert!(ledger.has(Path::new("/b"), stamp));
         assert!(!ledger.has(Path::new("/b"), Stamp { bytes: 8, ..stamp }));
+    }
+
+    #[test]
+    fn what_is_known_twice_is_written_once_when_it_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("watched");
+        let old = r#"{"path":[47,98],"bytes":3,"modified_ns":4}"#;
+        std::fs::write(&file, format!("{old}\n").repeat(SPARE_LINES + 3)).unwrap();
+        let stamp = Stamp { bytes: 3, modified_ns: 4, changed_ns: 0 };
+        assert!(Ledger::open(&file).unwrap().has(Path::new("/b"), stamp));
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(text.trim(), r#"{"path":"/b","bytes":3,"modified_ns":4}"#);
+        let mut ledger = Ledger::open(&file).unwrap();
+        ledger.add(Path::new("/c"), stamp).unwrap();
+        assert!(Ledger::open(&file).unwrap().has(Path::new("/c"), stamp));
     }
 }

@@ -5,9 +5,10 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::model::InboxId;
+use crate::spool::directory::Directory;
 use crate::spool::disk;
-use crate::spool::signs::Mark;
-use crate::spool::{Inner, OpenFile, SpoolError};
+use crate::spool::table::Place;
+use crate::spool::{Access, Inner, OpenFile, SpoolError};
 
 impl Inner {
     pub(crate) fn open_file(
@@ -19,35 +20,58 @@ impl Inner {
         let truncates = open_flags & libc::O_TRUNC != 0;
         let writable = open_flags & libc::O_ACCMODE != libc::O_RDONLY;
         if !writable && !truncates {
-            let file = self.open_backing(id, open_flags)?;
-            let open = Arc::new(OpenFile { id, file, writable });
+            let (file, access) = self.open_backing(id, open_flags)?;
+            let open = Arc::new(OpenFile { id, file, writable, access });
             self.keep_handle(&open);
             return Ok(open);
         }
         self.check_open_for_changes()?;
         self.space.claim(self.root.as_fd(), 1)?;
         // Known as a writer before the disk opens it: the file cannot leave in between.
-        let is_first = self.begin_writing(id)?;
-        let file = self.open_backing(id, open_flags).inspect_err(|_| self.end_writing(id, None))?;
-        let open = Arc::new(OpenFile { id, file, writable: true });
+        self.begin_writing(id)?;
+        let opened = self.open_backing(id, open_flags);
+        let (file, access) = opened.inspect_err(|_| self.end_writing(id, || None))?;
+        let open = Arc::new(OpenFile { id, file, writable: true, access });
         self.keep_handle(&open);
-        if is_first {
-            self.mark_receiving(&open);
-        }
+        self.put_mark(id);
         Ok(open)
     }
 
-    /// For reading and writing where that is possible: passthrough shares one open file among all who
-    /// have opened it, the writers too.
-    fn open_backing(&self, id: InboxId, open_flags: i32) -> Result<File, SpoolError> {
+    /// For reading and writing where that is possible: all who have a file open share it, the writers and the
+    /// kernel too, which wants one backing file for all.
+    fn open_backing(
+        &self,
+        id: InboxId,
+        open_flags: i32,
+    ) -> Result<(Arc<File>, Access), SpoolError> {
         let wanted = open_flags & libc::O_ACCMODE;
         let truncates = open_flags & libc::O_TRUNC;
-        match self.open_entry(id, libc::O_RDWR | truncates) {
-            Err(SpoolError::Disk(err)) if wanted != libc::O_RDWR && is_denied(&err) => {
-                self.open_entry(id, wanted | truncates)
+        if let Some((file, access)) = self.shared_backing(id, wanted) {
+            if truncates != 0 {
+                file.set_len(0)?;
             }
-            result => result,
+            return Ok((file, access));
         }
+        let (file, access) = match self.open_entry(id, libc::O_RDWR | truncates) {
+            Err(SpoolError::Disk(err)) if wanted != libc::O_RDWR && is_denied(&err) => {
+                let access = if wanted == libc::O_RDONLY { Access::Read } else { Access::Write };
+                (self.open_entry(id, wanted | truncates)?, access)
+            }
+            opened => (opened?, Access::Both),
+        };
+        Ok((Arc::new(file), access))
+    }
+
+    fn shared_backing(&self, id: InboxId, wanted: i32) -> Option<(Arc<File>, Access)> {
+        let is_enough = |access: Access| match access {
+            Access::Both => true,
+            Access::Read => wanted == libc::O_RDONLY,
+            Access::Write => false,
+        };
+        let table = self.table();
+        let mut handles = table.node(id)?.handles.iter();
+        let open = handles.find(|open| is_enough(open.access))?;
+        Some((open.file.clone(), open.access))
     }
 
     fn check_is_file(&self, id: InboxId) -> Result<(), SpoolError> {
@@ -66,12 +90,6 @@ impl Inner {
         }
     }
 
-    pub(crate) fn mark_receiving(&self, open: &OpenFile) {
-        let Some(disk_id) = self.table().node(open.id).map(|node| node.disk_id) else { return };
-        fail_point!("spool-before-mark");
-        self.marks.put(open.file.as_fd(), disk_id, &Mark::Receiving);
-    }
-
     /// A handle that a file can be cut through.
     pub(crate) fn writing_handle(&self, id: InboxId) -> Option<Arc<OpenFile>> {
         let table = self.table();
@@ -87,29 +105,10 @@ impl Inner {
     }
 
     pub(crate) fn release(&self, open: &OpenFile) {
-        let (is_last_writer, disk_id) = {
-            let mut table = self.table();
-            if !open.writable {
-                table.remove_handle(open);
-                table.free_if_unused(open.id);
-                return;
-            }
-            let writers = table.file(open.id).map_or(0, |file| file.writers());
-            let node = table.node(open.id).filter(|node| node.place.is_some());
-            (writers == 1, node.map(|node| node.disk_id))
-        };
-        let stamp = disk_id.filter(|_| is_last_writer).and_then(|disk_id| {
-            self.marks.put(open.file.as_fd(), disk_id, &Mark::Nothing);
-            fail_point!("spool-mark-removed");
-            disk::stat_of(&open.file).ok().map(|stat| stat.stamp())
-        });
-        if self.table().remove_handle(open) {
+        let was_open = self.table().remove_handle(open);
+        if was_open && open.writable {
+            let stamp = || disk::stat_of(&open.file).ok().map(|stat| stat.stamp());
             self.end_writing(open.id, stamp);
-        }
-        let is_written = self.table().file(open.id).is_some_and(|file| 0 < file.writers());
-        if stamp.is_some() && is_written {
-            // Somebody came while this one left and took the mark along.
-            self.mark_receiving(open);
         }
         self.table().free_if_unused(open.id);
     }
@@ -124,31 +123,45 @@ impl Inner {
     pub(crate) fn sync(&self, open: &OpenFile, data_only: bool) -> Result<(), SpoolError> {
         disk::sync(open.file.as_fd(), data_only)?;
         fail_point!("spool-file-synced");
-        let place = self.table().node(open.id).and_then(|node| node.place.clone());
-        match place {
-            Some(place) => self.sync_directory(place.parent),
-            None => Ok(()),
-        }
+        self.sync_names_of(open.id)
     }
 
-    /// The directory and those above it: a new folder must survive too.
+    /// The directory, and what is new above it.
     pub(crate) fn sync_directory(&self, id: InboxId) -> Result<(), SpoolError> {
-        let mut at = id;
-        loop {
-            let dir = self.directory(at)?;
-            let readable = disk::open_at(
-                dir.as_fd(),
-                std::ffi::OsStr::new("."),
-                libc::O_RDONLY | libc::O_DIRECTORY,
-                0,
-            )?;
-            disk::sync(readable.as_fd(), false)?;
-            let place = self.table().node(at).and_then(|node| node.place.clone());
-            match place {
-                Some(place) => at = place.parent,
-                None => return Ok(()),
+        self.sync_one(id)?;
+        self.sync_names_of(id)
+    }
+
+    /// The way to an entry: every directory above it in which a name has changed since it was last synced.
+    pub(crate) fn sync_names_of(&self, id: InboxId) -> Result<(), SpoolError> {
+        let mut place = self.table().node(id).and_then(|node| node.place.clone());
+        while let Some(Place { parent, .. }) = place {
+            let is_changed =
+                self.table().directory(parent).is_some_and(|dir| dir.unsynced().is_some());
+            if is_changed {
+                self.sync_one(parent)?;
             }
+            place = self.table().node(parent).and_then(|node| node.place.clone());
         }
+        Ok(())
+    }
+
+    fn sync_one(&self, id: InboxId) -> Result<(), SpoolError> {
+        let changes = self.table().directory(id).and_then(Directory::unsynced);
+        let dir = self.directory(id)?;
+        match disk::sync(dir.as_fd(), false) {
+            // Only pinned: we may not read it.
+            Err(err) if err.raw_os_error() == Some(libc::EBADF) => {
+                let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+                let readable = disk::open_at(dir.as_fd(), std::ffi::OsStr::new("."), flags, 0)?;
+                disk::sync(readable.as_fd(), false)?;
+            }
+            synced => synced?,
+        }
+        if let (Some(changes), Some(directory)) = (changes, self.table().directory_mut(id)) {
+            directory.synced(changes);
+        }
+        Ok(())
     }
 }
 

@@ -70,7 +70,10 @@ impl Inner {
 
     pub(crate) fn remove_attribute(&self, id: InboxId, name: &OsStr) -> Result<(), SpoolError> {
         self.check_open_for_changes()?;
-        if name.as_bytes().starts_with(OURS) || !name.as_bytes().starts_with(USER) {
+        if name.as_bytes().starts_with(OURS) {
+            return Ok(());
+        }
+        if !name.as_bytes().starts_with(USER) {
             return Err(unsupported());
         }
         let grip = self.grip(id)?;
@@ -94,11 +97,16 @@ impl Inner {
         (!text.is_empty()).then(|| text.into_bytes())
     }
 
-    /// What a user wants by setting one of ours. The rest is refused as if the disk had no such attributes,
-    /// so that programs that copy all of them go on quietly.
+    /// What a user wants by setting one of ours. The rest is accepted and forgotten: programs that bring a backup back
+    /// set all that they have once read.
     fn order(&self, id: InboxId, name: &OsStr) -> Result<(), SpoolError> {
-        if self.table().file(id).is_none() {
-            return Err(unsupported());
+        let is_file = {
+            let table = self.table();
+            table.node(id).ok_or(SpoolError::Missing)?;
+            table.file(id).is_some()
+        };
+        if !is_file {
+            return Ok(());
         }
         match name.to_str() {
             Some(COMMIT) => {
@@ -108,18 +116,17 @@ impl Inner {
             }
             Some(CANCEL) => self.cancel(id),
             Some(RETRY) => self.retry(id),
-            _ => Err(unsupported()),
+            _ => Ok(()),
         }
     }
 
     fn cancel(&self, id: InboxId) -> Result<(), SpoolError> {
         let mut table = self.table();
-        let Some(file) = table.file_mut(id) else { return Err(SpoolError::Missing) };
-        let Some(reaction) = file.cancelled() else {
+        table.file(id).ok_or(SpoolError::Missing)?;
+        let Some(aftermath) = table.update(id, |file, _| file.cancelled()) else {
             return Err(disk::errno(libc::EBUSY).into());
         };
         table.tell(SpoolEvent::CancelRequested { id });
-        let aftermath = table.after(id, reaction);
         drop(table);
         self.follow_up(id, aftermath);
         Ok(())

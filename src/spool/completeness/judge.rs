@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::spool::signs::{Look, Verdict};
+use crate::spool::signs::{Look, Schedule, Verdict};
 
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -28,7 +28,10 @@ enum Step {
     WriteBehind,
     Wait(u64),
     Fail,
+    /// Of the daemon: what the system holds for the disk is still there.
     Crash,
+    /// Of the system: what was not brought to the disk may be gone.
+    PowerCut,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -50,6 +53,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (0..7_000_u64).prop_map(Step::Wait),
         1 => Just(Step::Fail),
         1 => Just(Step::Crash),
+        1 => Just(Step::PowerCut),
     ];
     prop::collection::vec(step, 1..60)
 }
@@ -73,6 +77,8 @@ struct World {
     /// Somebody wrote to it at rest, and nobody has looked since.
     is_behind: bool,
     contents: u64,
+    /// Bytes that came through us have not been brought to the disk.
+    may_be_cut: bool,
     offered: Option<(u64, u64)>,
 }
 
@@ -93,6 +99,7 @@ impl World {
             is_committed: false,
             is_behind: false,
             contents: 0,
+            may_be_cut: false,
             offered: None,
         }
     }
@@ -114,8 +121,13 @@ impl World {
         if let Some(generation) = reaction.withdrawn {
             assert_eq!(self.offered.take().map(|(offered, _)| offered), Some(generation));
         }
-        if let Some(mark) = reaction.mark {
-            self.mark = mark;
+        self.put_mark();
+    }
+
+    /// As the spool does after every change.
+    fn put_mark(&mut self) {
+        if self.mark != self.file.mark() {
+            self.mark = self.file.mark();
             self.clock_ns += 1;
         }
     }
@@ -130,10 +142,14 @@ impl World {
                 self.writers += 1;
                 self.react(reaction);
             }
-            Step::Write if self.writers > 0 => self.change_bytes(self.bytes + 1),
+            Step::Write if self.writers > 0 => {
+                self.change_bytes(self.bytes + 1);
+                self.may_be_cut = true;
+            }
             Step::Close if self.writers > 0 => self.close(due),
             Step::Resize(bytes) => {
                 self.change_bytes(*bytes);
+                self.may_be_cut = true;
                 (self.ended, self.is_behind) = (false, false);
                 let reaction = self.file.resized(self.candidate, Some(self.stamp()), due);
                 self.react(reaction);
@@ -198,7 +214,8 @@ impl World {
                 let reaction = self.file.ended(ending);
                 self.react(reaction);
             }
-            Step::Crash => self.crash(),
+            Step::Crash => self.crash(self.mark.clone()),
+            Step::PowerCut => self.power_cut(),
             Step::Write | Step::Close | Step::WriteBehind | Step::Fail => {}
         }
         assert_eq!(self.file.writers(), self.writers);
@@ -209,11 +226,12 @@ impl World {
         if self.writers == 0 {
             self.ended &= !self.changed_since_open && !self.is_behind;
             self.is_behind = false;
-            self.mark = Mark::Nothing;
             self.quiet_from = if self.is_committed { self.now } else { due };
         }
-        let reaction = self.file.closed(self.candidate, Some(self.stamp()), due, self.now);
-        self.react(reaction);
+        if self.file.writer_left() {
+            let reaction = self.file.closed(self.candidate, Some(self.stamp()), due, self.now);
+            self.react(reaction);
+        }
     }
 
     fn cancel(&mut self) {
@@ -226,27 +244,50 @@ impl World {
     }
 
     /// The daemon is gone and another one finds the file.
-    fn crash(&mut self) {
-        self.ended |= self.writers > 0;
+    fn crash(&mut self, mark: Mark) {
+        self.ended |= self.writers > 0 || (mark == Mark::Receiving && !self.ended);
         self.writers = 0;
         self.is_behind = false;
         self.offered = None;
         self.file = Completeness::default();
         self.quiet_from = self.now + SETTLE;
-        let (mark, stamp) = (self.mark.clone(), self.stamp());
+        let stamp = self.stamp();
         let reaction = self.file.found(mark, self.candidate, stamp, self.quiet_from);
         self.react(reaction);
+    }
+
+    /// The disk has the marks, and of bytes what was synced; the mark `Closed` is of another run of the system.
+    fn power_cut(&mut self) {
+        let mark = match self.mark.clone() {
+            Mark::Closed => Mark::Receiving,
+            mark => mark,
+        };
+        let is_seen = !self.is_behind && self.candidate != Candidate::Never;
+        if self.may_be_cut && is_seen && self.bytes != 0 {
+            assert_ne!(mark, Mark::Nothing, "half of it might be taken: {:?}", self.file);
+        }
+        self.may_be_cut = false;
+        self.crash(mark);
     }
 
     fn look(&mut self) {
         if self.file.due().is_none_or(|due| self.now < due) {
             return;
         }
-        let look = Look { stamp: self.stamp(), is_recording: true, is_too_large: false };
+        let stamp = self.stamp();
+        let look = Look { stamp, is_recording: true, is_too_large: false, is_unfinished: false };
         self.is_behind = false;
-        if self.file.looked(look, self.now, self.now + SETTLE) == Verdict::Offered {
-            assert!(self.may_be_offered(), "offered against the rule");
+        let next = self.now + SETTLE;
+        let schedule = Schedule { now: self.now, next, patience: next };
+        if self.file.looked(look, schedule) == Verdict::Complete {
+            assert!(self.may_be_offered(), "complete against the rule");
+            assert!(self.file.offered().is_none());
+            self.may_be_cut = false;
             let generation = self.file.generation();
+            assert!(self.file.synced(generation, self.stamp(), next));
+            self.put_mark();
+            assert_eq!(self.mark, Mark::Nothing);
+            assert!(self.file.offer(generation, self.stamp(), next));
             let before = self.offered.replace((generation, self.contents));
             assert_eq!(before, None, "offered twice");
         }

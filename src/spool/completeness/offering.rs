@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::model::JobState;
 use crate::spool::Work;
 use crate::spool::completeness::{Completeness, Phase};
-use crate::spool::signs::{Candidate, End, Ending, Look, Mark, Reaction, Stamp, Verdict};
+use crate::spool::signs::{Candidate, End, Ending, Look, Mark, Reaction, Schedule, Stamp, Verdict};
 
 /// What the daemon does.
 impl Completeness {
@@ -20,8 +20,9 @@ impl Completeness {
         if self.phase != Phase::Resting || self.writers > 0 {
             return Reaction::default();
         }
+        self.is_safe = mark == Mark::Nothing;
         match mark {
-            Mark::Nothing => self.settle(candidate, Some(stamp), due),
+            Mark::Nothing | Mark::Closed => self.settle(candidate, Some(stamp), due),
             Mark::Receiving => {
                 let reason = String::new();
                 self.end(Ending { end: End::Interrupted, reason }, Some(stamp))
@@ -34,15 +35,16 @@ impl Completeness {
         }
     }
 
-    /// The settle time is over: `look` decides. `next`: when to look again if it has changed.
-    pub(crate) fn looked(&mut self, look: Look, now: Duration, next: Duration) -> Verdict {
-        let Phase::Settling { due, seen } = self.phase else { return Verdict::LeftAlone };
-        if self.writers > 0 || now < due {
+    /// The settle time is over: `look` decides.
+    pub(crate) fn looked(&mut self, look: Look, schedule: Schedule) -> Verdict {
+        let Phase::Settling { due, seen, patience } = self.phase else {
+            return Verdict::LeftAlone;
+        };
+        if self.writers > 0 || schedule.now < due {
             return Verdict::NotYet;
         }
         if !seen.is_some_and(|seen| seen.has_bytes_of(look.stamp)) {
-            self.generation += u64::from(seen.is_some());
-            self.phase = Phase::Settling { due: next, seen: Some(look.stamp) };
+            self.seen_anew(seen.is_some(), look.stamp, schedule.next);
             return Verdict::NotYet;
         }
         if look.stamp.bytes == 0 || !look.is_recording {
@@ -52,9 +54,96 @@ impl Completeness {
         if look.is_too_large {
             return Verdict::TooLarge;
         }
+        if look.is_unfinished && patience.is_none() {
+            let until = schedule.patience;
+            self.phase =
+                Phase::Settling { due: until, seen: Some(look.stamp), patience: Some(until) };
+            return Verdict::NotYet;
+        }
+        self.phase = Phase::Syncing { seen: look.stamp };
+        Verdict::Complete
+    }
+
+    fn seen_anew(&mut self, was_known: bool, stamp: Stamp, due: Duration) {
+        self.generation += u64::from(was_known);
+        self.is_safe &= !was_known;
+        self.phase = Phase::Settling { due, seen: Some(stamp), patience: None };
+    }
+
+    /// Bytes and names have been brought to the disk. `false` where it is about something else than what is
+    /// there now.
+    pub(crate) fn synced(&mut self, generation: u64, stamp: Stamp, next: Duration) -> bool {
+        let Phase::Syncing { seen } = self.phase else { return false };
+        if self.generation != generation {
+            return false;
+        }
+        if !seen.has_bytes_of(stamp) {
+            self.seen_anew(true, stamp, next);
+            return false;
+        }
+        self.is_safe = true;
+        true
+    }
+
+    /// It is on the disk, and nothing there says that it is not whole.
+    pub(crate) fn offer(&mut self, generation: u64, stamp: Stamp, next: Duration) -> bool {
+        if !self.synced(generation, stamp, next) {
+            return false;
+        }
         let work = Work { state: JobState::Queued, done: 0.0 };
-        self.phase = Phase::Offered { stamp: look.stamp, work };
-        Verdict::Offered
+        self.phase = Phase::Offered { stamp, work };
+        true
+    }
+
+    /// It could not be looked at or brought to the disk: again at `due`. Says how often that has happened, as far
+    /// as it `counts`: what we ourselves are short of does not.
+    pub(crate) fn postponed(
+        &mut self,
+        generation: u64,
+        due: Duration,
+        counts: bool,
+    ) -> Option<u32> {
+        let (seen, patience) = match self.phase {
+            Phase::Settling { seen, patience, .. } => (seen, patience),
+            Phase::Syncing { seen } => (Some(seen), Some(due)),
+            _ => return None,
+        };
+        if self.generation != generation {
+            return None;
+        }
+        self.failures += u32::from(counts);
+        self.phase = Phase::Settling { due, seen, patience };
+        Some(self.failures)
+    }
+
+    /// Written, closed and not brought to the disk yet.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Settling { .. } | Phase::Syncing { .. }) && !self.is_safe
+    }
+
+    /// Nobody waits for the settle time any more.
+    pub(crate) fn hurry_to_disk(&mut self) {
+        if let Phase::Settling { seen: Some(seen), .. } = self.phase {
+            self.phase = Phase::Syncing { seen };
+        }
+    }
+
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// A note that nobody needs any more.
+    pub(crate) fn fade(&mut self, due: Duration) {
+        if self.writers == 0 {
+            self.phase = Phase::Fading { due };
+        }
+    }
+
+    /// It is no note of ours any more.
+    pub(crate) fn reappears(&mut self) {
+        if self.is_fading() {
+            self.phase = Phase::Resting;
+        }
     }
 
     pub(crate) fn is_current(&self, generation: u64) -> bool {
@@ -91,10 +180,10 @@ impl Completeness {
         self.end(ending, seen)
     }
 
-    /// What the last look found is more than may be taken.
-    pub(crate) fn too_large(&mut self, ending: Ending) -> Reaction {
+    /// The last look found what makes it impossible to take: too large, or not to be read.
+    pub(crate) fn refused(&mut self, ending: Ending) -> Reaction {
         match self.phase {
-            Phase::Settling { .. } => self.ended(ending),
+            Phase::Settling { .. } | Phase::Syncing { .. } => self.ended(ending),
             _ => Reaction::default(),
         }
     }
