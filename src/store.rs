@@ -1,5 +1,6 @@
 //! Where what is published is kept: local disk or a bucket, behind one trait.
 
+mod backoff;
 mod blocking;
 mod bucket;
 mod cache;
@@ -23,11 +24,12 @@ use std::time::Duration;
 pub use bytes::Bytes;
 use jiff::Timestamp;
 
+pub use crate::store::backoff::{Backoff, chance};
 #[cfg(feature = "s3")]
 pub use crate::store::bucket::S3Bucket;
 pub use crate::store::bucket::{
-    Addressing, BucketFacts, BucketOptions, Encryption, Keys, Profile, Provider, Secret,
-    UnknownProvider,
+    Addressing, BucketFacts, BucketOptions, Encryption, Foreign, Keys, Profile, Provider, Secret,
+    UnknownProvider, is_open_to_strangers,
 };
 pub use crate::store::cache::{BlockCache, CacheOptions, CacheUse};
 pub use crate::store::far::ReadOptions;
@@ -156,9 +158,20 @@ pub trait Bucket: Store {
     /// Whether conditions of [`Bucket::put_if`] are the bucket's own promise.
     fn knows_conditions(&self) -> bool;
 
+    /// The same, tried out on `_scribefs/probe` where it is not certain: many servers ignore conditions
+    /// without a word.
+    fn try_conditions(&self) -> Result<bool, StoreError> {
+        Ok(self.knows_conditions())
+    }
+
     /// What lies below `prefix` and behind `after` in the order of keys, in that order, at most `limit`.
     fn list_after(&self, prefix: &str, after: &str, limit: usize)
     -> Result<Vec<Found>, StoreError>;
+
+    /// Names that listings have shown since this was asked last and that cannot be keys: not ours, and left alone.
+    fn take_foreign(&self) -> Foreign {
+        Foreign::default()
+    }
 
     /// A link with which anybody can get the object until `valid` has passed (at most seven days).
     fn link(&self, key: &Key, valid: Duration) -> Result<String, StoreError>;

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use scribefs::model::Key;
 use scribefs::store::{
-    Bucket, BucketOptions, Bytes, Encryption, FlakyStore, Keys, Label, MemoryStore, Provider,
-    S3Bucket, Secret, Store, StoreError,
+    Bucket, BucketOptions, Bytes, Encryption, FlakyStore, Found, Keys, Label, MemoryStore,
+    Provider, S3Bucket, Secret, Store, StoreError,
 };
 
 use contract::{bucket, file_of, key};
@@ -401,4 +402,66 @@ fn a_slow_bucket_is_waited_for_and_requests_are_few() {
     };
     bucket.stream_range(&key("a/b"), 0..1 << 20, sink).unwrap();
     assert_eq!((arrived, proxy.all_requests() - before), (1 << 20, 1));
+}
+
+/// Puts an object under a name that is no key of ours.
+fn put_raw(server: &Server, bucket: &str, name: &str) {
+    let (status, answer) = server.ask("PUT", &format!("/{bucket}/{name}"), "s3", "not ours");
+    assert_eq!(status, 200, "{name}: {answer}");
+}
+
+#[test]
+fn names_of_others_stop_no_listing_and_are_counted() {
+    let test = "names_of_others_stop_no_listing_and_are_counted";
+    let Some(server) = Server::moto(test) else { return };
+    let options = server.fresh_bucket();
+    let bucket = open(&options);
+    let ours = ["a/2024/01/15/x.wav", "z/2024/01/15/x.wav"].map(|key| Key::new(key).unwrap());
+    for key in &ours {
+        bucket.put(key, b"ours").unwrap();
+    }
+    for name in ["logs//x", "b/c//", "m%20n", "folder/", "%C3%BC"] {
+        put_raw(server, &options.bucket, name);
+    }
+    let listed = |found: Vec<Found>| found.into_iter().map(|it| it.key).collect::<Vec<_>>();
+    assert_eq!(listed(bucket.list("").unwrap()), ours);
+    let foreign = bucket.take_foreign();
+    assert!(foreign.named.contains(&"logs//x".to_owned()), "{foreign:?}");
+    assert!(3 <= foreign.count, "{foreign:?}");
+    for limit in 1..4 {
+        assert_eq!(listed(bucket.list_after("", "", limit).unwrap()), ours[..limit.min(2)]);
+        assert_eq!(listed(bucket.list_after("", ours[0].as_str(), limit).unwrap()), ours[1..]);
+    }
+}
+
+#[test]
+fn conditions_are_tried_and_not_believed() {
+    let test = "conditions_are_tried_and_not_believed";
+    let Some(server) = Server::moto(test) else { return };
+    let options = server.fresh_bucket();
+    // Whatever the name promises, what is tried counts, and what is not kept is done by looking.
+    for provider in [Provider::Aws, Provider::Other] {
+        let bucket = open(&BucketOptions { provider, ..options.clone() });
+        let keeps = bucket.try_conditions().unwrap();
+        assert_eq!(bucket.knows_conditions(), keeps);
+        assert_eq!(bucket.list("_scribefs/").unwrap(), []);
+        let key = Key::new(&format!("_scribefs/{provider}")).unwrap();
+        let first = bucket.put_if(&key, Bytes::from_static(b"1"), None).unwrap().unwrap();
+        assert_eq!(bucket.put_if(&key, Bytes::from_static(b"2"), None).unwrap(), None);
+        assert!(bucket.put_if(&key, Bytes::from_static(b"3"), Some(&first)).unwrap().is_some());
+        assert_eq!(bucket.put_if(&key, Bytes::from_static(b"4"), Some(&first)).unwrap(), None);
+        bucket.delete(&key).unwrap();
+    }
+}
+
+#[test]
+fn what_is_missing_costs_one_request() {
+    let test = "what_is_missing_costs_one_request";
+    let Some((bucket, proxy)) = behind_a_proxy(test) else { return };
+    let there = Key::new("a/2024/01/15/x.wav").unwrap();
+    bucket.put(&there, &vec![7; 1 << 20]).unwrap();
+    let gone = Key::new("a/2024/01/15/y.wav").unwrap();
+    let before = proxy.all_requests();
+    assert!(matches!(bucket.head(&gone), Err(StoreError::Missing { .. })));
+    assert_eq!(proxy.all_requests() - before, 1);
 }

@@ -15,7 +15,7 @@ use crate::fs::{self as filesystem, MountOptions};
 use crate::model::printable;
 use crate::models::Library;
 use crate::pipeline::{self, ProbeError, Probed, Step};
-use crate::store::StoreError;
+use crate::store::{BucketOptions, StoreError, is_open_to_strangers};
 
 /// How a check came out.
 enum Finding {
@@ -135,14 +135,22 @@ fn bucket(config: &Config) -> Finding {
         }
     };
     match pipeline::try_bucket(bucket.as_ref()) {
-        Ok(probed) => tried(place, probed),
+        Ok(probed) => tried(place, options, probed),
         Err(err) => {
             Wrong { what: format!("{place}: {}", Causes(&err)), remedy: remedy_of(&err).to_owned() }
         }
     }
 }
 
-fn tried(place: String, probed: Probed) -> Finding {
+fn tried(place: String, options: &BucketOptions, probed: Probed) -> Finding {
+    if let Some(endpoint) = options.endpoint.as_deref()
+        && is_open_to_strangers(endpoint)
+    {
+        return Lacking {
+            what: format!("{place} works, but {endpoint} sends recordings over networks in clear"),
+            remedy: "Use an endpoint that begins with `https://`.".to_owned(),
+        };
+    }
     if let Some(skew) = probed.skew {
         return Lacking {
             what: format!("{place} works, but its clock is {skew:#} ahead of this machine's"),
@@ -157,6 +165,12 @@ fn tried(place: String, probed: Probed) -> Finding {
                 "Name what it is with `provider` in `[s3]`, and see to it that only one writes."
                     .to_owned(),
         };
+    }
+    if let Some(name) = probed.foreign.named.first() {
+        let count = probed.foreign.count;
+        return Well(format!(
+            "{place}: list, put, get and delete work; {count} names there are not scribefs' (`{name}`)"
+        ));
     }
     Well(format!("{place}: list, put, get and delete work"))
 }

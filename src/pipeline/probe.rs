@@ -5,10 +5,13 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::Key;
-use crate::store::{Bucket, Bytes, StoreError};
+use crate::store::{Bucket, Bytes, Foreign, StoreError};
 
 /// Signatures are refused when clocks differ by 15 minutes; a third of that deserves a word.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
+
+/// Names that are looked at.
+const LISTED: usize = 1_000;
 
 /// What was tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +43,14 @@ pub struct ProbeError {
 }
 
 /// A bucket that works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probed {
     /// How far its clock is ahead of ours, where that is much.
     pub skew: Option<SignedDuration>,
-    /// It was said to refuse a second writer, and does not.
+    /// It does not refuse a second writer that begins at once.
     pub ignores_conditions: bool,
+    /// Names among the first ones below the prefix that cannot be scribefs'.
+    pub foreign: Foreign,
 }
 
 /// Tries the bucket. A probe that cannot be removed is named in the error and stays.
@@ -53,6 +58,7 @@ pub fn try_bucket(bucket: &dyn Bucket) -> Result<Probed, ProbeError> {
     let (key, bytes) = (Key::probe(), Bytes::from_static(b"scribefs was here\n"));
     let at = |step| move |source| ProbeError { step, source };
     bucket.list_after(Key::CHANGES, "", 1).map_err(at(Step::List))?;
+    bucket.take_foreign();
     bucket.put(&key, &bytes).map_err(at(Step::Put))?;
     let read = bucket.get_range(&key, 0..u64::MAX).map_err(at(Step::Get))?;
     if read != bytes {
@@ -62,11 +68,11 @@ pub fn try_bucket(bucket: &dyn Bucket) -> Result<Probed, ProbeError> {
     }
     let written_at = bucket.written_at(&key).map_err(at(Step::Get))?;
     let ahead = written_at.map(|written_at| written_at.duration_since(Timestamp::now()));
-    // There is an object, so that a put on the condition of none has to be refused.
-    let is_refused = !bucket.knows_conditions()
-        || bucket.put_if(&key, bytes, None).map_err(at(Step::Put))?.is_none();
     bucket.delete(&key).map_err(at(Step::Delete))?;
-    Ok(Probed { skew: ahead.filter(|ahead| SKEW < ahead.abs()), ignores_conditions: !is_refused })
+    let ignores_conditions = !bucket.try_conditions().map_err(at(Step::Put))?;
+    bucket.list_after("", "", LISTED).map_err(at(Step::List))?;
+    let skew = ahead.filter(|ahead| SKEW < ahead.abs());
+    Ok(Probed { skew, ignores_conditions, foreign: bucket.take_foreign() })
 }
 
 #[cfg(test)]
@@ -80,13 +86,16 @@ mod tests {
     fn a_bucket_that_works_is_left_as_it_was() {
         let bucket = MemoryStore::default();
         let probed = try_bucket(&bucket).unwrap();
-        assert_eq!(probed, Probed { skew: None, ignores_conditions: false });
+        assert_eq!(
+            probed,
+            Probed { skew: None, ignores_conditions: false, foreign: Foreign::default() }
+        );
         assert_eq!(bucket.list("").unwrap(), []);
     }
 
     #[test]
     fn the_step_that_fails_is_named() {
-        let steps = [Step::List, Step::Put, Step::Get, Step::Get, Step::Put, Step::Delete];
+        let steps = [Step::List, Step::Put, Step::Get, Step::Get, Step::Delete, Step::List];
         for (calls, step) in (0..).zip(steps) {
             let bucket = FlakyStore::failing_after(calls, Arc::new(MemoryStore::default()));
             assert_eq!(try_bucket(&bucket).unwrap_err().step, step);

@@ -1,5 +1,6 @@
 //! From options to a client that can be asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -14,7 +15,10 @@ use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, RetryConfig};
 use crate::store::blocking::block_on;
 use crate::store::bucket::credentials::{is_sendable, provider};
 use crate::store::bucket::failure::refused;
+use crate::store::bucket::foreign::ForeignNames;
+use crate::store::bucket::plain_http::{is_loopback, plain_http_host};
 use crate::store::bucket::profile::Said;
+use crate::store::bucket::transport::Transport;
 use crate::store::{
     Addressing, BucketFacts, BucketOptions, Encryption, Keys, Provider, Secret, StoreError,
 };
@@ -27,6 +31,8 @@ pub(crate) struct Connection {
     /// Asks once. Whether a write without an answer was carried out is for its sender to find out.
     pub(crate) writes: AmazonS3,
     pub(crate) facts: BucketFacts,
+    /// What listings have left out.
+    pub(crate) foreign: Arc<ForeignNames>,
 }
 
 /// A host that takes so long to say hello is not there.
@@ -42,12 +48,14 @@ impl Connection {
         check(options).map_err(|words| refused(&options.bucket, words))?;
         let fail = |err: object_store::Error| refused(&options.bucket, err.to_string());
         let facts = facts(options);
-        let bare = bare_builder(options, &facts);
+        let foreign = Arc::<ForeignNames>::default();
+        let transport = Transport { foreign: foreign.clone() };
+        let bare = bare_builder(options, &facts).with_http_connector(transport);
         check_address(&bare).map_err(fail)?;
         let keys = provider(&options.keys, &bare).map_err(fail)?;
         let reads = reading(bare.clone(), options, keys.clone()).build().map_err(fail)?;
         let writes = writing(bare, options, keys).build().map_err(fail)?;
-        Ok(Self { reads, writes, facts })
+        Ok(Self { reads, writes, facts, foreign })
     }
 }
 
@@ -72,6 +80,16 @@ fn check(options: &BucketOptions) -> Result<(), String> {
         }
     }
     let Some(endpoint) = &options.endpoint else { return Ok(()) };
+    if matches!(options.encryption, Encryption::Customer { .. })
+        && let Some(host) = plain_http_host(endpoint)
+        && !is_loopback(host)
+    {
+        return Err(
+            "SSE-C sends its key with each request, and over `http://` anybody on the way \
+                    reads it: the endpoint must begin with `https://`"
+                .to_owned(),
+        );
+    }
     let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
     match host {
         None | Some("") => Err("the endpoint must begin with `https://` or `http://`".to_owned()),
@@ -139,11 +157,6 @@ fn address(options: &BucketOptions, endpoint: &str) -> String {
 
 /// What both clients have in common.
 fn bare_builder(options: &BucketOptions, facts: &BucketFacts) -> AmazonS3Builder {
-    let conditions = if options.provider.knows_conditions() {
-        S3ConditionalPut::ETagMatch
-    } else {
-        S3ConditionalPut::Disabled
-    };
     AmazonS3Builder::new()
         .with_bucket_name(&options.bucket)
         .with_region(&facts.region)
@@ -151,7 +164,8 @@ fn bare_builder(options: &BucketOptions, facts: &BucketFacts) -> AmazonS3Builder
         // To the builder this means that the endpoint is complete, whichever way the bucket stands in it.
         .with_virtual_hosted_style_request(true)
         .with_client_options(client(facts))
-        .with_conditional_put(conditions)
+        // Whether the bucket keeps them is tried out before they are relied on.
+        .with_conditional_put(S3ConditionalPut::ETagMatch)
         .with_disable_tagging(true)
         .with_disable_bulk_delete(true)
 }
@@ -304,6 +318,21 @@ mod tests {
                 ..options()
             };
             assert!(matches!(Connection::new(&options), Err(StoreError::Refused { .. })));
+        }
+        for (endpoint, is_fine) in [
+            ("http://s3.example.com", false),
+            ("http://192.168.1.9:9000", false),
+            ("http://127.0.0.1.example.com", false),
+            ("http://127.0.0.1:9000", true),
+            ("https://s3.example.com", true),
+        ] {
+            let key = Secret::new(BASE64_STANDARD.encode([7; 32]));
+            let options = BucketOptions {
+                encryption: Encryption::Customer { key },
+                endpoint: Some(endpoint.to_owned()),
+                ..options()
+            };
+            assert_eq!(Connection::new(&options).is_ok(), is_fine, "{endpoint}");
         }
         let wrong_key = Encryption::Customer { key: Secret::new("not base 64") };
         let options = BucketOptions { encryption: wrong_key, ..options() };

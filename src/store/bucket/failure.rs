@@ -40,6 +40,16 @@ pub(crate) fn is_unmet_condition(err: &object_store::Error) -> bool {
     Answer::read(&err.to_string()).is_some_and(|answer| answer.status == 412)
 }
 
+/// Whether there is nothing: the object is missing, or the bucket.
+pub(crate) fn is_not_found(err: &object_store::Error) -> bool {
+    Answer::read(&err.to_string()).is_some_and(|answer| answer.status == 404)
+}
+
+/// Whether whoever answered could not prove to be the endpoint.
+pub(crate) fn is_certificate(err: &object_store::Error) -> bool {
+    found_in::<HttpError>(err).is_some_and(|err| innermost(err).contains("certificate"))
+}
+
 /// Whether the bucket refused without saying why, as it must where an answer has no body.
 pub(crate) fn is_wordless(err: &object_store::Error) -> bool {
     Answer::read(&err.to_string()).is_some_and(|answer| answer.code.is_empty())

@@ -9,7 +9,7 @@ use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore};
 
 use crate::model::Key;
 use crate::store::bucket::failure::{
-    failed, failed_listing, is_past_the_end, is_wordless, refused, unavailable,
+    failed_listing, is_not_found, is_past_the_end, is_wordless, refused, unavailable,
 };
 use crate::store::{Bytes, Found, S3Bucket, StoreError, Version};
 
@@ -23,10 +23,25 @@ impl S3Bucket {
         let path = self.path(key);
         let head = self.connection.reads.get_opts(&path, options);
         match self.wait(key.as_str(), self.options.deadline, head)? {
-            Ok(found) => Ok(found.meta),
+            Ok(found) => {
+                self.note_answer();
+                Ok(found.meta)
+            }
+            // Where the bucket has answered before it is there, and the object is not.
+            Err(err) if is_not_found(&err) && self.has_answered() => {
+                Err(StoreError::Missing { key: key.clone() })
+            }
             // This kind of answer has no body, and what is missing may be the object or the bucket.
-            Err(err) if is_wordless(&err) => Ok(self.begin_get(key, None)?.meta),
-            Err(err) => Err(failed(key, &err)),
+            Err(err) if is_wordless(&err) => {
+                let first_byte = Some(GetRange::Bounded(0..1));
+                match self.try_get(key, first_byte)? {
+                    Ok(found) => Ok(found.meta),
+                    // A range of an empty object.
+                    Err(err) if is_past_the_end(&err) => Ok(self.begin_get(key, None)?.meta),
+                    Err(err) => Err(self.failed(key, &err)),
+                }
+            }
+            Err(err) => Err(self.failed(key, &err)),
         }
     }
 
@@ -49,7 +64,7 @@ impl S3Bucket {
         match self.try_get(key, Some(wanted))? {
             Ok(answer) => self.drain(key, answer, sink),
             Err(err) if is_past_the_end(&err) => Ok(()),
-            Err(err) => Err(failed(key, &err)),
+            Err(err) => Err(self.failed(key, &err)),
         }
     }
 
@@ -68,7 +83,7 @@ impl S3Bucket {
     }
 
     fn begin_get(&self, key: &Key, range: Option<GetRange>) -> Result<GetResult, StoreError> {
-        self.try_get(key, range)?.map_err(|err| failed(key, &err))
+        self.try_get(key, range)?.map_err(|err| self.failed(key, &err))
     }
 
     fn try_get(
@@ -79,7 +94,8 @@ impl S3Bucket {
         let path = self.path(key);
         let get =
             self.connection.reads.get_opts(&path, GetOptions { range, ..GetOptions::default() });
-        self.wait(key.as_str(), self.options.deadline, get)
+        let answer = self.wait(key.as_str(), self.options.deadline, get)?;
+        Ok(answer.inspect(|_| self.note_answer()))
     }
 
     /// Passes an answer's body on as it arrives.
@@ -96,7 +112,7 @@ impl S3Bucket {
         while let Some(piece) =
             self.wait(key.as_str(), self.options.longest_silence, body.next())?
         {
-            let piece = piece.map_err(|err| failed(key, &err))?;
+            let piece = piece.map_err(|err| self.failed(key, &err))?;
             arrived += piece.len() as u64;
             if sink(piece).is_break() {
                 return Ok(());
@@ -122,16 +138,23 @@ impl S3Bucket {
         let mut found = Vec::new();
         let mut token = None;
         while found.len() < limit {
-            let page = self.page(prefix, after, limit - found.len(), token)?;
-            found.extend(page.result.objects.into_iter().filter_map(|object| {
-                let key = self.root.key_of(&object.location, prefix)?;
-                Some(Found { key, bytes: object.size })
-            }));
+            // Where the first names were none of ours, small pages would take many requests.
+            let asked = if token.is_none() { limit } else { PAGE };
+            let page = self.page(prefix, after, asked, token)?;
+            let mut foreign = Vec::new();
+            for object in page.result.objects {
+                match self.root.key_of(&object.location, prefix) {
+                    Some(key) => found.push(Found { key, bytes: object.size }),
+                    None => foreign.push(object.location.to_string()),
+                }
+            }
+            self.connection.foreign.note(foreign);
             token = page.page_token;
             if token.is_none() {
                 break;
             }
         }
+        found.truncate(limit);
         Ok(found)
     }
 
@@ -153,6 +176,7 @@ impl S3Bucket {
             .connection
             .reads
             .list_paginated((!below.is_empty()).then_some(below.as_str()), options);
-        self.wait(prefix, self.options.deadline, list)?.map_err(|err| failed_listing(prefix, &err))
+        let answer = self.wait(prefix, self.options.deadline, list)?;
+        answer.inspect(|_| self.note_answer()).map_err(|err| failed_listing(prefix, &err))
     }
 }

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::future::Future;
 use std::ops::{ControlFlow, Range};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,10 +14,11 @@ use object_store::signer::{Method, Signer};
 use crate::model::{Key, UploadedPart};
 use crate::store::blocking::Network;
 use crate::store::bucket::connection::Connection;
-use crate::store::bucket::failure::{failed, refused, unavailable};
+use crate::store::bucket::failure::{failed, is_certificate, refused, unavailable};
 use crate::store::paths::Root;
 use crate::store::{
-    Bucket, BucketFacts, BucketOptions, Bytes, Encryption, Found, Label, Store, StoreError, Version,
+    Bucket, BucketFacts, BucketOptions, Bytes, Encryption, Foreign, Found, Label, Store,
+    StoreError, Version,
 };
 
 /// A bucket at the other end of a network. Each call has a deadline (see [`BucketOptions`]) and none of them
@@ -26,6 +29,10 @@ pub struct S3Bucket {
     pub(crate) connection: Connection,
     pub(crate) root: Root,
     network: Network,
+    /// Whether conditions are kept, once that was tried out.
+    pub(crate) conditions: OnceLock<bool>,
+    /// Something was answered as a bucket answers: it is there, and the endpoint is the right one.
+    has_answered: AtomicBool,
 }
 
 /// The bucket's kind of link lasts no longer.
@@ -42,7 +49,14 @@ impl S3Bucket {
         let root =
             Root::new(&options.prefix).map_err(|err| refused(&options.bucket, Box::new(err)))?;
         let network = Network::start().map_err(|err| refused(&options.bucket, Box::new(err)))?;
-        Ok(Self { options: options.clone(), connection, root, network })
+        Ok(Self {
+            options: options.clone(),
+            connection,
+            root,
+            network,
+            conditions: OnceLock::new(),
+            has_answered: AtomicBool::new(false),
+        })
     }
 
     /// What may be told of it.
@@ -67,7 +81,29 @@ impl S3Bucket {
         longest: Duration,
         call: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, StoreError> {
-        self.wait(key.as_str(), longest, call)?.map_err(|err| failed(key, &err))
+        let answer = self.wait(key.as_str(), longest, call)?;
+        answer.inspect(|_| self.note_answer()).map_err(|err| self.failed(key, &err))
+    }
+
+    /// The bucket has done what it was asked to.
+    pub(crate) fn note_answer(&self) {
+        self.has_answered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the bucket has answered before: then it is there.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.has_answered.load(Ordering::Relaxed)
+    }
+
+    /// What a failure means here. A wrong certificate at an endpoint that has worked before is a captive portal
+    /// or a proxy that comes and goes, and nobody has to mend anything.
+    pub(crate) fn failed(&self, key: &Key, err: &object_store::Error) -> StoreError {
+        match failed(key, err) {
+            StoreError::Refused { at, source } if self.has_answered() && is_certificate(err) => {
+                StoreError::Unavailable { at, source }
+            }
+            failure => failure,
+        }
     }
 
     pub(crate) fn path(&self, key: &Key) -> Path {
@@ -173,7 +209,18 @@ impl Bucket for S3Bucket {
     }
 
     fn knows_conditions(&self) -> bool {
-        self.options.provider.knows_conditions()
+        let tried = self.conditions.get().copied();
+        tried.unwrap_or_else(|| self.options.provider.knows_conditions())
+    }
+
+    fn try_conditions(&self) -> Result<bool, StoreError> {
+        match self.conditions.get() {
+            Some(known) => Ok(*known),
+            None => {
+                let keeps = self.keeps_conditions()?;
+                Ok(*self.conditions.get_or_init(|| keeps))
+            }
+        }
     }
 
     fn list_after(
@@ -183,6 +230,10 @@ impl Bucket for S3Bucket {
         limit: usize,
     ) -> Result<Vec<Found>, StoreError> {
         self.pages(prefix, after, limit)
+    }
+
+    fn take_foreign(&self) -> Foreign {
+        self.connection.foreign.take()
     }
 
     fn link(&self, key: &Key, valid: Duration) -> Result<String, StoreError> {

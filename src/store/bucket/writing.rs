@@ -12,7 +12,7 @@ use object_store::{
 };
 
 use crate::model::{Key, UploadedPart};
-use crate::store::bucket::failure::{failed, is_unmet_condition, refused};
+use crate::store::bucket::failure::{is_unmet_condition, refused};
 use crate::store::bucket::label::attributes;
 use crate::store::outbox::SINGLE_PUT_BYTES;
 use crate::store::{Bytes, Label, S3Bucket, StoreError, Version};
@@ -26,7 +26,7 @@ const ASSEMBLY: Duration = Duration::from_mins(2);
 impl S3Bucket {
     pub(crate) fn send(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<(), StoreError> {
         let options = PutOptions { attributes: attributes(label), ..PutOptions::default() };
-        self.try_send(key, bytes, options)?.map_err(|err| failed(key, &err))?;
+        self.try_send(key, bytes, options)?.map_err(|err| self.failed(key, &err))?;
         Ok(())
     }
 
@@ -39,7 +39,8 @@ impl S3Bucket {
         let longest = self.options.deadline_of(bytes.len() as u64);
         let path = self.path(key);
         let put = self.connection.writes.put_opts(&path, PutPayload::from_bytes(bytes), options);
-        self.wait(key.as_str(), longest, put)
+        let answer = self.wait(key.as_str(), longest, put)?;
+        Ok(answer.inspect(|_| self.note_answer()))
     }
 
     /// [`Store::put_file`](crate::store::Store::put_file): small files as they are, large ones in parts.
@@ -150,7 +151,7 @@ impl S3Bucket {
         match self.try_send(key, bytes, options)? {
             Ok(put) => version_of(key, put).map(Some),
             Err(err) if is_unmet_condition(&err) => Ok(None),
-            Err(err) => match failed(key, &err) {
+            Err(err) => match self.failed(key, &err) {
                 // There is nothing whose version could be the expected one.
                 StoreError::Missing { .. } => Ok(None),
                 err => Err(err),
@@ -174,7 +175,7 @@ impl S3Bucket {
             return Ok(None);
         }
         let put = self.try_send(key, bytes, PutOptions::default())?;
-        version_of(key, put.map_err(|err| failed(key, &err))?).map(Some)
+        version_of(key, put.map_err(|err| self.failed(key, &err))?).map(Some)
     }
 }
 
