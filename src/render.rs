@@ -9,7 +9,7 @@ mod rttm;
 mod text;
 mod transcript;
 
-use crate::model::{Conversation, DayTranscript, Page, Recipe, Recording, Talk};
+use crate::model::{Conversation, DayTranscript, Key, Page, Recipe, Recording, Talk};
 
 /// A recording and what was said in it: all that a page is made of.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +49,15 @@ pub fn metadata(chapter: Chapter<'_>, pages: &[Page], transcript: &DayTranscript
 /// Says in one line what is wrong with it.
 pub fn from_metadata(json: &[u8]) -> Result<(Conversation, Recording, DayTranscript), String> {
     metadata::read(json)
+}
+
+/// The same of the page that lies at `key`, and nothing that does not belong beside it: whoever can write to a
+/// bucket could otherwise name any object as a recording's, to be read, overwritten or removed with it.
+pub fn from_metadata_at(
+    key: &Key,
+    json: &[u8],
+) -> Result<(Conversation, Recording, DayTranscript), String> {
+    metadata::read_at(key, json)
 }
 
 /// `meeting.srt`.

@@ -68,6 +68,11 @@ impl Key {
         Self("_scribefs/writer.json".to_owned())
     }
 
+    /// Says which place the bucket is, whatever it is called: a random id.
+    pub fn place() -> Self {
+        Self("_scribefs/place.json".to_owned())
+    }
+
     /// Put and removed again to see whether the bucket works.
     pub fn probe() -> Self {
         Self("_scribefs/probe".to_owned())
@@ -114,6 +119,32 @@ impl Key {
     /// Whether this is the metadata of a recording, from which an index row can be made.
     pub fn is_metadata(&self) -> bool {
         self.0.ends_with(PageKind::Metadata.suffix())
+    }
+
+    /// Whether this is that page of the recording whose metadata lies at `metadata`.
+    pub fn is_page_beside(&self, metadata: &Self, kind: PageKind) -> bool {
+        metadata.beside().is_some_and(|stem| self.0 == format!("{stem}{}", kind.suffix()))
+    }
+
+    /// Whether this can be the original of the recording whose metadata lies at `metadata`: its stem, with any
+    /// extension but one of a page.
+    pub fn is_audio_beside(&self, metadata: &Self) -> bool {
+        let Some(rest) = metadata.beside().and_then(|stem| self.0.strip_prefix(stem)) else {
+            return false;
+        };
+        let is_page = |kind: PageKind| rest.eq_ignore_ascii_case(kind.suffix());
+        match rest.strip_prefix('.') {
+            Some(extension) => {
+                !extension.contains(['/', '.']) && !PageKind::ALL.into_iter().any(is_page)
+            }
+            None => rest.is_empty(),
+        }
+    }
+
+    /// What the names of everything beside a metadata page begin with.
+    fn beside(&self) -> Option<&str> {
+        self.folder()?;
+        self.0.strip_suffix(PageKind::Metadata.suffix())
     }
 
     /// Whether this is text about recordings: a page or a day's transcript.
@@ -226,8 +257,38 @@ mod tests {
     }
 
     #[test]
-    fn the_writers_key_is_a_legal_one() {
-        assert_eq!(Key::new(Key::writer().as_str()), Some(Key::writer()));
+    fn our_own_keys_are_legal_ones() {
+        for key in [Key::writer(), Key::place(), Key::probe()] {
+            assert_eq!(Key::new(key.as_str()), Some(key));
+        }
+    }
+
+    #[test]
+    fn only_what_has_the_folder_and_the_stem_of_a_metadata_page_belongs_beside_it() {
+        let key = |text: &str| Key::new(text).unwrap();
+        let metadata = key("standup/2026/03/09/monday_metadata.json");
+        for audio in ["monday.wav", "monday", "monday.M4A"] {
+            let audio = key(&format!("standup/2026/03/09/{audio}"));
+            assert!(audio.is_audio_beside(&metadata), "{audio}");
+        }
+        for other in [
+            "standup/2026/03/10/monday.wav",
+            "other/2026/03/09/monday.wav",
+            "standup/2026/03/09/monday-2.wav",
+            "standup/2026/03/09/monday.json",
+            "standup/2026/03/09/monday.SRT",
+            "standup/2026/03/09/monday.a.wav",
+            "standup/2026/03/09/monday_metadata.json",
+            "standup/2026/03/09/monday.wav/x",
+            "_scribefs/writer.json",
+            "_scribefs/place.json",
+        ] {
+            assert!(!key(other).is_audio_beside(&metadata), "{other}");
+        }
+        let json = key("standup/2026/03/09/monday.json");
+        assert!(json.is_page_beside(&metadata, PageKind::Json));
+        assert!(!json.is_page_beside(&metadata, PageKind::Srt));
+        assert!(!json.is_page_beside(&key("monday_metadata.json"), PageKind::Json));
     }
 
     #[test]

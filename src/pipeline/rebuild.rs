@@ -245,7 +245,7 @@ fn read(
     now: Timestamp,
 ) -> Result<(Rows, bool), Unfit> {
     let (mut conversation, mut recording, transcript) =
-        render::from_metadata(json).map_err(Unfit::Unreadable)?;
+        render::from_metadata_at(key, json).map_err(Unfit::Unreadable)?;
     // What this index has not seen put into the trash stays there as if it had been put there now.
     conversation.trashed_at = conversation.trashed_at.map(|_| now);
     // The metadata page is the one that was just read: it cannot name its own size.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::model::{
-    Access, Conversation, DayTranscript, FileName, Object, Overlay, Page, PageKind, Recording,
+    Access, Conversation, DayTranscript, FileName, Key, Object, Overlay, Page, PageKind, Recording,
 };
 use crate::render::json::{pretty, thousandths};
 use crate::render::{Chapter, text};
@@ -133,4 +133,41 @@ pub(crate) fn read(json: &[u8]) -> Result<(Conversation, Recording, DayTranscrip
         access: document.transcript_access,
     };
     Ok((document.conversation, recording, transcript))
+}
+
+/// The rows of the page at `key`, whose objects all lie beside it.
+pub(crate) fn read_at(
+    key: &Key,
+    json: &[u8],
+) -> Result<(Conversation, Recording, DayTranscript), String> {
+    let rows = read(json)?;
+    check_keys(key, &rows)?;
+    Ok(rows)
+}
+
+/// Conversation, day and stem determine all keys.
+fn check_keys(
+    key: &Key,
+    (conversation, recording, transcript): &(Conversation, Recording, DayTranscript),
+) -> Result<(), String> {
+    let prefix = Key::conversation_prefix(&recording.filed_as);
+    let is_filed_here = key.folder() == Some((prefix.as_str(), recording.id.day))
+        && conversation.filed_as == recording.filed_as
+        && conversation.seq == recording.id.conversation;
+    if !is_filed_here {
+        return Err("it describes a recording of another place".to_owned());
+    }
+    let strange = |object: &Key| format!("it names {object}, which does not belong beside it");
+    for page in &recording.pages {
+        if !page.object.key.is_page_beside(key, page.kind) {
+            return Err(strange(&page.object.key));
+        }
+    }
+    if !recording.audio.key.is_audio_beside(key) {
+        return Err(strange(&recording.audio.key));
+    }
+    if transcript.object.key != Key::transcript(&recording.filed_as, recording.id.day) {
+        return Err(strange(&transcript.object.key));
+    }
+    Ok(())
 }

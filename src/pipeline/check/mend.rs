@@ -136,7 +136,7 @@ fn adopt(stock: Stock<'_>, place: Where, key: &Key) -> Result<bool, StockError> 
         (Where::Bucket, None) => return Ok(false),
     };
     let json = store.get_range(key, 0..u64::MAX)?;
-    let Ok((mut conversation, mut recording, transcript)) = render::from_metadata(&json) else {
+    let Ok((mut conversation, mut recording, transcript)) = render::from_metadata_at(key, &json) else {
         return Ok(false);
     };
     // This index has not seen it put into the trash.
@@ -183,7 +183,9 @@ pub(crate) fn whole_recording<S: Store + ?Sized>(
         Err(StoreError::Missing { .. }) => return Ok(None),
         Err(err) => return Err(err.into()),
     };
-    let Ok((_, recording, transcript)) = render::from_metadata(&json) else { return Ok(None) };
+    let Ok((_, recording, transcript)) = render::from_metadata_at(metadata, &json) else {
+        return Ok(None);
+    };
     let others = stock::objects(&recording).filter(|object| object.key != *metadata);
     let others: Vec<&Object> = others.collect();
     if others.iter().any(|object| there.get(&object.key) != Some(&object.bytes)) {
