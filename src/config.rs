@@ -231,15 +231,21 @@ impl Config {
         }
     }
 
-    /// Where they belong: a bucket of the same name at another address is another place.
+    /// Where they belong. A bucket is known by this name until it is asked for its id.
     pub fn destination(&self) -> Destination {
-        match (&self.bucket, self.storage) {
-            (Some(bucket), Storage::S3 | Storage::Both) => {
-                let at = bucket.endpoint.iter().map(|endpoint| format!(" at {endpoint}"));
-                Destination::Bucket { place: self.place() + &at.collect::<String>() }
+        match self.storage {
+            Storage::S3 | Storage::Both if self.bucket.is_some() => {
+                Destination::Bucket { place: self.bucket_place() }
             }
             _ => Destination::Here,
         }
+    }
+
+    /// The bucket with its address, whatever it is used for. Empty: there is none.
+    pub fn bucket_place(&self) -> String {
+        let Some(bucket) = &self.bucket else { return String::new() };
+        let at = bucket.endpoint.iter().map(|endpoint| format!(" at {endpoint}"));
+        format!("s3://{}/{}", bucket.bucket, bucket.prefix) + &at.collect::<String>()
     }
 }
 

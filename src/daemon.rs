@@ -15,6 +15,7 @@ mod reindex;
 mod rooms;
 mod serve;
 mod shutdown;
+mod state;
 mod state_folder;
 mod storage;
 mod supervisor;
@@ -29,6 +30,7 @@ pub use process::{
 pub use reindex::{open_index, reindex};
 pub use rooms::{DaemonError, carrier_options, open_bucket, open_near};
 pub use serve::{Plan, serve};
+pub use state::StateError;
 pub use state_folder::private_folder;
 pub use storage::{cache_options, open_placed};
 pub use supervisor::supervise;

@@ -20,7 +20,9 @@ mod rebuilding;
 mod removal;
 mod reservations;
 mod reserved;
+mod role;
 mod tables;
+mod trash_age;
 mod transcripts;
 mod writer;
 
@@ -33,7 +35,7 @@ use jiff::Timestamp;
 use redb::ReadableDatabase;
 
 pub use crate::index::carrying::Copy;
-pub use crate::index::following::Followed;
+pub use crate::index::following::{Followed, Surveying};
 pub use crate::index::pages_due::{DayText, DueEntry, PageWork, PagesDue};
 pub use crate::index::questions::Totals;
 pub use crate::index::reservations::Reservation;
@@ -44,7 +46,7 @@ use crate::index::reservations::Reservations;
 use crate::index::writer::{Subscribers, Writer};
 use crate::model::{
     Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Job, JobId,
-    Overlay, Placement, Recording, RecordingId,
+    Overlay, Placement, Recording, RecordingId, StateRole,
 };
 
 /// What went wrong in the index, by what the caller can do about it.
@@ -72,6 +74,9 @@ pub enum IndexError {
     /// A recording was to be published under a stem that was not reserved for it.
     #[error("that day has files named after `{}`", .0.display())]
     StemTaken(FileName),
+    /// The state folder is another role's.
+    #[error("this state folder is {found}")]
+    OtherRole { found: StateRole },
     /// Where recordings belong was changed, and some are only where they belonged before.
     #[error(
         "{count} recordings are in {place} only: bring them back with `scribefs migrate --to local` first"

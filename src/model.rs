@@ -25,7 +25,7 @@ pub use job::{Failure, FailureCause, Job, JobId, JobState, ModelRef, Recipe, Spe
 pub use key::Key;
 pub use name::FileName;
 pub use order::{WorkEvent, WorkOrder, WorkStage};
-pub use placement::{Destination, Placement, UploadedPart};
+pub use placement::{BoundPlace, Destination, Fingerprint, Placement, StateRole, UploadedPart};
 pub use printable::{escaped_json, printable, printable_lines};
 pub use recording::{
     DayTranscript, Object, Overlay, Page, PageKind, RecordedAt, Recording, RecordingId, TimeSource,

@@ -6,21 +6,23 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::bucket::CountingBucket;
 use common::{World, c_path, content, day, errno_of, names, quiet_spool, services_in, until};
 use jiff::Timestamp;
 use scribefs::fs::Services;
-use scribefs::index::{Followed, Index};
+use scribefs::index::{Followed, Index, Surveying};
 use scribefs::model::{
     ConversationId, ConversationSeq, Key, ModelRef, Page, PageKind, Recipe, Recording, RecordingId,
     SpeakerBounds, Talk,
 };
-use scribefs::pipeline::{Follower, Following, Told};
+use scribefs::pipeline::{Follower, Following, Told, rebuild_with_bucket};
 use scribefs::render::{self, Chapter};
-use scribefs::store::{Bucket, Store};
+use scribefs::store::{
+    BlockCache, Bucket, CacheOptions, LocalStore, PlacedStore, ReadOptions, Store,
+};
 
 /// So short that tests do not wait for it.
 const EVERY: Duration = Duration::from_millis(20);
@@ -135,39 +137,33 @@ fn recipe() -> Recipe {
     }
 }
 
-/// Keys whose copies were called out of date.
-type Outdated = Arc<Mutex<Vec<Key>>>;
-
-fn follower(index: &Index, bucket: &Arc<CountingBucket>, outdated: &Outdated) -> Follower {
-    let outdated = outdated.clone();
+fn follower(index: &Index, bucket: &Arc<CountingBucket>) -> Follower {
     let following = Following {
         bucket: bucket.clone(),
         index: index.clone(),
-        outdated: Arc::new(move |key| outdated.lock().unwrap().push(key.clone())),
         alarm: Arc::new(|| panic!("the index failed")),
         every: EVERY,
     };
     Follower::start(following).unwrap()
 }
 
-/// The machine that reads, with what its follower called out of date.
+/// The machine that reads.
 struct Reader {
     world: World,
     follower: Option<Follower>,
-    outdated: Outdated,
 }
 
 impl Reader {
     /// A read-only mount over an empty index; `None`, said aloud, where nothing can be mounted.
     fn new(test: &str, bucket: &Arc<CountingBucket>) -> Option<Self> {
         let world = World::read_only(test, bucket.clone())?;
-        let mut reader = Self { world, follower: None, outdated: Arc::default() };
+        let mut reader = Self { world, follower: None };
         reader.follow(bucket);
         Some(reader)
     }
 
     fn follow(&mut self, bucket: &Arc<CountingBucket>) {
-        self.follower = Some(follower(&self.world.services.index, bucket, &self.outdated));
+        self.follower = Some(follower(&self.world.services.index, bucket));
     }
 
     fn shows(&self, folder: &str, expected: &[&str]) {
@@ -231,16 +227,10 @@ fn names_that_are_given_and_taken_follow_at_once() {
     let Some(reader) = Reader::new(test, &writer.bucket) else { return };
     let transcript = reader.world.path(DAY).join("standup_transcript.txt");
     until("the transcript is read", || fs::read(&transcript).ok());
-    reader.outdated.lock().unwrap().clear();
     writer.write_transcript(&recording, "Anna: good morning\n");
     writer.place(recording.id);
-    let key = Key::transcript(&recording.filed_as, recording.id.day);
-    until("the old text is called out of date", || {
-        reader.outdated.lock().unwrap().contains(&key).then_some(())
-    });
     until("the new size is seen", || (fs::metadata(&transcript).ok()?.len() == 19).then_some(()));
     assert_eq!(fs::read(&transcript).unwrap(), b"Anna: good morning\n");
-    assert!(!reader.outdated.lock().unwrap().contains(&recording.audio.key));
 
     writer.rename("standup", "daily");
     writer.place_conversation(recording.id.conversation);
@@ -274,7 +264,6 @@ fn the_trash_follows_and_what_is_gone_is_gone() {
     writer.remove(&retro);
     reader.shows("conversations", &["standup"]);
     assert!(!reader.world.path("conversations/retro").exists());
-    assert!(reader.outdated.lock().unwrap().contains(&retro.audio.key));
     let totals = reader.world.services.index.totals().unwrap();
     assert_eq!((totals.conversations, totals.recordings, totals.pending), (1, 1, 0));
 }
@@ -316,7 +305,7 @@ fn an_idle_follower_asks_once_a_round() {
     for name in ["standup", "retro", "planning"] {
         writer.publish(name, "first.wav");
     }
-    let follower = follower(&bare.index, &writer.bucket, &Arc::default());
+    let follower = follower(&bare.index, &writer.bucket);
     bare.has(&["standup", "retro", "planning"]);
     until("it has heard all", || follower.status().heard_at);
     writer.bucket.take_requests();
@@ -343,7 +332,7 @@ fn a_bucket_that_is_away_only_delays_news() {
     writer.publish("standup", "monday.wav");
     let bare = Bare::new();
     writer.bucket.set_away(true);
-    let follower = follower(&bare.index, &writer.bucket, &Arc::default());
+    let follower = follower(&bare.index, &writer.bucket);
     until("it has noticed", || follower.status().trouble);
     assert_eq!(follower.status().heard_at, None);
     writer.bucket.set_away(false);
@@ -361,12 +350,12 @@ fn a_follower_goes_on_where_it_was_without_listing_all() {
     let writer = Writer::new();
     writer.publish("standup", "monday.wav");
     let bare = Bare::new();
-    let first = follower(&bare.index, &writer.bucket, &Arc::default());
+    let first = follower(&bare.index, &writer.bucket);
     until("it has heard all", || first.status().heard_at);
     first.stop();
     writer.publish("retro", "first.wav");
     writer.bucket.take_requests();
-    let second = follower(&bare.index, &writer.bucket, &Arc::default());
+    let second = follower(&bare.index, &writer.bucket);
     bare.has(&["standup", "retro"]);
     second.stop();
     let requests = writer.bucket.take_requests();
@@ -383,7 +372,7 @@ fn who_was_away_for_a_month_lists_all_and_forgets_what_is_gone() {
     writer.services.index.trash_conversation(seq, Timestamp::UNIX_EPOCH).unwrap();
     writer.place_conversation(seq);
     let bare = Bare::new();
-    let first = follower(&bare.index, &writer.bucket, &Arc::default());
+    let first = follower(&bare.index, &writer.bucket);
     bare.has(&["gone", "standup"]);
     first.stop();
     // Gone with their markers.
@@ -393,7 +382,7 @@ fn who_was_away_for_a_month_lists_all_and_forgets_what_is_gone() {
     let place = bare.index.followed().unwrap().unwrap().place;
     let asked_at = Timestamp::now() - jiff::SignedDuration::from_hours(29 * 24 + 1);
     bare.index.set_followed(&Followed { place, asked_at }).unwrap();
-    let second = follower(&bare.index, &writer.bucket, &Arc::default());
+    let second = follower(&bare.index, &writer.bucket);
     bare.has(&["standup"]);
     until("the trash is empty", || {
         bare.index.trashed_conversations().unwrap().is_empty().then_some(())
@@ -408,7 +397,7 @@ fn a_marker_that_arrives_late_is_heard() {
     let writer = Writer::new();
     writer.publish("standup", "monday.wav");
     let bare = Bare::new();
-    let follower = follower(&bare.index, &writer.bucket, &Arc::default());
+    let follower = follower(&bare.index, &writer.bucket);
     bare.has(&["standup"]);
     let retro = common::publish(&writer.services, "retro", day(2024, 1, 15), "first.wav");
     let late = writer.microsecond.get() - 60_000_000;
@@ -447,7 +436,7 @@ fn what_cannot_be_read_is_left_out_and_the_rest_is_filed() {
     writer.bucket.put(&copied, &json).unwrap();
     writer.bucket.put(&Key::change(Timestamp::now(), 7), b"no json").unwrap();
     let bare = Bare::new();
-    let follower = follower(&bare.index, &writer.bucket, &Arc::default());
+    let follower = follower(&bare.index, &writer.bucket);
     bare.has(&["standup", "retro"]);
     until("it goes on", || follower.status().heard_at);
     assert_eq!(follower.status().trouble, None);
@@ -459,7 +448,7 @@ fn conversations_that_swap_their_names_have_them_in_the_end() {
     writer.publish("one", "first.wav");
     writer.publish("two", "first.wav");
     let bare = Bare::new();
-    let follower = follower(&bare.index, &writer.bucket, &Arc::default());
+    let follower = follower(&bare.index, &writer.bucket);
     bare.has(&["one", "two"]);
     writer.rename("one", "three");
     writer.rename("two", "one");
@@ -513,4 +502,173 @@ fn a_link_to_a_file_is_told_to_who_asks_for_it() {
     };
     assert_eq!(told("trashed_at"), "1970-01-01T00:00:00Z");
     assert_eq!(told("removed_at"), "1970-01-31T00:00:00Z");
+}
+
+#[test]
+fn a_writers_state_is_never_followed_with() {
+    let writer = Writer::new();
+    let recording = common::publish(&writer.services, "standup", day(2024, 1, 15), "monday.wav");
+    // An empty bucket: everything that is here is missing there.
+    let following = Following {
+        bucket: Arc::<CountingBucket>::default(),
+        index: writer.services.index.clone(),
+        alarm: Arc::new(|| panic!("the index failed")),
+        every: EVERY,
+    };
+    let refused = Follower::start(following).err().unwrap().to_string();
+    assert_eq!(refused, "this state folder is one that recordings are published in");
+    let standing = writer.services.index.recording(recording.id).unwrap();
+    assert_eq!(standing.as_ref(), Some(&recording));
+    for object in recording.objects() {
+        assert!(writer.services.store.head(&object.key).is_ok(), "{}", object.key);
+    }
+}
+
+#[test]
+fn a_follower_of_one_bucket_shows_nothing_of_it_over_another() {
+    let (writer, other) = (Writer::new(), Writer::new());
+    for (writer, name, id) in [(&writer, "standup", "one"), (&other, "retro", "two")] {
+        writer.publish(name, "first.wav");
+        let place = format!(
+            r#"{{"schema":"scribefs.place/1","id":"{id}","created_at":"2024-01-15T00:00:00Z"}}"#
+        );
+        writer.bucket.put(&Key::place(), place.as_bytes()).unwrap();
+    }
+    let bare = Bare::new();
+    let first = follower(&bare.index, &writer.bucket);
+    bare.has(&["standup"]);
+    first.stop();
+    let alarmed = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let rung = alarmed.clone();
+    let following = Following {
+        bucket: other.bucket.clone(),
+        index: bare.index.clone(),
+        alarm: Arc::new(move || rung.store(true, std::sync::atomic::Ordering::Relaxed)),
+        every: EVERY,
+    };
+    let second = Follower::start(following).unwrap();
+    until("the daemon is told to end", || {
+        alarmed.load(std::sync::atomic::Ordering::Relaxed).then_some(())
+    });
+    second.stop();
+    assert_eq!(bare.names(), ["standup"]);
+}
+
+#[test]
+fn metadata_that_names_objects_elsewhere_is_left_out() {
+    let writer = Writer::new();
+    let kept = writer.publish("standup", "monday.wav");
+    let victim = writer.publish("retro", "first.wav");
+    let evil = writer.publish("planning", "first.wav");
+    let page = evil.page(PageKind::Metadata).unwrap().object.key.clone();
+    let json = writer.bucket.get_range(&page, 0..u64::MAX).unwrap();
+    let json = String::from_utf8(json).unwrap();
+    for (what, strange) in [
+        (evil.audio.key.as_str(), victim.audio.key.as_str()),
+        (evil.audio.key.as_str(), "_scribefs/writer.json"),
+        (evil.audio.key.as_str(), "planning/2024/01/15/first.json"),
+        ("planning/2024/01/15/first.srt", "retro/2024/01/15/first.srt"),
+        ("planning/2024/01/15/planning_transcript.txt", "retro/2024/01/15/retro_transcript.txt"),
+        (r#""filed_as": "planning""#, r#""filed_as": "retro""#),
+    ] {
+        let changed = json.replace(what, strange);
+        assert_ne!(changed, json, "{what}");
+        writer.bucket.put(&page, changed.as_bytes()).unwrap();
+        // A follower, and a writer whose index was lost.
+        let (bare, rebuilt) = (Bare::new(), Bare::new());
+        let follower = follower(&bare.index, &writer.bucket);
+        until("it has heard all", || follower.status().heard_at);
+        let mut names = bare.names();
+        names.sort();
+        assert_eq!(names, ["retro", "standup"], "{strange}");
+        let near = scribefs::store::MemoryStore::default();
+        let found = rebuild_with_bucket(&near, writer.bucket.as_ref(), &rebuilt.index).unwrap();
+        assert_eq!((found.recordings, found.unreadable.len()), (2, 1), "{strange}");
+        assert!(bare.index.recording_with_audio(&kept.audio.blake3).unwrap().is_some());
+    }
+}
+
+#[test]
+fn a_page_that_was_replaced_is_read_as_it_is_now() {
+    let writer = Writer::new();
+    let recording = writer.publish("standup", "monday.wav");
+    let bare = Bare::new();
+    let first = follower(&bare.index, &writer.bucket);
+    until("it has heard all", || first.status().heard_at);
+    first.stop();
+    let dir = tempfile::tempdir().unwrap();
+    let near = LocalStore::open(&dir.path().join("followed")).unwrap();
+    let limits = CacheOptions { limit_bytes: 1 << 20, keep_free_bytes: 0 };
+    let cache = BlockCache::open(&dir.path().join("cache"), limits).unwrap();
+    let bucket: Arc<dyn Bucket> = writer.bucket.clone();
+    let store = PlacedStore::with_bucket(near, bucket.clone(), cache, ReadOptions::default());
+    let index = bare.index.clone();
+    store.when_replaced(Box::new(move |page| {
+        scribefs::pipeline::refresh_page(bucket.as_ref(), &index, page).unwrap();
+    }));
+    // The writer has put other pages there, and the follower has not heard of it.
+    let (seq, day) = (recording.id.conversation, recording.id.day);
+    let stale = bare.index.filed_transcript(seq, day).unwrap().unwrap().object;
+    writer.write_transcript(&recording, "Anna: good morning\n");
+    writer.place(recording.id);
+    assert!(store.read(&stale, 0..stale.bytes).is_err());
+    let now = bare.index.filed_transcript(seq, day).unwrap().unwrap().object;
+    assert_ne!(now, stale);
+    assert_eq!(store.read(&now, 0..now.bytes).unwrap(), &b"Anna: good morning\n"[..]);
+}
+
+#[test]
+fn a_change_whose_marker_was_missed_is_found_by_the_weekly_listing() {
+    let writer = Writer::new();
+    let gone = writer.publish("gone", "first.wav");
+    writer.publish("standup", "monday.wav");
+    let bare = Bare::new();
+    let first = follower(&bare.index, &writer.bucket);
+    bare.has(&["gone", "standup"]);
+    until("it has heard all", || first.status().heard_at);
+    first.stop();
+    // Markers with names behind which the follower has read on already, and one that was never written.
+    let retro = common::publish(&writer.services, "retro", day(2024, 1, 15), "first.wav");
+    let page = writer.place(retro.id);
+    let marker = Key::change(Timestamp::from_microsecond(writer.microsecond.get()).unwrap(), 0);
+    writer.bucket.delete(&marker).unwrap();
+    writer.mark_at(1_000_000, &Told::Metadata(page));
+    gone.objects().for_each(|object| writer.bucket.delete(&object.key).unwrap());
+    let second = follower(&bare.index, &writer.bucket);
+    until("it has heard all", || second.status().heard_at);
+    assert_eq!(bare.names(), ["gone", "standup"]);
+    second.stop();
+    let week = jiff::SignedDuration::from_hours(7 * 24 + 1);
+    bare.index.end_survey(Timestamp::now() - week).unwrap();
+    let third = follower(&bare.index, &writer.bucket);
+    bare.has(&["standup", "retro"]);
+    third.stop();
+}
+
+#[test]
+fn a_listing_that_was_cut_off_goes_on_and_reads_nothing_twice() {
+    let writer = Writer::new();
+    for number in 0..3 {
+        writer.publish(&format!("talk-{number}"), "first.wav");
+    }
+    let bare = Bare::new();
+    let first = follower(&bare.index, &writer.bucket);
+    bare.has(&["talk-0", "talk-1", "talk-2"]);
+    until("it has heard all", || first.status().heard_at);
+    first.stop();
+    let markers = writer.bucket.list_after(Key::CHANGES, "", 99).unwrap();
+    markers.iter().for_each(|marker| writer.bucket.delete(&marker.key).unwrap());
+    // As if it had ended in the middle of its first listing, and all had been filed so far.
+    let followed = bare.index.followed().unwrap().unwrap();
+    bare.index.forget_followed().unwrap();
+    let after = "talk-1/2024/01/15/first.srt".to_owned();
+    bare.index.set_surveying(&Surveying { from: followed, after: after.clone() }).unwrap();
+    writer.bucket.take_requests();
+    let second = follower(&bare.index, &writer.bucket);
+    until("it has heard all", || second.status().heard_at);
+    second.stop();
+    assert_eq!(bare.names().len(), 3);
+    let requests = writer.bucket.take_requests();
+    let pages = |it: &&String| it.starts_with("get") && it.contains("talk-");
+    assert_eq!(requests.keys().find(pages), None, "{requests:?}");
 }

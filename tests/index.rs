@@ -357,7 +357,7 @@ fn unplaced_recordings_come_oldest_first_and_leave_when_stored() {
         desk.index.unplaced(9).unwrap().iter().map(|recording| recording.id).collect()
     };
     assert_eq!(ids(), [first.id, third.id]);
-    let paused = Placement::Paused { why: "no such bucket".into() };
+    let paused = Placement::paused("no such bucket");
     desk.index.set_placement(first.id, 1, paused.clone()).unwrap();
     let totals = desk.index.totals().unwrap();
     assert_eq!((totals.pending, totals.paused), (1, 1));

@@ -13,6 +13,7 @@ use crate::daemon::DaemonError;
 use crate::daemon::end_mark;
 use crate::daemon::storage::open_placed;
 use crate::index::{Index, IndexError};
+use crate::model::StateRole;
 use crate::pipeline::{self, RebuildError, Rebuilt};
 use crate::store::{Bucket, LocalStore, Store};
 
@@ -23,10 +24,12 @@ pub fn open_index(
     bucket: Option<&dyn Bucket>,
 ) -> Result<Index, DaemonError> {
     let path = config.state.join("index.redb");
-    match sound_index(&path)? {
-        Some(index) => Ok(index),
-        None => make_index(&path, near, bucket),
-    }
+    let index = match sound_index(&path)? {
+        Some(index) => index,
+        None => make_index(&path, near, bucket)?,
+    };
+    index.claim_role(StateRole::Writer)?;
+    Ok(index)
 }
 
 /// The index that is there; a damaged one is put aside.
@@ -53,6 +56,7 @@ pub fn reindex(
     // Kept open to the end: nobody else uses it meanwhile.
     let old = sound_index(&path)?;
     if let Some(old) = &old {
+        old.claim_role(StateRole::Writer)?;
         // What only the index knows so far, such as a rename, has to be in the store before it is read.
         let left = pipeline::write_pages_due(&placed, old)?.left;
         if left != 0 {

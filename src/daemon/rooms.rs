@@ -13,6 +13,7 @@ use crate::daemon::facts::Known;
 use crate::daemon::reindex::{open_index, sound_index};
 use crate::daemon::serve::Plan;
 use crate::daemon::shutdown::Shutdown;
+use crate::daemon::state::{self, StateError};
 use crate::daemon::state_folder::private_folder;
 use crate::daemon::storage::Storage;
 use crate::fs::{self as filesystem, Mount, MountError, MountOptions};
@@ -39,6 +40,9 @@ pub enum DaemonError {
     Bucket { bucket: String, source: StoreError },
     #[error(transparent)]
     Carrier(#[from] CarrierError),
+    /// It belongs to another role or to another bucket.
+    #[error("the state folder cannot be used for that")]
+    State(#[from] StateError),
     #[error("the index could not be opened")]
     Index(#[from] IndexError),
     #[error("the index could not be made anew from the store")]
@@ -76,10 +80,11 @@ impl Rooms {
         shutdown: &Shutdown,
     ) -> Result<Self, DaemonError> {
         let config = &plan.config;
-        let near = Arc::new(open_near(config)?);
+        private_state(config)?;
         let bucket = open_bucket(config)?;
         // Whoever has the index has the state: a second daemon ends here.
-        let index = open_settled_index(config, near.as_ref(), bucket.as_deref())?;
+        let (near, index) = open_state(config, bucket.as_deref())?;
+        let near = Arc::new(near);
         let leaving = EndMark::clear(&config.state)?;
         shutdown.begins();
         let storage = Arc::new(Storage::open(config, near, bucket, &index, &alarm)?);
@@ -145,11 +150,37 @@ impl Rooms {
     }
 }
 
-/// Local disk, where everything that is published comes first.
-pub fn open_near(config: &Config) -> Result<LocalStore, DaemonError> {
+/// What is on local disk, and the index over it. A follower's own folder is another one than a writer's: what
+/// the settings name as `store` may be the folder of a writer on this machine.
+fn open_state(
+    config: &Config,
+    bucket: Option<&dyn Bucket>,
+) -> Result<(LocalStore, Index), DaemonError> {
+    if let Some(bucket) = bucket
+        && config.read_only
+    {
+        let found = sound_index(&config.state.join("index.redb"))?;
+        let index = state::open_follower(config, bucket, found)?;
+        let path = config.state.join("followed");
+        let opened = LocalStore::open(&path);
+        return Ok((opened.map_err(|source| DaemonError::Folder { path, source })?, index));
+    }
+    let near = open_near(config)?;
+    let index = open_index(config, &near, bucket)?;
+    state::settle_writer(config, bucket, &index)?;
+    Ok((near, index))
+}
+
+fn private_state(config: &Config) -> Result<(), DaemonError> {
     if private_folder(&config.state)? {
         log::warn!("other users could enter the state folder; from now on only you can");
     }
+    Ok(())
+}
+
+/// Local disk, where everything that is published comes first.
+pub fn open_near(config: &Config) -> Result<LocalStore, DaemonError> {
+    private_state(config)?;
     let path = &config.uploads;
     LocalStore::open(path).map_err(|source| DaemonError::Folder { path: path.clone(), source })
 }
@@ -179,33 +210,14 @@ pub fn carrier_options(config: &Config) -> CarrierOptions {
         sizes: Sizes::default(),
         retention: Retention {
             keeps_near: config.storage != config::Storage::S3,
-            copied_bytes: config.retention.cache_bytes,
+            // Blocks of what is read have a quarter at least.
+            copied_bytes: config.retention.cache_bytes - config.retention.cache_bytes / 4,
             keep_free_bytes: config.keep_free_bytes,
             audio: config.retention.audio,
             trash: config.retention.trash,
         },
         writer: config.state.join("writer"),
     }
-}
-
-/// The index, with everything in it marked that is not where the settings want it.
-fn open_settled_index(
-    config: &Config,
-    near: &dyn Store,
-    bucket: Option<&dyn Bucket>,
-) -> Result<Index, DaemonError> {
-    if config.read_only {
-        // A new one is filled from what the bucket tells, while it is looked at already.
-        let path = config.state.join("index.redb");
-        return Ok(sound_index(&path)?.map_or_else(|| Index::open(&path), Ok)?);
-    }
-    let index = open_index(config, near, bucket)?;
-    let wanted = config.destination();
-    let moving = index.settle(&wanted)?;
-    if moving != 0 {
-        log::info!("{moving} recordings belong to {wanted} from now on");
-    }
-    Ok(index)
 }
 
 /// The inbox belongs to the daemon's user, so others may drop only where it says so.

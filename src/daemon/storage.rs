@@ -14,10 +14,10 @@ use crate::daemon::bringing::Bringing;
 use crate::daemon::rooms::carrier_options;
 use crate::index::Index;
 use crate::model::Key;
-use crate::pipeline::{self, FOLLOW_EVERY, Follower, Following, Grounds};
-use crate::store::{
-    BlockCache, Bucket, CacheOptions, LocalStore, PlacedStore, ReadOptions, Store, StoreError,
+use crate::pipeline::{
+    self, FOLLOW_EVERY, Follower, Following, Grounds, Now, StartError, TrashClock,
 };
+use crate::store::{BlockCache, Bucket, CacheOptions, LocalStore, PlacedStore, ReadOptions};
 
 /// How often the trash is looked at.
 const TRASH_EVERY: Duration = Duration::from_hours(1);
@@ -56,6 +56,7 @@ impl Storage {
             Some(bucket) if config.storage != Wanted::Local => {
                 let grounds = Grounds {
                     free_bytes: free_bytes(near.clone()),
+                    copied: share_cache(&store),
                     near,
                     store: store.clone(),
                     bucket,
@@ -159,25 +160,38 @@ fn free_bytes(near: Arc<LocalStore>) -> Arc<dyn Fn() -> Option<u64> + Send + Syn
     Arc::new(move || near.free_bytes().ok())
 }
 
+/// Copies and blocks have one limit together.
+fn share_cache(store: &Arc<PlacedStore>) -> Arc<dyn Fn(u64) + Send + Sync> {
+    let store = store.clone();
+    Arc::new(move |bytes| store.share_cache_with(bytes))
+}
+
 fn follow(
-    store: &Arc<PlacedStore>,
+    store: &PlacedStore,
     bucket: Arc<dyn Bucket>,
     index: &Index,
     alarm: &Arc<dyn Fn() + Send + Sync>,
 ) -> Result<Follower, DaemonError> {
-    let near = store.near().clone();
-    let outdated = move |key: &Key| match near.delete(key) {
-        Ok(()) | Err(StoreError::Missing { .. }) => {}
-        Err(err) => log::warn!("{key}: an old copy could not be removed: {err}"),
-    };
-    let following = Following {
-        bucket,
-        index: index.clone(),
-        outdated: Arc::new(outdated),
-        alarm: alarm.clone(),
-        every: FOLLOW_EVERY,
-    };
-    Follower::start(following).map_err(DaemonError::Threads)
+    let (of, filed) = (bucket.clone(), index.clone());
+    store.when_replaced(Box::new(move |page| {
+        if let Err(err) = pipeline::refresh_page(of.as_ref(), &filed, page) {
+            log::debug!("{}: what it is now is not known: {}", page.key, pipeline::causes(&err));
+        }
+    }));
+    let following =
+        Following { bucket, index: index.clone(), alarm: alarm.clone(), every: FOLLOW_EVERY };
+    Follower::start(following).map_err(|err| match err {
+        StartError::Index(err) => DaemonError::Index(err),
+        StartError::Thread(err) => DaemonError::Threads(err),
+    })
+}
+
+fn look_into_trash(near: &LocalStore, index: &Index, kept: Duration, clock: &mut TrashClock) {
+    let now = Now::read();
+    let Some(observed) = clock.observe(now) else { return };
+    if let Err(err) = pipeline::empty_trash(near, index, kept, now.wall, observed) {
+        log::warn!("the trash: {}", pipeline::causes(&err));
+    }
 }
 
 /// Empties the trash where there is no bucket.
@@ -197,12 +211,11 @@ impl Housekeeper {
         let Some(kept) = kept else { return Ok(Self { is_stopping, thread: Mutex::new(None) }) };
         let (stop, index) = (is_stopping.clone(), index.clone());
         let keep = move || {
-            let mut rest = Duration::ZERO;
+            let mut rest = TRASH_EVERY;
+            let mut clock = TrashClock::new(Now::read());
             while !stop.load(Ordering::Relaxed) {
                 if rest.is_zero() {
-                    if let Err(err) = pipeline::empty_trash(near.as_ref(), &index, kept) {
-                        log::warn!("the trash: {}", pipeline::causes(&err));
-                    }
+                    look_into_trash(near.as_ref(), &index, kept, &mut clock);
                     rest = TRASH_EVERY;
                 }
                 std::thread::park_timeout(TICK);

@@ -122,6 +122,7 @@ impl FsError {
                 | IndexError::Disk(_)
                 | IndexError::StemTaken(_)
                 | IndexError::OnlyInBucket { .. }
+                | IndexError::OtherRole { .. }
                 | IndexError::NumbersExhausted,
             ) => libc::EIO,
         }

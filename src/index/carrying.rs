@@ -168,12 +168,6 @@ impl Index {
         self.inner.writer.change(move |writing| placing::settle(writing, &destination))
     }
 
-    /// Takes a conversation that is in the trash since before `limit` out of sight, to be removed: it can no
-    /// longer be restored. `false`: it is not (any more) in the trash for so long.
-    pub fn condemn(&self, seq: ConversationSeq, limit: Timestamp) -> Result<bool, IndexError> {
-        self.inner.writer.change(move |writing| removal::condemn(writing, seq, limit))
-    }
-
     /// Forgets a condemned conversation, after its objects are gone.
     pub fn remove_conversation(&self, seq: ConversationSeq) -> Result<(), IndexError> {
         self.inner.writer.change(move |writing| removal::remove(writing, seq))

@@ -3,7 +3,7 @@
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::index::conversations::{present, remove, save_sums, sums_of};
-use crate::index::following::{FOLLOWED, adopt};
+use crate::index::following::{adopt, forget_followed};
 use crate::index::tables::{
     AUDIO, CONDEMNED, CONVERSATIONS, COPIED, COPIES, DAYS, DayRow, EMPTY, EVERYTHING, NAMES, NOTES,
     PAGES_DUE, PREFIXES, RECORDINGS, RESERVED_KEYS, RecordingKey, STEMS, SUMS, Sums, TRASH,
@@ -167,7 +167,7 @@ pub(crate) fn clear(writing: &mut Writing<'_>) -> Result<(), IndexError> {
     tables.delete_table(PAGES_DUE)?;
     tables.delete_table(RESERVED_KEYS)?;
     make_tables(tables)?;
-    tables.open_table(NOTES)?.remove(FOLLOWED)?;
+    forget_followed(tables)?;
     placing::forget_copied_bytes(tables)
 }
 

@@ -9,15 +9,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::index::conversations::{add, known, next_seq, present, rename, restore_as, save, trash};
 use crate::index::failure::damaged;
-use crate::index::tables::{CONVERSATIONS, NAMES, PREFIXES, WISHES, decoded};
+use crate::index::questions::Moment;
+use crate::index::tables::{CONVERSATIONS, NAMES, NOTES, PREFIXES, RECORDINGS, WISHES, decoded};
 use crate::index::writer::Writing;
-use crate::index::{Change, Index, IndexError, filing};
+use crate::index::{Change, Index, IndexError, filing, placing};
 use crate::model::{
-    Conversation, ConversationId, ConversationSeq, DayTranscript, Key, Recording, RecordingId,
+    Conversation, ConversationId, ConversationSeq, DayTranscript, Key, Object, PageKind, Recording,
+    RecordingId,
 };
 
 /// The note that says how far this index follows a bucket.
 pub(crate) const FOLLOWED: &str = "followed";
+
+/// The note of a listing that is under way, and the one of when the last came to its end.
+const SURVEYING: &str = "surveying";
+const SURVEYED: &str = "surveyed_at";
 
 /// How far a follower of a bucket has heard of its changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +32,15 @@ pub struct Followed {
     pub place: Option<Key>,
     /// When the bucket was last asked, within the hour.
     pub asked_at: Timestamp,
+}
+
+/// A listing of the whole bucket that is under way, kept so that a restart need not begin it anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Surveying {
+    /// Where to listen from when it is done.
+    pub from: Followed,
+    /// The last key that was listed and compared.
+    pub after: String,
 }
 
 /// Following a bucket that another machine writes to.
@@ -38,6 +53,48 @@ impl Index {
 
     pub fn set_followed(&self, followed: &Followed) -> Result<(), IndexError> {
         self.set_note(FOLLOWED, &serde_json::to_string(followed).map_err(damaged)?)
+    }
+
+    /// Everything is to be looked at again.
+    pub fn forget_followed(&self) -> Result<(), IndexError> {
+        self.inner.writer.change(|writing| {
+            placing::remove_note(writing, FOLLOWED)?;
+            placing::remove_note(writing, SURVEYING)?;
+            placing::remove_note(writing, SURVEYED)
+        })
+    }
+
+    /// The listing that is under way.
+    pub fn surveying(&self) -> Result<Option<Surveying>, IndexError> {
+        let note = self.note(SURVEYING)?;
+        note.map(|note| decoded(note.as_bytes())).transpose()
+    }
+
+    pub fn set_surveying(&self, surveying: &Surveying) -> Result<(), IndexError> {
+        self.set_note(SURVEYING, &serde_json::to_string(surveying).map_err(damaged)?)
+    }
+
+    /// When the bucket was last listed to its end; `None`: never, as far as is known.
+    pub fn surveyed_at(&self) -> Result<Option<Timestamp>, IndexError> {
+        Ok(self.note(SURVEYED)?.and_then(|note| note.parse().ok()))
+    }
+
+    /// A listing has come to its end.
+    pub fn end_survey(&self, at: Timestamp) -> Result<(), IndexError> {
+        self.inner.writer.change(move |writing| {
+            placing::remove_note(writing, SURVEYING)?;
+            placing::set_note(writing, SURVEYED, &at.to_string())
+        })
+    }
+
+    /// Metadata pages that the index names behind `after` and up to `last`, in the order of their keys;
+    /// `last` `None`: to the end.
+    pub fn metadata_between(
+        &self,
+        after: &str,
+        last: Option<&str>,
+    ) -> Result<Vec<Object>, IndexError> {
+        self.now()?.metadata_between(after, last)
     }
 
     /// The recording that has its audio or a page at that key, whether or not it is in the trash.
@@ -65,6 +122,15 @@ impl Index {
     pub fn forget_recording(&self, id: RecordingId) -> Result<(), IndexError> {
         self.inner.writer.change(move |writing| filing::forget_recording(writing, id))
     }
+}
+
+/// A cleared index follows nothing yet.
+pub(crate) fn forget_followed(tables: &WriteTransaction) -> Result<(), IndexError> {
+    let mut notes = tables.open_table(NOTES)?;
+    for note in [FOLLOWED, SURVEYING, SURVEYED] {
+        notes.remove(note)?;
+    }
+    Ok(())
 }
 
 /// Makes a conversation that is here bear the name that was told, and be in the trash or not as told.
@@ -188,4 +254,30 @@ fn wish(
         writing.begin().open_table(WISHES)?.remove(seq)?;
     }
     Ok(())
+}
+
+impl Moment {
+    fn metadata_between(&self, after: &str, last: Option<&str>) -> Result<Vec<Object>, IndexError> {
+        // Keys begin with their conversation's prefix, and are in the order of those.
+        let first = after.find('/').map_or(after, |end| &after[..=end]);
+        let (prefixes, recordings) = (self.table(PREFIXES)?, self.table(RECORDINGS)?);
+        let mut found = Vec::new();
+        for prefix in prefixes.range(first..)? {
+            let (prefix, seq) = prefix?;
+            if last.is_some_and(|last| last < prefix.value()) {
+                break;
+            }
+            let seq = seq.value();
+            for row in recordings.range((seq, 0, 0)..=(seq, u32::MAX, u16::MAX))? {
+                let recording: Recording = decoded(row?.1.value())?;
+                let page = recording.page(PageKind::Metadata).map(|page| page.object.clone());
+                found.extend(page.filter(|it| {
+                    let key = it.key.as_str();
+                    after < key && last.is_none_or(|last| key <= last)
+                }));
+            }
+        }
+        found.sort_by(|one, other| one.key.cmp(&other.key));
+        Ok(found)
+    }
 }

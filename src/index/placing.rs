@@ -12,7 +12,10 @@ use crate::index::writer::Writing;
 use crate::index::{Change, IndexError};
 use crate::model::{Destination, Key, Placement, Recording, RecordingId};
 
-const DESTINATION: &str = "destination";
+pub(crate) const DESTINATION: &str = "destination";
+
+/// The bucket that the state folder belongs to.
+pub(crate) const PLACE: &str = "place";
 
 /// Present while the bucket has not been asked for what an index that was made anew may lack.
 pub(crate) const DISCOVERY: &str = "discovery";
@@ -111,6 +114,13 @@ pub(crate) fn set_note(
     Ok(())
 }
 
+pub(crate) fn remove_note(writing: &mut Writing<'_>, name: &str) -> Result<(), IndexError> {
+    if writing.tables().open_table(NOTES)?.get(name)?.is_some() {
+        writing.begin().open_table(NOTES)?.remove(name)?;
+    }
+    Ok(())
+}
+
 /// Where recordings belong, as it was settled last.
 pub(crate) fn destination(tables: &WriteTransaction) -> Result<Destination, IndexError> {
     let notes = tables.open_table(NOTES)?;
@@ -139,6 +149,8 @@ pub(crate) fn settle(writing: &mut Writing<'_>, wanted: &Destination) -> Result<
     }
     let text = serde_json::to_string(wanted).map_err(crate::index::failure::damaged)?;
     tables.open_table(NOTES)?.insert(DESTINATION, text.as_str())?;
+    // Which bucket that is turns out when it answers.
+    tables.open_table(NOTES)?.remove(PLACE)?;
     let mut moved = 0;
     for mut recording in recordings {
         recording.placement = match wanted {

@@ -54,6 +54,9 @@ pub(crate) const COPIED: TableDefinition<RecordingKey, i64> = TableDefinition::n
 pub(crate) const UPLOADS: TableDefinition<&str, &str> = TableDefinition::new("uploads");
 /// Conversations of the trash that are being removed for good: nobody sees them any more.
 pub(crate) const CONDEMNED: TableDefinition<u32, ()> = TableDefinition::new("condemned");
+/// Conversations in the trash, to the second of observed time at which they were first seen there. Only the
+/// writer looks at it, and makes the table where it is missing.
+pub(crate) const TRASH_SEEN: TableDefinition<u32, u64> = TableDefinition::new("trash_seen");
 /// Names that conversations were told to have and that another had at the time. Only the writer looks at them,
 /// and makes the table where it is missing.
 pub(crate) const WISHES: TableDefinition<u32, &str> = TableDefinition::new("wishes");

@@ -25,13 +25,35 @@ pub enum Placement {
     /// The audio is where it belongs; pages were written anew on local disk and are to follow.
     PagesChanged,
     /// Refused in a way that trying again cannot cure: credentials, permissions, no such bucket.
-    Paused { why: String },
+    Paused {
+        why: String,
+        /// The upload that was refused in the middle goes on where it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        upload_id: Option<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        parts: Vec<UploadedPart>,
+        /// The local copy is not what was published. It is left alone while it is this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        damaged: Option<Fingerprint>,
+    },
+}
+
+/// Tells a local file from what it was before, without reading it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    pub bytes: u64,
+    pub modified_at: Option<Timestamp>,
 }
 
 impl Placement {
     /// On its way, and nobody remembers how far: the bucket is looked at first.
     pub fn unknown() -> Self {
         Self::Uploading { upload_id: None, parts: Vec::new(), attempts: 0, not_before: None }
+    }
+
+    /// Refused, with nothing on its way.
+    pub fn paused(why: impl Into<String>) -> Self {
+        Self::Paused { why: why.into(), upload_id: None, parts: Vec::new(), damaged: None }
     }
 
     /// What it becomes when pages are written anew: an upload of the audio goes on as it was.
@@ -46,8 +68,10 @@ impl Placement {
     /// The multipart upload that is not completed yet.
     pub fn upload_id(&self) -> Option<&str> {
         match self {
-            Self::Uploading { upload_id, .. } => upload_id.as_deref(),
-            Self::Local | Self::Stored | Self::PagesChanged | Self::Paused { .. } => None,
+            Self::Uploading { upload_id, .. } | Self::Paused { upload_id, .. } => {
+                upload_id.as_deref()
+            }
+            Self::Local | Self::Stored | Self::PagesChanged => None,
         }
     }
 }
@@ -70,6 +94,35 @@ impl Destination {
             Self::Bucket { .. } => Placement::Local,
         }
     }
+}
+
+/// What a state folder is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StateRole {
+    /// Recordings are published here. They may be nowhere else.
+    Writer,
+    /// Another machine's bucket is followed: all that is here is a copy.
+    Follower,
+}
+
+/// For people.
+impl fmt::Display for StateRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Writer => "one that recordings are published in",
+            Self::Follower => "one that follows a bucket",
+        })
+    }
+}
+
+/// The bucket that a state folder belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoundPlace {
+    /// As the settings name it.
+    pub name: String,
+    /// The random id that is kept in the bucket, below the prefix. `None`: not known yet.
+    pub id: Option<String>,
 }
 
 /// For people.

@@ -5,7 +5,9 @@
 
 mod discovery;
 mod reading;
+mod refresh;
 mod round;
+mod rows;
 mod survey;
 
 use std::io;
@@ -16,11 +18,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use crate::pipeline::follow::discovery::{DiscoveryError, discover};
+pub use crate::pipeline::follow::refresh::refresh_page;
 
 use crate::index::{Index, IndexError};
-use crate::model::Key;
-use crate::pipeline::causes;
+use crate::model::StateRole;
+use crate::pipeline::causes::causes;
 use crate::pipeline::follow::round::Rounds;
+use crate::pipeline::place::PlaceError;
 use crate::store::{Bucket, StoreError};
 
 /// How often the bucket is asked for news. At list prices a follower costs about 1.30 $ a month then.
@@ -31,9 +35,6 @@ pub const FOLLOW_EVERY: Duration = Duration::from_secs(10);
 pub struct Following {
     pub bucket: Arc<dyn Bucket>,
     pub index: Index,
-    /// Told of each object whose copy on this machine, if there is one, is out of date. Where other bytes
-    /// have taken its place this is before the index says so.
-    pub outdated: Arc<dyn Fn(&Key) + Send + Sync>,
     /// Rung when the index can no longer be written: the daemon must end and be started anew.
     pub alarm: Arc<dyn Fn() + Send + Sync>,
     /// Time between two rounds.
@@ -49,6 +50,15 @@ pub struct FollowStatus {
     pub trouble: Option<String>,
 }
 
+/// Why nothing is followed.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error("the thread that follows the bucket could not be started")]
+    Thread(#[from] io::Error),
+}
+
 /// Why a round came to no end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FollowError {
@@ -56,6 +66,9 @@ pub(crate) enum FollowError {
     Store(#[from] StoreError),
     #[error("the index could not be written")]
     Index(#[from] IndexError),
+    /// It is not the bucket that the index is of.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     #[error("told to stop")]
     Stopped,
 }
@@ -84,7 +97,11 @@ struct State {
 
 impl Follower {
     /// Starts at once, and fills the index while others read it already.
-    pub fn start(with: Following) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// `Index`: it is a writer's, whose recordings may be nowhere else.
+    pub fn start(with: Following) -> Result<Self, StartError> {
+        with.index.claim_role(StateRole::Follower)?;
         let watch = Arc::<Watch>::default();
         let watching = watch.clone();
         let thread =
@@ -157,11 +174,14 @@ fn run(with: Following, watch: &Arc<Watch>) {
     let mut rounds = Rounds::new(with, watch.clone());
     loop {
         let outcome = rounds.make(Timestamp::now());
-        if let Err(FollowError::Index(err @ (IndexError::Disk(_) | IndexError::Damaged(_)))) =
-            &outcome
+        // What the index shows must not stay in sight when it is of another bucket.
+        if let Err(
+            err @ (FollowError::Index(IndexError::Disk(_) | IndexError::Damaged(_))
+            | FollowError::Place(PlaceError::Other { .. })),
+        ) = &outcome
             && !watch.is_stopping()
         {
-            log::error!("bucket: it is no longer followed: {err}");
+            log::error!("bucket: it is no longer followed: {}", causes(err));
             alarm();
             return;
         }

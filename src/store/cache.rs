@@ -25,7 +25,7 @@ pub(crate) use crate::store::cache::file::Block;
 /// How much the cache may take.
 #[derive(Debug, Clone, Copy)]
 pub struct CacheOptions {
-    /// Of all its files together.
+    /// Of all its files together, and of local copies where there are some.
     pub limit_bytes: u64,
     /// What it leaves free on its disk, for all others who write there.
     pub keep_free_bytes: u64,
@@ -49,6 +49,8 @@ pub struct CacheUse {
 pub struct BlockCache {
     folder: Folder,
     options: CacheOptions,
+    /// What the blocks may take at present, of [`CacheOptions::limit_bytes`].
+    limit_bytes: AtomicU64,
     /// Guards the books; files are read, written and removed outside.
     ledger: Mutex<Ledger>,
     last_staged: AtomicU64,
@@ -69,6 +71,7 @@ impl BlockCache {
         let cache = Self {
             folder,
             options,
+            limit_bytes: AtomicU64::new(options.limit_bytes),
             ledger: Mutex::new(ledger),
             last_staged: AtomicU64::new(0),
             hits: AtomicU64::new(0),
@@ -86,8 +89,24 @@ impl BlockCache {
             blocks: ledger.blocks() as u64,
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
-            limit_bytes: self.options.limit_bytes,
+            limit_bytes: self.limit(),
         }
+    }
+
+    /// Others have taken so many bytes of the limit: blocks have the rest, and never less than a quarter.
+    pub(crate) fn share_with(&self, other_bytes: u64) {
+        let whole = self.options.limit_bytes;
+        let rest = whole.saturating_sub(other_bytes).max(whole / 4);
+        if self.limit_bytes.swap(rest, Ordering::Relaxed) == rest {
+            return;
+        }
+        if let Err(err) = self.make_room(0) {
+            log::debug!("cache: no room could be made: {err}");
+        }
+    }
+
+    fn limit(&self) -> u64 {
+        self.limit_bytes.load(Ordering::Relaxed)
     }
 
     /// Those of `numbers` that are not here.
@@ -145,9 +164,9 @@ impl BlockCache {
 
     /// Promises `bytes`, and says whether they fit under the limit and above the floor.
     fn make_room(&self, bytes: u64) -> io::Result<bool> {
-        let gone = self.lock().promise(bytes, self.options.limit_bytes);
+        let gone = self.lock().promise(bytes, self.limit());
         gone.iter().for_each(|id| self.folder.remove(id));
-        if self.options.limit_bytes < self.lock().bytes() {
+        if self.limit() < self.lock().bytes() {
             return Ok(false);
         }
         let wanted = self.options.keep_free_bytes.saturating_add(bytes);

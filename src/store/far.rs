@@ -178,13 +178,6 @@ impl Far {
         Ok(Some(block.bytes))
     }
 
-    /// Fetches all of it into the cache, and looks whether it is right.
-    pub(crate) fn warm(&self, object: &Object) -> Result<(), StoreError> {
-        let content = content_of(object)?;
-        let mut blocks = 0..content.blocks();
-        blocks.try_for_each(|number| self.read(object, content.bytes_of(number)).map(drop))
-    }
-
     /// Throws away what is kept of it, and what is known of it.
     pub(crate) fn forget(&self, object: &Object) {
         if let Some(content) = Content::of(object) {

@@ -1,11 +1,12 @@
 //! Local disk first, and a bucket behind it.
 //!
 //! What is published goes to local disk; the bucket gets it from there, by others' hands. So what is here
-//! was either never moved or is kept, and is read from here; the rest is read from the bucket.
+//! was either never moved or is kept, and is read from here; the rest is read from the bucket, through a cache
+//! of blocks that has a limit and makes room by itself.
 
 use std::fs::File;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 
@@ -15,19 +16,20 @@ use crate::store::{
     BlockCache, Bucket, Bytes, CacheUse, Found, LocalStore, ReadOptions, Store, StoreError,
 };
 
-/// Pages up to this size are fetched whole and stay. Larger ones are read as recordings are.
-const PAGE_BYTES: u64 = 4 << 20;
-
 /// The store that the rest of the house sees.
 pub struct PlacedStore {
     near: Arc<LocalStore>,
     far: Option<Far>,
+    on_replaced: OnceLock<OnReplaced>,
 }
+
+/// Told of a page in the bucket that is not the one that the reader knows of.
+type OnReplaced = Box<dyn Fn(&Object) + Send + Sync>;
 
 impl PlacedStore {
     /// Without a bucket: local disk alone.
     pub fn new(near: impl Into<Arc<LocalStore>>) -> Self {
-        Self { near: near.into(), far: None }
+        Self { near: near.into(), far: None, on_replaced: OnceLock::new() }
     }
 
     /// Starts no thread; the first read from the bucket does.
@@ -37,7 +39,8 @@ impl PlacedStore {
         cache: BlockCache,
         options: ReadOptions,
     ) -> Self {
-        Self { near: near.into(), far: Some(Far::new(bucket, cache, options)) }
+        let far = Some(Far::new(bucket, cache, options));
+        Self { near: near.into(), far, on_replaced: OnceLock::new() }
     }
 
     pub fn near(&self) -> &Arc<LocalStore> {
@@ -65,6 +68,13 @@ impl PlacedStore {
         self.far.as_ref().map(Far::usage)
     }
 
+    /// Local copies of what is in the bucket take so many bytes of what the cache may take.
+    pub fn share_cache_with(&self, copied_bytes: u64) {
+        if let Some(far) = &self.far {
+            far.cache().share_with(copied_bytes);
+        }
+    }
+
     /// Hashes of the objects that have blocks in the cache, as the index spells them.
     pub fn cached(&self) -> Vec<String> {
         let hashes = self.far.iter().flat_map(|far| far.cache().contents());
@@ -78,39 +88,21 @@ impl PlacedStore {
         }
     }
 
-    /// Fetches all of it, so that it can be read without the network: pages to local disk, recordings into
-    /// the cache, as far as its limit goes. Takes as long as it takes; each block has the deadline of a read.
-    pub fn warm(&self, object: &Object) -> Result<(), StoreError> {
-        match &self.far {
-            Some(far) if !self.has_near(&object.key)? => {
-                if is_kept(object) {
-                    self.bring(far, object).map(drop)
-                } else {
-                    far.warm(object)
-                }
-            }
-            Some(_) | None => Ok(()),
-        }
+    /// Whoever follows a bucket looks what has become of a page, before the read fails: whoever reads again finds
+    /// the new one. Counts once.
+    pub fn when_replaced(&self, look: OnReplaced) {
+        // A second one has nothing to add.
+        let _ = self.on_replaced.set(look);
     }
 
     fn read_far(&self, far: &Far, object: &Object, range: Range<u64>) -> Result<Bytes, StoreError> {
-        if !is_kept(object) {
-            return far.read(object, range);
+        let read = far.read(object, range);
+        if let (Err(StoreError::Refused { .. }), Some(look)) = (&read, self.on_replaced.get())
+            && object.key.is_page()
+        {
+            look(object);
         }
-        let page = self.bring(far, object)?;
-        let place = |byte| usize::try_from(byte).unwrap_or(usize::MAX).min(page.len());
-        Ok(page.slice(place(range.start)..place(range.end.max(range.start))))
-    }
-
-    /// Fetches a page and keeps it, unless a newer one has come meanwhile.
-    fn bring(&self, far: &Far, object: &Object) -> Result<Bytes, StoreError> {
-        let page = far.read(object, 0..object.bytes)?;
-        match self.near.put_new(&object.key, &page) {
-            Ok(_) => far.forget(object),
-            // It can be read all the same, from the cache.
-            Err(err) => log::warn!("store: {} cannot be kept here: {err}", object.key),
-        }
-        Ok(page)
+        read
     }
 
     /// What is near; what is not, from the bucket; and if it is gone there too, near once more: the one
@@ -193,10 +185,6 @@ impl Store for PlacedStore {
             opened => opened,
         }
     }
-}
-
-fn is_kept(object: &Object) -> bool {
-    object.key.is_page() && object.bytes <= PAGE_BYTES
 }
 
 fn absent<T>(found: Result<T, StoreError>) -> Result<Option<T>, StoreError> {

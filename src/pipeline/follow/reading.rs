@@ -7,9 +7,12 @@ use std::thread::{self, Builder};
 use crate::model::{
     Conversation, DayTranscript, Key, Object, Page, PageKind, Placement, Recording,
 };
-use crate::pipeline::Told;
+use crate::pipeline::change_log::Told;
 use crate::render;
 use crate::store::{Bucket, StoreError};
+
+/// Markers of one listing: what S3 answers at most.
+const PAGE: usize = 1000;
 
 /// Requests under way at once. A first listing is a wait for the network, not for the machine.
 const READERS: usize = 8;
@@ -60,12 +63,22 @@ pub(crate) fn recordings(bucket: &dyn Bucket, keys: &[Key]) -> Result<Vec<Row>, 
     Ok(told)
 }
 
-fn recording(key: &Key, json: &[u8]) -> Result<Row, String> {
-    let (conversation, mut recording, transcript) = render::from_metadata(json)?;
-    let folder = (Key::conversation_prefix(&conversation.filed_as), recording.id.day);
-    if key.folder() != Some((folder.0.as_str(), folder.1)) {
-        return Err("it describes a recording of another place".to_owned());
+/// The last marker that is there; `None`: there is none.
+pub(crate) fn last_marker(bucket: &dyn Bucket) -> Result<Option<Key>, StoreError> {
+    let mut last: Option<Key> = None;
+    loop {
+        let after = last.as_ref().map_or("", Key::as_str);
+        let listed = bucket.list_after(Key::CHANGES, after, PAGE)?;
+        let is_last = listed.len() < PAGE;
+        last = listed.into_iter().next_back().map(|found| found.key).or(last);
+        if is_last {
+            return Ok(last);
+        }
     }
+}
+
+fn recording(key: &Key, json: &[u8]) -> Result<Row, String> {
+    let (conversation, mut recording, transcript) = render::from_metadata_at(key, json)?;
     // It cannot name its own size.
     recording.pages.retain(|page| page.kind != PageKind::Metadata);
     recording.pages.push(Page {

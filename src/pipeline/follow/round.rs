@@ -2,25 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::index::Followed;
 use crate::model::Key;
-use crate::pipeline::Told;
-use crate::pipeline::follow::reading::{self, Row};
-use crate::pipeline::follow::survey::Survey;
+use crate::pipeline::change_log::Told;
+use crate::pipeline::follow::reading;
+use crate::pipeline::follow::rows;
+use crate::pipeline::follow::survey;
 use crate::pipeline::follow::{FollowError, Following, Watch};
-use crate::store::{Bucket, StoreError};
+use crate::pipeline::place;
 
 /// Markers of one listing: what S3 answers at most.
 const PAGE: usize = 1000;
-
-/// Recordings that share one commit.
-const BATCH: usize = 200;
-
-/// The writer keeps markers for 30 days. Who has not asked for this long may have missed some.
-const MARKERS_LAST: SignedDuration = SignedDuration::from_hours(29 * 24);
 
 /// Markers are listened to again for this long: of two that are put at once, the later one may be seen first,
 /// and the writer's clock may be set back a little.
@@ -29,37 +25,77 @@ const LOOK_BACK: SignedDuration = SignedDuration::from_mins(5);
 /// How old the time in the index may be while nothing happens: an idle follower does not write.
 const ASKED_WITHIN: SignedDuration = SignedDuration::from_hours(1);
 
+/// The bucket is listed again after so long.
+const SURVEYED_EVERY: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// How long a bucket is taken for the one that it was.
+const CONFIRMED_FOR: Duration = Duration::from_hours(1);
+
 /// The rounds of one follower, and what it remembers from one to the next.
 pub(crate) struct Rounds {
-    pub(crate) with: Following,
+    with: Following,
     watch: Arc<Watch>,
-    /// A listing of everything that came to no end yet.
-    survey: Option<Survey>,
     /// Markers that were heard and will be listed again.
     heard: BTreeSet<Key>,
+    /// When the bucket was last asked which one it is.
+    confirmed_at: Option<Instant>,
 }
 
 impl Rounds {
     pub(crate) fn new(with: Following, watch: Arc<Watch>) -> Self {
-        Self { with, watch, survey: None, heard: BTreeSet::new() }
+        Self { with, watch, heard: BTreeSet::new(), confirmed_at: None }
     }
 
     /// Brings the index up to what the bucket says now. After a failure the next round goes on from there.
     pub(crate) fn make(&mut self, now: Timestamp) -> Result<(), FollowError> {
+        self.confirm_place()?;
         let known = self.with.index.followed()?;
-        let is_recent = |it: &Followed| now.duration_since(it.asked_at) < MARKERS_LAST;
+        let is_recent = |it: &Followed| now.duration_since(it.asked_at) < survey::MARKERS_LAST;
         let from = match known.filter(is_recent) {
             Some(known) => known,
-            None => {
-                let mut survey = match self.survey.take() {
-                    Some(survey) => survey,
-                    None => Survey::begin(self.with.bucket.as_ref(), now)?,
-                };
-                let surveyed = survey.go_on(self);
-                surveyed.inspect_err(|_| self.survey = Some(survey))?
-            }
+            None => self.survey_all(now)?,
         };
-        self.listen(from, now)
+        self.listen(from, now)?;
+        self.survey_a_little(now)
+    }
+
+    /// Nothing else counts before it has come to its end.
+    fn survey_all(&mut self, now: Timestamp) -> Result<Followed, FollowError> {
+        let mut survey = survey::begin(&self.with, now)?;
+        let is_stopping = || self.watch.is_stopping();
+        while survey::go_on(&self.with, &mut survey, &is_stopping)? {
+            if is_stopping() {
+                return Err(FollowError::Stopped);
+            }
+        }
+        self.with.index.set_followed(&survey.from)?;
+        Ok(survey.from)
+    }
+
+    /// One page of a listing a round, once a week: a million recordings take a day, and nobody notices.
+    fn survey_a_little(&mut self, now: Timestamp) -> Result<(), FollowError> {
+        let index = &self.with.index;
+        if index.surveying()?.is_none() {
+            let Some(surveyed_at) = index.surveyed_at()? else {
+                // Older versions did not note it.
+                return Ok(index.end_survey(now)?);
+            };
+            if now.duration_since(surveyed_at) < SURVEYED_EVERY {
+                return Ok(());
+            }
+        }
+        let mut survey = survey::begin(&self.with, now)?;
+        survey::go_on(&self.with, &mut survey, &|| self.watch.is_stopping())?;
+        Ok(())
+    }
+
+    /// An address may come to mean another bucket at any time.
+    fn confirm_place(&mut self) -> Result<(), FollowError> {
+        if self.confirmed_at.is_none_or(|at| CONFIRMED_FOR <= at.elapsed()) {
+            place::confirm_follower(self.with.bucket.as_ref(), &self.with.index)?;
+            self.confirmed_at = Some(Instant::now());
+        }
+        Ok(())
     }
 
     /// Hears all markers after the place that was reached.
@@ -95,78 +131,8 @@ impl Rounds {
                 Told::Removed(key) => removed.push(key),
             }
         }
-        self.take(&put)?;
-        self.forget(&removed)
-    }
-
-    /// Files what the metadata pages at `keys` describe.
-    pub(crate) fn take(&self, keys: &[Key]) -> Result<(), FollowError> {
-        for batch in keys.chunks(BATCH) {
-            if self.watch.is_stopping() {
-                return Err(FollowError::Stopped);
-            }
-            let told = reading::recordings(self.with.bucket.as_ref(), batch)?;
-            for told in &told {
-                self.drop_outdated(told)?;
-            }
-            self.with.index.follow(told)?;
-        }
-        Ok(())
-    }
-
-    /// Copies on this machine that are no longer right must be gone before anybody looks for the new bytes.
-    fn drop_outdated(&self, (_, recording, transcript): &Row) -> Result<(), FollowError> {
-        let index = &self.with.index;
-        let known = index.filed_recording_at(&recording.audio.key)?;
-        let known_text = match &known {
-            Some(known) => index.filed_transcript(known.id.conversation, known.id.day)?,
-            None => None,
-        };
-        for object in recording.objects() {
-            let is_known = known.iter().flat_map(|known| known.objects()).any(|it| it == object);
-            if !is_known {
-                (self.with.outdated)(&object.key);
-            }
-        }
-        if known_text.is_none_or(|known| known.object != transcript.object) {
-            (self.with.outdated)(&transcript.object.key);
-        }
-        Ok(())
-    }
-
-    pub(crate) fn forget(&self, keys: &[Key]) -> Result<(), FollowError> {
-        let index = &self.with.index;
-        for key in keys {
-            let Some(recording) = index.filed_recording_at(key)? else { continue };
-            let (conversation, day) = (recording.id.conversation, recording.id.day);
-            let transcript = index.filed_transcript(conversation, day)?;
-            index.forget_recording(recording.id)?;
-            recording.objects().for_each(|object| (self.with.outdated)(&object.key));
-            if index.filed_recordings(conversation, day)?.is_empty()
-                && let Some(transcript) = transcript
-            {
-                (self.with.outdated)(&transcript.object.key);
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.watch.is_stopping()
-    }
-}
-
-/// The last marker that is there; `None`: there is none.
-pub(crate) fn last_marker(bucket: &dyn Bucket) -> Result<Option<Key>, StoreError> {
-    let mut last: Option<Key> = None;
-    loop {
-        let after = last.as_ref().map_or("", Key::as_str);
-        let listed = bucket.list_after(Key::CHANGES, after, PAGE)?;
-        let is_last = listed.len() < PAGE;
-        last = listed.into_iter().next_back().map(|found| found.key).or(last);
-        if is_last {
-            return Ok(last);
-        }
+        rows::take(&self.with, &put, &|| self.watch.is_stopping())?;
+        rows::forget(&self.with, &removed)
     }
 }
 

@@ -156,3 +156,23 @@ fn many_threads_agree_on_what_there_is() {
     let on_disk: u64 = files(dir.path()).iter().map(|path| path.metadata().unwrap().len()).sum();
     assert!(on_disk <= limit_bytes);
 }
+
+#[test]
+fn blocks_and_local_copies_have_one_limit_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = CacheOptions { limit_bytes: 8 << 20, keep_free_bytes: 0 };
+    let cache = BlockCache::open(dir.path(), options).unwrap();
+    let (content, blocks) = object(7);
+    for (number, block) in (0..).zip(&blocks) {
+        cache.insert(content, number, block);
+    }
+    assert_eq!(cache.usage().blocks, 7);
+    cache.share_with(4 << 20);
+    assert!(cache.usage().bytes <= 4 << 20);
+    // Copies may be too many for a while; what is read is cached all the same.
+    cache.share_with(u64::MAX);
+    assert_eq!(cache.usage().limit_bytes, 2 << 20);
+    assert_eq!(cache.usage().blocks, 1);
+    cache.share_with(0);
+    assert_eq!(cache.usage().limit_bytes, 8 << 20);
+}

@@ -137,8 +137,8 @@ impl Desk {
         self.lock().breaker.permit(Instant::now()).ok_or_else(left_alone)
     }
 
-    /// How the bucket has answered. That it refuses or does not answer is held against it, and not that
-    /// one object is missing or wrong.
+    /// How the bucket has answered. Only silence is held against it: that one object is missing, wrong, archived
+    /// or not for us is an answer, and it comes at once.
     pub(crate) fn answered(&self, failure: Option<&Failure>) {
         self.lock().note(failure);
     }
@@ -172,12 +172,10 @@ impl State {
 
     fn note(&mut self, failure: Option<&Failure>) {
         match failure {
-            None | Some(Failure::Missing | Failure::Wrong(_)) => {
+            None | Some(Failure::Missing | Failure::Wrong(_) | Failure::Refused(_)) => {
                 self.breaker.succeeded(Instant::now());
             }
-            Some(Failure::Unavailable(_) | Failure::Refused(_)) => {
-                self.breaker.failed(Instant::now());
-            }
+            Some(Failure::Unavailable(_)) => self.breaker.failed(Instant::now()),
         }
     }
 }

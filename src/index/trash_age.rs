@@ -1,0 +1,71 @@
+//! How long conversations have been in the trash, as far as this index has seen it. The wall clock alone decides
+//! nothing that cannot be taken back: it may be years off until a server of time has answered.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use redb::ReadableTable;
+
+use crate::index::removal::condemn;
+use crate::index::tables::{CONDEMNED, NOTES, TRASH, TRASH_SEEN};
+use crate::index::writer::Writing;
+use crate::index::{Index, IndexError};
+use crate::model::ConversationSeq;
+
+/// Seconds that a daemon has had this index open, all in all.
+const OBSERVED: &str = "observed_seconds";
+
+impl Index {
+    /// Takes conversations out of sight, to be removed, that have been in the trash for `kept`: by the wall
+    /// clock, and by the time that was observed since they were first seen there. `since_last` more has been
+    /// observed than when this was last called.
+    pub fn condemn_old(
+        &self,
+        kept: Duration,
+        now: Timestamp,
+        since_last: Duration,
+    ) -> Result<u64, IndexError> {
+        self.inner.writer.change(move |writing| condemn_old(writing, kept, now, since_last))
+    }
+}
+
+fn condemn_old(
+    writing: &mut Writing<'_>,
+    kept: Duration,
+    now: Timestamp,
+    since_last: Duration,
+) -> Result<u64, IndexError> {
+    let notes = writing.tables().open_table(NOTES)?;
+    let observed = notes.get(OBSERVED)?.and_then(|note| note.value().parse::<u64>().ok());
+    drop(notes);
+    let observed = observed.unwrap_or(0).saturating_add(since_last.as_secs());
+    let signed = SignedDuration::try_from(kept).unwrap_or(SignedDuration::MAX);
+    let limit = now.checked_sub(signed).unwrap_or(Timestamp::MIN);
+    let mut trashed = Vec::new();
+    for row in writing.tables().open_table(TRASH)?.iter()? {
+        trashed.push(row?.0.value());
+    }
+    let tables = writing.begin();
+    tables.open_table(NOTES)?.insert(OBSERVED, observed.to_string().as_str())?;
+    let mut old = Vec::new();
+    {
+        let mut seen = tables.open_table(TRASH_SEEN)?;
+        // What was taken out of the trash begins anew.
+        seen.retain(|seq, _| trashed.contains(&seq))?;
+        for seq in trashed {
+            let since = seen.get(seq)?.map(|since| since.value());
+            match since {
+                Some(since) if kept.as_secs() <= observed.saturating_sub(since) => old.push(seq),
+                Some(_) => {}
+                None => drop(seen.insert(seq, observed)?),
+            }
+        }
+    }
+    let mut condemned = 0;
+    for seq in old {
+        if writing.tables().open_table(CONDEMNED)?.get(seq)?.is_none() {
+            condemned += u64::from(condemn(writing, ConversationSeq(seq), limit)?);
+        }
+    }
+    Ok(condemned)
+}
