@@ -3,6 +3,9 @@
 //! One desk thread hears the spool and keeps the queue; one lane for each worker process takes jobs from
 //! it. The road that a recording takes through all rooms is in `run.rs`, to be read from top to bottom.
 
+mod boot_clock;
+mod causes;
+mod change_log;
 mod check;
 mod child;
 mod clear;
@@ -17,6 +20,7 @@ mod migrate;
 mod once;
 mod pages;
 mod pages_due;
+mod place;
 mod placement;
 mod probe;
 mod publish;
@@ -44,23 +48,30 @@ use crate::models::Library;
 use crate::spool::Spool;
 use crate::store::Store;
 
+pub use causes::causes;
+pub use change_log::Told;
 pub use check::{Checked, Depth, Fault, Finding, Where, check, mend};
 pub use clear::{Orphan, clear_cache, orphans, remove_orphan};
 pub use desk::Pipeline;
 pub use eviction::{RemovalError, Retention};
-pub use follow::{DiscoveryError, FOLLOW_EVERY, FollowStatus, Follower, Following, discover};
+pub use follow::{
+    DiscoveryError, FOLLOW_EVERY, FollowStatus, Follower, Following, StartError, discover,
+    refresh_page,
+};
 pub use import::{Find, Imported, Survey, days, fetch_day, import, survey, time_for_inbox};
-pub use lease::{Lease, LeaseError, RENEWED as LEASE_RENEWED, Writer};
+pub use lease::{
+    Fence, HoldError, Lease, LeaseError, LeaseKeeper, LeaseOptions, Now, Watch, Writer,
+};
 pub use migrate::{Moved, Old, bring_home, leave_disk};
 pub use once::{transcribe_file, try_worker};
 pub use pages_due::{Drained, write_pages_due};
-pub use placement::causes;
-pub use placement::{Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds, Told};
+pub use place::{PlaceError, bind_follower, is_renamed, place_id};
+pub use placement::{Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds};
 pub use probe::{ProbeError, Probed, Step, try_bucket};
 pub use rebuild::{RebuildError, Rebuilt, rebuild, rebuild_with_bucket};
 pub use rewrite::{RewriteError, name_speakers};
 pub use stock::{Home, Stock, StockError};
-pub use trash::empty_trash;
+pub use trash::{TrashClock, empty_trash};
 
 /// How recordings are worked on.
 #[derive(Debug, Clone)]

@@ -8,10 +8,14 @@ use serde_json::{Value, json};
 
 use crate::cli::arguments::{Fsck, Gc};
 use crate::cli::report::{self, Trouble};
-use crate::cli::stock::{self, Opened};
+use crate::cli::stock::{self, Opened, hold_lease};
+use crate::config::Config;
 use crate::daemon::Environment;
 use crate::model::printable;
-use crate::pipeline::{self, Checked, Depth, Fault, Finding, Stock, StockError, Where};
+use crate::pipeline::{
+    self, Checked, Depth, Fault, Finding, LeaseKeeper, Stock, StockError, Where,
+};
+use crate::store::Foreign;
 
 pub(crate) fn fsck(wish: &Fsck, environment: &Environment) -> Result<ExitCode, Trouble> {
     let config = wish.settings.config(environment)?;
@@ -32,8 +36,22 @@ pub(crate) fn fsck(wish: &Fsck, environment: &Environment) -> Result<ExitCode, T
     } else {
         report::print(as_text(&checked, &is_mended))?;
     }
+    if let Some(bucket) = &opened.bucket {
+        name_foreign(&bucket.take_foreign());
+    }
     let is_clean = (0..checked.findings.len()).all(is_mended);
     Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Names that cannot be scribefs' are nobody's fault, and are left alone.
+fn name_foreign(foreign: &Foreign) {
+    if foreign.count == 0 {
+        return;
+    }
+    report::remark(&format!("{} objects in the bucket are not scribefs':", foreign.count));
+    for name in &foreign.named {
+        report::remark(&format!("  {name}"));
+    }
 }
 
 fn progress_bar(recordings: u64) -> ProgressBar {
@@ -99,7 +117,19 @@ pub(crate) fn gc(wish: &Gc, environment: &Environment) -> Result<ExitCode, Troub
     let config = wish.settings.config(environment)?;
     // What dead publications had begun to write is swept away by opening.
     let opened = Opened::open(&config)?;
-    let stock = opened.stock();
+    // Nobody else may be writing to what is cleared up here.
+    let lease = match &opened.bucket {
+        Some(bucket) if !wish.dry_run => Some(hold_lease(&opened, bucket, &config)?),
+        _ => None,
+    };
+    let far = lease.as_ref().map(|lease| lease.bucket().as_ref());
+    let stock = Stock { far: far.or(opened.stock().far), ..opened.stock() };
+    let cleared = clear_up(wish, stock, &config);
+    lease.into_iter().for_each(LeaseKeeper::release);
+    cleared
+}
+
+fn clear_up(wish: &Gc, stock: Stock<'_>, config: &Config) -> Result<ExitCode, Trouble> {
     let orphans = pipeline::orphans(stock, Timestamp::now())?;
     for orphan in &orphans {
         if !wish.dry_run {
@@ -111,8 +141,8 @@ pub(crate) fn gc(wish: &Gc, environment: &Environment) -> Result<ExitCode, Troub
         };
         report::print(format!("{place}  {}\n", printable(&orphan.key.to_string())))?;
     }
-    if let (false, Some(cache)) = (wish.dry_run, stock::cache(&config)?) {
-        pipeline::clear_cache(opened.stock(), &cache)?;
+    if let (false, Some(cache)) = (wish.dry_run, stock::cache(config)?) {
+        pipeline::clear_cache(stock, &cache)?;
     }
     let done = if wish.dry_run { "would be removed" } else { "removed" };
     report::remark(&format!("{} objects {done}", orphans.len()));

@@ -3,20 +3,16 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
 
 use crate::cli::arguments::{Goal, Migrate};
 use crate::cli::report::{self, Trouble};
-use crate::cli::stock::Opened;
+use crate::cli::stock::{Opened, hold_lease};
 use crate::config::{Config, Storage};
 use crate::daemon::{Environment, carrier_options, open_placed};
-use crate::pipeline::{
-    self, Carrier, CarrierError, CarrierStatus, Grounds, LEASE_RENEWED, Lease, Old, StockError,
-    Writer,
-};
+use crate::pipeline::{self, Carrier, CarrierStatus, Grounds, Old, StockError};
 use crate::store::Bucket;
 
 /// Time between looks at how far the carrier is.
@@ -72,6 +68,7 @@ fn to_bucket(
         bucket: bucket.clone(),
         index: opened.index.clone(),
         free_bytes: Arc::new(|| None),
+        copied: Arc::new(|_| ()),
         // The carrier ends by itself then, and its status says so.
         alarm: Arc::new(|| ()),
     };
@@ -120,30 +117,17 @@ fn to_disk(
 ) -> Result<ExitCode, Trouble> {
     let old = if keep_old { Old::Kept } else { Old::Removed };
     // Nobody else may be writing to what is emptied here.
-    let mut lease = lease(bucket, config)?;
-    let mut renewed = Instant::now();
+    let lease = hold_lease(opened, bucket, config)?;
     let bar = bar(opened.recordings()?);
-    let moved = pipeline::bring_home(opened.stock(), bucket.as_ref(), old, &mut |recording| {
-        bar.set_message(recording.audio.key.to_string());
-        bar.inc(1);
-        if LEASE_RENEWED <= renewed.elapsed() {
-            renewed = Instant::now();
-            if let Err(err) = lease.renew(Timestamp::now()) {
-                log::warn!("the lease on the bucket could not be renewed: {err}");
-            }
-        }
-    });
+    let moved =
+        pipeline::bring_home(opened.stock(), lease.bucket().as_ref(), old, &mut |recording| {
+            bar.set_message(recording.audio.key.to_string());
+            bar.inc(1);
+        });
     bar.finish_and_clear();
     lease.release();
     report::print(format!("{} recordings are on local disk\n", moved?.recordings))?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn lease(bucket: &Arc<dyn Bucket>, config: &Config) -> Result<Lease, Trouble> {
-    let path = carrier_options(config).writer;
-    let writer = Writer::kept_in(&path)
-        .map_err(|source| CarrierError::Writer { path: path.clone(), source })?;
-    Ok(Lease::take(bucket.clone(), &writer, Timestamp::now()).map_err(CarrierError::Lease)?)
 }
 
 fn bar(recordings: u64) -> ProgressBar {

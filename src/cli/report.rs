@@ -10,12 +10,12 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use crate::config::ConfigError;
-use crate::daemon::{DaemonError, Overlap};
+use crate::daemon::{DaemonError, Overlap, StateError};
 use crate::fs::MountError;
 use crate::index::IndexError;
 use crate::model::{Failure, escaped_json, printable, printable_lines};
 use crate::models::ModelsError;
-use crate::pipeline::{CarrierError, RebuildError, StockError};
+use crate::pipeline::{CarrierError, HoldError, LeaseError, RebuildError, StockError};
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,8 @@ pub(crate) enum Trouble {
     Stock(#[from] StockError),
     #[error(transparent)]
     Carrier(#[from] CarrierError),
+    #[error(transparent)]
+    Lease(#[from] HoldError),
     #[error(transparent)]
     Models(#[from] ModelsError),
     /// Said by the daemon that was started in the background.
@@ -74,6 +76,10 @@ impl Trouble {
             }
             Self::Rebuild(_) => "`scribefs doctor` checks store and state.".to_owned(),
             Self::Carrier(_) => "`scribefs doctor` tries the bucket.".to_owned(),
+            Self::Lease(HoldError::Lease(LeaseError::Held { .. })) => {
+                "Unmount that one, or run the command there.".to_owned()
+            }
+            Self::Lease(_) => "`scribefs doctor` tries the bucket.".to_owned(),
             Self::Stock(_) => {
                 "`scribefs doctor` checks store and state; then run the command again: it goes on \
                  where it was."
@@ -99,11 +105,20 @@ fn remedy_of(err: &DaemonError) -> &'static str {
         DaemonError::Carrier(CarrierError::Lease(_)) => {
             "Unmount that one, mount with --read-only, or choose another prefix."
         }
+        DaemonError::Carrier(CarrierError::Place(_)) | DaemonError::State(StateError::Place(_)) => {
+            "Check `[s3]` in the settings, or give each bucket a state folder of its own with `--state DIR`."
+        }
         DaemonError::Carrier(_) => "`scribefs doctor` checks the bucket and the state folder.",
+        DaemonError::Index(IndexError::OtherRole { .. })
+        | DaemonError::State(StateError::Index(IndexError::OtherRole { .. }))
+        | DaemonError::State(StateError::Recordings { .. }) => {
+            "Give readers (--read-only) and writers a state folder each: `--state DIR`."
+        }
         DaemonError::Index(IndexError::InUse { .. }) => {
             "Another scribefs uses this state folder: unmount that one, or give `--state DIR`."
         }
-        DaemonError::Index(IndexError::OnlyInBucket { .. }) => {
+        DaemonError::Index(IndexError::OnlyInBucket { .. })
+        | DaemonError::State(StateError::Index(IndexError::OnlyInBucket { .. })) => {
             "Or name that bucket again. A `.env` counts only where it lies: start scribefs there, or use `--env-file`."
         }
         DaemonError::Index(IndexError::TooNew { .. }) => {
@@ -112,7 +127,7 @@ fn remedy_of(err: &DaemonError) -> &'static str {
         DaemonError::Index(IndexError::Disk(_)) => {
             "`scribefs doctor` checks permissions and space."
         }
-        DaemonError::Index(_) | DaemonError::Rebuild(_) => {
+        DaemonError::Index(_) | DaemonError::Rebuild(_) | DaemonError::State(_) => {
             "`scribefs reindex` makes the index anew from the store."
         }
         DaemonError::Spool(_) | DaemonError::Threads(_) => {

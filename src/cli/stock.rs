@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use crate::cli::report::Trouble;
 use crate::config::{Config, Storage};
-use crate::daemon::{cache_options, open_bucket, open_index, open_near, open_placed};
+use crate::daemon::{
+    cache_options, carrier_options, open_bucket, open_index, open_near, open_placed,
+};
 use crate::index::Index;
 use crate::model::Destination;
-use crate::pipeline::{Home, Stock, StockError};
+use crate::pipeline::{Home, LeaseKeeper, LeaseOptions, Stock, StockError};
 use crate::store::{BlockCache, Bucket, LocalStore, PlacedStore};
 
 /// All that belongs to one state folder. While this lives, nobody can mount it.
@@ -47,6 +49,19 @@ impl Opened {
         let totals = self.index.totals().map_err(StockError::Index)?;
         Ok(totals.recordings)
     }
+}
+
+/// The lease on the bucket, as a mount would hold it. It is renewed until it is given back.
+pub(crate) fn hold_lease(
+    opened: &Opened,
+    bucket: &Arc<dyn Bucket>,
+    config: &Config,
+) -> Result<LeaseKeeper, Trouble> {
+    Ok(LeaseKeeper::hold(LeaseOptions {
+        bucket: bucket.clone(),
+        index: opened.index.clone(),
+        writer: carrier_options(config).writer,
+    })?)
 }
 
 /// What was read from the bucket, where there is any of it.

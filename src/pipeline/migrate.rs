@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 
 use crate::model::{Destination, Key, Object, PageKind, Placement, Recording};
-use crate::pipeline::placement::{Changes, Told};
+use crate::pipeline::change_log::{Changes, Told};
 use crate::pipeline::stock::{self, Stock, StockError};
 use crate::store::{Bucket, StoreError};
 

@@ -5,7 +5,6 @@
 //! One steward holds the lease and does what is due now and then. While the bucket is away nothing changes
 //! but the status.
 
-mod changes;
 mod courier;
 mod fault;
 mod gate;
@@ -13,8 +12,10 @@ mod labels;
 mod pace;
 mod rounds;
 mod steward;
+mod tally;
 #[cfg(test)]
 mod tests;
+mod trip;
 
 use std::io;
 use std::num::NonZeroU64;
@@ -26,20 +27,18 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub use crate::pipeline::placement::changes::Told;
-pub use crate::pipeline::placement::fault::causes;
-
-pub(crate) use crate::pipeline::placement::changes::Changes;
-
 use crate::index::{Index, IndexError};
+use crate::pipeline::causes::causes;
+use crate::pipeline::change_log::Changes;
 use crate::pipeline::eviction::Retention;
-use crate::pipeline::lease::{Lease, LeaseError, Writer};
+use crate::pipeline::lease::{Fence, LeaseError, LeaseKeeper, LeaseOptions, NotHeld};
+use crate::pipeline::place::PlaceError;
 use crate::pipeline::placement::courier::Courier;
 use crate::pipeline::placement::pace::Pace;
 use crate::pipeline::placement::rounds::{Rounds, Turn};
 use crate::pipeline::placement::steward::Steward;
 use crate::store::outbox::Sizes;
-use crate::store::{Bucket, Store};
+use crate::store::{Bucket, Store, chance};
 
 /// How recordings are carried, and what is kept for how long.
 #[derive(Debug, Clone)]
@@ -66,6 +65,8 @@ pub struct Grounds {
     pub index: Index,
     /// Bytes that are free on the disk of `near`; `None` where that is not known.
     pub free_bytes: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
+    /// Told now and then how many bytes local copies take: the cache of blocks has the rest of the room for both.
+    pub copied: Arc<dyn Fn(u64) + Send + Sync>,
     /// Rung when the index can no longer be written: the daemon must end and be started anew.
     pub alarm: Arc<dyn Fn() + Send + Sync>,
 }
@@ -76,6 +77,9 @@ pub enum CarrierError {
     /// Another scribefs writes to the bucket.
     #[error(transparent)]
     Lease(#[from] LeaseError),
+    /// It is not the bucket that this state folder belongs to.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     #[error("the index refused")]
     Index(#[from] IndexError),
     #[error("the writer's name cannot be kept in {path}")]
@@ -101,9 +105,9 @@ pub struct CarrierStatus {
 }
 
 /// The running carrier: its threads, and the way to them.
-#[derive(Debug)]
 pub struct Carrier {
     shared: Arc<Shared>,
+    lease: LeaseKeeper,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -111,9 +115,11 @@ pub struct Carrier {
 pub(crate) struct Shared {
     pub(crate) grounds: Grounds,
     pub(crate) options: CarrierOptions,
-    pub(crate) rounds: Rounds,
+    pub(crate) rounds: Arc<Rounds>,
     pub(crate) pace: Pace,
-    pub(crate) changes: Changes,
+    pub(crate) changes: Arc<Changes>,
+    /// Shut while the lease on the bucket may be somebody else's.
+    pub(crate) fence: Arc<Fence>,
 }
 
 /// How long a stop waits for requests that are under way. They end later by themselves, unheard: the next
@@ -126,23 +132,19 @@ impl Carrier {
     /// # Errors
     /// `Lease`: the bucket answers and says that another scribefs writes to it.
     pub fn start(options: CarrierOptions, grounds: Grounds) -> Result<Self, CarrierError> {
-        let writer = Writer::kept_in(&options.writer)
-            .map_err(|source| CarrierError::Writer { path: options.writer.clone(), source })?;
-        let lease = match Lease::take(grounds.bucket.clone(), &writer, Timestamp::now()) {
-            Ok(lease) => Some(lease),
-            Err(err @ LeaseError::Held { .. }) => return Err(err.into()),
-            Err(LeaseError::Store(err)) => {
-                log::warn!("the bucket cannot be used yet: {}", causes(&err));
-                None
-            }
-        };
+        let rounds = Arc::new(Rounds::default());
+        rounds.bar(Some("the bucket has not answered yet".to_owned()));
+        let changes = Arc::<Changes>::default();
+        let lease = take_lease(&options, &grounds, &rounds, &changes)?;
+        // Whatever is changed from here on is changed under the lease.
+        let grounds = Grounds { bucket: lease.bucket().clone(), ..grounds };
         let changed = grounds.index.subscribe();
         let count = options.uploads_at_once.max(1);
         let pace = Pace::new(options.bytes_per_second);
-        let (rounds, changes) = (Rounds::default(), Changes::default());
-        let shared = Arc::new(Shared { grounds, options, rounds, pace, changes });
-        let steward = Steward::new(shared.clone(), writer, lease);
-        let mut carrier = Self { shared: shared.clone(), threads: Vec::new() };
+        let fence = lease.fence().clone();
+        let shared = Arc::new(Shared { grounds, options, rounds, pace, changes, fence });
+        let steward = Steward::new(shared.clone());
+        let mut carrier = Self { shared: shared.clone(), lease, threads: Vec::new() };
         carrier.spawn("steward", move || steward.serve(&changed))?;
         for number in 0..count {
             let shared = shared.clone();
@@ -163,6 +165,7 @@ impl Carrier {
 
     /// Tries now what waits for its time: after somebody has mended what was refused.
     pub fn retry_now(&self) {
+        self.lease.retry_now();
         self.shared.rounds.call();
     }
 
@@ -174,11 +177,12 @@ impl Carrier {
         Ok(CarrierStatus { pending, paused, bytes_per_second, ..status })
     }
 
-    /// Lets requests that are under way end, for a while, gives the lease back and joins the threads. What
+    /// Lets requests that are under way end, for a while, joins the threads and then gives the lease back. What
     /// was on its way goes on with the next carrier.
     pub fn stop(self) {
         self.shared.close();
         let begun = Instant::now();
+        let mut is_quiet = true;
         for thread in self.threads {
             while !thread.is_finished() && begun.elapsed() < PATIENCE {
                 std::thread::sleep(Duration::from_millis(10));
@@ -186,10 +190,37 @@ impl Carrier {
             if !thread.is_finished() {
                 let name = thread.thread().name().unwrap_or_default().to_owned();
                 log::warn!("{name}: a request is still under way; it ends unheard");
+                is_quiet = false;
             } else if thread.join().is_err() {
                 log::error!("a thread of the carrier has panicked");
             }
         }
+        // Another writer must not begin while a request of ours may still arrive.
+        if is_quiet { self.lease.release() } else { self.lease.abandon() }
+    }
+}
+
+/// The lease, or the thread that goes on trying to get it.
+fn take_lease(
+    options: &CarrierOptions,
+    grounds: &Grounds,
+    rounds: &Arc<Rounds>,
+    changes: &Arc<Changes>,
+) -> Result<LeaseKeeper, CarrierError> {
+    let lease = LeaseOptions {
+        bucket: grounds.bucket.clone(),
+        index: grounds.index.clone(),
+        writer: options.writer.clone(),
+    };
+    let rounds = rounds.clone();
+    let report = Box::new(move |why| {
+        rounds.bar(why);
+    });
+    match LeaseKeeper::start(lease, changes.clone(), report) {
+        Ok(Ok(keeper)) => Ok(keeper),
+        Ok(Err(NotHeld::Lease(err))) => Err(err.into()),
+        Ok(Err(NotHeld::Place(err))) => Err(err.into()),
+        Err(source) => Err(CarrierError::Writer { path: options.writer.clone(), source }),
     }
 }
 
@@ -206,6 +237,7 @@ impl Shared {
             clock: &Timestamp::now,
             chance: &chance,
             heard,
+            fence: &self.fence,
         }
     }
 
@@ -222,11 +254,17 @@ impl Shared {
 
     /// Waits for a recording that may go and carries it. `false`: the end has come.
     fn carry_one(&self) -> Result<bool, IndexError> {
+        if !self.fence.is_open() {
+            // Whoever holds the lease lets everybody go again.
+            self.rounds.bar_unless_barred("there is no lease on the bucket at present");
+        }
         match self.rounds.turn(&self.grounds.index, Timestamp::now())? {
             Turn::Carry(recording, rested, ticket) => {
                 let id = recording.id;
                 let heard = || self.rounds.heard();
-                let carried = self.courier(&heard).carry(*recording, rested, ticket.event())?;
+                let (event, is_requested) = (ticket.event(), ticket.is_requested);
+                let carried =
+                    self.courier(&heard).carry(*recording, rested, event, is_requested)?;
                 self.rounds.done(id, &ticket, carried, Timestamp::now(), chance());
             }
             Turn::Wait { until, seen } => self.rounds.wait(until, seen),
@@ -254,10 +292,4 @@ impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("options", &self.options).finish_non_exhaustive()
     }
-}
-
-/// Anything from 0 to 1.
-fn chance() -> f64 {
-    let random = ulid::Ulid::generate().random() & u128::from(u32::MAX);
-    u32::try_from(random).map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX))
 }

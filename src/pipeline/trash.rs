@@ -8,8 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::index::Index;
 use crate::model::{Conversation, ConversationSeq, Key, PageKind, Recording};
 use crate::pipeline::Grounds;
+use crate::pipeline::change_log::{Changes, Told};
 use crate::pipeline::eviction::RemovalError;
-use crate::pipeline::placement::{Changes, Told};
+use crate::pipeline::lease::Now;
 use crate::pipeline::publish;
 use crate::store::{Bucket, Store};
 
@@ -32,10 +33,51 @@ impl<'a> Bins<'a> {
     }
 }
 
+/// Decides when the trash may be looked at, and how much time was observed since it was looked at last: not in
+/// the first hour, nor within an hour after the wall clock was set.
+#[derive(Debug)]
+pub struct TrashClock {
+    last: Now,
+    quiet_until: Duration,
+    observed: Duration,
+}
+
+/// So long the clock is watched before anything is removed for good.
+const QUIET: Duration = Duration::from_hours(1);
+
+/// Clocks are corrected by less all the time.
+const JUMP: Duration = Duration::from_mins(2);
+
+impl TrashClock {
+    pub fn new(now: Now) -> Self {
+        Self { last: now, quiet_until: now.boot + QUIET, observed: Duration::ZERO }
+    }
+
+    /// The time observed since this last said that the trash may be looked at; `None`: not now.
+    pub fn observe(&mut self, now: Now) -> Option<Duration> {
+        let went_on = now.boot.saturating_sub(self.last.boot);
+        let by_the_wall = now.wall.duration_since(self.last.wall);
+        let went_on_signed = SignedDuration::try_from(went_on).unwrap_or(SignedDuration::MAX);
+        let jump = by_the_wall.saturating_sub(went_on_signed).unsigned_abs();
+        if JUMP < jump {
+            self.quiet_until = now.boot + QUIET;
+        }
+        self.observed += went_on;
+        self.last = now;
+        (self.quiet_until <= now.boot).then(|| std::mem::take(&mut self.observed))
+    }
+}
+
 /// Removes for good what has been in the trash for `kept`, where everything is on local disk. How many
-/// conversations those were.
-pub fn empty_trash(near: &dyn Store, index: &Index, kept: Duration) -> Result<u64, RemovalError> {
-    empty(Bins { near, far: None, index }, kept, &|_| false, Timestamp::now())
+/// conversations those were. `observed`: see [`TrashClock`].
+pub fn empty_trash(
+    near: &dyn Store,
+    index: &Index,
+    kept: Duration,
+    now: Timestamp,
+    observed: Duration,
+) -> Result<u64, RemovalError> {
+    empty(Bins { near, far: None, index }, kept, &|_| false, now, observed)
 }
 
 /// Removes what has been in the trash for `kept`. `is_busy`: something of it is being carried right now.
@@ -44,19 +86,14 @@ pub(crate) fn empty(
     kept: Duration,
     is_busy: &dyn Fn(ConversationSeq) -> bool,
     now: Timestamp,
+    observed: Duration,
 ) -> Result<u64, RemovalError> {
-    let kept = SignedDuration::try_from(kept).unwrap_or(SignedDuration::MAX);
-    let limit = now.checked_sub(kept).unwrap_or(Timestamp::MIN);
     // An index that was just made anew repeats what it was told: somebody may still have to correct it.
     let is_new = |at: Timestamp| now.duration_since(at) < AFTER_REBUILD;
     if bins.index.rebuilt_at()?.is_some_and(is_new) {
         return Ok(0);
     }
-    for conversation in bins.index.trashed_conversations()? {
-        if conversation.trashed_at.is_some_and(|at| at <= limit) {
-            bins.index.condemn(conversation.seq, limit)?;
-        }
-    }
+    bins.index.condemn_old(kept, now, observed)?;
     let mut removed = 0;
     for conversation in bins.index.condemned()? {
         // Nothing new of it is carried from now on; what is under way would come after its removal.
@@ -105,4 +142,30 @@ fn remove(bins: Bins<'_>, conversation: &Conversation) -> Result<(), RemovalErro
 fn keys_of(recording: &Recording) -> Vec<Key> {
     let pages = recording.pages.iter().rev().map(|page| page.object.key.clone());
     pages.chain(std::iter::once(recording.audio.key.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(boot: u64, wall: i64) -> Now {
+        let wall = Timestamp::from_second(1_700_000_000 + wall).unwrap();
+        Now { boot: Duration::from_secs(boot), wall }
+    }
+
+    #[test]
+    fn nothing_is_removed_in_the_first_hour_nor_after_the_clock_was_set() {
+        let mut clock = TrashClock::new(at(100, 0));
+        assert_eq!(clock.observe(at(3_699, 3_599)), None);
+        // Of the time that was waited for nothing is lost.
+        assert_eq!(clock.observe(at(3_700, 3_600)), Some(Duration::from_secs(3_600)));
+        assert_eq!(clock.observe(at(7_300, 7_260)), Some(Duration::from_secs(3_600)));
+        // A server of time has answered: 40 days ahead.
+        let days = 40 * 24 * 3_600;
+        assert_eq!(clock.observe(at(7_400, 7_360 + days)), None);
+        assert_eq!(clock.observe(at(10_999, 10_959 + days)), None);
+        assert_eq!(clock.observe(at(11_000, 10_960 + days)), Some(Duration::from_secs(3_700)));
+        // And back.
+        assert_eq!(clock.observe(at(11_100, 11_060)), None);
+    }
 }

@@ -1,5 +1,5 @@
-//! Holds the lease on the bucket, wakes the carriers when there is something new, and sees to what is due now
-//! and then: uploads given up, local copies that make room, the trash, old change markers.
+//! Wakes the carriers when there is something new, and sees to what is due now and then: uploads given up, local
+//! copies that make room, the trash, old change markers.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -8,19 +8,15 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::index::{Change, IndexError};
+use crate::pipeline::causes::causes;
+use crate::pipeline::change_log::Changes;
 use crate::pipeline::eviction::{self, RemovalError};
-use crate::pipeline::lease::{Lease, LeaseError, RENEWED, Writer};
-use crate::pipeline::placement::changes::Changes;
-use crate::pipeline::placement::fault::causes;
+use crate::pipeline::lease::Now;
 use crate::pipeline::placement::{Grounds, Shared};
-use crate::pipeline::trash::{self, Bins};
-use crate::store::StoreError;
+use crate::pipeline::trash::{self, Bins, TrashClock};
 
 /// Longest time without a look around.
 const TICK: Duration = Duration::from_secs(1);
-
-/// Without a lease: the first and the longest time until the next try.
-const FIRST_TRY: Duration = Duration::from_secs(1);
 
 /// How often copies are looked at, since free space changes by itself.
 const EVICTION: Duration = Duration::from_secs(10);
@@ -33,31 +29,16 @@ const AGAIN: Duration = Duration::from_mins(5);
 
 pub(crate) struct Steward {
     shared: Arc<Shared>,
-    writer: Writer,
-    lease: Option<Lease>,
-    lease_due: Instant,
-    /// Time until the next try to get a lease.
-    patience: Duration,
     eviction_due: Instant,
     housekeeping_due: Instant,
+    trash: TrashClock,
 }
 
 impl Steward {
-    pub(crate) fn new(shared: Arc<Shared>, writer: Writer, lease: Option<Lease>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let now = Instant::now();
-        let lease_due = if lease.is_some() { now + RENEWED } else { now + FIRST_TRY };
-        if lease.is_none() {
-            shared.rounds.bar(Some("the bucket has not answered yet".to_owned()));
-        }
-        Self {
-            shared,
-            writer,
-            lease,
-            lease_due,
-            patience: FIRST_TRY,
-            eviction_due: now,
-            housekeeping_due: now,
-        }
+        let trash = TrashClock::new(Now::read());
+        Self { shared, eviction_due: now, housekeeping_due: now, trash }
     }
 
     /// Serves until the end.
@@ -77,27 +58,22 @@ impl Steward {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        if let Some(lease) = self.lease.take() {
-            lease.release();
-        }
     }
 
     fn look_around(&mut self) -> Result<(), IndexError> {
         let now = Instant::now();
         if self.shared.rounds.take_call() {
-            self.lease_due = now.min(self.lease_due);
             self.housekeeping_due = now;
         }
-        if self.lease_due <= now {
-            self.see_to_the_lease();
-        }
-        if self.lease.is_none() {
+        if !self.shared.fence.is_open() {
             return Ok(());
         }
         if self.eviction_due <= now {
             let retention = &self.shared.options.retention;
             let evicted = eviction::evict(&self.shared.grounds, retention, Timestamp::now());
             self.eviction_due = now + pause(evicted.map(drop), EVICTION)?;
+            let grounds = &self.shared.grounds;
+            (grounds.copied)(grounds.index.copied_bytes()?);
         }
         if self.housekeeping_due <= now {
             self.housekeeping_due = now + pause(self.keep_house(), HOUSEKEEPING)?;
@@ -105,65 +81,24 @@ impl Steward {
         Ok(())
     }
 
-    fn see_to_the_lease(&mut self) {
-        let now = Timestamp::now();
-        let outcome = match self.lease.as_mut() {
-            Some(lease) => lease.renew(now),
-            None => {
-                let bucket = self.shared.grounds.bucket.clone();
-                Lease::take(bucket, &self.writer, now).map(|lease| self.lease = Some(lease))
-            }
-        };
-        let wait = match outcome {
-            Ok(()) => {
-                self.patience = FIRST_TRY;
-                self.shared.rounds.bar(None);
-                RENEWED
-            }
-            Err(LeaseError::Store(StoreError::Unavailable { .. })) => self.wait_for_the_bucket(now),
-            Err(err) => {
-                let why = causes(&err);
-                if self.shared.rounds.bar(Some(why.clone())) {
-                    log::error!("nothing is brought to the bucket: {why}");
-                }
-                self.lease = None;
-                RENEWED
-            }
-        };
-        self.lease_due = Instant::now() + wait;
-    }
-
-    /// A lease whose time is over may be somebody else's when the bucket is back.
-    fn wait_for_the_bucket(&mut self, now: Timestamp) -> Duration {
-        if self.lease.as_ref().is_none_or(|lease| !lease.is_live(now)) {
-            self.shared.rounds.bar(Some("the bucket does not answer".to_owned()));
-        }
-        self.patience = (self.patience * 2).min(RENEWED);
-        self.patience
-    }
-
-    fn keep_house(&self) -> Result<(), RemovalError> {
+    fn keep_house(&mut self) -> Result<(), RemovalError> {
+        let now = Now::read();
         let Shared { grounds, options, rounds, changes, .. } = self.shared.as_ref();
         give_up_uploads(grounds)?;
-        if let Some(kept) = options.retention.trash {
+        if let (Some(kept), Some(observed)) = (options.retention.trash, self.trash.observe(now)) {
             let is_busy = |seq| rounds.is_busy_with(|id| id.conversation == seq);
-            trash::empty(Bins::of(grounds, changes), kept, &is_busy, Timestamp::now())?;
+            trash::empty(Bins::of(grounds, changes), kept, &is_busy, now.wall, observed)?;
         }
         Changes::prune(grounds.bucket.as_ref(), Timestamp::now())?;
         Ok(())
     }
 }
 
-/// Gives up multipart uploads that no recording goes on with: it was refused, or looked for again.
+/// Gives up multipart uploads that no recording goes on with: it was looked for again, or is gone.
 pub(crate) fn give_up_uploads(grounds: &Grounds) -> Result<(), RemovalError> {
-    let uploads = grounds.index.uploads()?;
-    if uploads.is_empty() {
-        return Ok(());
-    }
-    let unplaced = grounds.index.unplaced(usize::MAX)?;
-    let is_wanted = |id: &str| unplaced.iter().any(|it| it.placement.upload_id() == Some(id));
-    for (id, key) in uploads {
-        if !is_wanted(&id) {
+    for (id, key) in grounds.index.uploads()? {
+        let recording = grounds.index.filed_recording_at(&key)?;
+        if recording.is_none_or(|it| it.placement.upload_id() != Some(id.as_str())) {
             grounds.bucket.abort_upload(&key, &id)?;
             grounds.index.forget_upload(&id)?;
         }

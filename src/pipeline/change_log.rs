@@ -22,8 +22,11 @@ pub enum Told {
 /// A follower that has not looked for longer lists the bucket.
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// Names looked at in one request.
+/// Names that are removed in one go.
 const AT_ONCE: usize = 500;
+
+/// Names in one listing: what S3 answers at most.
+const LISTED: usize = 1_000;
 
 /// Writes them.
 #[derive(Debug, Default)]
@@ -50,6 +53,35 @@ impl Changes {
         let json = serde_json::to_vec(told)
             .map_err(|err| StoreError::Refused { at: key.to_string(), source: Box::new(err) })?;
         bucket.put_labelled(&key, Bytes::from(json), &label)
+    }
+
+    /// The last name that was given.
+    pub(crate) fn last(&self) -> Option<Key> {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.map(|at| Key::change(at, 0))
+    }
+
+    /// Gives only names behind those of all writers before: a follower that has read on looks for nothing
+    /// earlier, and the clock of another machine may have been ahead of ours. `known` saves looking at older
+    /// ones.
+    pub(crate) fn go_on_after(
+        &self,
+        bucket: &dyn Bucket,
+        known: Option<&Key>,
+    ) -> Result<(), StoreError> {
+        let mut after = known.map_or_else(String::new, Key::to_string);
+        let mut newest = known.and_then(Key::changed_at);
+        loop {
+            let listed = bucket.list_after(Key::CHANGES, &after, LISTED)?;
+            newest = newest.max(listed.iter().filter_map(|found| found.key.changed_at()).max());
+            match listed.last() {
+                Some(last) if listed.len() == LISTED => after = last.key.to_string(),
+                _ => break,
+            }
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = newest.max(*last);
+        Ok(())
     }
 
     /// Removes those that everybody has read who follows at all.
