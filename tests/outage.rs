@@ -338,3 +338,127 @@ fn ten_kills_leave_bucket_and_index_in_agreement() {
         String::from_utf8_lossy(&fsck.stdout).into_owned() + &String::from_utf8_lossy(&fsck.stderr);
     assert!(fsck.status.success(), "{said}");
 }
+
+/// Files below the folder of what is published, and those of the index.
+fn kept(world: &World) -> BTreeSet<PathBuf> {
+    let uploads = world.running.dir.path().join("state/uploads");
+    let mut found = BTreeSet::new();
+    let mut folders = vec![uploads];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { drop(found.insert(path)) }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_read_only_mount_over_a_writers_state_is_refused() {
+    let test = "a_read_only_mount_over_a_writers_state_is_refused";
+    let Some(mut world) = World::start(test, &[]) else { return };
+    world.proxy.plan(Plan::always(Fault::Refuse));
+    for number in 0..2 {
+        world.publish(number);
+    }
+    assert_eq!(world.running.stop(), Some(0));
+    world.proxy.heal();
+    let before = kept(&world);
+    let state = world.running.dir.path().join("state");
+    let mount = |flags: &[&str]| {
+        let mut command = world.running.command();
+        command.arg("mount").arg(world.running.root()).arg("--state").arg(&state).args(flags);
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for flags in [&["--read-only"][..], &["--foreground", "-o", "ro"][..]] {
+        let (is_mounted, said) = mount(flags);
+        assert!(!is_mounted, "{said}");
+        assert!(said.contains("--state DIR"), "{said}");
+    }
+    // Nor when the index is lost.
+    fs::rename(state.join("index.redb"), state.join("aside")).unwrap();
+    let (is_mounted, said) = mount(&["--read-only"]);
+    assert!(!is_mounted && said.contains("--state DIR"), "{said}");
+    fs::rename(state.join("aside"), state.join("index.redb")).unwrap();
+    assert_eq!(kept(&world), before);
+    world.running.mount();
+    assert_eq!(world.running.recordings().len(), 2);
+    world.running.wait_for("everything to be in the bucket", || world.is_settled());
+    world.bucket_has_everything(2);
+}
+
+#[test]
+fn a_follower_keeps_to_its_own_place_and_to_its_bucket() {
+    let test = "a_follower_keeps_to_its_own_place_and_to_its_bucket";
+    let Some(mut world) = World::start(test, &[]) else { return };
+    world.publish(0);
+    world.running.wait_for("it to be in the bucket", || world.is_settled());
+    assert_eq!(world.running.stop(), Some(0));
+    let before = kept(&world);
+    let uploads = world.running.dir.path().join("state/uploads");
+    // The settings of this machine name the writer's folder; the follower has a state folder of its own.
+    let state = world.running.dir.path().join("reader");
+    let variables = [("SCRIBEFS_STORE", uploads.to_str().unwrap())];
+    let mount = |variables: &[(&str, &str)], flags: &[&str]| {
+        let mut command = world.running.command();
+        command.envs(variables.iter().copied()).arg("mount").arg(world.running.root());
+        command.arg("--state").arg(&state).args(flags);
+        command.output().unwrap()
+    };
+    let mounted = mount(&variables, &["--read-only"]);
+    assert!(mounted.status.success(), "{}", String::from_utf8_lossy(&mounted.stderr));
+    world.running.wait_for("the recording to be seen", || world.running.recordings().len() == 1);
+    assert_eq!(fs::read(world.audio(0)).unwrap(), world.pieces[0]);
+    let pages = fs::read(world.audio(0).with_extension("srt")).unwrap();
+    assert!(!pages.is_empty());
+    let umount = |world: &World| {
+        let done =
+            world.running.command().args(["umount", "--wait"]).arg(world.running.root()).status();
+        assert!(done.unwrap().success());
+    };
+    umount(&world);
+    assert_eq!(kept(&world), before);
+    let followed = scribefs::store::LocalStore::open(&state.join("followed")).unwrap();
+    assert_eq!(followed.list("").unwrap(), []);
+    // The same bucket by another name is the same; another prefix is another place.
+    let endpoint = world.proxy.through(&world.options).endpoint.unwrap();
+    let renamed = endpoint.replace("127.0.0.1", "localhost");
+    let mounted = mount(&[("S3_ENDPOINT_URL", renamed.as_str())], &["--read-only"]);
+    assert!(mounted.status.success(), "{}", String::from_utf8_lossy(&mounted.stderr));
+    umount(&world);
+    let refused = mount(&[("S3_PREFIX", "elsewhere/")], &["--read-only"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("is not the bucket"), "{said}");
+    // Nor is a follower's state a writer's.
+    let refused = mount(&[], &[]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("follows a bucket"), "{said}");
+}
+
+#[test]
+fn a_writers_bucket_may_get_another_address() {
+    let test = "a_writers_bucket_may_get_another_address";
+    let no_copies = [("SCRIBEFS_RETENTION_CACHE_BYTES", "1KB"), ("SCRIBEFS_KEEP_FREE_MB", "1")];
+    let Some(mut world) = World::start(test, &no_copies) else { return };
+    world.publish(0);
+    world.running.wait_for("it to be in the bucket", || world.is_settled());
+    let audio = |world: &World| {
+        kept(world).iter().any(|path| path.extension().is_some_and(|it| it == "wav"))
+    };
+    world.running.wait_for("its copy to go", || !audio(&world));
+    assert_eq!(world.running.stop(), Some(0));
+    for (name, value) in &mut world.running.variables {
+        if name == "S3_ENDPOINT_URL" {
+            *value = value.replace("127.0.0.1", "localhost");
+        }
+    }
+    let before = world.proxy.requests("PUT");
+    world.running.mount();
+    assert_eq!(fs::read(world.audio(0)).unwrap(), world.pieces[0]);
+    assert!(world.is_settled());
+    world.publish(1);
+    world.running.wait_for("the second to be in the bucket", || world.is_settled());
+    // The lease, its conditions, and one recording: the first one was not sent again.
+    assert!(world.proxy.requests("PUT") - before < 20, "{}", world.proxy.requests("PUT"));
+}

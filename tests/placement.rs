@@ -26,6 +26,7 @@ fn grounds(services: &Services, bucket: Arc<dyn Bucket>) -> Grounds {
         bucket,
         index: services.index.clone(),
         free_bytes: Arc::new(|| None),
+        copied: Arc::new(|_| {}),
         alarm: Arc::new(|| panic!("the index is sound")),
     }
 }

@@ -11,15 +11,20 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::{DayTranscript, Object, PageKind, Placement, Recording, UploadedPart};
+use crate::model::{
+    DayTranscript, Fingerprint, Object, PageKind, Placement, Recording, UploadedPart,
+};
+use crate::store::backoff::Backoff;
 
 /// Objects up to this size go in one request; larger audio goes in parts, so that little is lost with a
-/// connection.
-pub const SINGLE_PUT_BYTES: u64 = 64 << 20;
+/// connection. Four uploads at once hold no more than 64 MiB in memory.
+pub const SINGLE_PUT_BYTES: u64 = 16 << 20;
 
-/// First and longest time to wait after a failure that time can cure.
-const FIRST_DELAY: Duration = Duration::from_secs(1);
+/// Longest time to wait after a failure that time can cure.
 const LONGEST_DELAY: Duration = Duration::from_mins(5);
+
+/// After failures that time can cure.
+pub(crate) const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), LONGEST_DELAY);
 
 /// A refusal is tried again too, in case somebody has mended it: this often.
 const PROBE_DELAY: Duration = Duration::from_mins(5);
@@ -101,6 +106,8 @@ pub enum Trouble {
     UploadLost,
     /// Somebody has to do something: credentials, permissions, no such bucket, a file that is gone.
     Refused { why: String },
+    /// The local copy is not what was published. Sending it again is of no use before it has changed.
+    Damaged { why: String, copy: Fingerprint },
 }
 
 /// One recording on its way.
@@ -134,7 +141,18 @@ impl Errand {
     pub fn step(&mut self, event: Event, now: Timestamp, chance: f64) -> Action {
         match event {
             Event::Failed(Trouble::Refused { why }) => {
-                self.placement = Placement::Paused { why };
+                let (upload_id, parts) = self.take_upload();
+                self.placement = Placement::Paused { why, upload_id, parts, damaged: None };
+                return Action::Wait { until: later(now, PROBE_DELAY) };
+            }
+            Event::Failed(Trouble::Damaged { why, copy }) => {
+                // What was sent is damaged too.
+                self.placement = Placement::Paused {
+                    why,
+                    upload_id: None,
+                    parts: Vec::new(),
+                    damaged: Some(copy),
+                };
                 return Action::Wait { until: later(now, PROBE_DELAY) };
             }
             Event::Failed(Trouble::UploadLost) => {
@@ -197,10 +215,7 @@ impl Errand {
 
     fn wake(&mut self, now: Timestamp) {
         match &mut self.placement {
-            Placement::Paused { .. } => {
-                self.placement = Placement::unknown();
-                self.audio_may_be_there = true;
-            }
+            Placement::Paused { .. } => self.resume(),
             // A clock that was set back must not keep us waiting for longer than we would ever wait.
             Placement::Uploading { not_before, .. } => {
                 *not_before = not_before.filter(|until| *until <= later(now, LONGEST_DELAY));
@@ -211,12 +226,26 @@ impl Errand {
 
     fn call(&mut self) {
         match &mut self.placement {
-            Placement::Paused { .. } => {
-                self.placement = Placement::unknown();
-                self.audio_may_be_there = true;
-            }
+            Placement::Paused { .. } => self.resume(),
             Placement::Uploading { not_before, .. } => *not_before = None,
             Placement::Local | Placement::PagesChanged | Placement::Stored => {}
+        }
+    }
+
+    /// An upload that was refused goes on; else the audio may have arrived without us knowing.
+    fn resume(&mut self) {
+        let (upload_id, parts) = self.take_upload();
+        self.placement = Placement::Uploading { upload_id, parts, attempts: 0, not_before: None };
+        self.audio_may_be_there = true;
+    }
+
+    fn take_upload(&mut self) -> (Option<String>, Vec<UploadedPart>) {
+        match &mut self.placement {
+            Placement::Uploading { upload_id, parts, .. }
+            | Placement::Paused { upload_id, parts, .. } => {
+                (upload_id.take(), std::mem::take(parts))
+            }
+            Placement::Local | Placement::Stored | Placement::PagesChanged => (None, Vec::new()),
         }
     }
 
@@ -258,7 +287,7 @@ impl Errand {
     fn put_off(&mut self, now: Timestamp, chance: f64) {
         if let Placement::Uploading { attempts, not_before, .. } = &mut self.placement {
             *attempts = attempts.saturating_add(1);
-            *not_before = Some(later(now, delay(*attempts, chance)));
+            *not_before = Some(later(now, BACKOFF.delay(*attempts, chance)));
         }
     }
 }
@@ -274,7 +303,9 @@ fn next_of_upload(
     if size <= sent {
         return Action::Complete { upload_id, parts: parts.to_vec() };
     }
-    let end = size.min(sent + part_bytes(size, smallest_part));
+    // All parts but the last have one size, also where another version has begun.
+    let part_bytes = parts.first().map_or_else(|| part_bytes(size, smallest_part), |it| it.bytes);
+    let end = size.min(sent.saturating_add(part_bytes));
     Action::PutPart { upload_id, number: next_number(parts), range: sent..end }
 }
 
@@ -287,12 +318,6 @@ fn part_bytes(size: u64, smallest: u64) -> u64 {
         bytes if bytes <= smallest => smallest,
         bytes => bytes.next_multiple_of(1 << 20),
     }
-}
-
-/// Full jitter: anything up to a bound that doubles with each failure.
-pub fn delay(attempts: u32, chance: f64) -> Duration {
-    let doubled = FIRST_DELAY.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1)));
-    doubled.min(LONGEST_DELAY).mul_f64(chance.clamp(0.0, 1.0))
 }
 
 fn later(now: Timestamp, delay: Duration) -> Timestamp {

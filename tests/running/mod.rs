@@ -18,7 +18,7 @@ pub(crate) struct Running {
     pub(crate) dir: TempDir,
     daemon: Option<Child>,
     flags: Vec<String>,
-    variables: Vec<(String, String)>,
+    pub(crate) variables: Vec<(String, String)>,
 }
 
 /// The reason why whole-road tests cannot run here, if there is one.

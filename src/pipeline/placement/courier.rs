@@ -6,11 +6,15 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::index::{Index, IndexError};
-use crate::model::{DayTranscript, Key, Object, PageKind, Recording, UploadedPart};
-use crate::pipeline::placement::changes::{Changes, Told};
-use crate::pipeline::placement::fault::{Blame, Fault, causes};
+use crate::model::{Fingerprint, Key, Object, PageKind, Placement, Recording, UploadedPart};
+use crate::pipeline::causes::causes;
+use crate::pipeline::change_log::{Changes, Told};
+use crate::pipeline::lease::Fence;
+use crate::pipeline::placement::fault::{Blame, Fault};
 use crate::pipeline::placement::labels;
 use crate::pipeline::placement::pace::Pace;
+use crate::pipeline::placement::tally::Tally;
+use crate::pipeline::placement::trip::{Carried, Trip};
 use crate::pipeline::publish;
 use crate::pipeline::rewrite::{self, RewriteError};
 use crate::pipeline::shelves::Shelves;
@@ -32,40 +36,8 @@ pub(crate) struct Courier<'a> {
     pub(crate) chance: &'a dyn Fn() -> f64,
     /// Called whenever the bucket has taken something.
     pub(crate) heard: &'a dyn Fn(),
-}
-
-/// What came of it.
-#[derive(Debug)]
-pub(crate) enum Carried {
-    Stored,
-    /// It was written anew meanwhile, or is gone: its row says what is to be done.
-    Overtaken,
-    /// It waits, for its time or for somebody to do something. The trip goes on then.
-    Waits {
-        until: Timestamp,
-        blame: Option<Blame>,
-        why: String,
-        trip: Box<Trip>,
-    },
-    /// The end has come first.
-    Stopped,
-}
-
-/// One recording on the way. What has arrived so far is known here only: the index says enough to find out.
-#[derive(Debug)]
-pub(crate) struct Trip {
-    /// With the placement that the index was given last.
-    recording: Recording,
-    transcript: DayTranscript,
-    errand: Errand,
-    tally: Tally,
-}
-
-impl Trip {
-    /// Whether it can go on from that row.
-    fn is_of(&self, row: &Recording) -> bool {
-        self.recording == *row
-    }
+    /// Nothing goes on without a lease.
+    pub(crate) fence: &'a Fence,
 }
 
 /// A page on local disk.
@@ -75,22 +47,12 @@ enum Page {
     Damaged(Object),
 }
 
-/// The hash of what was read of the audio so far, in order.
-#[derive(Debug, Default)]
-struct Tally {
-    hasher: blake3::Hasher,
-    at: u64,
-}
-
-/// A part of the audio that is read at once to be hashed only.
-const HASHED_AT_ONCE: u64 = 4 << 20;
-
 /// A refusal to tell of a change is no errand's: it is tried again after that.
 const PROBE: SignedDuration = SignedDuration::from_mins(5);
 
 impl Courier<'_> {
     /// Carries on until the recording has arrived or has to wait, on the trip that it rested from if there is
-    /// one. `event` is `Woken`, or `Called` if it need not wait for its time.
+    /// one. `event` is `Woken`, or `Called` if it need not wait for its time. `is_requested`: somebody asks for it.
     ///
     /// # Errors
     /// The index could not be read or written: nothing can be done safely any more.
@@ -99,19 +61,57 @@ impl Courier<'_> {
         recording: Recording,
         rested: Option<Box<Trip>>,
         event: Event,
+        is_requested: bool,
     ) -> Result<Carried, IndexError> {
-        let trip = match rested.filter(|trip| trip.is_of(&recording)) {
+        let mut trip = match rested.filter(|trip| trip.is_of(&recording)) {
             Some(trip) => trip,
             None => match self.set_out(recording)? {
                 Some(trip) => trip,
                 None => return Ok(Carried::Overtaken),
             },
         };
+        let Some(event) = self.first_event(&mut trip, event, is_requested) else {
+            let now = (self.clock)();
+            let until = now.checked_add(PROBE).unwrap_or(now);
+            return Ok(Carried::Waits { until, blame: None, why: String::new(), trip });
+        };
         match self.travel(trip, event) {
             Ok(carried) => Ok(carried),
             Err(Fault::Index(err)) => Err(err),
             Err(_) => Ok(Carried::Overtaken),
         }
+    }
+
+    /// What to begin with. A local copy that was found damaged is not sent, or even read, before it has changed or
+    /// somebody asks for it; and then it is hashed first. `None`: it is left alone.
+    fn first_event(&self, trip: &mut Trip, event: Event, is_requested: bool) -> Option<Event> {
+        let audio = &trip.recording.audio;
+        let Placement::Paused { damaged: Some(known), .. } = &trip.recording.placement else {
+            return Some(event);
+        };
+        let copy = self.fingerprint(audio);
+        if copy == *known && !is_requested {
+            return None;
+        }
+        trip.tally = Tally::default();
+        match trip.tally.catch_up(audio.bytes, |from, to| self.read(audio, from, to)) {
+            Ok(()) if trip.tally.is(audio) => Some(event),
+            _ => {
+                let fault = Fault::Damaged { key: audio.key.clone(), copy: copy.clone() };
+                Some(Event::Failed(Trouble::Damaged { why: causes(&fault), copy }))
+            }
+        }
+    }
+
+    /// Of the local copy. One that is gone has none that any file has.
+    fn fingerprint(&self, object: &Object) -> Fingerprint {
+        let bytes = self.near.head(&object.key).map_or(0, |found| found.bytes);
+        let modified_at = self.near.written_at(&object.key).ok().flatten();
+        Fingerprint { bytes, modified_at }
+    }
+
+    fn damaged(&self, object: &Object) -> Fault {
+        Fault::Damaged { key: object.key.clone(), copy: self.fingerprint(object) }
     }
 
     fn set_out(&self, recording: Recording) -> Result<Option<Box<Trip>>, IndexError> {
@@ -146,7 +146,7 @@ impl Courier<'_> {
                 let (blame, why) = failed.unzip();
                 return Ok(Carried::Waits { until, blame, why: why.unwrap_or_default(), trip });
             }
-            if self.pace.is_closed() {
+            if self.pace.is_closed() || !self.fence.is_open() {
                 return Ok(Carried::Stopped);
             }
             fail_point!("outbox-before-step");
@@ -211,7 +211,7 @@ impl Courier<'_> {
         let blame = fault.blame();
         let until = match blame.as_ref().map(Blame::trouble) {
             Some(Trouble::Refused { .. }) => now.checked_add(PROBE).unwrap_or(now),
-            Some(Trouble::Passing | Trouble::UploadLost) | None => now,
+            Some(Trouble::Passing | Trouble::UploadLost | Trouble::Damaged { .. }) | None => now,
         };
         Carried::Waits { until, blame, why: causes(&fault), trip }
     }
@@ -252,8 +252,8 @@ impl Courier<'_> {
     ) -> Result<Event, Fault> {
         let audio = &trip.recording.audio;
         trip.tally.catch_up(audio.bytes, |from, to| self.read(audio, from, to))?;
-        if trip.tally.hasher.finalize().to_hex().as_str() != audio.blake3 {
-            return Err(Fault::Damaged { key: audio.key.clone() });
+        if !trip.tally.is(audio) {
+            return Err(self.damaged(audio));
         }
         self.bucket.complete_upload(&audio.key, upload_id, parts).map_err(upload_fault)?;
         self.verify(audio)?;
@@ -265,7 +265,7 @@ impl Courier<'_> {
         let audio = &recording.audio;
         let bytes = self.read(audio, 0, audio.bytes)?;
         if !is(audio, &bytes) {
-            return Err(Fault::Damaged { key: audio.key.clone() });
+            return Err(self.damaged(audio));
         }
         self.pace.take(audio.bytes);
         let label = labels::of_audio(recording);
@@ -339,7 +339,7 @@ impl Courier<'_> {
     fn read(&self, object: &Object, from: u64, to: u64) -> Result<Bytes, Fault> {
         let bytes = self.near.get_range(&object.key, from..to).map_err(Fault::Near)?;
         if (bytes.len() as u64) < to.saturating_sub(from) {
-            return Err(Fault::Damaged { key: object.key.clone() });
+            return Err(self.damaged(object));
         }
         Ok(Bytes::from(bytes))
     }
@@ -357,30 +357,6 @@ impl Courier<'_> {
             true => Ok(()),
             false => Err(Fault::Torn { key: object.key.clone() }),
         }
-    }
-}
-
-impl Tally {
-    fn add(&mut self, bytes: &[u8]) {
-        self.hasher.update(bytes);
-        self.at += bytes.len() as u64;
-    }
-
-    /// Reads on until `to`: what was sent before this trip began.
-    fn catch_up(
-        &mut self,
-        to: u64,
-        read: impl Fn(u64, u64) -> Result<Bytes, Fault>,
-    ) -> Result<(), Fault> {
-        if to < self.at {
-            // A part goes again, or the upload began anew.
-            *self = Self::default();
-        }
-        while self.at < to {
-            let bytes = read(self.at, to.min(self.at + HASHED_AT_ONCE))?;
-            self.add(&bytes);
-        }
-        Ok(())
     }
 }
 

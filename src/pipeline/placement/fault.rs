@@ -1,10 +1,9 @@
 //! What can go wrong on the way, and what kind of trouble that is.
 
-use std::error::Error;
-
 use crate::index::IndexError;
-use crate::model::Key;
-use crate::pipeline::RewriteError;
+use crate::model::{Fingerprint, Key};
+use crate::pipeline::causes::causes;
+use crate::pipeline::rewrite::RewriteError;
 use crate::store::StoreError;
 use crate::store::outbox::Trouble;
 
@@ -23,7 +22,7 @@ pub(crate) enum Fault {
     Near(#[source] StoreError),
     /// The local copy is no longer what was published.
     #[error("the local copy of {key} is damaged")]
-    Damaged { key: Key },
+    Damaged { key: Key, copy: Fingerprint },
     #[error("the pages could not be written anew")]
     Rewrite(#[source] RewriteError),
     /// The row was written anew meanwhile.
@@ -64,23 +63,12 @@ impl Fault {
                 Some(Blame::Recording(Trouble::Passing))
             }
             Self::Near(StoreError::Refused { .. } | StoreError::Missing { .. })
-            | Self::Damaged { .. }
             | Self::Rewrite(_) => Some(Blame::Recording(refused())),
+            Self::Damaged { copy, .. } => {
+                let (why, copy) = (causes(self), copy.clone());
+                Some(Blame::Recording(Trouble::Damaged { why, copy }))
+            }
             Self::Overtaken | Self::Index(_) => None,
         }
     }
-}
-
-/// The message of an error and of all that led to it.
-pub fn causes(err: &dyn Error) -> String {
-    let mut text = err.to_string();
-    let mut next = err.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }

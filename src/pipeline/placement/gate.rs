@@ -78,7 +78,7 @@ impl Gate {
         }
         self.failures = self.failures.saturating_add(1);
         self.failed_at = Some(now);
-        let mut delay = outbox::delay(self.failures, chance);
+        let mut delay = outbox::BACKOFF.delay(self.failures, chance);
         if let Trouble::Refused { why } = trouble {
             self.refused = Some(why.clone());
             // Once may be one recording's own trouble: another one tries.

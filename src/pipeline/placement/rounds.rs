@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use crate::index::{Index, IndexError};
 use crate::model::{Recording, RecordingId};
 use crate::pipeline::placement::CarrierStatus;
-use crate::pipeline::placement::courier::{Carried, Trip};
 use crate::pipeline::placement::fault::Blame;
 use crate::pipeline::placement::gate::{Admission, Gate};
+use crate::pipeline::placement::trip::{Carried, Trip};
 use crate::store::outbox::{Event, Trouble};
 
 /// Rows of the index that are looked at in one step.
@@ -36,6 +36,8 @@ pub(crate) enum Turn {
 pub(crate) struct Ticket {
     begun: Timestamp,
     is_probe: bool,
+    /// Somebody has asked for it.
+    pub(crate) is_requested: bool,
 }
 
 impl Ticket {
@@ -74,6 +76,8 @@ struct State {
 struct Rest {
     until: Timestamp,
     trip: Box<Trip>,
+    /// Somebody asks for a try: what looks hopeless is looked at all the same.
+    is_requested: bool,
 }
 
 impl Rounds {
@@ -128,8 +132,10 @@ impl Rounds {
             state.gate.send_probe();
         }
         state.busy.insert(recording.id);
-        let trip = state.resting.remove(&recording.id).map(|rest| rest.trip);
-        Turn::Carry(Box::new(recording), trip, Ticket { begun: now, is_probe })
+        let rest = state.resting.remove(&recording.id);
+        let is_requested = rest.as_ref().is_some_and(|rest| rest.is_requested);
+        let ticket = Ticket { begun: now, is_probe, is_requested };
+        Turn::Carry(Box::new(recording), rest.map(|rest| rest.trip), ticket)
     }
 
     /// Takes note of how it went.
@@ -156,7 +162,7 @@ impl Rounds {
                 }
             }
             Carried::Waits { until, blame, why, trip } => {
-                state.resting.insert(id, Rest { until, trip });
+                state.resting.insert(id, Rest { until, trip, is_requested: false });
                 state.complain(id, blame.as_ref(), &why);
                 match &blame {
                     Some(Blame::Bucket(trouble)) => {
@@ -200,6 +206,7 @@ impl Rounds {
         let mut state = self.state();
         state.gate.call();
         state.wake_all();
+        state.resting.values_mut().for_each(|rest| rest.is_requested = true);
         state.is_called = true;
         drop(state);
         self.wake();
@@ -215,6 +222,11 @@ impl Rounds {
         drop(state);
         self.wake();
         true
+    }
+
+    /// Nobody may go, for whatever reason was named before, or else this one.
+    pub(crate) fn bar_unless_barred(&self, why: &str) {
+        self.state().barred.get_or_insert_with(|| why.to_owned());
     }
 
     /// Whether somebody has called since this was asked last.
@@ -293,7 +305,7 @@ impl State {
         }
         let (seq, day, number) = (id.conversation.0, id.day, id.number);
         match blame.trouble() {
-            Trouble::Refused { .. } => {
+            Trouble::Refused { .. } | Trouble::Damaged { .. } => {
                 log::error!("recording {number} of {day} in conversation {seq}: not stored: {why}");
             }
             Trouble::Passing | Trouble::UploadLost => {

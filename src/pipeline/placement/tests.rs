@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Told;
-use super::courier::Carried;
 use super::steward::give_up_uploads;
+use super::trip::Carried;
 use crate::model::{PageKind, Placement, SpeakerId};
+use crate::pipeline::change_log::Told;
 use crate::pipeline::name_speakers;
-use crate::store::{FlakyStore, Store};
+use crate::store::{FlakyStore, Store, StoreError};
 
 mod hooked;
 mod housekeeping;
@@ -186,4 +186,108 @@ fn pages_that_a_power_cut_has_left_behind_are_written_anew() {
     world.finish();
     world.check("");
     assert!(world.index.recording(recording.id).unwrap().unwrap().revision == 2);
+}
+
+/// Answers `name` with a refusal while `is_refusing`, and counts parts.
+fn refusing<'a>(
+    world: &World,
+    name: &'static str,
+    is_refusing: &'a AtomicU64,
+    parts: &'a AtomicU64,
+) -> Hooked<'a> {
+    let hook = move |call: &str, is_over: bool| {
+        parts.fetch_add(u64::from(call == "put_part" && is_over), Ordering::Relaxed);
+        let is_next = call == name && !is_over && is_refusing.load(Ordering::Relaxed) == 0;
+        if call == name && !is_over {
+            is_refusing.fetch_sub(u64::from(!is_next), Ordering::Relaxed);
+        }
+        match is_next {
+            true => Err(StoreError::Refused { at: call.to_owned(), source: "expired".into() }),
+            false => Ok(()),
+        }
+    };
+    Hooked { bucket: world.bucket.clone(), hook: Box::new(hook) }
+}
+
+#[test]
+fn an_upload_that_is_refused_in_the_middle_goes_on_where_it_was() {
+    for refused_at in [0, 1, 2, 3] {
+        let world = World::new();
+        let recording = world.publish("standup", "large", LARGE);
+        let (left, parts) = (AtomicU64::new(refused_at), AtomicU64::new(0));
+        let bucket = refusing(&world, "put_part", &left, &parts);
+        let carried = world.carry(&bucket, recording.clone(), None, &|| {});
+        assert!(matches!(carried, Carried::Waits { .. }), "{carried:?}");
+        let uploads = world.bucket.open_uploads();
+        assert_eq!(uploads.len(), 1);
+        let row = world.index.recording(recording.id).unwrap().unwrap();
+        assert!(matches!(row.placement, Placement::Paused { .. }));
+        assert_eq!(row.placement.upload_id(), Some(uploads[0].as_str()));
+        // The steward leaves it alone, and so does a new process.
+        give_up_uploads(&world.grounds(world.bucket.clone())).unwrap();
+        assert_eq!(world.bucket.open_uploads(), uploads);
+        left.store(u64::MAX, Ordering::Relaxed);
+        let world = {
+            drop(bucket);
+            world.restart()
+        };
+        let bucket = refusing(&world, "put_part", &left, &parts);
+        assert!(world.carry_all(&bucket, 5, &|| {}));
+        drop(bucket);
+        world.check("");
+        let expected = (LARGE as u64).div_ceil(60);
+        assert_eq!(parts.load(Ordering::Relaxed), expected, "no part goes twice");
+    }
+}
+
+#[test]
+fn a_damaged_local_copy_is_not_sent_again_before_it_has_changed() {
+    let world = World::new();
+    let recording = world.publish("standup", "large", LARGE);
+    let whole = world.near.get_range(&recording.audio.key, 0..u64::MAX).unwrap();
+    let mut damaged = whole.clone();
+    damaged[3] ^= 1;
+    world.near.put(&recording.audio.key, &damaged).unwrap();
+    let (never, parts) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
+    let bucket = refusing(&world, "none", &never, &parts);
+    assert!(!world.carry_all(&bucket, 1, &|| {}));
+    let sent = parts.load(Ordering::Relaxed);
+    assert!(0 < sent);
+    // Hours go by, and the daemon is started anew.
+    assert!(!world.carry_all(&bucket, 20, &|| {}));
+    drop(bucket);
+    let world = world.restart();
+    let bucket = refusing(&world, "none", &never, &parts);
+    assert!(!world.carry_all(&bucket, 20, &|| {}));
+    assert_eq!(parts.load(Ordering::Relaxed), sent);
+    // Touched, it is hashed and found as bad as before.
+    world.near.put(&recording.audio.key, &damaged).unwrap();
+    assert!(!world.carry_all(&bucket, 20, &|| {}));
+    assert_eq!(parts.load(Ordering::Relaxed), sent);
+    world.near.put(&recording.audio.key, &whole).unwrap();
+    assert!(world.carry_all(&bucket, 20, &|| {}));
+    drop(bucket);
+    give_up_uploads(&world.grounds(world.bucket.clone())).unwrap();
+    world.check("");
+}
+
+#[test]
+fn an_upload_under_way_stops_when_the_lease_is_lost() {
+    let world = World::new();
+    let recording = world.publish("standup", "large", LARGE);
+    let hook = |call: &str, is_over: bool| {
+        if call == "put_part" && is_over {
+            world.fence.close();
+        }
+        Ok(())
+    };
+    let bucket = Hooked { bucket: world.bucket.clone(), hook: Box::new(hook) };
+    let carried = world.carry(&bucket, recording.clone(), None, &|| {});
+    assert!(matches!(carried, Carried::Stopped), "{carried:?}");
+    drop(bucket);
+    assert_eq!(world.in_bucket().len(), 0);
+    // What had arrived counts when the lease is there again.
+    let row = world.index.recording(recording.id).unwrap().unwrap();
+    let Placement::Uploading { parts, .. } = row.placement else { panic!("{row:?}") };
+    assert_eq!(parts.len(), 1);
 }

@@ -45,7 +45,7 @@ fn a_small_recording_goes_object_by_object_and_the_metadata_last() {
 
 #[test]
 fn large_audio_goes_in_parts_whose_upload_is_known_before_the_first() {
-    let size = SINGLE_PUT_BYTES + 1;
+    let size = 4 * SINGLE_PUT_BYTES + 1;
     let mut it = errand(Placement::Local, vec![size, 10]);
     assert_eq!(it.step(Event::Woken, at(0), 0.5), Action::Begin);
     let mut action = it.step(Event::Began { upload_id: "u".into() }, at(0), 0.5);
@@ -67,7 +67,36 @@ fn large_audio_goes_in_parts_whose_upload_is_known_before_the_first() {
 }
 
 #[test]
-fn exactly_64_mib_go_in_one_request() {
+fn four_uploads_at_once_hold_no_more_than_64_mib() {
+    for size in [1, SINGLE_PUT_BYTES, SINGLE_PUT_BYTES + 1, 10 << 30, 100 << 30] {
+        let mut it = errand(Placement::Local, vec![size]);
+        let held = match it.step(Event::Woken, at(0), 0.5) {
+            Action::Put { .. } => size,
+            _ => match it.step(Event::Began { upload_id: "u".into() }, at(0), 0.5) {
+                Action::PutPart { range, .. } => range.end - range.start,
+                action => panic!("{action:?}"),
+            },
+        };
+        assert!(4 * held <= 64 << 20, "{held} bytes of {size}");
+    }
+}
+
+#[test]
+fn an_upload_that_began_with_larger_parts_goes_on_with_them() {
+    // R2 takes only parts of one size.
+    let placement = Placement::Uploading {
+        upload_id: Some("u".into()),
+        parts: vec![part(1, 32 << 20)],
+        attempts: 0,
+        not_before: None,
+    };
+    let mut it = errand(placement, vec![90 << 20]);
+    let Action::PutPart { range, .. } = it.step(Event::Woken, at(0), 0.5) else { panic!() };
+    assert_eq!(range, 32 << 20..64 << 20);
+}
+
+#[test]
+fn exactly_16_mib_go_in_one_request() {
     let mut it = errand(Placement::Local, vec![SINGLE_PUT_BYTES]);
     assert_eq!(it.step(Event::Woken, at(0), 0.5), Action::Put { place: 0 });
 }
@@ -177,15 +206,15 @@ fn waiting_doubles_from_one_second_to_five_minutes() {
         waits.push(until.as_second());
     }
     assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
-    assert_eq!(delay(u32::MAX, 1.0), LONGEST_DELAY);
+    assert_eq!(BACKOFF.delay(u32::MAX, 1.0), LONGEST_DELAY);
 }
 
 #[test]
 fn chance_spreads_the_waiting_over_the_whole_bound() {
     for (chance, millis) in [(0.0, 0), (0.25, 1_000), (1.0, 4_000)] {
-        assert_eq!(delay(3, chance), Duration::from_millis(millis));
+        assert_eq!(BACKOFF.delay(3, chance), Duration::from_millis(millis));
     }
-    assert_eq!(delay(3, f64::MAX), Duration::from_secs(4));
+    assert_eq!(BACKOFF.delay(3, f64::MAX), Duration::from_secs(4));
 }
 
 #[test]
@@ -227,7 +256,7 @@ fn a_refusal_pauses_says_why_and_is_probed() {
     let mut it = errand(Placement::Local, vec![1]);
     it.step(Event::Woken, at(0), 0.5);
     assert_eq!(it.step(refused(), at(0), 0.5), Action::Wait { until: at(300) });
-    assert_eq!(*it.placement(), Placement::Paused { why: "access denied".into() });
+    assert_eq!(*it.placement(), Placement::paused("access denied"));
     assert_eq!(it.step(Event::Woken, at(300), 0.5), Action::LookForAudio);
     assert_eq!(it.step(Event::NotFound, at(300), 0.5), Action::Put { place: 0 });
     assert_eq!(it.step(Event::PutDone, at(300), 0.5), Action::Rest);

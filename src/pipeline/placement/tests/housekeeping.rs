@@ -9,9 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::world::{LARGE, SMALL, World, retention};
 use crate::index::Index;
 use crate::model::{ConversationSeq, Destination, Key, Placement, Recording};
+use crate::pipeline::change_log::{Changes, Told};
 use crate::pipeline::eviction::{Retention, evict};
-use crate::pipeline::placement::Told;
-use crate::pipeline::placement::changes::Changes;
 use crate::pipeline::trash::Bins;
 use crate::pipeline::{rebuild_with_bucket, trash, write_pages_due};
 use crate::render;
@@ -58,8 +57,13 @@ fn the_trash_is_emptied_from_the_bucket_first_and_from_the_index_last() {
         world.index.trash_conversation(seq, trashed_at).unwrap();
         let empty = |bucket: Arc<dyn Bucket>, hours: i64| {
             let now = trashed_at + SignedDuration::from_hours(hours);
-            trash::empty(Bins::of(&world.grounds(bucket), &world.changes), day, &|_| false, now)
+            let bins = &world.grounds(bucket);
+            let observed = Duration::from_hours(12);
+            trash::empty(Bins::of(bins, &world.changes), day, &|_| false, now, observed)
         };
+        assert_eq!(empty(world.bucket.clone(), 0).unwrap(), 0);
+        // The wall clock alone says nothing, nor does the time observed.
+        assert_eq!(empty(world.bucket.clone(), 999).unwrap(), 0);
         assert_eq!(empty(world.bucket.clone(), 23).unwrap(), 0);
         let cut = Arc::new(FlakyStore::failing_after(calls, world.bucket.clone()));
         let is_done = empty(cut, 24).is_ok();
@@ -96,8 +100,11 @@ fn a_conversation_on_its_way_is_not_removed_under_it() {
     let empty = |is_busy: bool| {
         let now = world.now() + SignedDuration::from_hours(1);
         let grounds = world.grounds(world.bucket.clone());
-        trash::empty(Bins::of(&grounds, &world.changes), Duration::ZERO, &|_| is_busy, now).unwrap()
+        let bins = Bins::of(&grounds, &world.changes);
+        trash::empty(bins, Duration::ZERO, &|_| is_busy, now, Duration::ZERO).unwrap()
     };
+    // Seen there for the first time.
+    assert_eq!(empty(true), 0);
     assert_eq!(empty(true), 0);
     // And nothing of it begins any more.
     assert_eq!(world.index.unplaced(9).unwrap(), []);

@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::hooked::Hooked;
 use super::world::{SMALL, World};
 use crate::model::{ConversationSeq, FileName};
-use crate::pipeline::placement::courier::Carried;
 use crate::pipeline::placement::rounds::{Rounds, Turn};
+use crate::pipeline::placement::trip::Carried;
 use crate::store::{Bucket, FlakyStore, StoreError};
 
 /// A thousand recordings that wait, as cheap as can be.

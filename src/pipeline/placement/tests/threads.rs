@@ -4,11 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
 use super::hooked::Hooked;
 use super::world::{SIZES, SMALL, World, retention};
-use crate::pipeline::{Carrier, CarrierOptions, Lease, Writer};
+use crate::pipeline::{Carrier, CarrierOptions, Lease, Now, Watch, Writer};
 use crate::store::StoreError;
 
 fn options(world: &World) -> CarrierOptions {
@@ -63,14 +61,15 @@ fn a_writer_who_comes_later_holds_the_carrier_up_and_is_named() {
     let bucket = Arc::new(Hooked { bucket: world.bucket.clone(), hook: Box::new(hook) });
     let carrier = Carrier::start(options(&world), world.grounds(bucket)).unwrap();
     let other = Writer { id: "other".to_owned(), host: "elsewhere".to_owned() };
-    let lease = Lease::take(world.bucket.clone(), &other, Timestamp::now()).unwrap();
+    let lease =
+        Lease::take(world.bucket.clone(), &other, &mut Watch::default(), Now::read()).unwrap();
     is_away.store(false, Ordering::Relaxed);
     world.publish("standup", "small", SMALL);
     carrier.retry_now();
     let why = || carrier.status().unwrap().paused_because.unwrap_or_default();
     until("the other one is named", || why().contains("elsewhere"));
     assert_eq!(world.in_bucket().len(), 0);
-    lease.release();
+    lease.release(None);
     carrier.retry_now();
     until("everything has arrived", || world.index.unplaced(1).unwrap().is_empty());
     carrier.stop();

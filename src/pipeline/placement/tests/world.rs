@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -13,13 +14,16 @@ use crate::model::{
     ConversationId, ConversationSeq, Day, Destination, FileName, Key, Object, Overlay, Placement,
     RecordedAt, Recording, TimeSource,
 };
+use crate::pipeline::change_log::Changes;
+use crate::pipeline::change_log::Told;
 use crate::pipeline::eviction::Retention;
-use crate::pipeline::pages;
-use crate::pipeline::placement::changes::Changes;
-use crate::pipeline::placement::courier::{Carried, Courier, Trip};
+use crate::pipeline::lease::Fence;
+use crate::pipeline::placement::Grounds;
+use crate::pipeline::placement::courier::Courier;
 use crate::pipeline::placement::pace::Pace;
 use crate::pipeline::placement::steward::give_up_uploads;
-use crate::pipeline::placement::{Grounds, Told};
+use crate::pipeline::placement::trip::{Carried, Trip};
+use crate::pipeline::pages;
 use crate::pipeline::shelves::Shelves;
 use crate::pipeline::tests::{contents, facts, recipe, talk};
 use crate::render;
@@ -41,6 +45,7 @@ pub(super) struct World {
     pub(super) clock: AtomicI64,
     pub(super) pace: Pace,
     pub(super) changes: Changes,
+    pub(super) fence: Fence,
 }
 
 impl World {
@@ -56,6 +61,7 @@ impl World {
             clock: AtomicI64::new(1_700_000_000_000_000),
             pace: Pace::new(None),
             changes: Changes::default(),
+            fence: open_fence(),
         }
     }
 
@@ -146,8 +152,9 @@ impl World {
             clock: &clock,
             chance: &|| 0.5,
             heard: &|| {},
+            fence: &self.fence,
         };
-        courier.carry(recording, rested, Event::Woken).unwrap()
+        courier.carry(recording, rested, Event::Woken, false).unwrap()
     }
 
     /// Carries the oldest again and again, as long as it takes, but no more than `trips` times.
@@ -179,6 +186,7 @@ impl World {
             bucket,
             index: self.index.clone(),
             free_bytes: Arc::new(|| None),
+            copied: Arc::new(|_| {}),
             alarm: Arc::new(|| {}),
         }
     }
@@ -237,6 +245,12 @@ impl World {
         let read = |key: &Key| self.bucket.get_range(key, 0..u64::MAX).unwrap();
         found.iter().map(|found| serde_json::from_slice(&read(&found.key)).unwrap()).collect()
     }
+}
+
+fn open_fence() -> Fence {
+    let fence = Fence::default();
+    fence.open_until(Duration::MAX);
+    fence
 }
 
 /// Counts down to the end of the process.

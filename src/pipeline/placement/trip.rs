@@ -1,0 +1,42 @@
+//! One recording on its way, and what came of carrying it.
+
+use jiff::Timestamp;
+
+use crate::model::{DayTranscript, Recording};
+use crate::pipeline::placement::fault::Blame;
+use crate::pipeline::placement::tally::Tally;
+use crate::store::outbox::Errand;
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Carried {
+    Stored,
+    /// It was written anew meanwhile, or is gone: its row says what is to be done.
+    Overtaken,
+    /// It waits, for its time or for somebody to do something. The trip goes on then.
+    Waits {
+        until: Timestamp,
+        blame: Option<Blame>,
+        why: String,
+        trip: Box<Trip>,
+    },
+    /// The end has come first.
+    Stopped,
+}
+
+/// One recording on the way. What has arrived so far is known here only: the index says enough to find out.
+#[derive(Debug)]
+pub(crate) struct Trip {
+    /// With the placement that the index was given last.
+    pub(crate) recording: Recording,
+    pub(crate) transcript: DayTranscript,
+    pub(crate) errand: Errand,
+    pub(crate) tally: Tally,
+}
+
+impl Trip {
+    /// Whether it can go on from that row.
+    pub(crate) fn is_of(&self, row: &Recording) -> bool {
+        self.recording == *row
+    }
+}
