@@ -22,8 +22,8 @@ mod reservations;
 mod reserved;
 mod role;
 mod tables;
-mod trash_age;
 mod transcripts;
+mod trash_age;
 mod writer;
 
 use std::path::Path;
@@ -268,20 +268,6 @@ impl Index {
     /// The recording that has these bytes (BLAKE3, hexadecimal), also if its conversation is in the trash.
     pub fn recording_with_audio(&self, blake3: &str) -> Result<Option<Recording>, IndexError> {
         self.now()?.recording_with_audio(blake3)
-    }
-
-    pub fn job(&self, id: JobId) -> Result<Option<Job>, IndexError> {
-        self.now()?.job(id)
-    }
-
-    /// Jobs that have not come to an end, oldest first.
-    pub fn unfinished_jobs(&self) -> Result<Vec<Job>, IndexError> {
-        self.now()?.unfinished_jobs()
-    }
-
-    /// The newest jobs, newest first.
-    pub fn recent_jobs(&self, limit: usize) -> Result<Vec<Job>, IndexError> {
-        self.now()?.recent_jobs(limit)
     }
 
     pub fn totals(&self) -> Result<Totals, IndexError> {

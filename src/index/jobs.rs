@@ -1,4 +1,4 @@
-//! Changes to jobs.
+//! Jobs: questions and changes.
 
 use std::sync::atomic::Ordering;
 
@@ -18,6 +18,20 @@ impl Index {
     pub fn save_job(&self, job: Job) -> Result<(), IndexError> {
         self.inner.last_job.fetch_max(job.id.0, Ordering::Relaxed);
         self.inner.writer.change(move |writing| save(writing, job))
+    }
+
+    pub fn job(&self, id: JobId) -> Result<Option<Job>, IndexError> {
+        self.now()?.job(id)
+    }
+
+    /// Jobs that have not come to an end, oldest first.
+    pub fn unfinished_jobs(&self) -> Result<Vec<Job>, IndexError> {
+        self.now()?.unfinished_jobs()
+    }
+
+    /// The newest jobs, newest first.
+    pub fn recent_jobs(&self, limit: usize) -> Result<Vec<Job>, IndexError> {
+        self.now()?.recent_jobs(limit)
     }
 }
 

@@ -136,7 +136,8 @@ fn adopt(stock: Stock<'_>, place: Where, key: &Key) -> Result<bool, StockError> 
         (Where::Bucket, None) => return Ok(false),
     };
     let json = store.get_range(key, 0..u64::MAX)?;
-    let Ok((mut conversation, mut recording, transcript)) = render::from_metadata_at(key, &json) else {
+    let Ok((mut conversation, mut recording, transcript)) = render::from_metadata_at(key, &json)
+    else {
         return Ok(false);
     };
     // This index has not seen it put into the trash.
