@@ -45,8 +45,8 @@ use crate::index::questions::Moment;
 use crate::index::reservations::Reservations;
 use crate::index::writer::{Subscribers, Writer};
 use crate::model::{
-    Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Job, JobId,
-    Overlay, Placement, Recording, RecordingId, StateRole,
+    Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Job, Overlay,
+    Placement, Recording, RecordingId, StateRole,
 };
 
 /// What went wrong in the index, by what the caller can do about it.
