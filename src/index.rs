@@ -185,6 +185,11 @@ impl Index {
         self.inner.subscribers.subscribe()
     }
 
+    /// All receivers of [`Index::subscribe`] come to their end: their threads are to be joined.
+    pub fn end_subscriptions(&self) {
+        self.inner.subscribers.end();
+    }
+
     /// Waits for what is being committed, and lets nothing new begin: from now on everything is refused.
     pub fn close(&self) -> Result<(), IndexError> {
         self.inner.writer.close();

@@ -280,6 +280,11 @@ impl Spool {
         self.keeper.inner.subscribe()
     }
 
+    /// All receivers of [`Spool::subscribe`] come to their end: their threads are to be joined.
+    pub fn end_subscriptions(&self) {
+        self.keeper.inner.table().end_subscriptions();
+    }
+
     /// Opens what was offered, for reading.
     ///
     /// # Errors

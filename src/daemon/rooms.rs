@@ -139,6 +139,9 @@ impl Rooms {
         self.end_mark.set();
         drop(self.watch);
         self.spool.close();
+        // Whoever waits for news would else notice the end only when its time is over.
+        self.spool.end_subscriptions();
+        self.index.end_subscriptions();
         self.mount.stop();
         self.pipeline.into_iter().for_each(Pipeline::stop);
         self.errands.stop();

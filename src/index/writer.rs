@@ -228,6 +228,11 @@ impl Subscribers {
         receiver
     }
 
+    /// Nobody hears of anything more.
+    pub(crate) fn end(&self) {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn tell(&self, changes: Vec<Change>) {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         for change in changes {

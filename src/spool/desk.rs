@@ -59,6 +59,11 @@ impl Table {
         receiver
     }
 
+    /// Nobody hears of anything more.
+    pub(crate) fn end_subscriptions(&mut self) {
+        self.desk.subscribers.clear();
+    }
+
     pub(crate) fn tell(&mut self, event: SpoolEvent) {
         self.desk.subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
     }
