@@ -91,11 +91,8 @@ impl Errands {
 fn run(orders: &Receiver<Naming>, store: &dyn Store, index: &Index) {
     for Naming { recording, names } in orders {
         if let Err(err) = pipeline::name_speakers(store, index, recording, &names) {
-            let RecordingId { conversation, day, number } = recording;
             log::warn!(
-                "name: recording {number} of {day} in conversation {}: its pages could not be \
-                 written anew: {}",
-                conversation.0,
+                "name: {recording}: its pages could not be written anew: {}",
                 pipeline::causes(&err)
             );
         }

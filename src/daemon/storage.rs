@@ -109,7 +109,8 @@ impl Storage {
         match self.store.bucket()?.link(key, lasts) {
             Ok(link) => Some(link),
             Err(err) => {
-                log::warn!("{key}: there is no link: {err}");
+                log::warn!("a link could not be made: {}", pipeline::causes(&err));
+                log::debug!("{key}: there is no link");
                 None
             }
         }

@@ -1,6 +1,7 @@
 //! A published recording and the objects it is made of.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -16,6 +17,13 @@ pub struct RecordingId {
     pub conversation: ConversationSeq,
     pub day: Day,
     pub number: u16,
+}
+
+/// For the log, which names nothing that a user has named.
+impl fmt::Display for RecordingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "recording {}/{}/{}", self.conversation.0, self.day, self.number)
+    }
 }
 
 impl RecordingId {

@@ -1,6 +1,7 @@
 //! A lane takes jobs from the desk, one after the other, with a worker process of its own.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -25,6 +26,8 @@ pub(crate) fn work(desk: &Arc<Desk>) {
 
 fn work_on(desk: &Arc<Desk>, child: &mut Option<Child>, mut job: Job) {
     let id = job.id;
+    let begun = Instant::now();
+    log::info!("job {id}: started, attempt {}", job.attempts + 1);
     let mut road = Road {
         setup: &desk.setup,
         services: &desk.services,
@@ -32,19 +35,20 @@ fn work_on(desk: &Arc<Desk>, child: &mut Option<Child>, mut job: Job) {
         hand_out: &|switch| desk.may_be_stopped_by(id, switch),
     };
     let outcome = run::run(&mut road, &mut job);
-    conclude(desk, job, outcome);
+    conclude(desk, job, outcome, begun.elapsed());
     desk.forget(id);
 }
 
-fn conclude(desk: &Arc<Desk>, mut job: Job, outcome: Outcome) {
+fn conclude(desk: &Arc<Desk>, mut job: Job, outcome: Outcome, took: Duration) {
     let id = job.id;
     job.updated_at = Timestamp::now();
     match outcome {
         Outcome::Published(recording) => {
-            log::info!("job {id}: published as {}", recording.audio.key);
+            log::info!("job {id}: published as {} in {:.1} s", recording.id, took.as_secs_f64());
+            log::debug!("job {id}: published as {}", recording.audio.key);
         }
         Outcome::Duplicate(recording) => {
-            log::info!("job {id}: the same bytes as {}", recording.audio.key);
+            log::info!("job {id}: the same bytes as {}", recording.id);
             job.recording = Some(recording.id);
             end(desk, job, JobState::Duplicate);
         }
@@ -53,7 +57,7 @@ fn conclude(desk: &Arc<Desk>, mut job: Job, outcome: Outcome) {
             log::debug!("job {id}: interrupted by the end of the daemon");
         }
         Outcome::Withdrawn => {
-            log::info!("job {id}: withdrawn");
+            log::info!("job {id}: withdrawn: its file was changed, moved, removed or cancelled");
             end(desk, job, JobState::Cancelled);
         }
         Outcome::NoModel => {
@@ -73,8 +77,9 @@ fn failed(desk: &Arc<Desk>, mut job: Job, failure: Failure) {
     job.attempts += 1;
     if failure.cause.is_worth_retrying() && job.attempts < MOST_ATTEMPTS {
         log::warn!(
-            "job {id}: attempt {} failed, will be tried again: {}",
+            "job {id}: attempt {} failed while {}, will be tried again: {}",
             job.attempts,
+            job.state.as_str(),
             failure.message
         );
         job.state = JobState::Queued;
@@ -83,7 +88,11 @@ fn failed(desk: &Arc<Desk>, mut job: Job, failure: Failure) {
         desk.again(job);
         return;
     }
-    log::warn!("job {id}: failed: {}", failure.message);
+    let stage = job.state.as_str();
+    log::warn!(
+        "job {id}: failed while {stage}: {}; `.scribefs/errors` names its file",
+        failure.message
+    );
     match desk.services.spool.fail(job.inbox, job.generation, &failure) {
         Ok(()) | Err(SpoolError::Changed | SpoolError::Missing) => {}
         Err(err) => log::error!("job {id}: its error note could not be written: {err}"),

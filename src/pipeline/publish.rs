@@ -102,7 +102,7 @@ pub(crate) fn publish(
     fail_point!("publish-before-install");
     if let Err(err) = pages::install(shelves, &recording, transcript.as_ref()) {
         // It is owed, and readers find it where it is staged.
-        log::warn!("{}: its day's transcript is not in its place yet: {err}", recording.audio.key);
+        log::warn!("{}: its day's transcript is not in its place yet: {err}", recording.id);
     }
     Ok(recording)
 }

@@ -94,7 +94,7 @@ fn write(
     fail_point!("rewrite-before-install");
     if let Err(err) = pages::install(shelves, &recording, transcript.as_ref()) {
         // They are owed, and readers find them where they are staged.
-        log::warn!("{}: its pages are not in their places yet: {err}", recording.audio.key);
+        log::warn!("{}: its pages are not in their places yet: {err}", recording.id);
     }
     Ok(())
 }

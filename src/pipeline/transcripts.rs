@@ -73,7 +73,7 @@ pub(crate) fn render(
     for recording in &recordings {
         match chapter(shelves, conversation, recording) {
             Ok(Some(text)) => chapters.push((sorted(recording), text)),
-            Ok(None) => log::warn!("{}: left out of its day's transcript", recording.audio.key),
+            Ok(None) => log::warn!("{}: left out of its day's transcript", recording.id),
             // It is in a bucket that is away.
             Err(err @ StoreError::Unavailable { .. }) => {
                 log::debug!("{}: not in its day's transcript yet: {err}", recording.audio.key);
