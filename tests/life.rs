@@ -4,7 +4,7 @@ mod running;
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -330,7 +330,7 @@ fn all_threads_that_are_counted_are_there() {
     let names: Vec<String> =
         tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap()).collect();
     let source = include_str!("../src/daemon/census.rs");
-    let counted = source.split("NEEDED: ").nth(1).unwrap().split("];").next().unwrap();
+    let counted = source.split("ALWAYS: ").nth(1).unwrap().split("];").next().unwrap();
     let counted: Vec<&str> = counted.split('"').skip(1).step_by(2).collect();
     assert!(5 < counted.len());
     for name in counted {
@@ -400,5 +400,44 @@ fn a_mount_hides_files_only_when_that_is_wanted() {
         assert!(!running.root().join("old.m4a").exists());
         assert_eq!(scribefs(&running, &["umount", root]).0, Some(0));
         assert!(running.root().join("old.m4a").exists());
+    }
+}
+
+#[test]
+fn a_private_drop_is_published_for_its_owner_alone() {
+    let test = "a_private_drop_is_published_for_its_owner_alone";
+    if !is_root() {
+        return skip(test, "only root can drop as somebody else");
+    }
+    let Some((running, from)) = running::with_public_recording(test, "two_cities.wav") else {
+        return;
+    };
+    let anna = 65_534;
+    let stat = |path: &Path| {
+        let stat = fs::metadata(path).unwrap();
+        (stat.uid(), stat.permissions().mode() & 0o7777)
+    };
+    for (mode, wanted) in [(0o600, 0o400), (0o640, 0o440)] {
+        let name = format!("{mode:o}.wav");
+        let text = fs::read(&from).unwrap();
+        // Other bytes, so that the second is no duplicate: what follows the sound is passed over.
+        let text = [&text[..], name.as_bytes()].concat();
+        let hidden = running.inbox().join(format!("{name}.part"));
+        fs::write(&hidden, text).unwrap();
+        fs::set_permissions(&hidden, fs::Permissions::from_mode(mode)).unwrap();
+        std::os::unix::fs::chown(&hidden, Some(anna), Some(anna)).unwrap();
+        fs::rename(&hidden, running.inbox().join(&name)).unwrap();
+        assert_eq!(running.outcome(&running.inbox().join(&name)), None);
+        let recordings = running.recordings();
+        let (json, _) =
+            recordings.iter().find(|(_, json)| json["source"]["file"] == *name).unwrap();
+        for entry in fs::read_dir(json.parent().unwrap()).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(stat(&path), (anna, wanted), "{}", path.display());
+        }
+    }
+    // The mount's own: nobody but its owner and group sees the names of the queue.
+    for name in ["status.json", "events", "errors"] {
+        assert_eq!(stat(&running.root().join(".scribefs").join(name)), (0, 0o440), "{name}");
     }
 }

@@ -165,11 +165,7 @@ impl Events {
     fn open(mount: &Path) -> Result<Self, Trouble> {
         let path = mount.join(".scribefs/events");
         let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
-        let file = opened.map_err(|source| Trouble::File {
-            path,
-            source,
-            remedy: "No scribefs answers there. `scribefs mount` mounts it (again).".to_owned(),
-        })?;
+        let file = opened.map_err(|source| place::unanswered(path, source))?;
         Ok(Self { file, read: Vec::new() })
     }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -89,17 +90,24 @@ pub(crate) fn status(mount: &Path) -> Result<Value, Trouble> {
 /// A file of `.scribefs/` that holds JSON.
 pub(crate) fn told(mount: &Path, name: &str) -> Result<Value, Trouble> {
     let path = mount.join(".scribefs").join(name);
-    let text = fs::read(&path).map_err(|source| Trouble::File {
-        path: path.clone(),
-        source,
-        remedy: "No scribefs answers there. `scribefs mount` mounts it (again).".to_owned(),
-    })?;
+    let text = fs::read(&path).map_err(|source| unanswered(path.clone(), source))?;
     serde_json::from_slice(&text).map_err(|err| {
         Trouble::plain(
             format!("{} cannot be understood: {err}", path.display()),
             "Is the daemon of another version? Mount again with this one.",
         )
     })
+}
+
+/// A file of `.scribefs/` cannot be read.
+pub(crate) fn unanswered(path: PathBuf, source: io::Error) -> Trouble {
+    let remedy = match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "Only the owner of the mount and the members of its group may see the queue."
+        }
+        _ => "No scribefs answers there. `scribefs mount` mounts it (again).",
+    };
+    Trouble::File { path, source, remedy: remedy.to_owned() }
 }
 
 /// Writes an order to `.scribefs/control`.

@@ -94,7 +94,8 @@ fn watch(mount: &Path) -> Result<ExitCode, Trouble> {
     loop {
         let status = place::status(mount)?;
         let totals = &status["totals"];
-        head.set_message(format!("{}: {} recordings", mount.display(), totals["recordings"]));
+        let place = mount.display().to_string();
+        head.set_message(format!("{}: {} recordings", printable(&place), totals["recordings"]));
         head.tick();
         let files = status["inbox"].as_array().cloned().unwrap_or_default();
         let mut gone: Vec<String> = bars.keys().cloned().collect();

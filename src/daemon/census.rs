@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-/// How the names of these threads begin; the kernel keeps 15 bytes of a name.
-const NEEDED: [&str; 9] = [
+/// Every writing daemon has these. With a dash at the end it is how names begin; the kernel keeps 15 bytes of one.
+const ALWAYS: [&str; 11] = [
     "fuser-",
     "fs-session",
     "fs-published",
@@ -13,9 +13,21 @@ const NEEDED: [&str; 9] = [
     "spool-timer",
     "index",
     "desk",
+    "pages",
     "lane-",
+    "errands",
     "signals",
 ];
+
+/// These are there where the settings want them.
+const WHERE_WANTED: [&str; 4] = ["spool-watch", "follow", "housekeeper", "lease"];
+
+fn is_needed(name: &str) -> bool {
+    ALWAYS.iter().chain(&WHERE_WANTED).any(|needed| match needed.ends_with('-') {
+        true => name.starts_with(needed),
+        false => name == *needed,
+    })
+}
 
 /// How many threads of each needed name there were.
 #[derive(Debug)]
@@ -31,7 +43,7 @@ impl Census {
 
     fn of(names: impl Iterator<Item = String>) -> Self {
         let mut counts = BTreeMap::new();
-        for name in names.filter(|name| NEEDED.iter().any(|needed| name.starts_with(needed))) {
+        for name in names.filter(|name| is_needed(name)) {
             *counts.entry(name).or_default() += 1;
         }
         Self(counts)

@@ -2,7 +2,6 @@
 //! `umount`, by a fault; within a limit, whatever hangs.
 
 use std::io::{self, IsTerminal};
-use std::process;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder, JoinHandle};
@@ -84,7 +83,7 @@ impl Shutdown {
             if let Some(mount) = mount {
                 mount.detach();
             }
-            process::exit(1);
+            end_now(1);
         };
         if let Err(err) = Builder::new().name("end-limit".to_owned()).spawn(end) {
             log::error!("the end has no limit: {err}");
@@ -95,7 +94,7 @@ impl Shutdown {
         log::info!("signal {signal} received");
         if !self.state().has_begun {
             // Nothing is mounted, no lease is held, and what is being rebuilt has a name of its own.
-            process::exit(0);
+            end_now(0);
         }
         self.limit();
         self.ask(Ending::Asked);
@@ -104,6 +103,12 @@ impl Shutdown {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Without what libraries would do at the end: it could wait for the very thread that hangs.
+fn end_now(code: i32) -> ! {
+    // SAFETY: takes a number, and does not return.
+    unsafe { libc::_exit(code) }
 }
 
 /// The thread that signals come to.

@@ -72,6 +72,10 @@ pub fn supervise(
             let detached = detach_dead(mountpoint);
             return if detached.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
+        if !is_mounted(mountpoint).unwrap_or(false) {
+            log::info!("the dead mount was unmounted: no daemon is started any more");
+            return ExitCode::SUCCESS;
+        }
     }
 }
 
