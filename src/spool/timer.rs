@@ -86,7 +86,8 @@ impl Inner {
                     self.ring();
                     return Some(id);
                 }
-                Some((due, _)) => due - self.now(),
+                // It may have fallen due since the line above.
+                Some((due, _)) => due.saturating_sub(self.now()),
                 None => Duration::MAX,
             };
             // Long enough for nothing to happen, short enough for the system's clock.
