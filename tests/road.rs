@@ -7,12 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use running::{Running, skip, table, with_public_recording, with_speech, word_error_rate};
-
-/// Whether the whole collection is asked for (`scripts/test --full`), not the part that CI runs.
-fn is_full() -> bool {
-    std::env::var_os("SCRIBEFS_FULL").is_some()
-}
+use running::{Running, is_full, skip, table, with_public_recording, with_speech, word_error_rate};
 
 #[test]
 fn a_dropped_recording_comes_back_as_a_conversation() {

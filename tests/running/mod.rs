@@ -40,6 +40,16 @@ pub(crate) fn skip(test: &str, why: &str) {
     eprintln!("skipped: {test}: {why}");
 }
 
+/// Whether the long run is asked for (`scripts/test --full`), not the part that CI runs.
+pub(crate) fn is_full() -> bool {
+    std::env::var_os("SCRIBEFS_FULL").is_some()
+}
+
+pub(crate) fn is_root() -> bool {
+    // SAFETY: geteuid only reads a number.
+    unsafe { libc::geteuid() == 0 }
+}
+
 pub(crate) fn models_dir() -> PathBuf {
     let given = std::env::var_os("SCRIBEFS_MODELS").map(PathBuf::from);
     given.unwrap_or_else(|| {
@@ -102,7 +112,10 @@ impl Running {
         command.arg("mount").arg(self.root()).arg("--foreground");
         command.arg("--state").arg(self.dir.path().join("state"));
         command.arg("--models").arg(models_dir());
-        command.args(["--settle", "200ms", "--log-level", "debug"]).args(&self.flags);
+        if !self.flags.iter().any(|flag| flag == "--settle") {
+            command.args(["--settle", "200ms"]);
+        }
+        command.args(["--log-level", "debug"]).args(&self.flags);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.unwrap());
         let mut daemon = command.spawn().unwrap();
         let status = self.root().join(".scribefs/status.json");
