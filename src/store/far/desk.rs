@@ -16,6 +16,9 @@ use crate::store::far::shelf::Shelf;
 /// Flights ahead that may wait for a thread. More are not even asked for: whoever reads on asks again.
 const AHEAD: usize = 32;
 
+/// Flights ahead that are under way at once: they must not take all threads from who waits.
+const AHEAD_UNDER_WAY: usize = 8;
+
 /// What a reader needs of an object.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted<'a> {
@@ -39,7 +42,11 @@ pub(crate) struct Desk {
 struct State {
     shelf: Shelf,
     breaker: Breaker,
-    queue: VecDeque<Arc<Flight>>,
+    /// Flights that readers wait for, first come first served.
+    asked: VecDeque<Arc<Flight>>,
+    /// Flights that nobody waits for yet: their turn comes when there are no others.
+    ahead: VecDeque<Arc<Flight>>,
+    ahead_under_way: usize,
     idle_threads: usize,
     is_closed: bool,
 }
@@ -69,7 +76,9 @@ impl Desk {
         let state = State {
             shelf: Shelf::new(budget_bytes),
             breaker: Breaker::default(),
-            queue: VecDeque::new(),
+            asked: VecDeque::new(),
+            ahead: VecDeque::new(),
+            ahead_under_way: 0,
             idle_threads: 0,
             is_closed: false,
         };
@@ -85,7 +94,7 @@ impl Desk {
         let runs = state.shelf.missing(wanted.content, numbers);
         let flights = runs.into_iter().filter_map(|run| state.send(wanted, run).transpose());
         let flights = flights.collect::<Result<Vec<_>, _>>();
-        let needs_thread = state.idle_threads < state.queue.len();
+        let needs_thread = state.idle_threads < state.asked.len() + state.ahead.len();
         drop(state);
         self.queued.notify_all();
         flights.map(|flights| Sent { flights, needs_thread })
@@ -112,7 +121,9 @@ impl Desk {
             if flight.is_none() && is_hopeless {
                 return Waited::Failed(left_alone());
             }
-            flight = Some(flying.clone());
+            let flying = flying.clone();
+            state.put_forward(&flying);
+            flight = Some(flying);
             let now = Instant::now();
             let left = deadline.saturating_duration_since(now);
             if left.is_zero() {
@@ -154,7 +165,7 @@ impl State {
         // What a reader waits for is always sent for; the rest only within the budget.
         let least = if is_asked { wanted.asked.end.min(run.end) } else { run.start };
         run.end = run.end.min(least.max(run.start + self.shelf.room()));
-        let is_too_much = !is_asked && AHEAD <= self.queue.len();
+        let is_too_much = !is_asked && AHEAD <= self.ahead.len();
         if run.is_empty() || is_too_much || self.is_closed {
             return Ok(None);
         }
@@ -164,10 +175,25 @@ impl State {
         let flight = Arc::new(flight);
         self.shelf.take_off(&flight);
         match purpose {
-            Purpose::Asked => self.queue.push_front(flight.clone()),
-            Purpose::Ahead => self.queue.push_back(flight.clone()),
+            Purpose::Asked => self.asked.push_back(flight.clone()),
+            Purpose::Ahead => self.ahead.push_back(flight.clone()),
         }
         Ok(Some(flight))
+    }
+
+    /// Somebody waits for a flight now that was for nobody: it comes after those who wait already.
+    fn put_forward(&mut self, flight: &Arc<Flight>) {
+        if let Some(place) = self.ahead.iter().position(|other| Arc::ptr_eq(other, flight)) {
+            self.asked.extend(self.ahead.remove(place));
+        }
+    }
+
+    fn take(&mut self) -> Option<Arc<Flight>> {
+        let has_room = self.ahead_under_way < AHEAD_UNDER_WAY;
+        let ahead = || if has_room { self.ahead.pop_front() } else { None };
+        let flight = self.asked.pop_front().or_else(ahead)?;
+        self.ahead_under_way += usize::from(flight.purpose == Purpose::Ahead);
+        Some(flight)
     }
 
     fn note(&mut self, failure: Option<&Failure>) {
@@ -186,7 +212,7 @@ impl Desk {
     pub(crate) fn next(&self) -> Option<Arc<Flight>> {
         let mut state = self.lock();
         loop {
-            if let Some(flight) = state.queue.pop_front() {
+            if let Some(flight) = state.take() {
                 return Some(flight);
             }
             if state.is_closed {
@@ -229,15 +255,21 @@ impl Desk {
             }
         }
         state.shelf.land(flight);
+        let may_go_on = flight.purpose == Purpose::Ahead && !state.ahead.is_empty();
+        state.ahead_under_way -= usize::from(flight.purpose == Purpose::Ahead);
         drop(state);
         self.arrived.notify_all();
+        if may_go_on {
+            self.queued.notify_one();
+        }
     }
 
     /// Lets the threads go, and tells readers that nothing will come any more.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.is_closed = true;
-        for flight in std::mem::take(&mut state.queue) {
+        let (asked, ahead) = (std::mem::take(&mut state.asked), std::mem::take(&mut state.ahead));
+        for flight in asked.into_iter().chain(ahead) {
             flight.fail(Failure::unavailable("the store is being closed"));
             state.shelf.land(&flight);
         }
@@ -253,4 +285,72 @@ impl Desk {
 
 fn left_alone() -> Failure {
     Failure::unavailable("the bucket has not answered lately and is left alone for a moment")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Key;
+
+    fn object(name: &str) -> Object {
+        let key = Key::new(name).unwrap();
+        let blake3 = blake3::hash(name.as_bytes()).to_hex().to_string();
+        Object { key, bytes: 4 << 20, blake3 }
+    }
+
+    fn send(desk: &Desk, object: &Object, asked: Range<u64>, numbers: &[u64]) {
+        let content = Content::of(object).unwrap();
+        desk.send(&Wanted { object, content, asked }, numbers).unwrap();
+    }
+
+    fn next(desk: &Desk) -> (String, u64) {
+        let flight = desk.next().unwrap();
+        let taken = (flight.object.key.to_string(), flight.blocks.start);
+        desk.land(&flight, Some(Ok(())));
+        taken
+    }
+
+    #[test]
+    fn who_waits_longest_is_served_first_and_what_nobody_waits_for_last() {
+        let desk = Desk::new(64 << 20);
+        let [a, b, c] = ["a/1.wav", "b/1.wav", "c/1.wav"].map(object);
+        send(&desk, &a, 0..0, &[3]);
+        for object in [&a, &b, &c] {
+            send(&desk, object, 0..1, &[0]);
+        }
+        let order = [&a, &b, &c].map(|object| (object.key.to_string(), 0));
+        assert_eq!([next(&desk), next(&desk), next(&desk)], order);
+        assert_eq!(next(&desk), (a.key.to_string(), 3));
+    }
+
+    #[test]
+    fn what_was_sent_for_ahead_is_put_forward_when_somebody_waits_for_it() {
+        let desk = Desk::new(64 << 20);
+        let [a, b] = ["a/1.wav", "b/1.wav"].map(object);
+        // The bucket has answered, so that one reader whose time is over says nothing of it.
+        desk.answered(None);
+        send(&desk, &a, 0..0, &[1]);
+        send(&desk, &a, 0..0, &[3]);
+        let block = Content::of(&a).unwrap().block(3);
+        assert!(matches!(desk.wait(&block, Instant::now()), Waited::TooLong));
+        send(&desk, &b, 0..1, &[0]);
+        assert_eq!(next(&desk), (a.key.to_string(), 3));
+        assert_eq!(next(&desk), (b.key.to_string(), 0));
+        assert_eq!(next(&desk), (a.key.to_string(), 1));
+    }
+
+    #[test]
+    fn reading_ahead_never_takes_all_threads() {
+        let desk = Desk::new(64 << 20);
+        let objects: Vec<Object> = (0..20).map(|at| object(&format!("a/{at}.wav"))).collect();
+        for object in &objects {
+            send(&desk, object, 0..0, &[0]);
+        }
+        let under_way: Vec<_> = (0..AHEAD_UNDER_WAY).map(|_| desk.next().unwrap()).collect();
+        assert!(desk.lock().take().is_none());
+        send(&desk, &object("b/1.wav"), 0..1, &[0]);
+        assert_eq!(next(&desk), ("b/1.wav".to_owned(), 0));
+        desk.land(&under_way[0], Some(Ok(())));
+        assert!(desk.lock().take().is_some());
+    }
 }

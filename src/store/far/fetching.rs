@@ -14,8 +14,9 @@ use crate::store::far::desk::Desk;
 use crate::store::far::flight::{Failure, Flight};
 use crate::store::far::proof::{Proofs, Verdict};
 
-/// Requests that are under way at once: two for each of a few readers who read on.
-const THREADS: usize = 8;
+/// Requests that are under way at once. They wait for the network and do little else, and an object that comes
+/// slowly must not keep others from being asked for.
+const THREADS: usize = 32;
 
 /// What fetching threads and readers share.
 pub(crate) struct Depot {
