@@ -36,10 +36,19 @@ fn init(level: LevelFilter, target: Target) {
     builder.target(target).format(|out, record| {
         let message = record.args().to_string();
         let (time, level, target) = (out.timestamp_millis(), record.level(), record.target());
+        if is_interruption(target, &message) {
+            return Ok(());
+        }
         writeln!(out, "[{time} {level:<5} {target}] {}", printable(&message))
     });
     // A second call, in tests, finds the first one's logger: that one goes on.
     let _ = builder.try_init();
+}
+
+/// A caller was interrupted by a signal (each tick of a profiler, a Ctrl-C): the kernel has let go of the request,
+/// and tells fuser, which replies to it all the same, that there is no such request. That is no error.
+fn is_interruption(target: &str, message: &str) -> bool {
+    target.split("::").eq(["fuser", "reply"]) && message.ends_with("(os error 2)")
 }
 
 /// Writes to whatever file has the path at the moment: one that was moved away, or has grown too large, is left
@@ -107,6 +116,16 @@ impl Write for LogFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interrupted_caller_is_no_error_and_other_failed_replies_are() {
+        let failed =
+            |code| format!("Failed to send FUSE reply: {}", io::Error::from_raw_os_error(code));
+        let replies = ["fuser", "reply"].join("::");
+        assert!(is_interruption(&replies, &failed(libc::ENOENT)));
+        assert!(!is_interruption(&replies, &failed(libc::EINVAL)));
+        assert!(!is_interruption("scribefs::fs", &failed(libc::ENOENT)));
+    }
 
     #[test]
     fn a_log_never_takes_more_than_twice_its_largest_size() {
