@@ -182,6 +182,11 @@ impl Spool {
         self.keeper.inner.flush(open)
     }
 
+    /// Whether [`Self::flush`] waits for the disk.
+    pub fn syncs_on_close(&self) -> bool {
+        self.keeper.inner.options.sync_on_close
+    }
+
     /// File, then the directory that names it.
     pub fn sync(&self, open: &OpenFile, data_only: bool) -> Result<(), SpoolError> {
         self.keeper.inner.sync(open, data_only)

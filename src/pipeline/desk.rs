@@ -159,7 +159,7 @@ impl Desk {
             }
             SpoolEvent::Withdrawn { id, generation } => self.stop(id, generation),
             SpoolEvent::CancelRequested { id } => self.stop(id, u64::MAX),
-            SpoolEvent::Stage { .. } => {}
+            SpoolEvent::Stage { .. } | SpoolEvent::Name { .. } => {}
         }
     }
 

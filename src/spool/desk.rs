@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::model::InboxId;
 use crate::spool::completeness::Completeness;
 use crate::spool::signs::{Candidate, Reaction};
-use crate::spool::table::{Body, Table};
+use crate::spool::table::{Body, Place, Table};
 use crate::spool::{Dropped, SpoolEvent};
 
 /// Subscribers and alarms.
@@ -66,6 +66,11 @@ impl Table {
 
     pub(crate) fn tell(&mut self, event: SpoolEvent) {
         self.desk.subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
+    }
+
+    /// Tells of a name that was made or removed without anybody's call.
+    pub(crate) fn tell_name(&mut self, place: &Place) {
+        self.tell(SpoolEvent::Name { folder: place.parent, name: place.name.clone() });
     }
 
     /// Changes where a file stands, tells of it and sets its alarm. `None` where it is no file, or `what` refuses.

@@ -162,6 +162,8 @@ pub enum SpoolEvent {
     CancelRequested { id: InboxId },
     /// Something that a watcher of `.scribefs/events` may want to know: arrived, settled, failed, ...
     Stage { id: InboxId, path: Vec<FileName>, state: JobState },
+    /// A name was made or removed in a folder by the daemon itself, so that the kernel knows nothing of it.
+    Name { folder: InboxId, name: FileName },
 }
 
 /// What a file's extended attributes and the status say about the work on it.

@@ -101,12 +101,15 @@ impl Inner {
         let mut at = InboxId::ROOT;
         for folder in folders {
             let place = Place { parent: at, name: folder.clone() };
-            at = match self.adopt(place) {
+            at = match self.adopt(place.clone()) {
                 Ok((id, _)) => id,
                 Err(SpoolError::Missing) => {
                     let made = self.make_directory(at, folder.as_os_str(), creator)?.id;
                     // The kernel has not been told of it.
-                    self.table().forget(made, 1);
+                    let mut table = self.table();
+                    table.forget(made, 1);
+                    table.tell_name(&place);
+                    drop(table);
                     made
                 }
                 Err(err) => return Err(err),
@@ -141,8 +144,9 @@ impl Inner {
             }
         };
         let stat = disk::stat_of(draft)?;
-        let id = self.enter(place, &stat)?;
+        let id = self.enter(place.clone(), &stat)?;
         drop(turn);
+        self.table().tell_name(&place);
         self.sync_directory(parent)?;
         // It has settled where it came from.
         let (stamp, now) = (stat.stamp(), self.now());

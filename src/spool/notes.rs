@@ -164,7 +164,8 @@ impl Inner {
                 Err(err) if err.raw_os_error() == Some(libc::EEXIST) => {}
                 renamed => {
                     renamed?;
-                    self.enter(note, &disk::stat_of(&draft)?)?;
+                    self.enter(note.clone(), &disk::stat_of(&draft)?)?;
+                    self.table().tell_name(&note);
                     return Ok(());
                 }
             }
@@ -187,7 +188,9 @@ impl Inner {
         let dir = self.directory(place.parent)?;
         let Some(name) = self.note_at(dir.as_fd(), &place.name) else { return Ok(()) };
         disk::unlink_at(dir.as_fd(), name.as_os_str())?;
-        self.removed_at(&Place { name, ..place.clone() });
+        let note = Place { name, ..place.clone() };
+        self.removed_at(&note);
+        self.table().tell_name(&note);
         Ok(())
     }
 
@@ -233,6 +236,7 @@ impl Inner {
             && disk::unlink_at(dir.as_fd(), place.name.as_os_str()).is_ok()
         {
             self.removed_at(&place);
+            self.table().tell_name(&place);
         }
     }
 

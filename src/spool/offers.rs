@@ -143,6 +143,7 @@ impl Inner {
         disk::unlink_at(dir.as_fd(), name).map_err(|err| Left { err: err.into(), stamp: None })?;
         fail_point!("spool-finished");
         let mut table = self.table();
+        table.tell_name(place);
         if let Some(path) = table.path(id) {
             table.tell(SpoolEvent::Stage { id, path, state: JobState::Done });
         }
