@@ -7,6 +7,7 @@
 mod adapter;
 mod answers;
 mod archive;
+mod archive_listing;
 mod attributes;
 mod backing;
 mod changing;
@@ -15,14 +16,20 @@ mod errno;
 mod events;
 mod fetching;
 mod files;
+mod invalidation;
 mod labels;
+mod log_limit;
 mod mount_table;
 mod mounting;
 mod news;
 mod notifying;
-mod removal;
+mod page_drops;
+mod recent_removals;
+mod removing;
 mod replies;
+mod snapshots;
 mod tree;
+mod worker_pool;
 mod writing;
 
 use std::io;
@@ -43,6 +50,7 @@ use crate::fs::fetching::Fetchers;
 use crate::fs::files::Files;
 use crate::fs::notifying::Herald;
 use crate::fs::tree::Tree;
+use crate::fs::worker_pool::WorkerPool;
 use crate::index::Index;
 use crate::model::Key;
 use crate::spool::Spool;
@@ -50,6 +58,9 @@ use crate::store::Store;
 
 /// Worker threads that answer the kernel; more where there are more cores.
 const LEAST_THREADS: usize = 4;
+
+/// Threads for what waits for a disk: syncing, copying, laying out, and commits of the index.
+const DISK_THREADS: usize = 32;
 
 /// How long [`Mount::stop`] waits for files to be closed before it ends the connection regardless.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -176,6 +187,7 @@ pub struct Mount {
     device_minor: u32,
     tree: Arc<Tree>,
     fetchers: Arc<Fetchers>,
+    disk: Arc<WorkerPool>,
     end: Arc<End>,
     threads: Mutex<Option<(Herald, JoinHandle<()>)>>,
 }
@@ -200,10 +212,12 @@ impl Mount {
         let tree = Arc::new(Tree::new(services, ownership(&options)));
         let files = Arc::new(Files::new(tree.clone(), services.store.clone()));
         let fetchers = Arc::new(Fetchers::new(&files));
+        let disk = Arc::new(WorkerPool::new("fs-disk", DISK_THREADS));
         let adapter = Adapter {
             files,
             backings: Backings::default(),
             fetchers: fetchers.clone(),
+            disk: disk.clone(),
             is_privileged: mounting::is_root(),
         };
         // Before the first request is answered: nothing that is changed after it may be missed.
@@ -228,6 +242,7 @@ impl Mount {
             device_minor: libc::minor(place.dev()),
             tree,
             fetchers,
+            disk,
             end,
             threads: Mutex::new(Some((herald, watching))),
         };
@@ -272,6 +287,7 @@ impl Mount {
         let Some((herald, watching)) = threads else { return };
         herald.stop();
         self.fetchers.stop();
+        self.disk.stop();
         // Without root nothing ends a connection that is still in use; it ends with the process then.
         if self.end.wait(Some(Duration::from_secs(2))) && watching.join().is_err() {
             log::error!("mount: the session's thread has panicked");

@@ -5,6 +5,7 @@
 //! and hold none between calls.
 
 mod carrying;
+mod change;
 mod conversations;
 mod creation;
 mod database;
@@ -23,7 +24,10 @@ mod reserved;
 mod role;
 mod tables;
 mod transcripts;
+mod trash;
 mod trash_age;
+mod trash_rows;
+mod trashing;
 mod writer;
 
 use std::path::Path;
@@ -35,10 +39,12 @@ use jiff::Timestamp;
 use redb::ReadableDatabase;
 
 pub use crate::index::carrying::Copy;
+pub use crate::index::change::Change;
 pub use crate::index::following::{Followed, Surveying};
 pub use crate::index::pages_due::{DayText, DueEntry, PageWork, PagesDue};
 pub use crate::index::questions::Totals;
 pub use crate::index::reservations::Reservation;
+pub use crate::index::trash::{TrashEntry, TrashPlace, Trashed};
 
 use crate::index::database::{Opened, Opener};
 use crate::index::questions::Moment;
@@ -46,7 +52,7 @@ use crate::index::reservations::Reservations;
 use crate::index::writer::{Subscribers, Writer};
 use crate::model::{
     Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Job, Overlay,
-    Placement, Recording, RecordingId, StateRole,
+    Recording, RecordingId, StateRole,
 };
 
 /// What went wrong in the index, by what the caller can do about it.
@@ -85,48 +91,6 @@ pub enum IndexError {
     /// Numbers for conversations or for a day's recordings have run out.
     #[error("no numbers are left")]
     NumbersExhausted,
-}
-
-/// Something in the conversations has changed: for kernel caches, events and status.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Change {
-    Published {
-        recording: Box<Recording>,
-        new_conversation: bool,
-        new_day: bool,
-    },
-    Replaced {
-        recording: Box<Recording>,
-    },
-    DayTranscript {
-        conversation: ConversationSeq,
-        day: Day,
-    },
-    Renamed {
-        seq: ConversationSeq,
-        from: ConversationId,
-        to: ConversationId,
-    },
-    Trashed {
-        seq: ConversationSeq,
-        id: ConversationId,
-    },
-    Restored {
-        seq: ConversationSeq,
-        id: ConversationId,
-    },
-    /// Gone for good. The day and the conversation are gone with it if it was their last.
-    Removed {
-        recording: Box<Recording>,
-        conversation: Box<Conversation>,
-        last_of_day: bool,
-        last_of_conversation: bool,
-    },
-    Placed {
-        id: RecordingId,
-        placement: Placement,
-    },
-    Job(Box<Job>),
 }
 
 /// The index of one state directory.

@@ -10,7 +10,6 @@
 
 mod lookup;
 
-use std::collections::HashSet;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
@@ -19,9 +18,7 @@ pub use crate::view::lookup::{
     Facet, candidates, is_transcript, parse_day, parse_month, parse_year,
 };
 
-use crate::model::{
-    Access, Conversation, ConversationId, Day, DayTranscript, FileName, Key, Node, Recording,
-};
+use crate::model::{Access, Conversation, Day, DayTranscript, FileName, Key, Node, Recording};
 
 /// What `stat` says of a node that we made up or published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,51 +43,20 @@ pub fn conversation_folder(conversation: &Conversation) -> NamedNode {
     folder(conversation.id.name(), Node::Conversation(conversation.seq), conversation.created_at)
 }
 
-/// Folders of the trash, in the order given: conversations under the ids that they had. Where several have the
-/// same one, those after the first are numbered.
-pub fn trash_folders(trashed: &[Conversation]) -> Vec<NamedNode> {
-    let mut taken: HashSet<ConversationId> = HashSet::new();
-    let ids: HashSet<&ConversationId> = trashed.iter().map(|it| &it.id).collect();
-    let folder_of = |conversation: &Conversation| {
-        let mut names = conversation.id.numbered();
-        // A number must not lead to a name that is another's own.
-        let is_free = |name: &ConversationId| *name == conversation.id || !ids.contains(name);
-        let name = names.find(|name| is_free(name) && !taken.contains(name));
-        let id = name.unwrap_or_else(|| conversation.id.clone());
-        taken.insert(id.clone());
-        conversation_folder(&Conversation { id, ..conversation.clone() })
-    };
-    trashed.iter().map(folder_of).collect()
-}
-
-/// Subfolders of a conversation, in order: years. `days` are those that have a recording, in order.
-pub fn years(conversation: &Conversation, days: &[Day]) -> Vec<NamedNode> {
-    let mut years: Vec<u16> = days.iter().map(|day| day.year()).collect();
-    years.dedup();
-    years.into_iter().map(|year| year_folder(conversation, year)).collect()
+/// The folder in the trash of a recording that is there by itself.
+pub fn trashed_folder(recording: &Recording) -> NodeAttributes {
+    let modified = recording.overlay.trashed_at.unwrap_or(recording.published_at).into();
+    let node = Node::Trashed(recording.id);
+    NodeAttributes { node, is_directory: true, bytes: 0, modified, access: None }
 }
 
 pub fn year_folder(conversation: &Conversation, year: u16) -> NamedNode {
     folder(format!("{year:04}"), Node::Year(conversation.seq, year), conversation.created_at)
 }
 
-/// Subfolders of a year, in order: months.
-pub fn months(conversation: &Conversation, year: u16, days: &[Day]) -> Vec<NamedNode> {
-    let in_year = days.iter().filter(|day| day.year() == year);
-    let mut months: Vec<u8> = in_year.map(|day| day.month()).collect();
-    months.dedup();
-    months.into_iter().map(|month| month_folder(conversation, year, month)).collect()
-}
-
 pub fn month_folder(conversation: &Conversation, year: u16, month: u8) -> NamedNode {
     let node = Node::Month(conversation.seq, year, month);
     folder(format!("{month:02}"), node, conversation.created_at)
-}
-
-/// Subfolders of a month, in order: days.
-pub fn days(conversation: &Conversation, year: u16, month: u8, days: &[Day]) -> Vec<NamedNode> {
-    let in_month = days.iter().filter(|day| day.year() == year && day.month() == month);
-    in_month.map(|day| day_folder(conversation, *day)).collect()
 }
 
 /// A day's folder. Like all folders it keeps the time of its conversation's birth, so that its attributes
@@ -107,7 +73,19 @@ pub fn day_entries(
     recordings: &[Recording],
 ) -> Vec<NamedNode> {
     let transcript = transcript.map(|transcript| transcript_file(conversation, transcript));
-    transcript.into_iter().chain(recordings.iter().flat_map(recording_files)).collect()
+    transcript.into_iter().chain(recordings.iter().flat_map(shown_files)).collect()
+}
+
+/// Whether a file of a recording is to be seen in its day's folder.
+pub fn is_shown(recording: &Recording, facet: Facet) -> bool {
+    let is_hidden = |kind| recording.overlay.hidden.contains(&kind);
+    let is_page_hidden = matches!(facet, Facet::Page(kind) if is_hidden(kind));
+    recording.overlay.trashed_at.is_none() && !is_page_hidden
+}
+
+fn shown_files(recording: &Recording) -> Vec<NamedNode> {
+    let shown = Facet::ALL.into_iter().filter(|facet| is_shown(recording, *facet));
+    shown.filter_map(|facet| recording_file(recording, facet)).collect()
 }
 
 /// The day's transcript, under the conversation's present id.
@@ -165,7 +143,8 @@ pub fn key_of(
         | Node::Conversation(_)
         | Node::Year(..)
         | Node::Month(..)
-        | Node::Day(..) => return None,
+        | Node::Day(..)
+        | Node::Trashed(_) => return None,
     };
     Some(object.key.clone())
 }

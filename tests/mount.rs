@@ -2,11 +2,13 @@
 
 mod common;
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsRawFd;
 use std::process::Command;
 
-use common::{World, day, names, until};
+use common::{World, day, names};
 use serde_json::Value;
 
 #[test]
@@ -62,15 +64,18 @@ fn statfs_tells_of_the_disk_of_the_spool() {
 #[test]
 fn events_come_as_they_happen() {
     let Some(world) = World::new("events_come_as_they_happen") else { return };
-    let mut events = BufReader::new(File::open(world.path(".scribefs/events")).unwrap()).lines();
-    let mut next = || serde_json::from_str::<Value>(&events.next().unwrap().unwrap()).unwrap();
+    let file = File::open(world.path(".scribefs/events")).unwrap();
+    let mut events = BufReader::new(&file);
+    let mut next = || {
+        let mut line = String::new();
+        while events.read_line(&mut line).unwrap() == 0 {
+            wait_for_more(&file);
+        }
+        serde_json::from_str::<Value>(&line).unwrap()
+    };
     assert_eq!(next()["event"], "mounted");
-    // Long enough that the reader is sent away and comes back by itself.
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(std::time::Duration::from_millis(2500));
-            world.publish("standup", day(2024, 1, 15), "monday.wav");
-        });
+        scope.spawn(|| world.publish("standup", day(2024, 1, 15), "monday.wav"));
         let published = next();
         assert_eq!(published["event"], "published");
         assert_eq!(published["folder"], "conversations/standup/2024/01/15");
@@ -79,19 +84,112 @@ fn events_come_as_they_happen() {
     assert!(world.path("conversations/standup/2024/01/15/monday.srt").exists());
 }
 
+/// Waits at the end of the events until there are more.
+fn wait_for_more(events: &File) {
+    let mut poll = libc::pollfd { fd: events.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let patience = libc::c_int::try_from(common::PATIENCE.as_millis()).unwrap();
+    // SAFETY: `poll` is one valid entry, and the call does not outlive it.
+    assert_eq!(unsafe { libc::poll(&raw mut poll, 1, patience) }, 1, "nothing has come");
+}
+
+/// Runs a program that must come to an end by itself; what it printed.
+fn ends_well(program: &str, arguments: &[&OsStr]) -> Vec<u8> {
+    let output = Command::new("timeout").arg("60").arg(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+    output.stdout
+}
+
+fn has(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
+}
+
 #[test]
-fn a_killed_reader_of_events_is_let_go() {
-    let Some(world) = World::new("a_killed_reader_of_events_is_let_go") else { return };
-    let mut cat = Command::new("cat")
-        .arg(world.path(".scribefs/events"))
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(cat.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    assert!(line.contains("mounted"));
-    cat.kill().unwrap();
-    until("cat is gone", || cat.try_wait().unwrap());
+fn programs_that_copy_or_read_everything_come_to_an_end() {
+    let test = "programs_that_copy_or_read_everything_come_to_an_end";
+    let Some(world) = World::new(test) else { return };
+    world.publish("standup", day(2024, 1, 15), "monday.wav");
+    fs::write(world.path("inbox/notes.txt"), "needle").unwrap();
+    let root = world.path("");
+    let copies = tempfile::tempdir().unwrap();
+    let to = |name: &str| copies.path().join(name);
+    ends_well("cp", &["-r".as_ref(), root.as_ref(), to("cp-r").as_ref()]);
+    ends_well("cp", &["-a".as_ref(), root.as_ref(), to("cp-a").as_ref()]);
+    let archive = to("tar");
+    let tar = ["cf", archive.to_str().unwrap(), "-C", root.to_str().unwrap(), "."];
+    ends_well("tar", &tar.map(OsStr::new));
+    fs::create_dir(to("untarred")).unwrap();
+    ends_well("tar", &["xf".as_ref(), archive.as_ref(), "-C".as_ref(), to("untarred").as_ref()]);
+    let mut all = vec!["cp-r", "cp-a", "untarred"];
+    if has("rsync") {
+        ends_well(
+            "rsync",
+            &["-a".as_ref(), world.path("").join("").as_ref(), to("rsync").as_ref()],
+        );
+        all.push("rsync");
+    } else {
+        common::skip(test, "there is no rsync");
+    }
+    for copy in all {
+        let read = |name: &str| fs::read(to(copy).join(name)).unwrap();
+        let status: Value = serde_json::from_slice(&read(".scribefs/status.json")).unwrap();
+        assert_eq!(status["totals"]["recordings"], 1, "{copy}");
+        serde_json::from_slice::<Value>(&read(".scribefs/storage.json")).unwrap();
+        let metrics = String::from_utf8(read(".scribefs/metrics")).unwrap();
+        assert!(metrics.contains("scribefs_inbox_failed_files 0\n"), "{copy}: {metrics}");
+        assert!(String::from_utf8(read(".scribefs/events")).unwrap().contains("mounted"));
+        assert_eq!(read("inbox/notes.txt"), b"needle");
+        assert_eq!(names(to(copy).join("conversations/standup/2024/01/15")).len(), 6);
+    }
+    let found = ends_well("grep", &["-r".as_ref(), "needle".as_ref(), root.as_ref()]);
+    assert!(String::from_utf8_lossy(&found).contains("inbox/notes.txt"));
+    let files = ends_well("find", &[root.as_ref(), "-type".as_ref(), "f".as_ref()]);
+    for file in String::from_utf8(files).unwrap().lines() {
+        ends_well("sha256sum", &[file.as_ref()]);
+        let bytes = fs::read(file).unwrap();
+        assert!(
+            file.ends_with("/events") || bytes.len() as u64 == fs::metadata(file).unwrap().len()
+        );
+    }
+}
+
+#[test]
+fn a_status_file_keeps_its_size_and_time_while_it_is_copied() {
+    let test = "a_status_file_keeps_its_size_and_time_while_it_is_copied";
+    let Some(world) = World::new(test) else { return };
+    let path = world.path(".scribefs/status.json");
+    let before = fs::metadata(&path).unwrap();
+    world.publish("standup", day(2024, 1, 15), "monday.wav");
+    let mut file = File::open(&path).unwrap();
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).unwrap();
+    let after = file.metadata().unwrap();
+    assert_eq!(text.len() as u64, before.len());
+    assert_eq!(
+        (after.len(), after.modified().unwrap()),
+        (before.len(), before.modified().unwrap())
+    );
+    drop(file);
+    // Whoever comes next gets what is true now.
+    let status: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!(status["totals"]["recordings"], 1);
+}
+
+#[test]
+fn many_polls_of_a_reader_are_answered_by_one_event() {
+    let Some(world) = World::new("many_polls_of_a_reader_are_answered_by_one_event") else {
+        return;
+    };
+    let mut file = File::open(world.path(".scribefs/events")).unwrap();
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).unwrap();
+    for _ in 0..1000 {
+        let mut poll = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: `poll` is one valid entry, and the call does not outlive it.
+        assert_eq!(unsafe { libc::poll(&raw mut poll, 1, 0) }, 0);
+    }
+    world.publish("standup", day(2024, 1, 15), "monday.wav");
+    wait_for_more(&file);
+    assert!(0 < file.read_to_end(&mut text).unwrap());
 }
 
 #[test]

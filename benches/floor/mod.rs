@@ -131,16 +131,13 @@ impl Filesystem for Floor {
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        reply.opened(FileHandle(0), FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE);
+        // Neither OPENDIR nor RELEASEDIR from now on, as in ours.
+        reply.error(Errno::ENOSYS);
     }
 
     fn release(
         &self, _: &Request, _: INodeNo, _: FileHandle, _: OpenFlags, _: Option<LockOwner>, _: bool, reply: ReplyEmpty,
     ) {
-        reply.ok();
-    }
-
-    fn releasedir(&self, _: &Request, _: INodeNo, _: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
         reply.ok();
     }
 

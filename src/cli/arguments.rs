@@ -217,21 +217,23 @@ pub(crate) struct RetryUploads {
     pub(crate) mountpoint: Option<PathBuf>,
 }
 
-/// List the conversations that were removed, and until when each can be restored.
+/// List the conversations and recordings that were removed, and until when each can be restored.
 #[derive(Debug, Args)]
 pub(crate) struct Trash {
     /// The mount; not needed inside of one, or where you have only one
     pub(crate) mount: Option<PathBuf>,
 }
 
-/// Take a conversation out of the trash.
+/// Take a conversation or a recording out of the trash, or bring removed pages of a day back.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   scribefs restore standup
+  scribefs restore 'standup 2024-01-15 monday.wav'
+  scribefs restore ~/Recordings/conversations/standup/2024/01/15
   scribefs restore standup --to standup-2024")]
 pub(crate) struct Restore {
-    /// Its name, as `scribefs trash` shows it
+    /// Its name, as `scribefs trash` shows it; or a day's folder, for pages that were removed from it
     pub(crate) name: String,
     /// Another name, where its own was taken meanwhile
     #[arg(long, value_name = "NAME")]

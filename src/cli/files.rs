@@ -4,7 +4,6 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -155,6 +154,13 @@ fn end_of(mount: &Path, named: &Path, event: &Value) -> Result<PathBuf, Trouble>
     }
 }
 
+/// How waiting at the end of the events has ended.
+enum Waited {
+    Readable,
+    TooLong,
+    Ended,
+}
+
 /// `.scribefs/events`, from its start, line by line.
 struct Events {
     file: File,
@@ -164,8 +170,7 @@ struct Events {
 impl Events {
     fn open(mount: &Path) -> Result<Self, Trouble> {
         let path = mount.join(".scribefs/events");
-        let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
-        let file = opened.map_err(|source| place::unanswered(path, source))?;
+        let file = File::open(&path).map_err(|source| place::unanswered(path, source))?;
         Ok(Self { file, read: Vec::new() })
     }
 
@@ -189,24 +194,23 @@ impl Events {
             }
             let mut some = [0; 1 << 16];
             match self.file.read(&mut some) {
-                Ok(0) => {
-                    let remedy = "Mount again; nothing that was dropped is lost.";
-                    return Err(Trouble::plain("the mount has ended", remedy));
-                }
+                Ok(0) => match self.wait_for_more(deadline) {
+                    Waited::Readable => {}
+                    Waited::TooLong => return Ok(None),
+                    Waited::Ended => {
+                        let remedy = "Mount again; nothing that was dropped is lost.";
+                        return Err(Trouble::plain("the mount has ended", remedy));
+                    }
+                },
                 Ok(count) => self.read.extend_from_slice(&some[..count]),
                 Err(err) if err.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {
-                    if !self.becomes_readable(deadline) {
-                        return Ok(None);
-                    }
-                }
                 Err(err) => return Err(err.into()),
             }
         }
     }
 
     /// Waits at most until `deadline`.
-    fn becomes_readable(&self, deadline: Option<Instant>) -> bool {
+    fn wait_for_more(&self, deadline: Option<Instant>) -> Waited {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let left =
             left.map_or(Duration::from_secs(3600), |left| left.min(Duration::from_secs(3600)));
@@ -214,6 +218,11 @@ impl Events {
         let mut poll = libc::pollfd { fd: self.file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: `poll` is one valid entry, and the call does not outlive it.
         let ready = unsafe { libc::poll(&raw mut poll, 1, milliseconds) };
-        ready != 0 || deadline.is_none_or(|at| Instant::now() < at)
+        match ready {
+            1.. if poll.revents & (libc::POLLHUP | libc::POLLERR) != 0 => Waited::Ended,
+            0 if deadline.is_some_and(|at| at <= Instant::now()) => Waited::TooLong,
+            // Interrupted, or there is something: reading tells.
+            _ => Waited::Readable,
+        }
     }
 }

@@ -46,12 +46,16 @@ pub(crate) fn trash(wish: &Trash, environment: &Environment) -> Result<ExitCode,
 }
 
 pub(crate) fn restore(wish: &Restore, environment: &Environment) -> Result<ExitCode, Trouble> {
+    if let Some(folder) = day_folder(&wish.name, environment) {
+        return restore_pages(&folder);
+    }
     let mount = place::mount_of(wish.mount.as_deref(), environment)?;
     let from = mount.join(".scribefs/trash").join(&wish.name);
+    let origin = attributes::get(&from, c"user.scribefs.origin").ok().flatten();
     let to = mount.join("conversations").join(wish.to.as_ref().unwrap_or(&wish.name));
     if !from.exists() {
         return Err(Trouble::plain(
-            format!("there is no conversation `{}` in the trash", wish.name),
+            format!("there is nothing called `{}` in the trash", wish.name),
             "`scribefs trash` shows what is in it.",
         ));
     }
@@ -62,7 +66,26 @@ pub(crate) fn restore(wish: &Restore, environment: &Environment) -> Result<ExitC
         ));
     }
     fs::rename(&from, &to).map_err(|err| unanswered(&from, err))?;
+    // A recording that was there by itself comes back to its day.
+    let to = origin.map_or(to, |origin| mount.join("conversations").join(origin));
     report::print_path(&to)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The day's folder, if the name is a path to it or to a file in it: `conversations/<id>/<yyyy>/<mm>/<dd>/...`.
+fn day_folder(name: &str, environment: &Environment) -> Option<PathBuf> {
+    const DEPTH: usize = 5;
+    let (mount, below) = place::inside(Path::new(name), environment.working_directory()).ok()?;
+    let parts: Vec<_> = below.components().collect();
+    let is_day = below.starts_with("conversations") && (DEPTH..=DEPTH + 1).contains(&parts.len());
+    is_day.then(|| parts[..DEPTH].iter().fold(mount, |path, part| path.join(part)))
+}
+
+/// Pages that were removed from a day's folder.
+fn restore_pages(folder: &Path) -> Result<ExitCode, Trouble> {
+    let set = attributes::set(folder, c"user.scribefs.restore", "1");
+    set.map_err(|err| unanswered(folder, err))?;
+    report::print_path(folder)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,24 +6,25 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, INodeNo, InitFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo, InitFlags,
     IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
     RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
     ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
     Request, TimeOrNow, WriteFlags,
 };
 
-use crate::fs::answers::fill;
+use crate::fs::answers::{fill, is_in_inbox};
 use crate::fs::backing::Backings;
 use crate::fs::errno::FsError;
 use crate::fs::fetching::Fetchers;
 use crate::fs::files::{Files, Handle};
 use crate::fs::replies::{
-    ALWAYS_READY, GENERATION, MODE_MASK, creator, errno, file_attr, inode, open_flags,
-    passthrough_flags, rename_mode, reply_with_entry, reply_with_label, reply_with_lookup,
-    set_time, settle,
+    GENERATION, MODE_MASK, creator, errno, file_attr, inode, open_flags, passthrough_flags,
+    poll_events, rename_mode, reply_with_entry, reply_with_label, reply_with_lookup, set_time,
+    settle,
 };
 use crate::fs::tree::NAME_BYTES;
+use crate::fs::worker_pool::WorkerPool;
 use crate::spool::SetAttributes;
 
 /// Largest read or write that the kernel makes one request of.
@@ -36,6 +37,8 @@ pub(crate) struct Adapter {
     pub(crate) files: Arc<Files>,
     pub(crate) backings: Backings,
     pub(crate) fetchers: Arc<Fetchers>,
+    /// For what waits for a disk.
+    pub(crate) disk: Arc<WorkerPool>,
     /// Root: others may not have files passed through.
     pub(crate) is_privileged: bool,
 }
@@ -120,14 +123,18 @@ impl Filesystem for Adapter {
         reply_with_entry("mkdir", parent, made, reply);
     }
 
-    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let result = self.files.tree.unlink(inode(parent), name, request.pid());
-        settle!("unlink", parent, reply, result, () => reply.ok());
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name.to_owned();
+        self.perhaps_on_disk_thread(is_in_inbox(parent), "unlink", parent, reply, move |files| {
+            files.tree.unlink(inode(parent), &name)
+        });
     }
 
-    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let result = self.files.tree.remove_directory(inode(parent), name, request.pid());
-        settle!("rmdir", parent, reply, result, () => reply.ok());
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name.to_owned();
+        self.perhaps_on_disk_thread(is_in_inbox(parent), "rmdir", parent, reply, move |files| {
+            files.tree.remove_directory(inode(parent), &name)
+        });
     }
 
     fn symlink(
@@ -142,10 +149,11 @@ impl Filesystem for Adapter {
         &self, _: &Request, parent: INodeNo, name: &OsStr, new_parent: INodeNo, new_name: &OsStr,
         flags: RenameFlags, reply: ReplyEmpty,
     ) {
-        let (from, to) = ((inode(parent), name), (inode(new_parent), new_name));
-        let mode = rename_mode(flags);
-        let result = mode.and_then(|mode| self.files.tree.rename(from, to, mode));
-        settle!("rename", parent, reply, result, () => reply.ok());
+        let (name, new_name) = (name.to_owned(), new_name.to_owned());
+        self.perhaps_on_disk_thread(is_in_inbox(parent), "rename", parent, reply, move |files| {
+            let (from, to) = ((inode(parent), &*name), (inode(new_parent), &*new_name));
+            files.tree.rename(from, to, rename_mode(flags)?)
+        });
     }
 
     fn link(
@@ -182,12 +190,11 @@ impl Filesystem for Adapter {
     }
 
     fn read(
-        &self, _: &Request, ino: INodeNo, handle: FileHandle, offset: u64, size: u32, flags:
-        OpenFlags, _: Option<LockOwner>, reply: ReplyData,
+        &self, _: &Request, ino: INodeNo, handle: FileHandle, offset: u64, size: u32, _: OpenFlags,
+        _: Option<LockOwner>, reply: ReplyData,
     ) {
         let size = usize::try_from(size).unwrap_or(0);
-        let may_wait = flags.0 & libc::O_NONBLOCK == 0;
-        self.answer_read(ino, (handle, offset, size), may_wait, reply);
+        self.answer_read(ino, (handle, offset, size), reply);
     }
 
     fn write(
@@ -201,7 +208,10 @@ impl Filesystem for Adapter {
     fn flush(
         &self, _: &Request, ino: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty,
     ) {
-        settle!("flush", ino, reply, self.files.flush(handle.0), () => reply.ok());
+        let is_quick = !self.files.syncs_on_flush(handle.0);
+        self.perhaps_on_disk_thread(is_quick, "flush", ino, reply, move |files| {
+            files.flush(handle.0)
+        });
     }
 
     fn release(
@@ -219,41 +229,32 @@ impl Filesystem for Adapter {
     fn fsync(
         &self, _: &Request, ino: INodeNo, handle: FileHandle, data_only: bool, reply: ReplyEmpty,
     ) {
-        settle!("fsync", ino, reply, self.files.sync(handle.0, data_only), () => reply.ok());
+        self.on_disk_thread("fsync", ino, reply, move |files| files.sync(handle.0, data_only));
     }
 
-    fn opendir(&self, request: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        let (number, is_lasting) = self.files.open_folder(inode(ino), request.pid());
-        let cached = FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE;
-        let flags = if is_lasting { cached } else { FopenFlags::empty() };
-        reply.opened(FileHandle(number), flags);
+    /// With this answer the kernel opens folders by itself from now on, and asks for neither OPENDIR nor RELEASEDIR:
+    /// listings have no state here. It keeps every listing until the folder is changed through it, or it is told to
+    /// forget it.
+    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        reply.error(Errno::ENOSYS);
     }
 
     fn readdir(
-        &self, _: &Request, ino: INodeNo, handle: FileHandle, cookie: u64, mut reply:
-        ReplyDirectory,
+        &self, _: &Request, ino: INodeNo, _: FileHandle, cookie: u64, mut reply: ReplyDirectory,
     ) {
-        settle!("readdir", ino, reply, fill(&self.files, ino, handle, cookie, &mut reply), () => reply.ok());
+        settle!("readdir", ino, reply, fill(&self.files, ino, cookie, &mut reply), () => reply.ok());
     }
 
     fn readdirplus(
-        &self, _: &Request, ino: INodeNo, handle: FileHandle, cookie: u64, mut reply:
-        ReplyDirectoryPlus,
+        &self, _: &Request, ino: INodeNo, _: FileHandle, cookie: u64, mut reply: ReplyDirectoryPlus,
     ) {
-        settle!("readdir", ino, reply, fill(&self.files, ino, handle, cookie, &mut reply), () => reply.ok());
-    }
-
-    fn releasedir(
-        &self, _: &Request, _: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty,
-    ) {
-        self.files.release(handle.0);
-        reply.ok();
+        settle!("readdir", ino, reply, fill(&self.files, ino, cookie, &mut reply), () => reply.ok());
     }
 
     fn fsyncdir(
         &self, _: &Request, ino: INodeNo, _: FileHandle, _data_only: bool, reply: ReplyEmpty,
     ) {
-        settle!("fsyncdir", ino, reply, self.files.sync_folder(inode(ino)), () => reply.ok());
+        self.on_disk_thread("fsyncdir", ino, reply, move |files| files.sync_folder(inode(ino)));
     }
 
     fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
@@ -273,8 +274,10 @@ impl Filesystem for Adapter {
         &self, _: &Request, ino: INodeNo, name: &OsStr, value: &[u8], flags: i32, _position: u32,
         reply: ReplyEmpty,
     ) {
-        let result = self.files.tree.set_label(inode(ino), name, value, flags);
-        settle!("setxattr", ino, reply, result, () => reply.ok());
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.perhaps_on_disk_thread(is_in_inbox(ino), "setxattr", ino, reply, move |files| {
+            files.tree.set_label(inode(ino), &name, &value, flags)
+        });
     }
 
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
@@ -301,17 +304,17 @@ impl Filesystem for Adapter {
         &self, _: &Request, ino: INodeNo, handle: FileHandle, notifier: PollNotifier, _events:
         PollEvents, flags: PollFlags, reply: ReplyPoll,
     ) {
-        let is_ready = self.is_ready(handle, notifier, flags);
-        let events = |is_ready| if is_ready { ALWAYS_READY } else { PollEvents::empty() };
-        settle!("poll", ino, reply, is_ready, is_ready => reply.poll(events(is_ready)));
+        let readiness = self.readiness(handle, notifier, flags);
+        settle!("poll", ino, reply, readiness, readiness => reply.poll(poll_events(readiness)));
     }
 
     fn fallocate(
         &self, _: &Request, ino: INodeNo, handle: FileHandle, offset: u64, length: u64, mode: i32,
         reply: ReplyEmpty,
     ) {
-        let result = self.files.allocate(handle.0, mode, offset, length);
-        settle!("fallocate", ino, reply, result, () => reply.ok());
+        self.on_disk_thread("fallocate", ino, reply, move |files| {
+            files.allocate(handle.0, mode, offset, length)
+        });
     }
 
     fn lseek(
@@ -326,7 +329,10 @@ impl Filesystem for Adapter {
         &self, _: &Request, ino: INodeNo, handle: FileHandle, offset: u64, _to: INodeNo, to_handle:
         FileHandle, to_offset: u64, length: u64, _: CopyFileRangeFlags, reply: ReplyWrite,
     ) {
-        let copied = self.files.copy((handle.0, offset), (to_handle.0, to_offset), length);
-        settle!("copy_file_range", ino, reply, copied, count => reply.written(count));
+        let files = self.files.clone();
+        self.disk.submit(Box::new(move |_| {
+            let copied = files.copy((handle.0, offset), (to_handle.0, to_offset), length);
+            settle!("copy_file_range", ino, reply, copied, count => reply.written(count));
+        }));
     }
 }

@@ -4,14 +4,17 @@ use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use fuser::{BackingId, FileHandle, INodeNo, PollFlags, PollNotifier, ReplyData, ReplyXattr};
+use fuser::{
+    BackingId, FileHandle, INodeNo, PollFlags, PollNotifier, ReplyData, ReplyEmpty, ReplyXattr,
+};
 
 use crate::fs::adapter::Adapter;
 use crate::fs::errno::FsError;
-use crate::fs::events::Wake;
+use crate::fs::events::{Readiness, Wake};
 use crate::fs::fetching::Fetch;
 use crate::fs::files::{Files, Handle, Opened, Reading};
 use crate::fs::replies::{Listing, errno, inode, reply_with_label, settle};
+use crate::model::Node;
 use crate::store::Bytes;
 
 thread_local! {
@@ -34,7 +37,6 @@ impl Adapter {
         &self,
         ino: INodeNo,
         (handle, offset, size): (FileHandle, u64, usize),
-        may_wait: bool,
         reply: ReplyData,
     ) {
         BUFFER.with_borrow_mut(|buffer| {
@@ -48,18 +50,41 @@ impl Adapter {
                     let answer = Box::new(move |bytes| answer_data(ino, bytes, reply));
                     self.fetchers.fetch(Fetch { node, object, offset, size: size as u64, answer });
                 }
-                Reading::Events(handle) => {
-                    let Handle::Events(reader) = &*handle else { return };
-                    let events = &self.files.tree.events;
-                    if may_wait {
-                        let answer = Box::new(move |bytes| answer_data(ino, bytes, reply));
-                        events.read(reader, offset, size, answer);
-                    } else {
-                        answer_data(ino, events.read_now(reader, offset, size), reply);
-                    }
-                }
             });
         });
+    }
+
+    /// Does what waits for a disk without holding up those that answer the kernel.
+    ///
+    /// Where too many wait it is done here: the caller pays for it.
+    pub(crate) fn on_disk_thread(
+        &self,
+        call: &'static str,
+        ino: INodeNo,
+        reply: ReplyEmpty,
+        work: impl FnOnce(&Files) -> Result<(), FsError> + Send + 'static,
+    ) {
+        let files = self.files.clone();
+        self.disk.submit(Box::new(move |_| {
+            let result = work(&files);
+            settle!(call, ino, reply, result, () => reply.ok());
+        }));
+    }
+
+    /// The same, unless it is quick.
+    pub(crate) fn perhaps_on_disk_thread(
+        &self,
+        is_quick: bool,
+        call: &'static str,
+        ino: INodeNo,
+        reply: ReplyEmpty,
+        work: impl FnOnce(&Files) -> Result<(), FsError> + Send + 'static,
+    ) {
+        if is_quick {
+            settle!(call, ino, reply, work(&self.files), () => reply.ok());
+        } else {
+            self.on_disk_thread(call, ino, reply, work);
+        }
     }
 
     pub(crate) fn answer_label(&self, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
@@ -74,14 +99,14 @@ impl Adapter {
         }
     }
 
-    pub(crate) fn is_ready(
+    pub(crate) fn readiness(
         &self,
         handle: FileHandle,
         notifier: PollNotifier,
         flags: PollFlags,
-    ) -> Result<bool, FsError> {
+    ) -> Result<Readiness, FsError> {
         let handle = self.files.handle(handle.0)?;
-        let Handle::Events(reader) = &*handle else { return Ok(true) };
+        let Handle::Events(reader) = &*handle else { return Ok(Readiness::Readable) };
         let is_wanted = flags.contains(PollFlags::FUSE_POLL_SCHEDULE_NOTIFY);
         let wake: Option<Wake> = is_wanted.then(|| {
             Box::new(move || {
@@ -94,14 +119,18 @@ impl Adapter {
     }
 }
 
+/// Whether changes below a folder are the spool's alone; others are commits of the index.
+pub(crate) fn is_in_inbox(folder: INodeNo) -> bool {
+    matches!(Node::from_inode(inode(folder)), Some(Node::Inbox(_)))
+}
+
 pub(crate) fn fill<L: Listing>(
     files: &Files,
     ino: INodeNo,
-    handle: FileHandle,
     cookie: u64,
     reply: &mut L,
 ) -> Result<(), FsError> {
-    for part in files.list(inode(ino), handle.0, cookie, L::ROOM)? {
+    for part in files.tree.list(inode(ino), cookie, L::ROOM)? {
         if reply.add_part(&part) {
             break;
         }

@@ -3,28 +3,35 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::fs::errno::FsError;
-use crate::fs::removal::Removals;
-use crate::index::Index;
+use crate::fs::recent_removals::RecentRemovals;
+use crate::index::{Index, TrashEntry, Trashed};
 use crate::model::{
     Conversation, ConversationId, ConversationSeq, Day, FileName, Node, Object, Recording,
-    RecordingId, VirtualNode,
+    VirtualNode,
 };
-use crate::view::{self, Facet, NamedNode, NodeAttributes};
-
-/// A name in a listing. `cookie` continues after it, whatever has happened since.
-#[derive(Debug, Clone)]
-pub(crate) struct Listed {
-    pub(crate) cookie: u64,
-    pub(crate) name: FileName,
-    pub(crate) attributes: NodeAttributes,
-}
+use crate::view::{self, Facet, NodeAttributes};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Archive {
     pub(crate) index: Index,
-    pub(crate) removals: Arc<Removals>,
+    pub(crate) removals: Arc<RecentRemovals>,
+}
+
+/// What has a name, and whether it can be seen. What cannot went with something that was removed a moment ago: whoever
+/// has seen it before may still remove it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) attributes: NodeAttributes,
+    pub(crate) is_shown: bool,
+}
+
+impl Found {
+    fn shown(attributes: NodeAttributes) -> Self {
+        Self { attributes, is_shown: true }
+    }
 }
 
 /// The conversation that a node of the archive belongs to.
@@ -36,7 +43,7 @@ pub(crate) fn conversation_of(node: Node) -> Option<ConversationSeq> {
         | Node::Month(seq, _, _)
         | Node::Day(seq, _)
         | Node::Transcript(seq, _) => Some(seq),
-        Node::Audio(id) | Node::Page(id, _) => Some(id.conversation),
+        Node::Audio(id) | Node::Page(id, _) | Node::Trashed(id) => Some(id.conversation),
     }
 }
 
@@ -51,98 +58,139 @@ pub(crate) fn parent_of(node: Node) -> Node {
         Node::Day(seq, day) => Node::Month(seq, day.year(), day.month()),
         Node::Transcript(seq, day) => Node::Day(seq, day),
         Node::Audio(id) | Node::Page(id, _) => Node::Day(id.conversation, id.day),
+        Node::Trashed(_) => Node::Virtual(VirtualNode::Trash),
+    }
+}
+
+/// The days that a year, a month or a day has room for.
+pub(crate) fn days_of(folder: Node) -> Option<(Day, Day)> {
+    let day = |year: u16, month: u8, day: u8| {
+        let (year, month) = (i16::try_from(year).ok()?, i8::try_from(month).ok()?);
+        Day::from_ymd(year, month, i8::try_from(day).ok()?)
+    };
+    match folder {
+        Node::Year(_, year) => day(year, 1, 1).zip(day(year, 12, 31)),
+        Node::Month(_, year, month) => {
+            let first = day(year, month, 1)?;
+            Some((first, Day::new(first.date().last_of_month())?))
+        }
+        Node::Day(_, day) => Some((day, day)),
+        _ => None,
     }
 }
 
 /// Lookups and attributes.
 impl Archive {
-    pub(crate) fn find(&self, parent: Node, name: &OsStr) -> Result<NodeAttributes, FsError> {
+    pub(crate) fn find(&self, parent: Node, name: &OsStr) -> Result<Found, FsError> {
         let name = FileName::new(name.as_bytes()).ok_or(FsError::Missing)?;
-        let found = match parent {
-            Node::Virtual(VirtualNode::Conversations) => {
-                let id = ConversationId::of_folder(name.as_bytes());
-                let found = self.index.conversation_named(&id.ok_or(FsError::Missing)?)?;
-                view::conversation_folder(&found.ok_or(FsError::Missing)?).attributes
+        match parent {
+            Node::Virtual(VirtualNode::Conversations) => self.find_conversation(&name),
+            Node::Virtual(VirtualNode::Trash) => {
+                let entry = self.index.trash_entry_named(&name)?;
+                Ok(Found::shown(trash_attributes(&entry.ok_or(FsError::Missing)?)))
             }
-            Node::Virtual(VirtualNode::Trash) => self.find_trashed(&name)?,
             Node::Conversation(seq) => {
                 let year = view::parse_year(&name).ok_or(FsError::Missing)?;
-                self.attributes(Node::Year(seq, year))?
+                self.find_folder(Node::Year(seq, year))
             }
             Node::Year(seq, year) => {
                 let month = view::parse_month(&name).ok_or(FsError::Missing)?;
-                self.attributes(Node::Month(seq, year, month))?
+                self.find_folder(Node::Month(seq, year, month))
             }
             Node::Month(seq, year, month) => {
                 let day = view::parse_day(year, month, &name).ok_or(FsError::Missing)?;
-                self.attributes(Node::Day(seq, day))?
+                self.find_folder(Node::Day(seq, day))
             }
-            Node::Day(seq, day) => self.find_file(seq, day, &name)?,
+            Node::Day(seq, day) => self.find_file(seq, day, &name),
+            Node::Trashed(_) => {
+                let files = view::recording_files(&self.recording(parent)?);
+                let found = files.into_iter().find(|file| file.name == name);
+                found.map(|file| Found::shown(file.attributes)).ok_or(FsError::Missing)
+            }
             Node::Virtual(_)
             | Node::Inbox(_)
             | Node::Transcript(..)
             | Node::Audio(_)
-            | Node::Page(..) => return Err(FsError::NotDirectory),
-        };
-        if self.is_hidden(found.node) {
+            | Node::Page(..) => Err(FsError::NotDirectory),
+        }
+    }
+
+    fn find_conversation(&self, name: &FileName) -> Result<Found, FsError> {
+        let id = ConversationId::of_folder(name.as_bytes()).ok_or(FsError::Missing)?;
+        if let Some(found) = self.index.conversation_named(&id)? {
+            return Ok(Found::shown(view::conversation_folder(&found).attributes));
+        }
+        let removed = self.removals.conversation_named(&id);
+        let removed = removed.filter(|seq| self.removals.covers(Node::Conversation(*seq)));
+        let conversation = self.conversation(removed.ok_or(FsError::Missing)?)?;
+        let attributes = view::conversation_folder(&conversation).attributes;
+        Ok(Found { attributes, is_shown: false })
+    }
+
+    fn find_folder(&self, folder: Node) -> Result<Found, FsError> {
+        let seq = conversation_of(folder).ok_or(FsError::Missing)?;
+        let (first, last) = days_of(folder).ok_or(FsError::Missing)?;
+        let is_shown = self.index.shown_day_from(seq, first)?.is_some_and(|day| day <= last);
+        if !is_shown && !self.removals.covers(folder) {
             return Err(FsError::Missing);
         }
-        Ok(found)
+        Ok(Found { attributes: self.attributes(folder)?, is_shown })
     }
 
-    fn find_trashed(&self, name: &FileName) -> Result<NodeAttributes, FsError> {
-        let folders = view::trash_folders(&self.index.trashed_conversations()?);
-        let found = folders.into_iter().find(|folder| folder.name == *name);
-        found.map(|folder| folder.attributes).ok_or(FsError::Missing)
-    }
-
-    fn find_file(
-        &self,
-        seq: ConversationSeq,
-        day: Day,
-        name: &FileName,
-    ) -> Result<NodeAttributes, FsError> {
+    fn find_file(&self, seq: ConversationSeq, day: Day, name: &FileName) -> Result<Found, FsError> {
         let conversation = self.conversation(seq)?;
-        if view::is_transcript(&conversation, name)
-            && let Some(transcript) = self.index.filed_transcript(seq, day)?
-        {
-            return Ok(view::transcript_file(&conversation, &transcript).attributes);
+        if view::is_transcript(&conversation, name) {
+            let node = Node::Transcript(seq, day);
+            let shown = self.index.shown_transcript(seq, day)?;
+            let is_shown = shown.is_some();
+            let transcript = match shown {
+                None if self.removals.covers(node) => self.index.filed_transcript(seq, day)?,
+                shown => shown,
+            };
+            if let Some(transcript) = transcript {
+                let attributes = view::transcript_file(&conversation, &transcript).attributes;
+                return Ok(Found { attributes, is_shown });
+            }
         }
         for (stem, facet) in view::candidates(name) {
             let recording = self.index.filed_recording_with_stem(seq, day, &stem)?;
-            let file = recording.and_then(|recording| view::recording_file(&recording, facet));
-            if let Some(file) = file.filter(|file| file.name == *name) {
-                return Ok(file.attributes);
+            let Some(recording) = recording else { continue };
+            let file = view::recording_file(&recording, facet).filter(|file| file.name == *name);
+            let Some(file) = file else { continue };
+            let (attributes, is_shown) = (file.attributes, view::is_shown(&recording, facet));
+            if is_shown || self.removals.covers(attributes.node) {
+                return Ok(Found { attributes, is_shown });
             }
         }
         Err(FsError::Missing)
     }
 
+    /// Of any node that the kernel may know of, also when it is no longer to be seen.
     pub(crate) fn attributes(&self, node: Node) -> Result<NodeAttributes, FsError> {
         let conversation = self.conversation(conversation_of(node).ok_or(FsError::Missing)?)?;
         let seq = conversation.seq;
-        let has_day = |is_meant: &dyn Fn(&Day) -> bool| {
-            Ok::<_, FsError>(self.index.filed_days(seq)?.iter().any(is_meant))
-        };
+        if let Some(days) = days_of(node)
+            && !self.index.has_day(seq, days)?
+        {
+            return Err(FsError::Missing);
+        }
         let found = match node {
             Node::Virtual(_) | Node::Inbox(_) => None,
             Node::Conversation(_) => Some(view::conversation_folder(&conversation)),
-            Node::Year(_, year) => {
-                has_day(&|day| day.year() == year)?.then(|| view::year_folder(&conversation, year))
-            }
-            Node::Month(_, year, month) => {
-                has_day(&|day| (day.year(), day.month()) == (year, month))?
-                    .then(|| view::month_folder(&conversation, year, month))
-            }
-            Node::Day(_, day) => {
-                has_day(&|other| *other == day)?.then(|| view::day_folder(&conversation, day))
-            }
+            Node::Year(_, year) => Some(view::year_folder(&conversation, year)),
+            Node::Month(_, year, month) => Some(view::month_folder(&conversation, year, month)),
+            Node::Day(_, day) => Some(view::day_folder(&conversation, day)),
             Node::Transcript(_, day) => {
                 let transcript = self.index.filed_transcript(seq, day)?;
                 transcript.map(|transcript| view::transcript_file(&conversation, &transcript))
             }
             Node::Audio(_) => view::recording_file(&self.recording(node)?, Facet::Audio),
             Node::Page(_, kind) => view::recording_file(&self.recording(node)?, Facet::Page(kind)),
+            Node::Trashed(_) => {
+                let recording = self.recording(node)?;
+                let is_there = recording.overlay.trashed_at.is_some();
+                return is_there.then(|| view::trashed_folder(&recording)).ok_or(FsError::Missing);
+            }
         };
         found.map(|found| found.attributes).ok_or(FsError::Missing)
     }
@@ -166,13 +214,40 @@ impl Archive {
         }
     }
 
-    /// The recording that a file belongs to.
+    /// The recording that a node belongs to.
     pub(crate) fn recording(&self, node: Node) -> Result<Recording, FsError> {
         match node {
-            Node::Audio(id) | Node::Page(id, _) => {
+            Node::Audio(id) | Node::Page(id, _) | Node::Trashed(id) => {
                 self.index.filed_recording(id)?.ok_or(FsError::Missing)
             }
             _ => Err(FsError::Missing),
+        }
+    }
+
+    /// What a page that is opened for reading has to say, and since when. What can only still be removed cannot be
+    /// read.
+    pub(crate) fn readable_page(&self, node: Node) -> Result<(Object, SystemTime), FsError> {
+        let seq = conversation_of(node).ok_or(FsError::Gone)?;
+        let goes_just_now = |is_in_trash: bool| is_in_trash && self.removals.covers(node);
+        match node {
+            Node::Transcript(seq, day) => {
+                let transcript = self.index.shown_transcript(seq, day)?;
+                let is_there = !goes_just_now(self.is_trashed(seq)?);
+                let transcript = transcript.filter(|_| is_there).ok_or(FsError::Missing)?;
+                Ok((transcript.object, transcript.modified_at.into()))
+            }
+            Node::Page(_, kind) => {
+                let (recording, facet) = (self.recording(node)?, Facet::Page(kind));
+                let is_in_trash = recording.overlay.trashed_at.is_some();
+                if goes_just_now(is_in_trash || self.is_trashed(seq)?) {
+                    return Err(FsError::Missing);
+                }
+                let file = view::recording_file(&recording, facet);
+                let file = file.filter(|_| is_in_trash || view::is_shown(&recording, facet));
+                let modified = file.ok_or(FsError::Missing)?.attributes.modified;
+                Ok((self.object(node)?, modified))
+            }
+            _ => Err(FsError::Gone),
         }
     }
 
@@ -187,98 +262,12 @@ impl Archive {
         };
         object.ok_or(FsError::Gone)
     }
-
-    fn is_hidden(&self, node: Node) -> bool {
-        conversation_of(node).is_some_and(|seq| self.removals.is_hidden(seq, node))
-    }
 }
 
-/// Listings.
-impl Archive {
-    /// Entries after `after` (0: all), at most `limit` where there can be many.
-    pub(crate) fn list(
-        &self,
-        folder: Node,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<Listed>, FsError> {
-        let named = match folder {
-            Node::Virtual(VirtualNode::Conversations) => {
-                let Ok(after) = u32::try_from(after) else { return Ok(Vec::new()) };
-                let found = self.index.conversations(ConversationSeq(after), limit)?;
-                found.iter().map(view::conversation_folder).collect()
-            }
-            Node::Virtual(VirtualNode::Trash) => {
-                view::trash_folders(&self.index.trashed_conversations()?)
-            }
-            Node::Conversation(seq) => {
-                view::years(&self.conversation(seq)?, &self.index.filed_days(seq)?)
-            }
-            Node::Year(seq, year) => {
-                view::months(&self.conversation(seq)?, year, &self.index.filed_days(seq)?)
-            }
-            Node::Month(seq, year, month) => {
-                view::days(&self.conversation(seq)?, year, month, &self.index.filed_days(seq)?)
-            }
-            Node::Day(seq, day) => {
-                let transcript = self.index.filed_transcript(seq, day)?;
-                let recordings = self.index.filed_recordings(seq, day)?;
-                view::day_entries(&self.conversation(seq)?, transcript.as_ref(), &recordings)
-            }
-            Node::Virtual(_)
-            | Node::Inbox(_)
-            | Node::Transcript(..)
-            | Node::Audio(_)
-            | Node::Page(..) => return Err(FsError::NotDirectory),
-        };
-        let listed = named.into_iter().map(Listed::new);
-        let is_shown =
-            |entry: &Listed| after < entry.cookie && !self.is_hidden(entry.attributes.node);
-        Ok(listed.filter(is_shown).collect())
-    }
-}
-
-impl Listed {
-    fn new(named: NamedNode) -> Self {
-        let cookie = place_in_folder(named.attributes.node);
-        Self { cookie, name: named.name, attributes: named.attributes }
-    }
-}
-
-/// Grows with the inode number, and begins with 1: what a listing goes on from.
-fn place_in_folder(node: Node) -> u64 {
-    const FILES_OF_RECORDING: u64 = 16;
-    let of = |id: RecordingId| u64::from(id.number) * FILES_OF_RECORDING;
-    match node {
-        Node::Virtual(_) | Node::Inbox(_) => 0,
-        Node::Conversation(seq) => u64::from(seq.0),
-        Node::Year(_, year) => u64::from(year),
-        Node::Month(_, _, month) => u64::from(month),
-        Node::Day(_, day) => u64::from(day.day()),
-        Node::Transcript(..) => 1,
-        Node::Audio(id) => of(id),
-        Node::Page(id, kind) => of(id) + 1 + kind as u64,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::PageKind;
-
-    #[test]
-    fn cookies_of_a_day_grow_with_the_inode_numbers() {
-        let seq = ConversationSeq(7);
-        let day = Day::from_ymd(2024, 1, 15).unwrap();
-        let id = |number| RecordingId { conversation: seq, day, number };
-        let nodes = [
-            Node::Transcript(seq, day),
-            Node::Audio(id(1)),
-            Node::Page(id(1), PageKind::Metadata),
-            Node::Page(id(1), PageKind::Html),
-            Node::Audio(id(2)),
-        ];
-        assert!(nodes.is_sorted_by_key(|node| node.inode()));
-        assert!(nodes.is_sorted_by_key(|node| place_in_folder(*node)));
+/// An entry of the trash as a folder.
+pub(crate) fn trash_attributes(entry: &TrashEntry) -> NodeAttributes {
+    match &entry.what {
+        Trashed::Conversation(conversation) => view::conversation_folder(conversation).attributes,
+        Trashed::Recording(recording) => view::trashed_folder(recording),
     }
 }

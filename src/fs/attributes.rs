@@ -114,7 +114,8 @@ impl Stat {
             Readme => (EntryKind::File, 0o444, Lasting::Published),
             Storage | Metrics => (EntryKind::File, 0o444, Lasting::Fleeting),
             Status | Events | Errors => (EntryKind::File, 0o440, Lasting::Fleeting),
-            ControlFile => (EntryKind::File, 0o200, Lasting::Fleeting),
+            // Readable, and empty: whoever copies the whole tree gets through.
+            ControlFile => (EntryKind::File, 0o600, Lasting::Fleeting),
         };
         let mode = mode & !shown.umask;
         Self::made_up(Node::Virtual(node), kind, mode, shown.owner, modified).lasting(lasting)
@@ -129,6 +130,11 @@ impl Stat {
     /// Of folders in the trash: when one leaves it, another may get its name.
     pub(crate) fn passing(self) -> Self {
         self.lasting(Lasting::Passing)
+    }
+
+    /// Of what is only still there to be removed.
+    pub(crate) fn fleeting(self) -> Self {
+        self.lasting(Lasting::Fleeting)
     }
 
     fn lasting(mut self, lasting: Lasting) -> Self {

@@ -1,18 +1,15 @@
-//! Changes to the tree. Only the inbox takes any; of the rest, whole conversations can be renamed, removed and
-//! moved out of the trash.
+//! Changes to the tree. The inbox takes all; of the rest, conversations can be renamed, and moved to the trash and
+//! out of it. What can be removed stands in `removing`.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
-use jiff::Timestamp;
-
-use crate::fs::archive::conversation_of;
 use crate::fs::attributes::Stat;
 use crate::fs::errno::FsError;
 use crate::fs::tree::{Tree, node};
 use crate::index::IndexError;
 use crate::model::{ConversationId, InboxId, Inode, Node, VirtualNode};
-use crate::spool::{Creator, EntryKind, RenameMode, SetAttributes};
+use crate::spool::{Creator, RenameMode, SetAttributes};
 
 impl Tree {
     pub(crate) fn set_attributes(
@@ -72,68 +69,18 @@ impl Tree {
         inbox(new_parent).map_or_else(|refusal| refusal, |_| FsError::NotPermitted)
     }
 
-    pub(crate) fn unlink(&self, parent: Inode, name: &OsStr, thread: u32) -> Result<(), FsError> {
+    pub(crate) fn unlink(&self, parent: Inode, name: &OsStr) -> Result<(), FsError> {
         if let Node::Inbox(id) = node(parent)? {
             return Ok(self.spool.unlink(id, name)?);
         }
-        let found = self.removable(parent, name, thread)?;
-        if found.kind == EntryKind::Directory {
-            return Err(FsError::IsDirectory);
-        }
-        self.hide(found.inode)
+        self.remove_published_file(parent, name)
     }
 
-    pub(crate) fn remove_directory(
-        &self,
-        parent: Inode,
-        name: &OsStr,
-        thread: u32,
-    ) -> Result<(), FsError> {
+    pub(crate) fn remove_directory(&self, parent: Inode, name: &OsStr) -> Result<(), FsError> {
         if let Node::Inbox(id) = node(parent)? {
             return Ok(self.spool.remove_directory(id, name)?);
         }
-        let found = self.removable(parent, name, thread)?;
-        if found.kind != EntryKind::Directory {
-            return Err(FsError::NotDirectory);
-        }
-        let folder = node(found.inode)?;
-        if !self.archive.list(folder, 0, 1)?.is_empty() {
-            return Err(FsError::NotEmpty);
-        }
-        let Node::Conversation(seq) = folder else { return self.hide(found.inode) };
-        self.archive.index.trash_conversation(seq, Timestamp::now())?;
-        self.archive.removals.forget(seq);
-        Ok(())
-    }
-
-    /// What stands below a conversation's folder that this caller may remove.
-    fn removable(&self, parent: Inode, name: &OsStr, thread: u32) -> Result<Stat, FsError> {
-        let found = match self.lookup(parent, name) {
-            Ok(found) => found,
-            // There is nothing, and there could not be anything either.
-            Err(FsError::Missing) => return Err(FsError::Missing),
-            Err(_) => return Err(FsError::ReadOnly),
-        };
-        let seq = conversation_of(node(found.inode)?).ok_or(FsError::ReadOnly)?;
-        // What is in the trash leaves it by being restored, or when its time has come.
-        if self.archive.is_trashed(seq)? || !self.archive.removals.is_removing(seq, thread) {
-            return Err(FsError::ReadOnly);
-        }
-        Ok(found)
-    }
-
-    fn hide(&self, inode: Inode) -> Result<(), FsError> {
-        let node = node(inode)?;
-        let seq = conversation_of(node).ok_or(FsError::ReadOnly)?;
-        self.archive.removals.hide(seq, node);
-        Ok(())
-    }
-
-    /// Somebody opens a folder, perhaps to remove all that is in it.
-    pub(crate) fn note_opened(&self, folder: Inode, thread: u32) {
-        if let Some(Node::Conversation(seq)) = Node::from_inode(folder) {
-            self.archive.removals.note_opened(seq, thread);
-        }
+        self.remove_published_folder(parent, name)
     }
 
     pub(crate) fn rename(
@@ -148,7 +95,14 @@ impl Tree {
             (Node::Inbox(old), Node::Inbox(new)) => {
                 Ok(self.spool.rename((old, from.1), (new, to.1), mode)?)
             }
-            (CONVERSATIONS | TRASH, CONVERSATIONS) => self.name_conversation(from, to.1, mode),
+            (CONVERSATIONS | TRASH, CONVERSATIONS) => {
+                let found = self.lookup(from.0, from.1)?;
+                match node(found.inode)? {
+                    Node::Trashed(id) => self.restore_recording(id, from.1, to.1),
+                    found => self.name_conversation(found, to.1, mode),
+                }
+            }
+            (CONVERSATIONS, TRASH) => self.trash_conversation(from),
             // Not EXDEV: `mv` would copy then, and the file would be transcribed again.
             _ => Err(FsError::ReadOnly),
         }
@@ -157,12 +111,11 @@ impl Tree {
     /// Gives a conversation another name, and takes it out of the trash if it is there.
     fn name_conversation(
         &self,
-        from: (Inode, &OsStr),
+        conversation: Node,
         to: &OsStr,
         mode: RenameMode,
     ) -> Result<(), FsError> {
-        let found = self.lookup(from.0, from.1)?;
-        let Node::Conversation(seq) = node(found.inode)? else { return Err(FsError::ReadOnly) };
+        let Node::Conversation(seq) = conversation else { return Err(FsError::ReadOnly) };
         if mode == RenameMode::Exchange {
             return Err(FsError::Invalid);
         }

@@ -51,11 +51,6 @@ pub(crate) enum FsError {
     NoControl,
     #[error("the handle is not open in that way")]
     BadHandle,
-    #[error("nothing to read yet")]
-    NothingYet,
-    /// The kernel's caller is to ask again: how a waiting reader is let go.
-    #[error("interrupted")]
-    Interrupted,
     #[error("not between these two")]
     CrossDevice,
     #[error("past the end")]
@@ -92,8 +87,6 @@ impl FsError {
             Self::NoSuchAttributeSpace => libc::EOPNOTSUPP,
             Self::NoControl => libc::ENOTTY,
             Self::BadHandle => libc::EBADF,
-            Self::NothingYet => libc::EAGAIN,
-            Self::Interrupted => libc::EINTR,
             Self::Command(CommandError::Unknown | CommandError::NoSpeaker) => libc::EINVAL,
             Self::Command(CommandError::NoRecording) => libc::ENOENT,
             Self::Command(CommandError::Busy) => libc::EAGAIN,

@@ -1,42 +1,51 @@
 //! `.scribefs/events`: what happens, one JSON object a line, as a file that grows.
 //!
-//! It reads like an ordinary log with `tail -f`, and like a stream with `cat`: at its end a reader waits.
-//! The kernel cannot take a request back that we hold, and fuser is not told of signals, so no reader is
-//! held longer than a second: then it is told `EINTR`, with which `cat`, `grep`, Rust, Python and Go ask
-//! again by themselves, and a reader that was killed can go.
+//! A read returns what there is, and 0 bytes at the end, like any log file: programs that read a whole tree
+//! come to its end. Who follows it polls (`poll(2)` reports when there is more) or asks again, as `tail -f` does.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
-use crate::fs::errno::FsError;
 use crate::model::escaped_json;
 
 /// What is kept for those who come later. When it is reached the older half goes.
 const KEPT_BYTES: usize = 1 << 20;
 
-/// Longest time that a reader is held.
-const HOLD: Duration = Duration::from_secs(1);
+/// How long size and time stay as they were reported: `tar` and `rsync` compare what they saw before and
+/// after reading, and a file that grew meanwhile is "changed as we read it".
+const STEADY: Duration = Duration::from_millis(500);
 
-/// Called once with what a waiting reader gets.
-pub(crate) type Answer = Box<dyn FnOnce(Result<Vec<u8>, FsError>) + Send>;
 /// Called once when there is something to read.
 pub(crate) type Wake = Box<dyn FnOnce() + Send>;
 
 /// One open descriptor. It sees a file that begins with what was kept when it was opened.
 #[derive(Debug)]
 pub(crate) struct Reader {
+    id: u64,
     /// Position in the whole stream of this reader's offset 0.
     base: AtomicU64,
     /// Where it will read next, for poll.
     next: AtomicU64,
 }
 
+/// What poll reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// At the end; the reader is woken when there is more.
+    Waiting,
+    Readable,
+    /// The mount ends: nothing will come any more.
+    Ended,
+}
+
 #[derive(Debug)]
 pub(crate) struct EventLog {
     log: Mutex<Log>,
+    next_reader: AtomicU64,
 }
 
 struct Log {
@@ -44,16 +53,11 @@ struct Log {
     oldest: u64,
     kept: Vec<u8>,
     modified: SystemTime,
-    waiting: Vec<Waiting>,
-    polling: Vec<Wake>,
+    /// Size and time as last reported, and when.
+    reported: Option<(u64, SystemTime, Instant)>,
+    /// Readers that wait in poll, each once however often it has asked.
+    polling: HashMap<u64, Wake>,
     is_closed: bool,
-}
-
-struct Waiting {
-    position: u64,
-    size: usize,
-    since: Instant,
-    answer: Answer,
 }
 
 impl std::fmt::Debug for Log {
@@ -69,106 +73,85 @@ impl EventLog {
                 oldest: 0,
                 kept: Vec::new(),
                 modified: SystemTime::now(),
-                waiting: Vec::new(),
-                polling: Vec::new(),
+                reported: None,
+                polling: HashMap::new(),
                 is_closed: false,
             }),
+            next_reader: AtomicU64::new(1),
         }
     }
 
     pub(crate) fn reader(&self) -> Reader {
+        let id = self.next_reader.fetch_add(1, Ordering::Relaxed);
         let base = self.lock().oldest;
-        Reader { base: AtomicU64::new(base), next: AtomicU64::new(base) }
+        Reader { id, base: AtomicU64::new(base), next: AtomicU64::new(base) }
     }
 
-    /// Bytes that a reader who comes now can get, and when the last of them were written.
+    /// The descriptor is closed: nobody is to be woken for it.
+    pub(crate) fn forget(&self, reader: &Reader) {
+        let wake = self.lock().polling.remove(&reader.id);
+        // Dropped after the lock: it holds a handle of the kernel's connection.
+        drop(wake);
+    }
+
+    /// Bytes that a reader who comes now can get, and when the last of them were written; for a moment as
+    /// they were when somebody last asked.
     pub(crate) fn size(&self) -> (u64, SystemTime) {
-        let log = self.lock();
-        (log.kept.len() as u64, log.modified)
+        let mut log = self.lock();
+        let now = Instant::now();
+        if let Some((bytes, modified, at)) = log.reported
+            && now.duration_since(at) < STEADY
+        {
+            return (bytes, modified);
+        }
+        let (bytes, modified) = (log.kept.len() as u64, log.modified);
+        log.reported = Some((bytes, modified, now));
+        (bytes, modified)
     }
 
-    /// Writes one line, and lets everybody go who has waited for it.
+    /// Writes one line, and wakes everybody who waits for it.
     pub(crate) fn append(&self, event: &Value) {
         let mut log = self.lock();
         log.kept.extend_from_slice(escaped_json(&event.to_string()).as_bytes());
         log.kept.push(b'\n');
         log.modified = SystemTime::now();
         log.forget_the_old();
-        let served: Vec<_> = std::mem::take(&mut log.waiting)
-            .into_iter()
-            .map(|waiting| (log.bytes(waiting.position, waiting.size), waiting.answer))
-            .collect();
         let woken = std::mem::take(&mut log.polling);
         drop(log);
-        for (bytes, answer) in served {
-            answer(Ok(bytes));
-        }
-        woken.into_iter().for_each(|wake| wake());
+        woken.into_values().for_each(|wake| wake());
     }
 
-    /// Answers now, or when there is something, or when the reader was held long enough.
-    pub(crate) fn read(&self, reader: &Reader, offset: u64, size: usize, answer: Answer) {
-        let mut log = self.lock();
-        let position = log.position(reader, offset);
-        let bytes = log.bytes(position, size);
-        if bytes.is_empty() && size > 0 && !log.is_closed {
-            let since = Instant::now();
-            log.waiting.push(Waiting { position, size, since, answer });
-            return;
-        }
-        drop(log);
-        reader.next.store(position + bytes.len() as u64, Ordering::Relaxed);
-        answer(Ok(bytes));
-    }
-
-    /// What there is, without waiting.
-    pub(crate) fn read_now(
-        &self,
-        reader: &Reader,
-        offset: u64,
-        size: usize,
-    ) -> Result<Vec<u8>, FsError> {
+    /// What there is from `offset` on; nothing at the end.
+    pub(crate) fn read(&self, reader: &Reader, offset: u64, size: usize) -> Vec<u8> {
         let log = self.lock();
         let position = log.position(reader, offset);
         let bytes = log.bytes(position, size);
-        if bytes.is_empty() && !log.is_closed {
-            return Err(FsError::NothingYet);
-        }
         reader.next.store(position + bytes.len() as u64, Ordering::Relaxed);
-        Ok(bytes)
+        bytes
     }
 
-    /// Whether a read would not wait; if it would, `wake` is called when that changes.
-    pub(crate) fn poll(&self, reader: &Reader, wake: Option<Wake>) -> bool {
+    /// Whether there is something to read; if not, `wake` is called when there is. A reader has one `wake`.
+    pub(crate) fn poll(&self, reader: &Reader, wake: Option<Wake>) -> Readiness {
         let mut log = self.lock();
-        let is_ready = log.is_closed || reader.next.load(Ordering::Relaxed) < log.end();
-        if !is_ready {
-            log.polling.extend(wake);
+        if log.is_closed {
+            return Readiness::Ended;
         }
-        is_ready
-    }
-
-    /// Lets those go who were held long enough. To be called about twice a second.
-    pub(crate) fn tick(&self) {
-        let mut log = self.lock();
-        let held_since = Instant::now().checked_sub(HOLD);
-        let is_over = |waiting: &mut Waiting| held_since.is_some_and(|then| waiting.since <= then);
-        let over: Vec<_> = log.waiting.extract_if(.., is_over).collect();
+        if reader.next.load(Ordering::Relaxed) < log.end() {
+            return Readiness::Readable;
+        }
+        let replaced = wake.and_then(|wake| log.polling.insert(reader.id, wake));
         drop(log);
-        for waiting in over {
-            (waiting.answer)(Err(FsError::Interrupted));
-        }
+        drop(replaced);
+        Readiness::Waiting
     }
 
-    /// From now on the end is an end.
+    /// Tells who follows that nothing comes any more.
     pub(crate) fn close(&self) {
         let mut log = self.lock();
         log.is_closed = true;
-        let waiting = std::mem::take(&mut log.waiting);
         let woken = std::mem::take(&mut log.polling);
         drop(log);
-        waiting.into_iter().for_each(|waiting| (waiting.answer)(Ok(Vec::new())));
-        woken.into_iter().for_each(|wake| wake());
+        woken.into_values().for_each(|wake| wake());
     }
 
     fn lock(&self) -> MutexGuard<'_, Log> {
@@ -211,28 +194,50 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
 
     use serde_json::json;
 
     use super::*;
 
+    fn counting(woken: &Arc<AtomicUsize>) -> Option<Wake> {
+        let woken = woken.clone();
+        Some(Box::new(move || {
+            woken.fetch_add(1, Ordering::Relaxed);
+        }))
+    }
+
     #[test]
-    fn a_late_reader_gets_what_was_kept_and_then_waits() {
+    fn a_late_reader_gets_what_was_kept_and_then_the_end() {
         let log = EventLog::new();
         log.append(&json!({"event": "mounted"}));
         let reader = log.reader();
         let line = b"{\"event\":\"mounted\"}\n".to_vec();
-        assert_eq!(log.read_now(&reader, 0, 4096).unwrap(), line);
-        assert!(matches!(log.read_now(&reader, line.len() as u64, 10), Err(FsError::NothingYet)));
-        let (told, hears) = channel();
-        let answer = Box::new(move |bytes: Result<Vec<u8>, FsError>| {
-            told.send(bytes.unwrap()).unwrap();
-        });
-        log.read(&reader, line.len() as u64, 4096, answer);
-        assert!(hears.try_recv().is_err());
+        assert_eq!(log.read(&reader, 0, 4096), line);
+        let end = line.len() as u64;
+        assert!(log.read(&reader, end, 10).is_empty());
+        let woken = Arc::new(AtomicUsize::new(0));
+        assert_eq!(log.poll(&reader, counting(&woken)), Readiness::Waiting);
         log.append(&json!(1));
-        assert_eq!(hears.recv().unwrap(), b"1\n");
+        assert_eq!(woken.load(Ordering::Relaxed), 1);
+        assert_eq!(log.poll(&reader, None), Readiness::Readable);
+        assert_eq!(log.read(&reader, end, 4096), b"1\n");
+    }
+
+    #[test]
+    fn a_reader_that_polls_all_the_time_is_woken_once_and_not_after_it_is_closed() {
+        let log = EventLog::new();
+        let (often, closed) = (log.reader(), log.reader());
+        let woken = Arc::new(AtomicUsize::new(0));
+        for _ in 0..10_000 {
+            log.poll(&often, counting(&woken));
+            log.poll(&closed, counting(&woken));
+        }
+        assert_eq!(log.lock().polling.len(), 2);
+        log.forget(&closed);
+        log.append(&json!(1));
+        assert_eq!(woken.load(Ordering::Relaxed), 1);
     }
 
     #[test]
@@ -243,22 +248,21 @@ mod tests {
         for number in 0..3000 {
             log.append(&json!([number, long]));
         }
-        let bytes = log.read_now(&reader, 0, 100).unwrap();
+        let bytes = log.read(&reader, 0, 100);
         assert_eq!(bytes[0], b'[');
-        let next = log.read_now(&reader, 100, 100_000).unwrap();
+        let next = log.read(&reader, 100, 100_000);
         assert_eq!([bytes, next].concat().iter().filter(|byte| **byte == b'\n').count(), 99);
         assert!(log.size().0 <= KEPT_BYTES as u64);
     }
 
     #[test]
-    fn nobody_waits_on_a_closed_log() {
+    fn who_follows_a_closed_log_is_told_of_its_end() {
         let log = EventLog::new();
         let reader = log.reader();
-        let (told, hears) = channel();
-        log.read(&reader, 0, 10, Box::new(move |bytes| told.send(bytes.unwrap()).unwrap()));
+        let woken = Arc::new(AtomicUsize::new(0));
+        assert_eq!(log.poll(&reader, counting(&woken)), Readiness::Waiting);
         log.close();
-        assert!(hears.recv().unwrap().is_empty());
-        assert!(log.read_now(&reader, 0, 10).unwrap().is_empty());
-        assert!(log.poll(&reader, None));
+        assert_eq!(woken.load(Ordering::Relaxed), 1);
+        assert_eq!(log.poll(&reader, None), Readiness::Ended);
     }
 }

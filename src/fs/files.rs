@@ -1,4 +1,4 @@
-//! Open files and folders: what stands behind each handle, and how its bytes are got.
+//! Open files: what stands behind each handle, and how its bytes are got.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -6,18 +6,19 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use crate::fs::attributes::Stat;
 use crate::fs::changing::inbox;
 use crate::fs::errno::FsError;
 use crate::fs::events::Reader;
-use crate::fs::tree::{Part, README, Tree};
+use crate::fs::tree::{README, Tree};
 use crate::model::{Inode, Node, Object, VirtualNode};
 use crate::spool::{Creator, OpenFile};
 use crate::store::{Bytes, Store, StoreError};
 
-/// Of folders that are listed without any state.
-const NO_HANDLE: u64 = 0;
+/// Longest time that the kernel is told late of a page that was written anew.
+const LATE_NEWS: Duration = Duration::from_secs(10);
 
 pub(crate) struct Files {
     pub(crate) tree: Arc<Tree>,
@@ -31,14 +32,14 @@ pub(crate) enum Handle {
     Inbox(Arc<OpenFile>),
     Published {
         node: Node,
+        /// What a page had to say when it was opened; `None`: audio, which never changes.
+        opened: Option<Object>,
         source: OnceLock<Source>,
     },
-    /// Written when it was opened.
-    Text(Vec<u8>),
+    /// As it was when it was opened.
+    Text(VirtualNode, Arc<[u8]>),
     Events(Reader),
     Control,
-    /// A day's folder: as it was when its listing began, because a day can be long.
-    Day(Mutex<Vec<Part>>),
 }
 
 /// Where published bytes are read from, for as long as the handle is open: a file that is evicted meanwhile
@@ -64,7 +65,7 @@ pub(crate) enum Caching {
 pub(crate) struct Opened {
     pub(crate) number: u64,
     pub(crate) caching: Caching,
-    /// A write through it may have an error to tell when it is closed.
+    /// Something is to be done, or an error to be reported, when it is closed.
     pub(crate) wants_flush: bool,
     /// May be handed to the kernel whole; [`Handle::backing_file`] is what to hand over, if it is here.
     pub(crate) backing: Option<Arc<Handle>>,
@@ -78,7 +79,7 @@ impl Handle {
                 Some(Source::Local(file)) => Some(file),
                 Some(Source::Remote(_)) | None => None,
             },
-            Self::Text(_) | Self::Events(_) | Self::Control | Self::Day(_) => None,
+            Self::Text(..) | Self::Events(_) | Self::Control => None,
         }
     }
 
@@ -88,7 +89,7 @@ impl Handle {
         match self {
             Self::Inbox(_) => true,
             Self::Published { node, .. } => matches!(node, Node::Audio(_)),
-            Self::Text(_) | Self::Events(_) | Self::Control | Self::Day(_) => false,
+            Self::Text(..) | Self::Events(_) | Self::Control => false,
         }
     }
 }
@@ -100,8 +101,6 @@ pub(crate) enum Reading {
     Done(usize),
     /// They have to be fetched, which can take long.
     Fetch(Node, Object),
-    /// The event log answers.
-    Events(Arc<Handle>),
 }
 
 /// Opening and closing.
@@ -121,19 +120,23 @@ impl Files {
                 Ok(self.opened(Handle::Control, Caching::Never))
             }
             _ if is_write => Err(FsError::ReadOnly),
-            Node::Virtual(VirtualNode::Readme) => {
-                Ok(self.opened(Handle::Text(README.into()), Caching::Kept))
+            Node::Virtual(node @ VirtualNode::Readme) => {
+                let text = Handle::Text(node, README.as_bytes().into());
+                Ok(self.opened(text, Caching::Kept))
             }
             Node::Virtual(VirtualNode::Events) => {
                 let reader = self.tree.events.reader();
                 Ok(self.opened(Handle::Events(reader), Caching::Never))
             }
             Node::Virtual(node) => {
-                let text = self.tree.control.text(node)?;
-                Ok(self.opened(Handle::Text(text), Caching::Never))
+                let text = self.tree.snapshot(node)?.text;
+                let mut opened = self.opened(Handle::Text(node, text), Caching::Never);
+                // RELEASE comes some time after `close(2)`; whoever opens it next wants what is new.
+                opened.wants_flush = true;
+                Ok(opened)
             }
             node @ Node::Audio(_) => {
-                let handle = Handle::Published { node, source: OnceLock::new() };
+                let handle = Handle::Published { node, opened: None, source: OnceLock::new() };
                 // Found now, so that the kernel can read the file without us. Only this disk is asked.
                 self.source_of(&handle)?;
                 let mut opened = self.opened(handle, Caching::Kept);
@@ -142,8 +145,13 @@ impl Files {
             }
             // Small, and read again and again: the page cache is nearer than a file below.
             node => {
-                let handle = Handle::Published { node, source: OnceLock::new() };
-                Ok(self.opened(handle, Caching::Kept))
+                let (object, modified) = self.tree.archive.readable_page(node)?;
+                let source = OnceLock::new();
+                let handle = Handle::Published { node, opened: Some(object), source };
+                // Shortly after it was written anew the kernel may still have bytes of the old text.
+                let is_new = modified.elapsed().is_ok_and(|age| age < LATE_NEWS);
+                let caching = if is_new { Caching::WhileOpen } else { Caching::Kept };
+                Ok(self.opened(handle, caching))
             }
         }
     }
@@ -182,21 +190,12 @@ impl Files {
         self.lock().get(&number).cloned().ok_or(FsError::BadHandle)
     }
 
-    /// The handle, and whether the kernel may keep the listing until we say otherwise.
-    pub(crate) fn open_folder(&self, inode: Inode, thread: u32) -> (u64, bool) {
-        self.tree.note_opened(inode, thread);
-        match Node::from_inode(inode) {
-            Some(Node::Day(..)) => (self.keep(Handle::Day(Mutex::default())), true),
-            // What leaves the trash for good does so silently.
-            Some(Node::Inbox(_) | Node::Virtual(VirtualNode::Trash)) | None => (NO_HANDLE, false),
-            Some(_) => (NO_HANDLE, true),
-        }
-    }
-
     pub(crate) fn release(&self, number: u64) {
         let handle = self.lock().remove(&number);
-        if let Some(Handle::Inbox(open)) = handle.as_deref() {
-            self.tree.spool.release(open);
+        match handle.as_deref() {
+            Some(Handle::Inbox(open)) => self.tree.spool.release(open),
+            Some(Handle::Events(reader)) => self.tree.events.forget(reader),
+            _ => {}
         }
     }
 
@@ -205,7 +204,7 @@ impl Files {
     }
 }
 
-/// Reading and listing.
+/// Reading.
 impl Files {
     pub(crate) fn read(
         &self,
@@ -216,20 +215,23 @@ impl Files {
         let handle = self.handle(number)?;
         match &*handle {
             Handle::Inbox(open) => Ok(Reading::Done(read_at(&open.file, offset, buffer)?)),
-            Handle::Published { node, .. } => match self.source_of(&handle)? {
+            Handle::Published { node, opened, .. } => match self.current(*node, opened, &handle)? {
                 Source::Local(file) => Ok(Reading::Done(read_at(file, offset, buffer)?)),
                 Source::Remote(object) => Ok(Reading::Fetch(*node, object.clone())),
             },
-            Handle::Text(text) => {
+            Handle::Text(_, text) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);
                 let rest = text.get(start..).unwrap_or_default();
                 let count = rest.len().min(buffer.len());
                 buffer[..count].copy_from_slice(&rest[..count]);
                 Ok(Reading::Done(count))
             }
-            Handle::Events(_) => Ok(Reading::Events(handle)),
+            Handle::Events(reader) => {
+                let bytes = self.tree.events.read(reader, offset, buffer.len());
+                buffer[..bytes.len()].copy_from_slice(&bytes);
+                Ok(Reading::Done(bytes.len()))
+            }
             Handle::Control => Ok(Reading::Done(0)),
-            Handle::Day(_) => Err(FsError::IsDirectory),
         }
     }
 
@@ -241,19 +243,33 @@ impl Files {
         offset: u64,
         size: u64,
     ) -> Result<Bytes, FsError> {
-        let read = |object: &Object| {
-            let end = offset.saturating_add(size).min(object.bytes);
-            self.store.read(object, offset.min(end)..end)
-        };
-        read(object).or_else(|err| match self.tree.archive.object(node) {
+        let end = offset.saturating_add(size).min(object.bytes);
+        let read = self.store.read(object, offset.min(end)..end);
+        read.map_err(|err| match self.tree.archive.object(node) {
             // Written anew since it was opened, and the old content is nowhere any more.
-            Ok(newer) if newer != *object => Ok(read(&newer)?),
-            Ok(_) | Err(_) => Err(err.into()),
+            Ok(newer) if newer != *object => FsError::Gone,
+            Ok(_) | Err(_) => err.into(),
         })
     }
 
+    /// The source of an open file, unless it was written anew since it was opened: what has been read of the old text
+    /// and what the kernel keeps of it must not be mixed with the new one.
+    fn current<'handle>(
+        &self,
+        node: Node,
+        opened: &Option<Object>,
+        handle: &'handle Handle,
+    ) -> Result<&'handle Source, FsError> {
+        if let Some(opened) = opened
+            && self.tree.archive.object(node)? != *opened
+        {
+            return Err(FsError::Gone);
+        }
+        self.source_of(handle)
+    }
+
     fn source_of<'handle>(&self, handle: &'handle Handle) -> Result<&'handle Source, FsError> {
-        let Handle::Published { node, source } = handle else { return Err(FsError::BadHandle) };
+        let Handle::Published { node, source, .. } = handle else { return Err(FsError::BadHandle) };
         if let Some(source) = source.get() {
             return Ok(source);
         }
@@ -288,28 +304,6 @@ impl Files {
                 return Err(FsError::Torn);
             }
         }
-    }
-
-    /// Entries of a folder after `cookie`, about `limit` at a time; none: that was all.
-    pub(crate) fn list(
-        &self,
-        inode: Inode,
-        number: u64,
-        cookie: u64,
-        limit: usize,
-    ) -> Result<Vec<Part>, FsError> {
-        let handle = self.handle(number).ok();
-        let Some(Handle::Day(kept)) = handle.as_deref() else {
-            return self.tree.list(inode, cookie, limit);
-        };
-        let is_begun = !kept.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-        if cookie == 0 || !is_begun {
-            let parts = self.tree.list(inode, 0, usize::MAX)?;
-            *kept.lock().unwrap_or_else(PoisonError::into_inner) = parts;
-        }
-        let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let begin = kept.iter().position(|part| part.follows(cookie)).unwrap_or(kept.len());
-        Ok(kept[begin..].iter().take(limit).cloned().collect())
     }
 }
 

@@ -3,12 +3,12 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::fs::archive::conversation_of;
 use crate::fs::errno::FsError;
 use crate::fs::tree::Tree;
-use crate::model::{ConversationSeq, FileName, Inode, Key, Node, Placement, Recording};
+use crate::model::{FileName, Inode, Key, Node, Placement, Recording};
 
 const STATE: &str = "user.scribefs.state";
 const PLACEMENT: &str = "user.scribefs.placement";
@@ -25,6 +25,10 @@ const MIME_TYPE: &str = "user.mime_type";
 /// Only of what is in the trash: since when, and when it will be removed for good (if ever).
 const TRASHED_AT: &str = "user.scribefs.trashed_at";
 const REMOVED_AT: &str = "user.scribefs.removed_at";
+/// Only of a recording that is in the trash by itself: where it comes back to, below `conversations/`.
+const ORIGIN: &str = "user.scribefs.origin";
+/// Set on a day's folder, it brings back the pages that were removed there.
+const RESTORE: &str = "user.scribefs.restore";
 /// Lets anybody get the file, so it is told to who asks for it by name and not listed: `cp -a` would copy it. With
 /// a dot and a number behind it the link lasts so many seconds.
 const URL: &str = "user.scribefs.url";
@@ -48,6 +52,7 @@ const OF_RECORDING: [&str; 10] = [
 const OF_TRANSCRIPT: [&str; 5] = [STATE, PLACEMENT, CONVERSATION, BLAKE3, MIME_TYPE];
 const OF_CONVERSATION: [&str; 1] = [CONVERSATION];
 const OF_TRASHED: [&str; 3] = [CONVERSATION, TRASHED_AT, REMOVED_AT];
+const OF_TRASHED_RECORDING: [&str; 4] = [CONVERSATION, ORIGIN, TRASHED_AT, REMOVED_AT];
 
 /// Only what users set is kept. Access control lists are not, and saying so at once (not "there is none")
 /// lets `ls` stop asking for them, file by file.
@@ -71,7 +76,23 @@ impl Tree {
                 let trashed_at = self.archive.conversation(seq)?.trashed_at;
                 Ok(trashed_at.ok_or(FsError::NoAttribute)?.to_string().into_bytes())
             }
-            (Node::Conversation(seq), Some(REMOVED_AT)) => self.removed_at(seq),
+            (Node::Conversation(seq), Some(REMOVED_AT)) => {
+                self.removed_at(self.archive.conversation(seq)?.trashed_at)
+            }
+            (Node::Trashed(_), Some(TRASHED_AT)) => {
+                let trashed_at = self.archive.recording(node)?.overlay.trashed_at;
+                Ok(trashed_at.ok_or(FsError::NoAttribute)?.to_string().into_bytes())
+            }
+            (Node::Trashed(_), Some(REMOVED_AT)) => {
+                self.removed_at(self.archive.recording(node)?.overlay.trashed_at)
+            }
+            (Node::Trashed(id), Some(ORIGIN)) => {
+                let conversation = self.archive.conversation(id.conversation)?.id;
+                let (year, month, day) = (id.day.year(), id.day.month(), id.day.day());
+                let name = self.archive.recording(node)?.audio_name;
+                let folder = format!("/{year:04}/{month:02}/{day:02}/");
+                Ok([&conversation.name()[..], folder.as_bytes(), name.as_bytes()].concat())
+            }
             (Node::Transcript(seq, day), Some(PLACEMENT)) => {
                 // As far as the recording that is least far.
                 let recordings = self.archive.index.filed_recordings(seq, day)?;
@@ -91,9 +112,8 @@ impl Tree {
         }
     }
 
-    /// When a conversation's time in the trash is over.
-    fn removed_at(&self, seq: ConversationSeq) -> Result<Vec<u8>, FsError> {
-        let trashed_at = self.archive.conversation(seq)?.trashed_at;
+    /// When the time of something in the trash is over.
+    fn removed_at(&self, trashed_at: Option<Timestamp>) -> Result<Vec<u8>, FsError> {
         let days = self.control.facts.trash_days().map(i64::from);
         let removed_at = trashed_at.zip(days).and_then(|(trashed_at, days)| {
             trashed_at.checked_add(SignedDuration::from_hours(24 * days)).ok()
@@ -110,6 +130,10 @@ impl Tree {
                 if is_for_ever { &OF_TRASHED[..2] } else { &OF_TRASHED }
             }
             Node::Conversation(_) => &OF_CONVERSATION,
+            Node::Trashed(_) => {
+                let is_for_ever = self.control.facts.trash_days().is_none();
+                if is_for_ever { &OF_TRASHED_RECORDING[..3] } else { &OF_TRASHED_RECORDING }
+            }
             _ => &[],
         })
     }
@@ -144,6 +168,12 @@ impl Tree {
         match Node::from_inode(inode) {
             Some(Node::Inbox(_)) if !is_users(name) => Err(FsError::NoSuchAttributeSpace),
             Some(Node::Inbox(id)) => Ok(self.spool.set_attribute(id, name, value, flags)?),
+            Some(Node::Day(seq, day)) if name == RESTORE => {
+                for recording in self.archive.index.filed_recordings(seq, day)? {
+                    self.archive.index.show_pages(recording.id)?;
+                }
+                Ok(())
+            }
             Some(_) => Err(FsError::ReadOnly),
             None => Err(FsError::Gone),
         }

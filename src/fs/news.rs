@@ -30,6 +30,14 @@ pub(crate) fn line(archive: &Archive, change: &Change) -> Value {
         }
         Change::Trashed { id, .. } => json!({ "event": "trashed", "conversation": id }),
         Change::Restored { id, .. } => json!({ "event": "restored", "conversation": id }),
+        Change::RecordingMoved { recording, .. } => {
+            let conversation = archive.conversation(recording.id.conversation);
+            let is_in_trash = recording.overlay.trashed_at.is_some()
+                || conversation.is_ok_and(|conversation| conversation.trashed_at.is_some());
+            let event = if is_in_trash { "recording_trashed" } else { "recording_restored" };
+            recording_line(archive, event, recording)
+        }
+        Change::Purging { name } => json!({ "event": "purged", "trash": name.display() }),
         Change::Placed { id, placement } => {
             let placement = serde_json::to_value(placement).unwrap_or_default();
             let state = placement.get("state").cloned().unwrap_or_default();

@@ -1,35 +1,32 @@
-//! Tells the kernel what it must forget, and `.scribefs/events` what has happened.
+//! `Herald`: tells the kernel what it must forget, and `.scribefs/events` what has happened.
 //!
-//! Two threads of their own, one for each source of news: the kernel may take a lock for an invalidation
-//! that it also holds while it waits for one of our answers, so no handler may do this, and no lock of
-//! ours may be held meanwhile. The kernel is told first: who reads of an event sees what it speaks of.
+//! Threads of their own: the kernel may take a lock for an invalidation that it also holds while it waits for one
+//! of our answers, so no handler may do this, and no lock of ours may be held meanwhile. The kernel is told first:
+//! who reads of an event sees what it speaks of. One thing is not waited for: bytes of a file that somebody is
+//! reading from a slow bucket cannot be forgotten before that read ends.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fuser::{INodeNo, Notifier};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::fs::archive::parent_of;
 use crate::fs::control::shown;
-use crate::fs::errno::FsError;
+use crate::fs::invalidation::Invalidation;
 use crate::fs::news;
+use crate::fs::page_drops::PageDrops;
+use crate::fs::replies::log_repetitions;
 use crate::fs::tree::Tree;
 use crate::index::Change;
-use crate::model::{
-    Conversation, ConversationId, ConversationSeq, Day, FileName, InboxId, JobState, Node,
-    Recording, VirtualNode,
-};
+use crate::model::{FileName, JobState, Node};
 use crate::spool::SpoolEvent;
-use crate::view;
 
 /// How often what has no event of its own is looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -39,11 +36,12 @@ const TICK: Duration = Duration::from_millis(500);
 /// the inbox.
 const REST: Duration = Duration::from_millis(10);
 
-const CONVERSATIONS: Node = Node::Virtual(VirtualNode::Conversations);
-const TRASH: Node = Node::Virtual(VirtualNode::Trash);
+/// News that are told in one go.
+const BATCH: usize = 1024;
 
 pub(crate) struct Herald {
     is_stopping: Arc<AtomicBool>,
+    teller: Teller,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -51,6 +49,9 @@ pub(crate) struct Herald {
 struct Teller {
     kernel: Notifier,
     tree: Arc<Tree>,
+    pages: Arc<PageDrops>,
+    /// Folders that were told to the kernel since the last tick.
+    told: Arc<Mutex<BTreeSet<Node>>>,
 }
 
 impl Herald {
@@ -61,52 +62,57 @@ impl Herald {
         drops: Receiver<SpoolEvent>,
     ) -> io::Result<Self> {
         let is_stopping = Arc::new(AtomicBool::new(false));
-        let teller = Teller { kernel, tree: tree.clone() };
-        let mut herald = Self { is_stopping, threads: Vec::new() };
-        let of_index = teller.clone();
-        herald.spawn("fs-published", changes, Duration::ZERO, move |change| match change {
-            Some(change) => of_index.tell_change(&change),
-            None => of_index.tick(),
+        let (pages, told) = (Arc::default(), Arc::default());
+        let teller = Teller { kernel, tree: tree.clone(), pages, told };
+        let mut herald = Self { is_stopping, teller: teller.clone(), threads: Vec::new() };
+        let (of_index, of_spool, of_clock) = (teller.clone(), teller.clone(), teller.clone());
+        herald.listen("fs-published", changes, Duration::ZERO, move |news| {
+            of_index.tell_changes(&news);
         })?;
-        herald.spawn("fs-dropped", drops, REST, move |event| {
-            if let Some(SpoolEvent::Stage { id, path, state }) = event {
-                teller.tell_stage(id, &path, state);
-            }
+        herald.listen("fs-dropped", drops, REST, move |news| of_spool.tell_drops(&news))?;
+        herald.spawn("fs-pages", move || {
+            teller.pages.work(|node| {
+                teller.note(teller.kernel.inval_inode(INodeNo(node.inode().0), 0, 0));
+            });
         })?;
+        let is_stopping = herald.is_stopping.clone();
+        herald.spawn("fs-tick", move || of_clock.tick_until(&is_stopping))?;
         Ok(herald)
     }
 
-    /// `tell` hears each piece of news, and `None` whenever there was none for a tick. After news it has a rest.
-    fn spawn<News: Send + 'static>(
+    /// `tell` hears news in order, several at a time where they came faster than they were told. After news it
+    /// has a rest.
+    fn listen<News: Send + 'static>(
         &mut self,
         name: &str,
         news: Receiver<News>,
         rest: Duration,
-        tell: impl Fn(Option<News>) + Send + 'static,
+        tell: impl Fn(Vec<News>) + Send + 'static,
     ) -> io::Result<()> {
         let is_stopping = self.is_stopping.clone();
-        let listen = move || {
+        self.spawn(name, move || {
             while !is_stopping.load(Ordering::Relaxed) {
                 match news.recv_timeout(TICK) {
                     Ok(piece) => {
-                        tell(Some(piece));
-                        news.try_iter().for_each(|piece| tell(Some(piece)));
+                        let more = news.try_iter().take(BATCH - 1);
+                        tell(std::iter::once(piece).chain(more).collect());
                         thread::sleep(rest);
                     }
-                    Err(RecvTimeoutError::Timeout) => tell(None),
-                    Err(RecvTimeoutError::Disconnected) => {
-                        tell(None);
-                        thread::park_timeout(TICK);
-                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => thread::park_timeout(TICK),
                 }
             }
-        };
-        self.threads.push(Builder::new().name(name.into()).spawn(listen)?);
+        })
+    }
+
+    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.threads.push(Builder::new().name(name.into()).spawn(work)?);
         Ok(())
     }
 
     pub(crate) fn stop(self) {
         self.is_stopping.store(true, Ordering::Relaxed);
+        self.teller.pages.stop();
         for thread in self.threads {
             thread.thread().unpark();
             if thread.join().is_err() {
@@ -118,17 +124,24 @@ impl Herald {
 
 /// To the kernel.
 impl Teller {
-    /// Attributes, bytes and listing of a node are not what they were.
-    fn changed(&self, node: Node) {
-        let told = self.kernel.inval_inode(INodeNo(node.inode().0), 0, 0);
-        self.note(told);
+    fn tell(&self, invalidation: &Invalidation) {
+        for (folder, name) in &invalidation.entries {
+            self.forget_entry(*folder, name);
+        }
+        for folder in &invalidation.folders {
+            self.forget_folder(*folder);
+        }
+        self.pages.drop_all(&invalidation.files);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.extend(&invalidation.folders);
     }
 
-    /// A name is there that was not, or the other way round. Not for folders that stay: who stands in one
-    /// would find it gone.
-    fn renamed(&self, folder: Node, name: &OsStr) {
-        let told = self.kernel.inval_entry(INodeNo(folder.inode().0), name);
-        self.note(told);
+    fn forget_entry(&self, folder: Node, name: &OsStr) {
+        self.note(self.kernel.inval_entry(INodeNo(folder.inode().0), name));
+    }
+
+    fn forget_folder(&self, folder: Node) {
+        self.note(self.kernel.inval_inode(INodeNo(folder.inode().0), 0, 0));
     }
 
     /// What cannot be told ends by itself, in the second or the day that the kernel was promised.
@@ -138,160 +151,66 @@ impl Teller {
         }
     }
 
-    /// What was hidden is shown again, and readers were held long enough.
-    fn tick(&self) {
-        self.tree.events.tick();
-        for node in self.tree.archive.removals.lapsed() {
-            self.changed(node);
-            self.changed(parent_of(node));
+    fn tick_until(&self, is_stopping: &AtomicBool) {
+        let mut next = Instant::now() + TICK;
+        let mut again = BTreeSet::new();
+        while !is_stopping.load(Ordering::Relaxed) {
+            let now = Instant::now();
+            if now < next {
+                thread::park_timeout(next - now);
+                continue;
+            }
+            next = now + TICK;
+            // A listing that was answered before a change may have reached the kernel's cache after it was told.
+            for folder in &again {
+                self.forget_folder(*folder);
+            }
+            again = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
+            log_repetitions();
         }
     }
 }
 
-/// Of what is published.
+/// What has happened.
 impl Teller {
-    fn tell_change(&self, change: &Change) {
-        self.forget_what_changed(change).unwrap_or_else(|err| {
-            log::warn!("mount: listings may be old for a day, the index failed: {err}");
-        });
-        self.tree.events.append(&news::line(&self.tree.archive, change));
+    fn tell_changes(&self, changes: &[Change]) {
+        let mut invalidation = Invalidation::default();
+        for change in changes {
+            invalidation.of_change(&self.tree.archive, change).unwrap_or_else(|err| {
+                log::warn!("mount: listings may be old for a day, the index failed: {err}");
+            });
+        }
+        self.tell(&invalidation);
+        for change in changes {
+            self.tree.events.append(&news::line(&self.tree.archive, change));
+        }
     }
 
-    fn forget_what_changed(&self, change: &Change) -> Result<(), FsError> {
-        match change {
-            Change::Published { recording, new_conversation, new_day } => {
-                let conversation = self.conversation_of(recording)?;
-                self.forget_day(&conversation, recording)?;
-                if *new_day || *new_conversation {
-                    self.forget_way_to(&conversation, recording.id.day)?;
+    fn tell_drops(&self, events: &[SpoolEvent]) {
+        let mut invalidation = Invalidation::default();
+        for event in events {
+            match event {
+                SpoolEvent::Name { folder, name } => invalidation.in_inbox(*folder, name),
+                SpoolEvent::Stage { id, state, .. } if state.is_final() => {
+                    invalidation.changed(Node::Inbox(*id));
                 }
+                _ => {}
             }
-            Change::Replaced { recording } => {
-                self.forget_day(&self.conversation_of(recording)?, recording)?;
-            }
-            Change::Removed { recording, conversation, last_of_day, .. } => {
-                self.forget_day(conversation, recording)?;
-                if *last_of_day {
-                    self.forget_way_to(conversation, recording.id.day)?;
-                }
-            }
-            Change::DayTranscript { conversation, day } => {
-                self.changed(Node::Transcript(*conversation, *day));
-                self.changed(Node::Day(*conversation, *day));
-            }
-            Change::Renamed { seq, from, to: _ } => {
-                self.forget_folder(from);
-                self.forget_transcripts(*seq, from)?;
-            }
-            Change::Trashed { id, .. } | Change::Restored { id, .. } => self.forget_folder(id),
-            Change::Placed { .. } | Change::Job(_) => {}
         }
-        Ok(())
-    }
-
-    fn conversation_of(&self, recording: &Recording) -> Result<Conversation, FsError> {
-        self.tree.archive.conversation(recording.id.conversation)
-    }
-
-    /// A conversation came or went under that name. Folders of the trash that met it there get other names;
-    /// those are never promised for longer than a second.
-    fn forget_folder(&self, id: &ConversationId) {
-        for folder in [CONVERSATIONS, TRASH] {
-            self.renamed(folder, OsStr::from_bytes(&id.name()));
-            self.changed(folder);
+        if !invalidation.is_empty() {
+            self.tell(&invalidation);
+        }
+        for event in events {
+            if let SpoolEvent::Stage { path, state, .. } = event {
+                self.append_stage(path, *state);
+            }
         }
     }
 
-    fn forget_day(
-        &self,
-        conversation: &Conversation,
-        recording: &Recording,
-    ) -> Result<(), FsError> {
-        let (seq, day) = (recording.id.conversation, recording.id.day);
-        let transcript = self.tree.archive.index.filed_transcript(seq, day)?;
-        let recordings = std::slice::from_ref(recording);
-        for entry in view::day_entries(conversation, transcript.as_ref(), recordings) {
-            self.changed(entry.attributes.node);
-            self.renamed(Node::Day(seq, day), entry.name.as_os_str());
-        }
-        self.changed(Node::Day(seq, day));
-        Ok(())
-    }
-
-    /// The folders down to a day that is new or gone: of those above it, the ones that have no other.
-    fn forget_way_to(&self, conversation: &Conversation, day: Day) -> Result<(), FsError> {
-        let seq = conversation.seq;
-        let days = self.tree.archive.index.filed_days(seq)?;
-        let in_year = days.iter().filter(|other| other.year() == day.year());
-        let in_month = in_year.clone().filter(|other| other.month() == day.month());
-        let month = Node::Month(seq, day.year(), day.month());
-        self.renamed(month, format!("{:02}", day.day()).as_ref());
-        self.changed(month);
-        let year = Node::Year(seq, day.year());
-        if in_month.count() <= 1 {
-            self.renamed(year, format!("{:02}", day.month()).as_ref());
-            self.changed(year);
-        }
-        if in_year.count() <= 1 {
-            let name = format!("{:04}", day.year());
-            self.renamed(Node::Conversation(seq), name.as_ref());
-            self.changed(Node::Conversation(seq));
-        }
-        if days.len() <= 1 {
-            self.forget_folder(&conversation.id);
-        }
-        Ok(())
-    }
-
-    /// A transcript is named after its conversation.
-    fn forget_transcripts(
-        &self,
-        seq: ConversationSeq,
-        old: &ConversationId,
-    ) -> Result<(), FsError> {
-        let mut conversation = self.tree.archive.conversation(seq)?;
-        conversation.id = old.clone();
-        for day in self.tree.archive.index.filed_days(seq)? {
-            let transcript = self.tree.archive.index.filed_transcript(seq, day)?;
-            for entry in view::day_entries(&conversation, transcript.as_ref(), &[]) {
-                self.renamed(Node::Day(seq, day), entry.name.as_os_str());
-            }
-            self.changed(Node::Day(seq, day));
-        }
-        Ok(())
-    }
-}
-
-/// Of the inbox.
-impl Teller {
-    fn tell_stage(&self, id: InboxId, path: &[FileName], state: JobState) {
-        if state.is_final() {
-            self.forget_drop(id, path);
-        }
+    fn append_stage(&self, path: &[FileName], state: JobState) {
         let at = Timestamp::now().to_string();
         let line =
             json!({ "event": "inbox", "path": shown(path), "state": state.as_str(), "at": at });
         self.tree.events.append(&line);
-    }
-
-    /// The file may be gone, a note may be there, and folders that are empty now are gone too.
-    fn forget_drop(&self, id: InboxId, path: &[FileName]) {
-        self.changed(Node::Inbox(id));
-        for depth in (0..path.len()).rev() {
-            let (folders, name) = (&path[..depth], &path[depth]);
-            let folder: PathBuf = folders.iter().map(FileName::as_os_str).collect();
-            let parent = match folders {
-                [] => Some(InboxId::ROOT),
-                _ => self.tree.spool.find(&folder).ok(),
-            };
-            let Some(parent) = parent else { continue };
-            self.renamed(Node::Inbox(parent), name.as_os_str());
-            let note = [name.as_bytes(), b".error.txt"].concat();
-            if let Some(note) = FileName::new(note) {
-                self.renamed(Node::Inbox(parent), note.as_os_str());
-            }
-            self.changed(Node::Inbox(parent));
-            break;
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Our words in FUSE's: attributes, flags, errors and listings.
 
 use std::ffi::OsStr;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use fuser::{
     Errno, FileAttr, FileType, FopenFlags, Generation, INodeNo, PollEvents, RenameFlags,
@@ -10,7 +10,9 @@ use fuser::{
 
 use crate::fs::attributes::{ABSENCE_LASTS, Stat};
 use crate::fs::errno::FsError;
+use crate::fs::events::Readiness;
 use crate::fs::files::{Caching, Opened};
+use crate::fs::log_limit::LogLimit;
 use crate::fs::tree::Part;
 use crate::model::Inode;
 use crate::spool::{Creator, EntryKind, RenameMode, SetTime};
@@ -22,14 +24,17 @@ pub(crate) const GENERATION: Generation = Generation(0);
 pub(crate) const MODE_MASK: u32 = 0o1777;
 
 /// What `poll` says of an ordinary file.
-pub(crate) const ALWAYS_READY: PollEvents = PollEvents::POLLIN
+const ALWAYS_READY: PollEvents = PollEvents::POLLIN
     .union(PollEvents::POLLRDNORM)
     .union(PollEvents::POLLOUT)
     .union(PollEvents::POLLWRNORM);
 
+/// Troubles that were logged of late.
+static LOGGED: LogLimit = LogLimit::new();
+
 /// Replies with what the call came to.
 macro_rules! settle {
-    ($call:literal, $ino:expr, $reply:ident, $result:expr, $done:pat => $answer:expr) => {
+    ($call:expr, $ino:expr, $reply:ident, $result:expr, $done:pat => $answer:expr) => {
         match $result {
             Ok($done) => $answer,
             Err(err) => $reply.error(errno($call, $ino, &err)),
@@ -40,16 +45,33 @@ pub(crate) use settle;
 
 pub(crate) fn errno(call: &str, ino: INodeNo, err: &FsError) -> Errno {
     if err.is_our_trouble() {
-        log::warn!("mount: {call} of inode {:#x} failed: {}", ino.0, causes(err));
+        if LOGGED.admits(call, &err.to_string(), Instant::now()) {
+            log::warn!("mount: {call} of inode {:#x} failed: {}", ino.0, causes(err));
+        }
     } else {
         log::trace!("mount: {call} of inode {:#x}: {err}", ino.0);
     }
     Errno::from_i32(err.errno())
 }
 
+/// Logs how often something went wrong that was not logged each time.
+pub(crate) fn log_repetitions() {
+    for (call, cause, more) in LOGGED.due(Instant::now()) {
+        log::warn!("mount: {call} failed {more} times more in the last minute: {cause}");
+    }
+}
+
 fn causes(err: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(err.source(), |source| source.source());
     sources.fold(err.to_string(), |text, source| format!("{text}: {source}"))
+}
+
+pub(crate) fn poll_events(readiness: Readiness) -> PollEvents {
+    match readiness {
+        Readiness::Waiting => PollEvents::empty(),
+        Readiness::Readable => ALWAYS_READY,
+        Readiness::Ended => ALWAYS_READY.union(PollEvents::POLLHUP),
+    }
 }
 
 pub(crate) fn inode(ino: INodeNo) -> Inode {

@@ -11,7 +11,8 @@ use crate::fs::attributes::{Ownership, Stat};
 use crate::fs::control::Control;
 use crate::fs::errno::FsError;
 use crate::fs::events::EventLog;
-use crate::fs::removal::Removals;
+use crate::fs::recent_removals::RecentRemovals;
+use crate::fs::snapshots::{Snapshot, Snapshots};
 use crate::model::{FileName, InboxId, Inode, Node, VirtualNode};
 use crate::spool::{Space, Spool};
 
@@ -30,6 +31,7 @@ pub(crate) struct Tree {
     pub(crate) archive: Archive,
     pub(crate) control: Control,
     pub(crate) events: Arc<EventLog>,
+    pub(crate) snapshots: Snapshots,
     shown: Ownership,
     mounted_at: SystemTime,
 }
@@ -98,7 +100,7 @@ impl Tree {
             spool: services.spool.clone(),
             archive: Archive {
                 index: services.index.clone(),
-                removals: Arc::new(Removals::default()),
+                removals: Arc::new(RecentRemovals::default()),
             },
             control: Control {
                 index: services.index.clone(),
@@ -106,6 +108,7 @@ impl Tree {
                 facts: services.facts.clone(),
             },
             events: Arc::new(EventLog::new()),
+            snapshots: Snapshots::default(),
             shown,
             mounted_at: SystemTime::now(),
         }
@@ -126,8 +129,13 @@ impl Tree {
                 found.map(|(_, child)| self.virtual_stat(*child)).ok_or(FsError::Missing)
             }
             parent => {
-                let found = Stat::of_published(&self.archive.find(parent, name)?, self.shown);
-                Ok(if parent == TRASH { found.passing() } else { found })
+                let found = self.archive.find(parent, name)?;
+                let stat = Stat::of_published(&found.attributes, self.shown);
+                Ok(match found.is_shown {
+                    true if parent == TRASH => stat.passing(),
+                    true => stat,
+                    false => stat.fleeting(),
+                })
             }
         }
     }
@@ -173,9 +181,20 @@ impl Tree {
             VirtualNode::Status
             | VirtualNode::Storage
             | VirtualNode::Errors
-            | VirtualNode::Metrics => Stat::of_virtual(node, self.shown, SystemTime::now()),
+            | VirtualNode::Metrics => match self.snapshot(node) {
+                Ok(Snapshot { text, modified }) => {
+                    Stat::of_virtual(node, self.shown, modified).with_bytes(text.len() as u64)
+                }
+                // Opening it reports the error.
+                Err(_) => Stat::of_virtual(node, self.shown, self.mounted_at),
+            },
             _ => Stat::of_virtual(node, self.shown, self.mounted_at),
         }
+    }
+
+    /// The text of a file of `.scribefs/` that is written when somebody looks at it.
+    pub(crate) fn snapshot(&self, node: VirtualNode) -> Result<Snapshot, FsError> {
+        self.snapshots.get(node, || self.control.text(node))
     }
 
     pub(crate) fn read_link(&self, inode: Inode) -> Result<PathBuf, FsError> {
@@ -229,7 +248,7 @@ impl Tree {
             }
             folder => {
                 let listed = self.archive.list(folder, after, limit)?.into_iter();
-                let entry = |listed: crate::fs::archive::Listed| {
+                let entry = |listed: crate::fs::archive_listing::Listed| {
                     let stat = Stat::of_published(&listed.attributes, self.shown);
                     let stat = if folder == TRASH { stat.passing() } else { stat };
                     DirectoryEntry { name: listed.name, stat, cookie: listed.cookie }

@@ -31,8 +31,18 @@ impl Files {
     pub(crate) fn flush(&self, number: u64) -> Result<(), FsError> {
         match &*self.handle(number)? {
             Handle::Inbox(open) if open.writable => Ok(self.tree.spool.flush(open)?),
+            Handle::Text(node, _) => {
+                self.tree.snapshots.read(*node);
+                Ok(())
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Whether [`Self::flush`] waits for the disk.
+    pub(crate) fn syncs_on_flush(&self, number: u64) -> bool {
+        let is_written = |handle: std::sync::Arc<Handle>| matches!(&*handle, Handle::Inbox(open) if open.writable);
+        self.tree.spool.syncs_on_close() && self.handle(number).is_ok_and(is_written)
     }
 
     pub(crate) fn sync(&self, number: u64, data_only: bool) -> Result<(), FsError> {
@@ -89,7 +99,7 @@ impl Files {
         whence: i32,
     ) -> Result<i64, FsError> {
         let bytes = match handle {
-            Handle::Text(text) => text.len() as u64,
+            Handle::Text(_, text) => text.len() as u64,
             Handle::Published { node, .. } => self.tree.archive.object(*node)?.bytes,
             _ => return Err(FsError::Invalid),
         };

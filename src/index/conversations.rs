@@ -8,6 +8,7 @@ use crate::index::tables::{
     CONDEMNED, CONVERSATIONS, COUNTERS, EMPTY, EVERYTHING, NAMES, PREFIXES, SUMS, Sums, TRASH,
     WISHES, encoded, row_at,
 };
+use crate::index::trash_rows::{enter_conversation, forget_conversation, leave_conversation};
 use crate::index::writer::Writing;
 use crate::index::{Change, IndexError, PageWork, PagesDue, pages_due};
 use crate::model::{Conversation, ConversationId, ConversationSeq, Key};
@@ -70,6 +71,7 @@ pub(crate) fn trash(
     save(tables, &conversation)?;
     tables.open_table(NAMES)?.remove(conversation.id.as_str())?;
     tables.open_table(TRASH)?.insert(seq.0, ())?;
+    enter_conversation(tables, &conversation)?;
     save_sums(tables, EVERYTHING, everything.minus(sums))?;
     pages_due::owe(writing, PagesDue::Conversation(seq), PageWork::Render)?;
     writing.tell(Change::Trashed { seq, id: conversation.id });
@@ -104,6 +106,7 @@ pub(crate) fn restore_as(
     save(tables, &conversation)?;
     tables.open_table(NAMES)?.insert(id.as_str(), seq.0)?;
     tables.open_table(TRASH)?.remove(seq.0)?;
+    leave_conversation(tables, seq)?;
     save_sums(tables, EVERYTHING, everything.plus(sums))?;
     pages_due::owe(writing, PagesDue::Conversation(seq), PageWork::Render)?;
     if from != *id {
@@ -127,6 +130,7 @@ pub(crate) fn remove(
         None => tables.open_table(NAMES)?.remove(conversation.id.as_str()).map(drop)?,
         Some(_) => tables.open_table(TRASH)?.remove(seq).map(drop)?,
     }
+    forget_conversation(tables, conversation.seq)?;
     tables.open_table(EMPTY)?.remove(seq)?;
     tables.open_table(SUMS)?.remove(seq)?;
     tables.open_table(WISHES)?.remove(seq)?;
@@ -172,7 +176,10 @@ pub(crate) fn add(
     tables.open_table(EMPTY)?.insert(seq, ())?;
     match conversation.trashed_at {
         None => tables.open_table(NAMES)?.insert(conversation.id.as_str(), seq).map(drop)?,
-        Some(_) => tables.open_table(TRASH)?.insert(seq, ()).map(drop)?,
+        Some(_) => {
+            tables.open_table(TRASH)?.insert(seq, ())?;
+            enter_conversation(tables, conversation)?;
+        }
     }
     let mut counters = tables.open_table(COUNTERS)?;
     let next = counters.get(NEXT)?.map_or(1, |next| next.value());

@@ -10,7 +10,8 @@ use crate::index::IndexError;
 use crate::index::failure::{damaged, opening};
 use crate::index::filing::make_tables;
 use crate::index::reserved::ReservedFile;
-use crate::index::tables::{COUNTERS, FORMAT, JOBS, RESERVED_KEYS, UNFINISHED};
+use crate::index::tables::{COUNTERS, FORMAT, JOBS, SHOWN, UNFINISHED};
+use crate::index::trash_rows::name_all;
 
 /// Memory for pages of the file. The kernel caches them too, so little is won by more.
 const CACHE_BYTES: usize = 24 << 20;
@@ -61,7 +62,7 @@ pub(crate) fn check_format(database: &Database) -> Result<(), IndexError> {
 
 /// Tables that came later than the format: there was nothing to say in them before.
 fn add_tables(database: &Database) -> Result<(), IndexError> {
-    match database.begin_read()?.open_table(RESERVED_KEYS) {
+    match database.begin_read()?.open_table(SHOWN) {
         Ok(_) => return Ok(()),
         Err(TableError::TableDoesNotExist(_)) => {}
         Err(err) => return Err(err.into()),
@@ -69,6 +70,7 @@ fn add_tables(database: &Database) -> Result<(), IndexError> {
     let mut writing = database.begin_write()?;
     writing.set_quick_repair(true);
     make_tables(&writing)?;
+    name_all(&writing)?;
     Ok(writing.commit()?)
 }
 

@@ -5,10 +5,12 @@ use redb::{ReadableTable, WriteTransaction};
 use crate::index::conversations::{present, remove, save_sums, sums_of};
 use crate::index::following::{adopt, forget_followed};
 use crate::index::tables::{
-    AUDIO, CONDEMNED, CONVERSATIONS, COPIED, COPIES, DAYS, DayRow, EMPTY, EVERYTHING, NAMES, NOTES,
-    PAGES_DUE, PREFIXES, RECORDINGS, RESERVED_KEYS, RecordingKey, STEMS, SUMS, Sums, TRASH,
-    UNPLACED, UPLOADS, WISHES, day_key, encoded, recording_key, row_at,
+    AUDIO, CONDEMNED, CONVERSATIONS, COPIED, COPIES, DAYS, DayKey, DayRow, EMPTY, EVERYTHING,
+    NAMES, NOTES, PAGES_DUE, PREFIXES, PURGING, RECORDINGS, RESERVED_KEYS, RecordingKey, SHOWN,
+    STEMS, SUMS, Sums, TRASH, TRASH_NAMES, TRASHED, TRASHED_SEEN, UNPLACED, UPLOADS, WISHES,
+    day_key, encoded, recording_key, row_at,
 };
+use crate::index::trash_rows::{follow_row, forget_row, is_shown};
 use crate::index::writer::Writing;
 use crate::index::{Change, DayText, IndexError, PageWork, PagesDue, pages_due, placing};
 use crate::model::{
@@ -25,8 +27,20 @@ pub(crate) fn publish(
     let filed = file(writing, &conversation, &recording, text.into_transcript())?;
     let (conversation, day) = (recording.id.conversation, recording.id.day);
     pages_due::owe(writing, PagesDue::Day(conversation, day), work)?;
+    show_again(writing.begin(), day_key(conversation, day))?;
     tell_filed(writing, recording, &filed);
     writing.tell(Change::DayTranscript { conversation, day });
+    Ok(())
+}
+
+/// A transcript that its reader has removed is written again with the next recording of the day.
+fn show_again(tables: &WriteTransaction, day: DayKey) -> Result<(), IndexError> {
+    let mut days = tables.open_table(DAYS)?;
+    let row: Option<DayRow> = row_at(&days, day)?;
+    if let Some(mut row) = row.filter(|row| row.hides_transcript) {
+        row.hides_transcript = false;
+        days.insert(day, encoded(&row)?.as_slice())?;
+    }
     Ok(())
 }
 
@@ -91,11 +105,14 @@ pub(crate) fn forget_recording(
     let (day, key) = (day_key(id.conversation, id.day), recording_key(id));
     let tables = writing.begin();
     forget(tables, &recording)?;
-    let mut recordings = tables.open_table(RECORDINGS)?;
-    recordings.remove(key)?;
+    tables.open_table(RECORDINGS)?.remove(key)?;
+    forget_row(tables, &recording)?;
+    let recordings = tables.open_table(RECORDINGS)?;
     let last_of_day =
         recordings.range((day.0, day.1, 0)..=(day.0, day.1, u16::MAX))?.next().is_none();
     pages_due::forget_recording(tables, id, last_of_day)?;
+    // Others may be in the trash by themselves.
+    let is_day_gone = last_of_day || !is_shown(tables, day)?;
     let mut days = tables.open_table(DAYS)?;
     if last_of_day {
         days.remove(day)?;
@@ -110,7 +127,12 @@ pub(crate) fn forget_recording(
         remove(tables, &conversation)?;
     }
     let (recording, conversation) = (Box::new(recording), Box::new(conversation));
-    writing.tell(Change::Removed { recording, conversation, last_of_day, last_of_conversation });
+    writing.tell(Change::Removed {
+        recording,
+        conversation,
+        last_of_day: is_day_gone,
+        last_of_conversation,
+    });
     Ok(())
 }
 
@@ -166,6 +188,11 @@ pub(crate) fn clear(writing: &mut Writing<'_>) -> Result<(), IndexError> {
     tables.delete_table(WISHES)?;
     tables.delete_table(PAGES_DUE)?;
     tables.delete_table(RESERVED_KEYS)?;
+    tables.delete_table(TRASHED)?;
+    tables.delete_table(TRASH_NAMES)?;
+    tables.delete_table(PURGING)?;
+    tables.delete_table(SHOWN)?;
+    tables.delete_table(TRASHED_SEEN)?;
     make_tables(tables)?;
     forget_followed(tables)?;
     placing::forget_copied_bytes(tables)
@@ -191,6 +218,11 @@ pub(crate) fn make_tables(tables: &WriteTransaction) -> Result<(), IndexError> {
     tables.open_table(NOTES)?;
     tables.open_table(PAGES_DUE)?;
     tables.open_table(RESERVED_KEYS)?;
+    tables.open_table(TRASHED)?;
+    tables.open_table(TRASH_NAMES)?;
+    tables.open_table(PURGING)?;
+    tables.open_table(SHOWN)?;
+    tables.open_table(TRASHED_SEEN)?;
     Ok(())
 }
 
@@ -231,7 +263,9 @@ pub(crate) fn file(
         return Err(IndexError::StemTaken(recording.stem.clone()));
     }
     let new_conversation = tables.open_table(EMPTY)?.get(day.0)?.is_some();
-    let filed = Filed { is_new: old.is_none(), new_conversation, new_day: day_row.is_none() };
+    let is_trashed = recording.overlay.trashed_at.is_some();
+    let new_day = !is_shown(tables, day)? && !is_trashed;
+    let filed = Filed { is_new: old.is_none(), new_conversation, new_day };
 
     let tables = writing.begin();
     if let Some(old) = &old {
@@ -239,6 +273,7 @@ pub(crate) fn file(
     }
     tables.open_table(RECORDINGS)?.insert(key, encoded(recording)?.as_slice())?;
     tables.open_table(STEMS)?.insert((day.0, day.1, stem), id.number)?;
+    follow_row(tables, conversation, old.as_ref(), recording)?;
     let mut audio = tables.open_table(AUDIO)?;
     let hash = recording.audio.blake3.as_str();
     if audio.get(hash)?.is_none() {
@@ -291,5 +326,8 @@ fn sums(recording: &Recording) -> Sums {
         Placement::Stored => (0, 0),
     };
     let audio_bytes = recording.audio.bytes;
+    if recording.overlay.trashed_at.is_some() {
+        return Sums::default();
+    }
     Sums { conversations: 0, recordings: 1, audio_bytes, pending, paused }
 }

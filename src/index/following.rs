@@ -11,6 +11,7 @@ use crate::index::conversations::{add, known, next_seq, present, rename, restore
 use crate::index::failure::damaged;
 use crate::index::questions::Moment;
 use crate::index::tables::{CONVERSATIONS, NAMES, NOTES, PREFIXES, RECORDINGS, WISHES, decoded};
+use crate::index::trash_rows::{enter_conversation, leave_conversation};
 use crate::index::writer::Writing;
 use crate::index::{Change, Index, IndexError, filing, placing};
 use crate::model::{
@@ -168,7 +169,10 @@ fn rename_in_trash(
     }
     let renamed =
         Conversation { id: told.id.clone(), trashed_at: told.trashed_at, ..standing.clone() };
-    save(writing.begin(), &renamed)?;
+    let tables = writing.begin();
+    save(tables, &renamed)?;
+    leave_conversation(tables, seq)?;
+    enter_conversation(tables, &renamed)?;
     if standing.id != told.id {
         writing.tell(Change::Renamed { seq, from: standing.id, to: renamed.id });
     }

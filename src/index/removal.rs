@@ -7,12 +7,13 @@ use redb::ReadableTable;
 use crate::index::filing::forget;
 use crate::index::placing::remove_copy;
 use crate::index::tables::{
-    CONDEMNED, CONVERSATIONS, DAYS, EMPTY, PREFIXES, RECORDINGS, SUMS, TRASH, decoded,
+    CONDEMNED, CONVERSATIONS, DAYS, EMPTY, PREFIXES, RECORDINGS, SUMS, TRASH, TRASHED, decoded,
     recording_key, row_at,
 };
+use crate::index::trash_rows::forget_conversation;
 use crate::index::writer::Writing;
-use crate::index::{IndexError, pages_due};
-use crate::model::{Conversation, ConversationSeq, Key, Recording};
+use crate::index::{Change, IndexError, pages_due};
+use crate::model::{Conversation, ConversationSeq, FileName, Key, Recording};
 
 /// Takes a conversation that was trashed before `limit` out of everybody's sight. `false`: it is none.
 pub(crate) fn condemn(
@@ -25,7 +26,14 @@ pub(crate) fn condemn(
     if trashed_at.is_none_or(|at| limit < at) {
         return Ok(false);
     }
+    let entry: Option<Vec<u8>> = {
+        let trashed = writing.tables().open_table(TRASHED)?;
+        trashed.get((seq.0, 0, 0))?.map(|name| name.value().to_vec())
+    };
     writing.begin().open_table(CONDEMNED)?.insert(seq.0, ())?;
+    if let Some(name) = entry.and_then(FileName::new) {
+        writing.tell(Change::Purging { name });
+    }
     Ok(true)
 }
 
@@ -49,6 +57,7 @@ pub(crate) fn remove(writing: &mut Writing<'_>, seq: ConversationSeq) -> Result<
         tables.open_table(RECORDINGS)?.remove(recording_key(recording.id))?;
     }
     pages_due::forget_conversation(tables, seq)?;
+    forget_conversation(tables, seq)?;
     tables.open_table(DAYS)?.retain_in((seq.0, 0)..=(seq.0, u32::MAX), |_, _| false)?;
     let prefix = Key::conversation_prefix(&conversation.filed_as);
     tables.open_table(PREFIXES)?.remove(prefix.as_str())?;

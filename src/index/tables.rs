@@ -66,6 +66,17 @@ pub(crate) const PAGES_DUE: TableDefinition<RecordingKey, (u64, u8)> =
     TableDefinition::new("pages_due");
 /// Metadata keys of recordings that a rebuild could not take over: nothing else is filed under their stems.
 pub(crate) const RESERVED_KEYS: TableDefinition<&str, ()> = TableDefinition::new("reserved_keys");
+/// What is in the trash, a conversation with 0 for day and number, to its name there.
+pub(crate) const TRASHED: TableDefinition<RecordingKey, &[u8]> = TableDefinition::new("trashed");
+pub(crate) const TRASH_NAMES: TableDefinition<&[u8], RecordingKey> =
+    TableDefinition::new("trash_names");
+/// Recordings of the trash, and how much time had been observed when they were first seen there.
+pub(crate) const TRASHED_SEEN: TableDefinition<RecordingKey, u64> =
+    TableDefinition::new("trashed_seen");
+/// Recordings of the trash that are being removed for good: nobody sees them any more.
+pub(crate) const PURGING: TableDefinition<RecordingKey, ()> = TableDefinition::new("purging");
+/// Recordings of a day that are not in the trash, where some are or were. Of 0 nobody sees the day.
+pub(crate) const SHOWN: TableDefinition<DayKey, u32> = TableDefinition::new("shown");
 /// Small facts that are kept by name, such as where recordings belong.
 pub(crate) const NOTES: TableDefinition<&str, &str> = TableDefinition::new("notes");
 pub(crate) const JOBS: Rows<u64> = Rows::new("jobs");
@@ -78,6 +89,9 @@ pub(crate) struct DayRow {
     /// Highest number ever given out on this day.
     pub(crate) last_number: u16,
     pub(crate) transcript: Option<DayTranscript>,
+    /// It was removed by its reader.
+    #[serde(default)]
+    pub(crate) hides_transcript: bool,
 }
 
 /// Sums over some recordings.

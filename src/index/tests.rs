@@ -12,7 +12,9 @@ use super::tables::{
     UNPLACED, decoded, recording_key, row_at,
 };
 use super::*;
-use crate::model::{InboxId, JobId, JobState, Key, Object, RecordedAt, SoundFacts, TimeSource};
+use crate::model::{
+    InboxId, JobId, JobState, Key, Object, Placement, RecordedAt, SoundFacts, TimeSource,
+};
 
 /// A disk that keeps for sure only what was synced.
 #[derive(Debug, Default)]

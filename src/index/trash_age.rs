@@ -1,13 +1,17 @@
-//! How long conversations have been in the trash, as far as this index has seen it. The wall clock alone decides
+//! How long conversations and recordings have been in the trash, as far as this index has seen it. The wall clock alone decides
 //! nothing that cannot be taken back: it may be years off until a server of time has answered.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use redb::ReadableTable;
 
 use crate::index::removal::condemn;
-use crate::index::tables::{CONDEMNED, NOTES, TRASH, TRASH_SEEN};
+use crate::index::tables::{
+    CONDEMNED, NOTES, RecordingKey, TRASH, TRASH_SEEN, TRASHED, TRASHED_SEEN,
+};
+use crate::index::trashing::begin_purge;
 use crate::index::writer::Writing;
 use crate::index::{Index, IndexError};
 use crate::model::ConversationSeq;
@@ -61,6 +65,7 @@ fn condemn_old(
             }
         }
     }
+    purge_old_recordings(writing, kept, observed, limit)?;
     let mut condemned = 0;
     for seq in old {
         if writing.tables().open_table(CONDEMNED)?.get(seq)?.is_none() {
@@ -68,4 +73,36 @@ fn condemn_old(
         }
     }
     Ok(condemned)
+}
+
+/// The same for recordings that are in the trash by themselves.
+fn purge_old_recordings(
+    writing: &mut Writing<'_>,
+    kept: Duration,
+    observed: u64,
+    limit: Timestamp,
+) -> Result<(), IndexError> {
+    let mut trashed: BTreeSet<RecordingKey> = BTreeSet::new();
+    for row in writing.tables().open_table(TRASHED)?.iter()? {
+        let key = row?.0.value();
+        let is_recording = key.2 != 0;
+        if is_recording && writing.tables().open_table(CONDEMNED)?.get(key.0)?.is_none() {
+            trashed.insert(key);
+        }
+    }
+    let mut old = Vec::new();
+    {
+        let mut seen = writing.begin().open_table(TRASHED_SEEN)?;
+        // What was taken out of the trash begins anew.
+        seen.retain(|key, _| trashed.contains(&key))?;
+        for key in trashed {
+            let since = seen.get(key)?.map(|since| since.value());
+            match since {
+                Some(since) if kept.as_secs() <= observed.saturating_sub(since) => old.push(key),
+                Some(_) => {}
+                None => drop(seen.insert(key, observed)?),
+            }
+        }
+    }
+    old.into_iter().try_for_each(|key| begin_purge(writing, key, limit))
 }

@@ -67,10 +67,13 @@ pub enum Node {
     Transcript(ConversationSeq, Day),
     Audio(RecordingId),
     Page(RecordingId, PageKind),
+    /// The folder of a recording that is in the trash by itself.
+    Trashed(RecordingId),
 }
 
 const KIND_CONVERSATION: u64 = 1;
 const KIND_INBOX: u64 = 2;
+const KIND_TRASHED: u64 = 3;
 const KIND_SHIFT: u32 = 62;
 const SEQ_SHIFT: u32 = 40;
 const DATE_SHIFT: u32 = 18;
@@ -120,6 +123,7 @@ impl Node {
                 let page = 1 + kind as u64;
                 conversation(id.conversation, day_bits(id.day), u64::from(id.number), page)
             }
+            Self::Trashed(id) => Self::Audio(id).inode().0 | KIND_TRASHED << KIND_SHIFT,
         })
     }
 
@@ -133,7 +137,11 @@ impl Node {
             }
             KIND_CONVERSATION => Self::in_conversation(bits),
             KIND_INBOX => Some(Self::Inbox(InboxId(bits & !(3 << KIND_SHIFT)))),
-            _ => None,
+            // The audio's number, with the one bit more.
+            _ => match Self::in_conversation(bits)? {
+                Self::Audio(id) => Some(Self::Trashed(id)),
+                _ => None,
+            },
         }
     }
 
@@ -199,6 +207,7 @@ mod tests {
             Node::Day(seq, day),
             Node::Transcript(seq, day),
             Node::Audio(id),
+            Node::Trashed(id),
         ]);
         for node in nodes {
             assert_eq!(Node::from_inode(node.inode()), Some(node));

@@ -1,6 +1,6 @@
 //! A published recording and the objects it is made of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -119,6 +119,12 @@ pub struct Overlay {
     /// Who may read it, by the file that was dropped; `None`: everybody whom the mount lets in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
+    /// Pages that were removed. They are kept in the store.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub hidden: BTreeSet<PageKind>,
+    /// Since when the recording is in the trash by itself; it keeps its objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trashed_at: Option<Timestamp>,
 }
 
 /// One recording's row in the index; `_metadata.json` holds all of it too.

@@ -134,8 +134,12 @@ impl Pauses {
             | Change::Trashed { .. }
             | Change::Restored { .. }
             | Change::Replaced { .. }
+            | Change::RecordingMoved { .. }
             | Change::DayTranscript { .. } => true,
-            Change::Removed { .. } | Change::Placed { .. } | Change::Job(_) => false,
+            Change::Purging { .. }
+            | Change::Removed { .. }
+            | Change::Placed { .. }
+            | Change::Job(_) => false,
         }
     }
 

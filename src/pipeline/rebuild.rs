@@ -248,6 +248,7 @@ fn read(
         render::from_metadata_at(key, json).map_err(Unfit::Unreadable)?;
     // What this index has not seen put into the trash stays there as if it had been put there now.
     conversation.trashed_at = conversation.trashed_at.map(|_| now);
+    recording.overlay.trashed_at = recording.overlay.trashed_at.map(|_| now);
     // The metadata page is the one that was just read: it cannot name its own size.
     recording.pages.retain(|page| page.kind != PageKind::Metadata);
     if !holdings.has(&recording.audio) {

@@ -69,7 +69,10 @@ pub(crate) fn render(
     let mut is_complete = true;
     let mut chapters: Vec<(Sorted, String)> = Vec::new();
     let mut recordings = shelves.index.filed_recordings(conversation.seq, day)?;
-    recordings.retain(|it| new.is_none_or(|new| new.recording.id != it.id));
+    // What is in the trash by itself has no part in its day's text.
+    let is_there = |recording: &Recording| recording.overlay.trashed_at.is_none();
+    recordings.retain(|it| is_there(it) && new.is_none_or(|new| new.recording.id != it.id));
+    let new = new.filter(|new| is_there(new.recording));
     for recording in &recordings {
         match chapter(shelves, conversation, recording) {
             Ok(Some(text)) => chapters.push((sorted(recording), text)),

@@ -94,6 +94,11 @@ pub(crate) fn empty(
         return Ok(0);
     }
     bins.index.condemn_old(kept, now, observed)?;
+    for recording in bins.index.purging_recordings()? {
+        if !is_busy(recording.id.conversation) {
+            remove_recording(bins, &recording)?;
+        }
+    }
     let mut removed = 0;
     for conversation in bins.index.condemned()? {
         // Nothing new of it is carried from now on; what is under way would come after its removal.
@@ -103,6 +108,34 @@ pub(crate) fn empty(
         }
     }
     Ok(removed)
+}
+
+/// One recording that is in the trash by itself.
+fn remove_recording(bins: Bins<'_>, recording: &Recording) -> Result<(), RemovalError> {
+    let Bins { near, far, index } = bins;
+    let id = recording.id;
+    let keys = keys_of(recording);
+    if let Some((bucket, changes)) = far {
+        keys.iter().try_for_each(|key| bucket.delete(key))?;
+        let stem = recording.stem.as_bytes();
+        let metadata = Key::page(&recording.filed_as, id.day, stem, PageKind::Metadata);
+        changes.tell(bucket, &Told::Removed(metadata), &Timestamp::now)?;
+    }
+    // Pages may be about to be written anew, by somebody who has read the row before.
+    let _alone = publish::alone();
+    keys.iter().try_for_each(|key| near.delete(key))?;
+    let transcript = index.filed_transcript(id.conversation, id.day)?;
+    let is_last = index.filed_recordings(id.conversation, id.day)?.len() <= 1;
+    if let Some(transcript) = transcript.filter(|_| is_last) {
+        let key = &transcript.object.key;
+        if let Some((bucket, _)) = far {
+            bucket.delete(key)?;
+        }
+        near.delete(key)?;
+    }
+    index.finish_purge(id)?;
+    log::info!("a recording of conversation {}: removed from the trash", id.conversation.0);
+    Ok(())
 }
 
 fn remove(bins: Bins<'_>, conversation: &Conversation) -> Result<(), RemovalError> {

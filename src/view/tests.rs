@@ -137,30 +137,17 @@ fn a_renamed_conversation_renames_its_transcript() {
 }
 
 #[test]
-fn names_that_meet_in_the_trash_are_numbered_and_stay_apart() {
-    let trashed = ["standup", "retro", "standup", "standup-2", "standup"].map(conversation);
-    let folders = trash_folders(&trashed);
-    let names: Vec<String> = folders.iter().map(|folder| folder.name.display()).collect();
-    assert_eq!(names, ["standup", "retro", "standup-3", "standup-2", "standup-4"]);
-}
-
-#[test]
-fn folders_show_each_year_month_and_day_once() {
-    let day = |year, month, day| Day::from_ymd(year, month, day).unwrap();
-    let all = [day(2023, 12, 31), day(2024, 1, 15), day(2024, 1, 16), day(2024, 3, 1)];
-    let conversation = conversation("standup");
-    let names = |nodes: Vec<NamedNode>| -> Vec<String> {
-        nodes.iter().map(|node| node.name.display()).collect()
-    };
-    assert_eq!(names(years(&conversation, &all)), ["2023", "2024"]);
-    assert_eq!(names(months(&conversation, 2024, &all)), ["01", "03"]);
-    assert_eq!(names(days(&conversation, 2024, 1, &all)), ["15", "16"]);
-    assert_eq!(parse_year(&named("2024")), Some(2024));
-    assert_eq!(parse_month(&named("1")), None);
-    assert_eq!(parse_month(&named("13")), None);
-    assert_eq!(parse_day(2024, 2, &named("29")), Day::from_ymd(2024, 2, 29));
-    assert_eq!(parse_day(2023, 2, &named("29")), None);
-    assert_eq!(parse_year(&named("0000")), None);
+fn what_was_removed_is_not_shown_and_keeps_its_name() {
+    let mut recordings = filed(&[named("monday.wav")]);
+    let all = recording_files(&recordings[0]);
+    recordings[0].overlay.hidden.insert(PageKind::Srt);
+    let shown: Vec<NamedNode> = day_entries(&conversation("standup"), None, &recordings);
+    let expected: Vec<NamedNode> =
+        all.iter().filter(|file| file.name != named("monday.srt")).cloned().collect();
+    assert_eq!(shown, expected);
+    recordings[0].overlay.trashed_at = Some(recordings[0].published_at);
+    assert_eq!(day_entries(&conversation("standup"), None, &recordings), []);
+    assert_eq!(recording_files(&recordings[0]), all);
 }
 
 #[test]

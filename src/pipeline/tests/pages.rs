@@ -336,3 +336,38 @@ fn what_comes_back_in_the_trash_is_kept_as_if_it_had_been_put_there_now() {
     }
     assert_eq!(index.trashed_conversations().unwrap().len(), 1);
 }
+
+#[test]
+fn what_goes_to_the_trash_leaves_its_days_text_and_is_there_in_an_index_made_anew() {
+    let store = Arc::new(MemoryStore::default());
+    let mut bench = Bench::new(store.clone());
+    let first = bench.publish().unwrap();
+    bench.drop_another("second.wav");
+    let second = bench.publish().unwrap();
+    let index = &bench.services.index;
+    assert_settled(store.as_ref(), index, "published");
+    let text_names_second = || {
+        let texts = contents(store.as_ref()).into_iter();
+        let mut texts = texts.filter(|(key, _)| key.ends_with("_transcript.txt"));
+        texts.any(|(_, text)| String::from_utf8_lossy(&text).contains("second.wav"))
+    };
+    assert!(text_names_second());
+    index.hide_page(first.id, PageKind::Srt).unwrap();
+    index.trash_recording(second.id, Timestamp::now()).unwrap();
+    assert_settled(store.as_ref(), index, "in the trash");
+    assert!(!text_names_second());
+    let dir = tempfile::tempdir().unwrap();
+    let anew = Index::open(&dir.path().join("index.redb")).unwrap();
+    rebuild(store.as_ref(), &anew).unwrap();
+    let trash = |index: &Index| -> Vec<_> {
+        let entries = index.trash_entries(0, 9).unwrap();
+        entries.into_iter().map(|entry| entry.name).collect()
+    };
+    assert_eq!(trash(&anew), trash(index));
+    assert_eq!(trash(&anew).len(), 1);
+    let hidden = anew.recording(first.id).unwrap().unwrap().overlay.hidden;
+    assert!(hidden.contains(&PageKind::Srt));
+    index.restore_recording(second.id).unwrap();
+    assert_settled(store.as_ref(), index, "back");
+    assert!(text_names_second());
+}
