@@ -149,7 +149,8 @@ fn fill(dir: &Path, options: &BucketOptions, bucket: &S3Bucket, local: &Path) ->
     let conversation =
         Conversation { seq, id: id.clone(), filed_as, created_at: at, trashed_at: None };
     let object = object(&Key::transcript(&id, day), 1);
-    let transcript = DayTranscript { conversation: seq, day, object, modified_at: at };
+    let transcript =
+        DayTranscript { conversation: seq, day, object, modified_at: at, access: None };
     let index = Index::open(&state.join("index.redb"))?;
     let endpoint = options.endpoint.clone().unwrap_or_default();
     let place = format!("s3://{}/ at {endpoint}", options.bucket);

@@ -315,6 +315,7 @@ fn row(number: u32) -> Result<(Conversation, Recording, DayTranscript)> {
         day,
         object: object(Key::transcript(&id, day), 2_000),
         modified_at: at,
+        access: None,
     };
     Ok((conversation, recording, transcript))
 }
