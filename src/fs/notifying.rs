@@ -99,6 +99,9 @@ impl Herald {
                         thread::sleep(rest);
                     }
                     Err(RecvTimeoutError::Timeout) => {}
+                    // The call that ends us may have come together with the end of the channel, whose wait
+                    // has swallowed it.
+                    Err(RecvTimeoutError::Disconnected) if is_stopping.load(Ordering::Relaxed) => {}
                     Err(RecvTimeoutError::Disconnected) => thread::park_timeout(TICK),
                 }
             }
