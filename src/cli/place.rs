@@ -20,16 +20,19 @@ pub(crate) fn only_mount(working_directory: &Path) -> Result<PathBuf, Trouble> {
     let own = filesystem::mounts_of(effective_user());
     match own.as_slice() {
         [mount] => Ok(mount.clone()),
-        // Those of others that let this user in.
-        [] if mounts.len() == 1 => Ok(mounts[0].clone()),
-        [] => Err(Trouble::plain("nothing is mounted", "`scribefs mount FOLDER` mounts.")),
-        several => {
-            let paths: Vec<String> = several.iter().map(|it| it.display().to_string()).collect();
-            Err(Trouble::plain(
-                format!("you have several mounts: {}", paths.join(", ")),
-                "Name the one that you mean.",
-            ))
+        [] if mounts.is_empty() => {
+            Err(Trouble::plain("nothing is mounted", "`scribefs mount FOLDER` mounts."))
         }
+        // That of somebody else, who may let this user in.
+        [] if mounts.len() == 1 => Ok(mounts[0].clone()),
+        [] => Err(Trouble::plain(
+            format!("you have no mount; others are at {}", listed(&mounts)),
+            "Name the one that you mean, or mount your own: `scribefs mount FOLDER`.",
+        )),
+        several => Err(Trouble::plain(
+            format!("you have several mounts: {}", listed(several)),
+            "Name the one that you mean.",
+        )),
     }
 }
 
@@ -49,6 +52,11 @@ pub(crate) fn inside(path: &Path, working_directory: &Path) -> Result<(PathBuf, 
     };
     let below = path.strip_prefix(mount).unwrap_or(Path::new("")).to_owned();
     Ok((mount.clone(), below))
+}
+
+fn listed(mounts: &[PathBuf]) -> String {
+    let paths: Vec<String> = mounts.iter().map(|it| it.display().to_string()).collect();
+    paths.join(", ")
 }
 
 /// The innermost mount that `path` lies in.

@@ -61,7 +61,8 @@ pub fn serve(
         }
         Err(err) => {
             let why = explain(&err);
-            log::error!("{why}");
+            // A line of the log has no ends in it.
+            log::error!("{}", why.replace('\n', ". "));
             readiness.failed(&why);
             return ExitCode::FAILURE;
         }

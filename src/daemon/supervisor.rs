@@ -162,13 +162,10 @@ impl WaitedSignals {
             if ended == child {
                 return (End::of(status), is_asked);
             }
-            match self.next(None) {
-                Some(signal @ (libc::SIGTERM | libc::SIGINT | libc::SIGHUP)) => {
-                    is_asked |= signal != libc::SIGHUP;
-                    // SAFETY: numbers only; the child has not been waited for, so its id is still its own.
-                    unsafe { libc::kill(child, signal) };
-                }
-                _ => {}
+            if let Some(signal @ (libc::SIGTERM | libc::SIGINT | libc::SIGHUP)) = self.next(None) {
+                is_asked |= signal != libc::SIGHUP;
+                // SAFETY: numbers only; the child has not been waited for, so its id is still its own.
+                unsafe { libc::kill(child, signal) };
             }
         }
     }
