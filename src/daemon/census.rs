@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::fs;
 
 /// Every writing daemon has these. With a dash at the end it is how names begin; the kernel keeps 15 bytes of one.
-const ALWAYS: [&str; 11] = [
+const ALWAYS: [&str; 13] = [
     "fuser-",
     "fs-session",
     "fs-published",
     "fs-dropped",
+    "fs-pages",
+    "fs-tick",
     "spool-timer",
     "index",
     "desk",
