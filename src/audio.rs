@@ -17,10 +17,11 @@ mod track;
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::model::{Failure, SoundFacts, Warning};
 
-pub use scratch::Pcm;
+pub use scratch::{Pcm, SCRATCH_FILES, Scratch};
 
 /// What an engine is to listen to.
 #[derive(Debug)]
@@ -49,20 +50,21 @@ pub enum AudioError {
     /// An outside converter may be able to read it.
     #[error("needs a converter: {what}")]
     NeedsConverter { what: String, facts: Option<Box<SoundFacts>> },
-    /// The folder for temporary files refused.
+    /// The files for the decoded sound refused.
     #[error("the decoded sound could not be written")]
     Scratch(#[from] io::Error),
 }
 
-/// Decodes `input`, whatever it is, in constant memory. `extension` is a hint. `progress` is told how far
-/// it is, 0 to 1.
+/// Decodes `input`, whatever it is, in constant memory; more than `longest` is refused. `extension` is a
+/// hint. `progress` is told how far it is, 0 to 1.
 pub fn decode(
     input: File,
     extension: &str,
-    scratch: &Path,
+    scratch: &Scratch,
+    longest: Duration,
     progress: &mut dyn FnMut(f32),
 ) -> Result<Decoded, AudioError> {
-    decode::decode(&input, extension, scratch, progress)
+    decode::decode(&input, extension, scratch, longest, progress)
 }
 
 /// Puts an `ffmpeg` in place of this process, which reads `input` and writes a 16-bit WAV to standard output.

@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::cli::arguments::{Arguments, Command};
+use crate::cli::arguments::{Arguments, Command, Worker};
 use crate::cli::report::Trouble;
 use crate::daemon::{Environment, set_up_logging, use_private_umask};
 use crate::worker;
@@ -78,13 +78,20 @@ fn dispatch(command: Command, environment: &Environment) -> Result<ExitCode, Tro
         Command::Models(wish) => library::models(&wish, environment),
         Command::Transcribe(wish) => transcribe::transcribe(&wish, environment),
         Command::Doctor(wish) => doctor::doctor(&wish, environment),
-        Command::Worker(wish) => Ok(match wish.convert {
-            Some(ffmpeg) => worker::convert(&ffmpeg, wish.memory_mb),
-            None => worker::run(&worker::Options {
-                scratch: wish.scratch,
-                models: wish.models,
-                memory_mb: wish.memory_mb,
-            }),
-        }),
+        Command::Worker(wish) => Ok(worker(&wish)),
+    }
+}
+
+fn worker(wish: &Worker) -> ExitCode {
+    let options = worker::Options {
+        memory_mb: wish.memory_mb,
+        file_bytes: wish.file_bytes,
+        cpu_seconds: wish.cpu_seconds,
+        parent: wish.parent,
+    };
+    match (&wish.convert, &wish.models) {
+        (Some(ffmpeg), _) => worker::convert(ffmpeg, options),
+        (None, Some(models)) => worker::run_engines(models, options),
+        (None, None) => worker::decode(options),
     }
 }

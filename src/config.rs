@@ -123,6 +123,8 @@ pub struct Config {
     pub sync_on_close: bool,
     /// Larger files stay in the inbox and say so. Default 4096 MB; `None` from 0: no limit.
     pub max_upload_bytes: Option<u64>,
+    /// Longer recordings stay in the inbox and say so. Default 24 h.
+    pub max_duration: Duration,
     /// Space that the inbox leaves free on its disk. Default 1024 MB.
     pub keep_free_bytes: u64,
     /// Name of a model. Default `moonshine-tiny-en`: small, and to be had from any package registry.
@@ -133,9 +135,9 @@ pub struct Config {
     pub language: Option<String>,
     /// How many people speak. Default `auto`.
     pub speakers: SpeakerBounds,
-    /// Of one worker. Default 0: as many as there are cores.
+    /// Of one worker. Default 0: as many as there are cores. No more are used than cores, 8, and what memory allows.
     pub threads: u16,
-    /// Recordings worked on at once. Default 1: one uses all cores.
+    /// Recordings worked on at once. Default 1: one uses all cores. A short one beside long ones is one more.
     pub workers: usize,
     /// Most memory of one worker. Default 4096 MB: three times what it needs with the default models.
     pub worker_memory_mb: u64,
@@ -197,6 +199,7 @@ impl Config {
                 0 => None,
                 most => Some(most.saturating_mul(1 << 20)),
             },
+            max_duration: duration("max_duration", 86_400_000)?,
             keep_free_bytes: megabytes("keep_free_mb", 1024)?.saturating_mul(1 << 20),
             recognizer: text("recognizer", "moonshine-tiny-en")?,
             diarizer: Some(text("diarizer", "pyannote-community-1")?).filter(|name| name != "none"),

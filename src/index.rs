@@ -32,7 +32,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 
 use jiff::Timestamp;
@@ -142,6 +142,11 @@ impl Index {
             last_job: AtomicU64::new(last_job.0),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Durable commits since it was opened: each costs the disk two flushes.
+    pub fn commits(&self) -> u64 {
+        self.inner.subscribers.commits.load(Ordering::Relaxed)
     }
 
     /// Every change from now on. A slow reader loses nothing and blocks nobody (the channel has no bound).

@@ -24,7 +24,7 @@ pub use inode::{InboxId, Inode, Node, VirtualNode};
 pub use job::{Failure, FailureCause, Job, JobId, JobState, ModelRef, Recipe, SpeakerBounds};
 pub use key::Key;
 pub use name::FileName;
-pub use order::{WorkEvent, WorkOrder, WorkStage};
+pub use order::{DecodeOrder, WorkEvent, WorkOrder, WorkStage};
 pub use placement::{BoundPlace, Destination, Fingerprint, Placement, StateRole, UploadedPart};
 pub use printable::{escaped_json, printable, printable_lines};
 pub use recording::{

@@ -1,39 +1,47 @@
 //! The daemon's road: what is complete in the spool becomes a conversation in the store and the index.
 //!
-//! One desk thread hears the spool and keeps the queue; one lane for each worker process takes jobs from
-//! it. The road that a recording takes through all rooms is in `run.rs`, to be read from top to bottom.
+//! One thread, the dispatcher, hears the spool and makes jobs; others take them from the queue: some decode, some have
+//! engines. The road that a recording takes through all rooms is in `run.rs`, to be read from top to bottom.
 
+mod backlog;
 mod boot_clock;
 mod causes;
 mod change_log;
 mod check;
-mod child;
 mod clear;
 mod convert;
-mod desk;
+mod decode;
+mod dispatcher;
 mod eviction;
 mod follow;
 mod import;
-mod lane;
 mod lease;
+mod memory;
 mod migrate;
 mod once;
+mod order_socket;
 mod pages;
 mod pages_due;
 mod place;
 mod placement;
 mod probe;
 mod publish;
+mod queue;
 mod rebuild;
 mod recorded_at;
 mod rewrite;
 mod run;
+mod runner;
 mod shelves;
+mod speakers;
 mod stock;
 #[cfg(test)]
 mod tests;
 mod transcripts;
 mod trash;
+mod worker_failures;
+mod worker_output;
+mod worker_process;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -52,7 +60,7 @@ pub use causes::causes;
 pub use change_log::Told;
 pub use check::{Checked, Depth, Fault, Finding, Where, check, mend};
 pub use clear::{Orphan, clear_cache, orphans, remove_orphan};
-pub use desk::Pipeline;
+pub use dispatcher::Pipeline;
 pub use eviction::{RemovalError, Retention};
 pub use follow::{
     DiscoveryError, FOLLOW_EVERY, FollowStatus, Follower, Following, StartError, discover,
@@ -63,7 +71,7 @@ pub use lease::{
     Fence, HoldError, Lease, LeaseError, LeaseKeeper, LeaseOptions, Now, Watch, Writer,
 };
 pub use migrate::{Moved, Old, bring_home, leave_disk};
-pub use once::{transcribe_file, try_worker};
+pub use once::{FileTranscriber, try_workers};
 pub use pages_due::{Drained, write_pages_due};
 pub use place::{PlaceError, bind_follower, is_renamed, place_id};
 pub use placement::{Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds};
@@ -92,15 +100,19 @@ pub struct Setup {
     pub speakers: SpeakerBounds,
     /// Threads of one worker.
     pub threads: u16,
-    /// Recordings that are worked on at once.
+    /// Recordings that are worked on at once; one more while all are long and a short one waits.
     pub workers: usize,
+    /// Longer recordings are refused.
+    pub longest: Duration,
+    /// Room on the disk that decoded sound leaves free.
+    pub keep_free_bytes: u64,
     /// Most memory that a worker may take. Default 4096: it needs a third of that.
     pub memory_mb: u64,
     /// A worker that says nothing for so long is taken for stalled and killed. Default 60 s.
     pub stall: Duration,
     /// A worker that has had nothing to do for so long is sent home. Default 5 min.
     pub idle: Duration,
-    /// Where workers keep decoded sound while they work.
+    /// Where decoded sound is kept while it is worked on, in files without a name.
     pub scratch: PathBuf,
     /// Reads what we cannot; `None` where none is installed.
     pub ffmpeg: Option<PathBuf>,

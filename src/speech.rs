@@ -1,8 +1,10 @@
 //! From sound to words and voices: engines behind two seams, and the road that joins them.
 
+mod capacity;
 mod diarize;
 mod engines;
 mod hearing;
+mod heartbeat;
 mod join;
 mod loops;
 mod loudness;
@@ -18,6 +20,9 @@ mod window;
 use std::path::Path;
 
 use crate::model::{Segment, SpeakerBounds, SpeakerId, Talk, Turn, WorkStage};
+
+pub use capacity::usable_threads;
+pub use heartbeat::with_heartbeat;
 
 /// Hertz of everything that an engine hears.
 pub const SAMPLE_RATE: usize = 16_000;

@@ -258,7 +258,7 @@ impl Spool {
     }
 
     /// `user.scribefs.commit` ends the settle time, `.cancel` stops the job, `.retry` starts it again, and
-    /// the rest of `user.scribefs.*` is accepted and forgotten; other `user.*` attributes are stored.
+    /// the rest of `user.scribefs.*` is accepted and forgotten; `.speakers` and other `user.*` attributes are stored.
     pub fn set_attribute(
         &self,
         id: InboxId,

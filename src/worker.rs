@@ -1,70 +1,73 @@
-//! The child process: a recording comes in, events go out. All that strangers' bytes are parsed by runs here.
+//! The child processes. One decodes: it lives for one recording, gets that as an open file, and writes sound. One
+//! runs the engines: it is kept warm, and gets sound, never a stranger's file. One becomes `ffmpeg`.
 //!
-//! It has no network, sees only its models, its scratch folder and the recording it was handed, and may be
-//! killed at any moment: the daemon starts another.
+//! None has a network, none sees more than it was handed and its models, and each may be killed at any moment:
+//! the daemon starts another.
 
 mod confine;
+mod decoding;
+mod events;
+mod interpreter;
 mod orders;
+mod syscalls;
 mod work;
+
+pub use confine::has_landlock;
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::audio;
 use crate::model::WorkEvent;
-use crate::worker::confine::Reach;
+use crate::worker::confine::{Access, ConfineError, Limits};
+use crate::worker::events::EventWriter;
 use crate::worker::orders::Orders;
 use crate::worker::work::Bench;
 
-/// Sent home by us, not dead: the daemon is told why on standard error.
-const CANNOT_CONFINE: u8 = 70;
+/// Could not begin, or was told nonsense: why is on standard error.
+const GAVE_UP: u8 = 70;
 
 /// What a worker is started with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Where it keeps decoded sound while it works.
-    pub scratch: PathBuf,
-    /// All that it may read.
-    pub models: PathBuf,
-    /// Most memory that it may take.
+    /// Most private memory that it may take.
     pub memory_mb: u64,
+    /// Largest file that it may write.
+    pub file_bytes: u64,
+    /// Most processor time; `None` where there is no limit.
+    pub cpu_seconds: Option<u64>,
+    /// The process that started it, with which it ends.
+    pub parent: u32,
 }
 
-/// Works on orders from standard input until there are no more.
-pub fn run(options: &Options) -> ExitCode {
-    let mut events = match Events::take_stdout() {
-        Ok(events) => events,
-        Err(err) => return give_up(&err),
-    };
-    let reach = Reach::Worker { models: &options.models, scratch: &options.scratch };
-    if let Err(err) = confine::confine(&reach, options.memory_mb) {
-        return give_up(&err);
-    }
-    let mut bench = Bench::new(&options.scratch);
-    let mut orders = Orders::from_stdin();
-    if events.say(&WorkEvent::Ready).is_err() {
-        return ExitCode::SUCCESS;
-    }
-    loop {
-        match orders.next() {
-            Ok(Some((order, recording))) => {
-                // A daemon that no longer listens has gone.
-                if bench.work(&order, recording, &mut events).is_err() {
-                    return ExitCode::SUCCESS;
-                }
-            }
-            Ok(None) => return ExitCode::SUCCESS,
-            Err(err) => return give_up(&err),
+impl Options {
+    fn limits(self) -> Limits {
+        Limits {
+            memory_mb: self.memory_mb,
+            file_bytes: self.file_bytes,
+            cpu_seconds: self.cpu_seconds,
+            parent: self.parent,
         }
     }
 }
 
+/// Transcribes sound on orders from standard input until there are no more. `models` is all that it may read.
+pub fn run_engines(models: &Path, options: Options) -> ExitCode {
+    end(serve_engines(models, options))
+}
+
+/// Decodes the one recording that comes with an order on standard input.
+pub fn decode(options: Options) -> ExitCode {
+    end(decode_one(options))
+}
+
 /// Puts `ffmpeg` in this process's place, confined: recording on standard input, WAV on standard output.
-pub fn convert(ffmpeg: &Path, memory_mb: u64) -> ExitCode {
-    if let Err(err) = confine::confine(&Reach::Converter { ffmpeg }, memory_mb) {
+pub fn convert(ffmpeg: &Path, options: Options) -> ExitCode {
+    confine::close_inherited();
+    if let Err(err) = confine::confine(Access::Converter { ffmpeg }, options.limits()) {
         return give_up(&err);
     }
     match io::stdin().as_fd().try_clone_to_owned() {
@@ -73,31 +76,52 @@ pub fn convert(ffmpeg: &Path, memory_mb: u64) -> ExitCode {
     }
 }
 
+fn serve_engines(models: &Path, options: Options) -> Result<(), WorkerError> {
+    confine::close_inherited();
+    let mut events = EventWriter::take_stdout()?;
+    confine::confine(Access::Engines { models }, options.limits())?;
+    events.send(&WorkEvent::Ready)?;
+    let mut bench = Bench::new(options.memory_mb);
+    let mut orders = Orders::from_stdin();
+    while let Some((order, sounds)) = orders.next()? {
+        bench.work(&order, &sounds, &mut events)?;
+    }
+    Ok(())
+}
+
+fn decode_one(options: Options) -> Result<(), WorkerError> {
+    confine::close_inherited();
+    let mut events = EventWriter::take_stdout()?;
+    confine::confine(Access::Decoder, options.limits())?;
+    events.send(&WorkEvent::Ready)?;
+    match Orders::from_stdin().next()? {
+        Some((order, files)) => Ok(decoding::decode(&order, files, &mut events)?),
+        None => Ok(()),
+    }
+}
+
+/// Why a worker ends before its time.
+#[derive(Debug, thiserror::Error)]
+enum WorkerError {
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
+    #[error("the conversation with the daemon broke off: {0}")]
+    Conversation(#[from] io::Error),
+}
+
+fn end(result: Result<(), WorkerError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // A daemon that no longer listens has gone, and so does its worker.
+        Err(WorkerError::Conversation(err)) if err.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(err) => give_up(&err),
+    }
+}
+
 fn give_up(err: &dyn std::error::Error) -> ExitCode {
     // Standard error is all that is left to say it on.
     let _ = writeln!(io::stderr(), "worker: {err}");
-    ExitCode::from(CANNOT_CONFINE)
-}
-
-/// Standard output as it was at the start. What native libraries print goes to standard error instead.
-pub(crate) struct Events {
-    out: File,
-}
-
-impl Events {
-    fn take_stdout() -> io::Result<Self> {
-        let out: OwnedFd = io::stdout().as_fd().try_clone_to_owned()?;
-        // SAFETY: both descriptors are open; 1 is replaced, and `out` keeps what it was.
-        if unsafe { libc::dup2(io::stderr().as_raw_fd(), io::stdout().as_raw_fd()) } == -1 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self { out: File::from(out) })
-    }
-
-    /// One line, at once.
-    pub(crate) fn say(&mut self, event: &WorkEvent) -> io::Result<()> {
-        let mut line = serde_json::to_vec(event)?;
-        line.push(b'\n');
-        self.out.write_all(&line)
-    }
+    ExitCode::from(GAVE_UP)
 }

@@ -351,7 +351,7 @@ fn decode_in_a_process(list: &Path, batch: &[String]) -> Option<String> {
 #[ignore = "is started by twenty_thousand_mutated_recordings_take_no_decoder_down"]
 fn decodes_what_it_is_told() {
     let list = PathBuf::from(std::env::var_os("HOSTILE_LIST").unwrap());
-    let scratch = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let progress = list.with_extension("progress");
     let text = fs::read_to_string(&list).unwrap();
     for (number, path) in text.lines().enumerate() {
@@ -359,7 +359,9 @@ fn decodes_what_it_is_told() {
         let extension = Path::new(path).extension().unwrap_or_default().to_string_lossy();
         let file = fs::File::open(path).unwrap();
         // Whether it can be decoded does not matter here.
-        let _ = scribefs::audio::decode(file, &extension, scratch.path(), &mut |_| {});
+        let scratch = scribefs::audio::Scratch::below(dir.path()).unwrap();
+        let longest = std::time::Duration::from_hours(24);
+        let _ = scribefs::audio::decode(file, &extension, &scratch, longest, &mut |_| {});
     }
     fs::write(&progress, text.lines().count().to_string()).unwrap();
 }

@@ -785,3 +785,25 @@ fn figures(path: &std::path::Path) {
     drop(Index::open(path).unwrap());
     eprintln!("  opened again in {:.1?}", begun.elapsed());
 }
+
+#[test]
+fn jobs_of_long_ago_are_forgotten_and_unfinished_ones_are_not() {
+    let desk = desk();
+    let finished = |id| job(JobId(id), JobState::Done);
+    desk.index.save_jobs(vec![job(JobId(1), JobState::Queued)]).unwrap();
+    desk.index.save_jobs((2..1_502).map(finished).collect()).unwrap();
+    let jobs = desk.index.recent_jobs(usize::MAX).unwrap();
+    let ids: Vec<u64> = jobs.iter().map(|job| job.id.0).collect();
+    assert_eq!((ids.len(), ids[0], ids[999], ids[1_000]), (1_001, 1_501, 502, 1));
+    assert_eq!(desk.index.unfinished_jobs().unwrap().len(), 1);
+}
+
+#[test]
+fn jobs_that_are_saved_together_share_a_commit() {
+    let desk = desk();
+    let before = desk.index.commits();
+    desk.index.save_jobs((1..100).map(|id| job(JobId(id), JobState::Queued)).collect()).unwrap();
+    desk.index.save_jobs(Vec::new()).unwrap();
+    assert_eq!(desk.index.commits(), before + 1);
+    assert_eq!(desk.index.unfinished_jobs().unwrap().len(), 99);
+}

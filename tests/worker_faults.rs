@@ -5,7 +5,7 @@ mod running;
 use std::fs;
 use std::path::PathBuf;
 
-use running::{Running, signal, with_speech};
+use running::{Running, signal, with_public_recording, with_speech};
 
 /// Drops a meeting that takes a while and waits for a worker that is at work on it.
 fn busy(running: &Running, speech: &std::path::Path) -> (PathBuf, i32) {
@@ -103,4 +103,107 @@ fn a_recording_that_is_removed_while_it_is_heard_is_not_published() {
     let next = running.drop_file(&speech.join("formats/a_pcm16_16k.wav"), "next.wav");
     running.published(&next);
     assert_eq!(running.recordings().len(), 1);
+}
+
+#[test]
+fn a_memo_is_published_before_the_meeting_that_came_first() {
+    let name = "a_memo_is_published_before_the_meeting_that_came_first";
+    let Some((running, from)) = with_public_recording(name, "two_cities.wav") else { return };
+    let memo = fs::read(&from).unwrap();
+    // 45 seconds, thirty times over: a meeting that takes longer than any memo.
+    let long = running.dir.path().join("long.wav");
+    let mut meeting = memo.clone();
+    (1..30).for_each(|_| meeting.extend(&memo[44..]));
+    let bytes = u32::try_from(meeting.len() - 44).unwrap();
+    meeting[40..44].copy_from_slice(&bytes.to_le_bytes());
+    meeting[4..8].copy_from_slice(&(bytes + 36).to_le_bytes());
+    fs::write(&long, &meeting).unwrap();
+    let long = running.drop_file(&long, "long.wav");
+    running.wait_for("the meeting to be worked on", || state_of(&long) == "diarizing");
+    let workers = running.workers();
+    let memo = running.drop_file(&from, "memo.wav");
+    running.published(&memo);
+    assert!(long.exists(), "the meeting was over before the memo");
+    // The meeting's worker went on all the while.
+    assert!(running.workers().iter().any(|worker| workers.contains(worker)));
+    assert!(matches!(state_of(&long).as_str(), "diarizing" | "transcribing"));
+}
+
+#[test]
+fn the_same_bytes_twice_at_once_are_one_recording() {
+    let name = "the_same_bytes_twice_at_once_are_one_recording";
+    let Some((running, from)) = with_public_recording(name, "two_cities.wav") else { return };
+    let drops = ["a.wav", "b.wav", "c.wav"].map(|name| running.drop_file(&from, name));
+    for dropped in &drops {
+        assert_eq!(running.outcome(dropped), None);
+    }
+    assert_eq!(running.recordings().len(), 1);
+}
+
+#[test]
+fn a_recording_costs_the_index_three_commits() {
+    let name = "a_recording_costs_the_index_three_commits";
+    let Some((running, from)) = with_public_recording(name, "two_cities.wav") else { return };
+    let commits = || {
+        let metrics = fs::read_to_string(running.root().join(".scribefs/metrics")).unwrap();
+        let line = metrics.lines().find(|line| line.starts_with("scribefs_index_commits_total"));
+        line.unwrap().rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = commits();
+    running.published(&running.drop_file(&from, "talk.wav"));
+    // Queued, its conversation, published.
+    assert_eq!(commits() - before, 3);
+}
+
+#[test]
+fn a_user_says_how_many_speak() {
+    let name = "a_user_says_how_many_speak";
+    let Some((running, speech)) = with_speech(name, &[]) else { return };
+    let from = speech.join("meetings/meet2_short.flac");
+    let json = running.published(&running.drop_file(&from, "call.spk1.flac"));
+    assert_eq!(json["speakers"].as_array().unwrap().len(), 1);
+}
+
+/// (Re)mounts a file system in memory, of that size.
+fn memory_disk(at: &std::path::Path, options: &str) {
+    let mut mount = std::process::Command::new("mount");
+    let done = mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).status();
+    assert!(done.unwrap().success());
+}
+
+#[test]
+fn decoded_sound_that_does_not_fit_waits_for_room() {
+    let name = "decoded_sound_that_does_not_fit_waits_for_room";
+    // SAFETY: only reads a number.
+    if unsafe { libc::geteuid() } != 0 {
+        running::skip(name, "it takes root to make a small disk");
+        return;
+    }
+    let Some((mut running, speech)) = with_speech(name, &["--keep-free-mb", "40"]) else { return };
+    running.stop();
+    let state = running.dir.path().join("state");
+    memory_disk(&state, "size=64m");
+    let disk = Disk(state.clone());
+    running.mount();
+    let dropped = running.drop_file(&speech.join("meetings/meet4_long.mp3"), "long.mp3");
+    running.wait_for("the job to wait for room", || running.log().contains("waits for room"));
+    assert!(!running::note_of(&dropped).exists());
+    // The inbox has its room all the while.
+    let small = running.drop_file(&speech.join("formats/a_pcm16_16k.wav"), "small.wav");
+    running.published(&small);
+    memory_disk(&state, "remount,size=400m");
+    running.published(&dropped);
+    assert!(!running.log().contains("will be tried again"), "{}", running.log());
+    running.stop();
+    drop(disk);
+}
+
+/// Unmounted when dropped.
+struct Disk(PathBuf);
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // A test that failed has told more than this could.
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }

@@ -3,14 +3,14 @@
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use symphonia::core::audio::GenericAudioBufferRef;
 use symphonia::core::errors::Error;
 
 use crate::audio::resample::ToTarget;
-use crate::audio::scratch::PcmWriter;
+use crate::audio::scratch::{PcmWriter, Scratch};
 use crate::audio::sides::Sides;
 use crate::audio::track::{self, Opened};
 use crate::audio::{AudioError, Decoded, Sound, dressing, refusal};
@@ -23,20 +23,29 @@ const MISSING_SHARE: f64 = 0.02;
 const MISSING_SECONDS: f64 = 0.25;
 /// Float samples far beyond full scale are scaled down; 12 dB above it are a loud mix, and clipped.
 const ABSURD_PEAK: f32 = 4.0;
+/// Sound after which a file's pace tells how much there will be: silence packs thousands of hours into a few
+/// megabytes, and hours of decoding would tell no more.
+const PACE_SECONDS: f64 = 600.0;
 
 /// See [`crate::audio::decode()`].
 pub(crate) fn decode(
     input: &File,
     extension: &str,
-    scratch: &Path,
+    scratch: &Scratch,
+    longest: Duration,
     progress: &mut dyn FnMut(f32),
 ) -> Result<Decoded, AudioError> {
-    let first = guarded(|| pass(input, extension, scratch, 1.0, progress))?;
-    if ABSURD_PEAK < first.peak {
-        let gain = 0.9 / first.peak;
-        return Ok(guarded(|| pass(input, extension, scratch, gain, progress))?.decoded);
+    let mut pass = |gain| {
+        scratch.start_over();
+        guarded(|| pass(input, extension, Stream::new(scratch, gain), longest, progress))
+    };
+    let Pass { decoded, peak } = pass(1.0)?;
+    if ABSURD_PEAK < peak {
+        // Its files are written again.
+        drop(decoded);
+        return Ok(pass(0.9 / peak)?.decoded);
     }
-    Ok(first.decoded)
+    Ok(decoded)
 }
 
 /// A parser that meets what its author never thought of must not take the worker with it.
@@ -52,13 +61,14 @@ struct Pass {
 fn pass(
     input: &File,
     extension: &str,
-    scratch: &Path,
-    gain: f32,
+    mut stream: Stream<'_>,
+    longest: Duration,
     progress: &mut dyn FnMut(f32),
 ) -> Result<Pass, AudioError> {
     let mut opened = track::open(input, extension)?;
-    let mut stream = Stream::new(scratch, gain);
-    let end = read_packets(&mut opened, &mut stream, progress)?;
+    let claimed = opened.claimed_seconds(input);
+    let length = LengthLimit { longest, claims_more: longest.as_secs_f64() < claimed };
+    let end = read_packets(&mut opened, &mut stream, length, progress)?;
     let Some(rate) = stream.first_rate() else {
         return Err(nothing(&opened, &stream));
     };
@@ -81,13 +91,37 @@ enum End {
     Nonsense,
 }
 
+/// How much sound is taken from one file.
+#[derive(Debug, Clone, Copy)]
+struct LengthLimit {
+    longest: Duration,
+    /// The header says that there is more, which may not be true.
+    claims_more: bool,
+}
+
+impl LengthLimit {
+    /// `used` is the share of the file that so much sound was packed in.
+    fn check(self, seconds: f64, used: f32) -> Result<(), AudioError> {
+        let longest = self.longest.as_secs_f64();
+        // A header that claims too much is believed where the file goes on as it began.
+        let foreseen = seconds / f64::from(used.clamp(f32::MIN_POSITIVE, 1.0));
+        let is_foreseen = self.claims_more && PACE_SECONDS <= seconds && longest < foreseen;
+        if longest < seconds || is_foreseen {
+            return Err(refusal::too_long(self.longest));
+        }
+        Ok(())
+    }
+}
+
 fn read_packets(
     opened: &mut Opened,
     stream: &mut Stream<'_>,
+    length: LengthLimit,
     progress: &mut dyn FnMut(f32),
 ) -> Result<End, AudioError> {
     let mut failures = 0;
     let all = opened.bytes.max(1) as f32;
+    let mut packed: u64 = 0;
     loop {
         let packet = match opened.format.next_packet() {
             Ok(Some(packet)) => packet,
@@ -112,6 +146,7 @@ fn read_packets(
                 continue;
             }
         };
+        packed += packet.data.len() as u64;
         if packet.track_id != opened.track.id {
             continue;
         }
@@ -120,6 +155,7 @@ fn read_packets(
             Ok(sound) => {
                 failures = 0;
                 stream.take(&sound)?;
+                length.check(stream.seconds, packed as f32 / all)?;
             }
             Err(err) => {
                 log::debug!("a packet could not be decoded: {err}");
@@ -177,7 +213,7 @@ fn warnings(
 
 /// Sound on its way from the decoder to the disk.
 struct Stream<'a> {
-    scratch: &'a Path,
+    scratch: &'a Scratch,
     gain: f32,
     planes: Vec<Vec<f32>>,
     out: Option<(u32, usize, ToTarget)>,
@@ -185,6 +221,8 @@ struct Stream<'a> {
     rate: Option<u32>,
     channels: usize,
     frames: u64,
+    /// The same, at each packet's own rate.
+    seconds: f64,
     peak: f32,
     failed_packets: u64,
     sink: Option<Sink>,
@@ -196,7 +234,7 @@ enum Sink {
 }
 
 impl<'a> Stream<'a> {
-    fn new(scratch: &'a Path, gain: f32) -> Self {
+    fn new(scratch: &'a Scratch, gain: f32) -> Self {
         Self {
             scratch,
             gain,
@@ -205,6 +243,7 @@ impl<'a> Stream<'a> {
             rate: None,
             channels: 0,
             frames: 0,
+            seconds: 0.0,
             peak: 0.0,
             failed_packets: 0,
             sink: None,
@@ -230,6 +269,7 @@ impl<'a> Stream<'a> {
         }
         sound.copy_to_vecs_planar(&mut self.planes);
         self.frames += sound.frames() as u64;
+        self.seconds += sound.frames() as f64 / f64::from(rate);
         self.clean();
         self.fold();
         self.resample(rate)

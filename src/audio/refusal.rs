@@ -1,5 +1,7 @@
 //! Words for files that nothing can be made of.
 
+use std::time::Duration;
+
 use crate::audio::AudioError;
 use crate::model::{Failure, FailureCause};
 
@@ -41,6 +43,18 @@ pub(crate) fn no_sound_track() -> AudioError {
 
 pub(crate) fn impossible(what: &str) -> AudioError {
     refused(format!("The file claims {what}, which no recording has: it is damaged."), CHECK)
+}
+
+pub(crate) fn too_long(longest: Duration) -> AudioError {
+    let hours = longest.as_secs_f64() / 3_600.0;
+    AudioError::Refused(Failure {
+        cause: FailureCause::TooLarge,
+        message: format!(
+            "The recording is longer than {hours} h, which is the most that is accepted."
+        ),
+        remedy: "Cut it into parts and drop those, or raise `max_duration` in the configuration."
+            .to_owned(),
+    })
 }
 
 pub(crate) fn nothing_decodes(what: &str) -> AudioError {

@@ -1,10 +1,9 @@
 //! Two channels compared: the same twice, one party on each, or a room in stereo.
 
 use std::io;
-use std::path::Path;
 
 use crate::audio::Sound;
-use crate::audio::scratch::{Pcm, PcmWriter};
+use crate::audio::scratch::{Pcm, PcmWriter, Scratch};
 
 /// Samples of one look at the levels: 30 ms.
 const FRAME: usize = 480;
@@ -43,7 +42,7 @@ pub(crate) struct Sides {
 }
 
 impl Sides {
-    pub(crate) fn new(scratch: &Path) -> io::Result<Self> {
+    pub(crate) fn new(scratch: &Scratch) -> io::Result<Self> {
         Ok(Self {
             writers: [PcmWriter::new(scratch)?, PcmWriter::new(scratch)?],
             products: [0.0; 3],
@@ -71,7 +70,7 @@ impl Sides {
     }
 
     /// What an engine is to listen to.
-    pub(crate) fn finish(self, scratch: &Path) -> io::Result<Sound> {
+    pub(crate) fn finish(self, scratch: &Scratch) -> io::Result<Sound> {
         let relation = self.relation();
         let [left, right] = self.writers;
         let (left, right) = (left.finish()?, right.finish()?);
@@ -126,7 +125,7 @@ fn mean_energy(frame: &[f32]) -> f32 {
     frame.iter().map(|value| value * value).sum::<f32>() / FRAME as f32
 }
 
-fn mixed(left: &Pcm, right: &Pcm, scratch: &Path) -> io::Result<Pcm> {
+fn mixed(left: &Pcm, right: &Pcm, scratch: &Scratch) -> io::Result<Pcm> {
     let mut writer = PcmWriter::new(scratch)?;
     for (left, right) in left.chunks(BLOCK).zip(right.chunks(BLOCK)) {
         let both = left.iter().zip(right);
@@ -154,7 +153,7 @@ mod tests {
 
     fn relation(left: &[f32], right: &[f32]) -> Relation {
         let dir = tempfile::tempdir().unwrap();
-        let mut sides = Sides::new(dir.path()).unwrap();
+        let mut sides = Sides::new(&Scratch::below(dir.path()).unwrap()).unwrap();
         sides.write(left, right).unwrap();
         sides.relation()
     }

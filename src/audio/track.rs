@@ -27,6 +27,8 @@ use crate::audio::{AudioError, refusal};
 /// No recorder is slower or faster.
 const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
 const MOST_CHANNELS: usize = 64;
+/// The demuxer looks at every track for every packet: thousands of them would take hours.
+const MOST_TRACKS: usize = 64;
 
 /// A container with a decoder for its sound.
 pub(crate) struct Opened {
@@ -62,6 +64,10 @@ pub(crate) fn open(file: &File, extension: &str) -> Result<Opened, AudioError> {
     let source = Source::open(file)?.with_patches(repairs.patches.clone());
     let reached = source.reached();
     let format = probe(source, extension).map_err(|err| unopened(signature, extension, &err))?;
+    let tracks = format.tracks().len();
+    if MOST_TRACKS < tracks {
+        return Err(refusal::impossible(&format!("{tracks} tracks")));
+    }
     let (track, decoder) = choose(format.as_ref())?;
     let container = match repairs.is_rf64 {
         true => "rf64",
@@ -205,6 +211,16 @@ fn has_frame_count(file: &File) -> io::Result<bool> {
 }
 
 impl Opened {
+    /// Seconds that the container claims, 0 where it claims nothing or is not to be believed.
+    pub(crate) fn claimed_seconds(&self, file: &File) -> f64 {
+        let parameters = self.track.codec_params.as_ref().and_then(|it| it.audio());
+        let rate = parameters.and_then(|parameters| parameters.sample_rate).unwrap_or(0);
+        if rate == 0 {
+            return 0.0;
+        }
+        self.claimed_frames(file, rate).map_or(0.0, |frames| frames as f64 / f64::from(rate))
+    }
+
     /// Frames that the container says there are, where it is to be believed.
     pub(crate) fn claimed_frames(&self, file: &File, rate: u32) -> Option<u64> {
         let is_believed = match self.container {

@@ -362,12 +362,18 @@ pub(crate) struct Doctor {
 
 #[derive(Debug, Args)]
 pub(crate) struct Worker {
-    #[arg(long, default_value = "/tmp")]
-    pub(crate) scratch: PathBuf,
-    #[arg(long, default_value = "/nonexistent")]
-    pub(crate) models: PathBuf,
+    /// Run the engines, with the models below this folder; without it and `--convert`: decode
     #[arg(long)]
-    pub(crate) memory_mb: u64,
+    pub(crate) models: Option<PathBuf>,
     #[arg(long, value_name = "FFMPEG")]
     pub(crate) convert: Option<PathBuf>,
+    #[arg(long)]
+    pub(crate) memory_mb: u64,
+    #[arg(long, default_value_t = 0)]
+    pub(crate) file_bytes: u64,
+    #[arg(long)]
+    pub(crate) cpu_seconds: Option<u64>,
+    /// Process that started this one
+    #[arg(long)]
+    pub(crate) parent: u32,
 }

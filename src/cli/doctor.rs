@@ -16,6 +16,7 @@ use crate::model::printable;
 use crate::models::Library;
 use crate::pipeline::{self, ProbeError, Probed, Step};
 use crate::store::{BucketOptions, StoreError, is_open_to_strangers};
+use crate::worker::has_landlock;
 
 /// How a check came out.
 enum Finding {
@@ -43,7 +44,7 @@ pub(crate) fn doctor(wish: &Doctor, environment: &Environment) -> Result<ExitCod
         ("bucket", bucket(&config)),
         ("recognizer", model(&config, &config.recognizer, true)),
         ("diarizer", diarizer(&config)),
-        ("worker", worker(&config, environment)),
+        ("workers", worker(&config, environment)),
         ("converter", converter(environment)),
     ];
     let mut text = String::new();
@@ -226,8 +227,17 @@ fn worker(config: &Config, environment: &Environment) -> Finding {
     let plan = settings::plan(config.clone(), MountOptions::new("/"), environment);
     let mut setup = plan.setup();
     setup.scratch = scratch.path().to_owned();
-    match pipeline::try_worker(&setup) {
-        Ok(()) => Well("starts and confines itself".to_owned()),
+    match pipeline::try_workers(&setup) {
+        Ok(()) if !has_landlock() => Lacking {
+            what:
+                "this kernel has no Landlock: a worker that a recording has taken over could read \
+                   your files"
+                    .to_owned(),
+            remedy: "Linux 5.13 and newer has it; it may be missing from `lsm=` on the kernel's \
+                     command line. Network, other processes and privileges are out of reach anyway."
+                .to_owned(),
+        },
+        Ok(()) => Well("start and confine themselves".to_owned()),
         Err(failure) => Wrong { what: failure.message, remedy: failure.remedy },
     }
 }

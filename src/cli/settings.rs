@@ -42,6 +42,9 @@ pub(crate) struct Settings {
     /// Largest file that is transcribed, 0 for any [default: 4096]
     #[arg(long, value_name = "MB", help_heading = "Settings")]
     max_upload_size_mb: Option<String>,
+    /// Longest recording that is transcribed [default: 24h]
+    #[arg(long, value_name = "TIME", help_heading = "Settings")]
+    max_duration: Option<String>,
     /// Wait for the disk on every close, so that `mv` is safe against power cuts
     #[arg(long, help_heading = "Settings")]
     sync_on_close: bool,
@@ -94,6 +97,7 @@ impl Settings {
             ("models", &self.models),
             ("settle", &self.settle),
             ("max_upload_size_mb", &self.max_upload_size_mb),
+            ("max_duration", &self.max_duration),
             ("sync_on_close", &yes(self.sync_on_close)),
             ("recognizer", &self.recognizer),
             ("diarizer", &self.diarizer),

@@ -17,7 +17,7 @@ use crate::model::{
     Conversation, ConversationId, ConversationSeq, Day, FileName, Key, Object, Overlay, Placement,
     Recipe, RecordedAt, Recording, RecordingId, SoundFacts, Talk, TimeSource, WorkEvent, WorkStage,
 };
-use crate::pipeline::{self, Setup};
+use crate::pipeline::FileTranscriber;
 use crate::render::{self, Chapter};
 
 pub(crate) fn transcribe(
@@ -34,16 +34,24 @@ pub(crate) fn transcribe(
         remedy: "Decoded sound is kept there for the while: name another with TMPDIR.".to_owned(),
     })?;
     setup.scratch = scratch.path().to_owned();
+    // That folder is nobody's inbox either.
+    setup.keep_free_bytes = 0;
+    let mut transcriber = FileTranscriber::new(setup);
     for file in &wish.files {
-        let page = one(file, &setup, &wish.format, wish.quiet)?;
+        let page = one(file, &mut transcriber, &wish.format, wish.quiet)?;
         report::print(page)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn one(file: &Path, setup: &Setup, format: &Format, quiet: bool) -> Result<Vec<u8>, Trouble> {
+fn one(
+    file: &Path,
+    transcriber: &mut FileTranscriber,
+    format: &Format,
+    quiet: bool,
+) -> Result<Vec<u8>, Trouble> {
     let bar = if quiet { ProgressBar::hidden() } else { progress_bar() };
-    let heard = pipeline::transcribe_file(file, setup, &mut |event| {
+    let heard = transcriber.transcribe(file, &mut |event| {
         if let WorkEvent::Progress { stage, done } = event {
             show(&bar, *stage, *done);
         }

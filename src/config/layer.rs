@@ -10,7 +10,7 @@ use crate::config::ConfigError;
 use crate::config::cloud::{self, Cloud};
 
 /// Every setting there is. In a file, those of a section stand below its head: `bucket` in `[s3]` is `s3_bucket`.
-pub const KEYS: [&str; 41] = [
+pub const KEYS: [&str; 42] = [
     "state",
     "store",
     "storage",
@@ -20,6 +20,7 @@ pub const KEYS: [&str; 41] = [
     "settle_after_rename",
     "sync_on_close",
     "max_upload_size_mb",
+    "max_duration",
     "keep_free_mb",
     "recognizer",
     "diarizer",

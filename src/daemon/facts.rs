@@ -13,6 +13,7 @@ use crate::daemon::storage::Storage;
 use crate::fs::{CommandError, Facts};
 use crate::model::Key;
 use crate::models::Library;
+use crate::worker::has_landlock;
 
 /// Facts that do not change while the daemon lives, and where to look for those that do.
 pub(crate) struct Known {
@@ -48,6 +49,7 @@ impl Facts for Known {
         facts.insert("models".into(), config.models.display().to_string().into());
         facts.insert("started_at".into(), self.started_at.to_string().into());
         facts.insert("recognizer".into(), self.model(&config.recognizer));
+        facts.insert("landlock".into(), has_landlock().into());
         let diarizer = config.diarizer.as_deref().map(|name| self.model(name));
         facts.insert("diarizer".into(), diarizer.unwrap_or_default());
         facts

@@ -284,6 +284,8 @@ impl Plan {
             speakers: config.speakers,
             threads: config.threads,
             workers: config.workers,
+            longest: config.max_duration,
+            keep_free_bytes: config.keep_free_bytes,
             memory_mb: config.worker_memory_mb,
             stall: config.stall_timeout,
             idle: config.idle_timeout,

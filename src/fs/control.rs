@@ -138,6 +138,13 @@ impl Control {
             space.blocks_available * block,
         );
         gauge("inbox_failed_files", "Recordings that could not be used.", failed_files as u64);
+        let commits = self.index.commits();
+        // As above.
+        let _ = write!(
+            text,
+            "# HELP scribefs_index_commits_total Durable commits of the index.\n\
+             # TYPE scribefs_index_commits_total counter\nscribefs_index_commits_total {commits}\n"
+        );
         text.push_str(&self.facts.metrics());
         Ok(text.into_bytes())
     }

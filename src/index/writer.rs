@@ -1,5 +1,6 @@
 //! The one thread that writes. What waits when a commit begins shares it: one flush for everybody.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -198,6 +199,7 @@ fn write(
     if 0 < writes {
         fail_point!("index-before-commit");
         transaction.commit().map_err(|err| failed(&err.into()))?;
+        subscribers.commits.fetch_add(1, Ordering::Relaxed);
         fail_point!("index-committed");
         subscribers.tell(changes);
     }
@@ -217,6 +219,8 @@ fn failed(err: &IndexError) -> Applied {
 /// Who wants to hear of changes.
 #[derive(Debug, Default)]
 pub(crate) struct Subscribers {
+    /// Commits since the index was opened.
+    pub(crate) commits: AtomicU64,
     /// Guards the list. Channels have no bound, so that a slow reader blocks nobody.
     channels: Mutex<Vec<Sender<Change>>>,
 }

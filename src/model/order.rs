@@ -1,16 +1,29 @@
-//! What the daemon and its worker say to each other: one JSON object a line.
+//! What the daemon and its workers say to each other: one JSON object a line.
 //!
-//! The daemon writes a [`WorkOrder`] to the worker's standard input, a Unix socket, and sends the open
-//! recording along with it (`SCM_RIGHTS`, one file). The worker answers on standard output with
-//! [`WorkEvent`]s; the last for an order is `Done`, `Failed` or `NeedsConverter`.
+//! The daemon writes an order to the worker's standard input, a Unix socket, and sends open files along with it
+//! (`SCM_RIGHTS`): with a [`DecodeOrder`] the recording and the files for its sound, with a [`WorkOrder`] the
+//! sound, a file for each party. The worker answers on standard output with [`WorkEvent`]s; the last for an
+//! order is `Decoded`, `Done`, `Failed`, `NoRoom` or `NeedsConverter`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Failure, JobState, Recipe, Segment, SoundFacts, Talk};
+use crate::model::{Failure, JobState, Recipe, Segment, SoundFacts, Talk, Warning};
 
-/// One recording to be made into talk.
+/// One recording to be made into sound.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DecodeOrder {
+    /// The file's extension in lower case: a hint, never believed.
+    pub extension: String,
+    /// The input is sound that a converter made of the recording; these are the recording's own facts.
+    pub converted_from: Option<SoundFacts>,
+    /// More sound than this is refused.
+    pub longest: Duration,
+}
+
+/// Sound to be made into talk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkOrder {
     pub recipe: Recipe,
@@ -18,10 +31,6 @@ pub struct WorkOrder {
     pub recognizer: PathBuf,
     /// Folder of the diarizer's files.
     pub diarizer: Option<PathBuf>,
-    /// The file's extension in lower case: a hint, never believed.
-    pub extension: String,
-    /// The input is sound that a converter made of the recording; these are the recording's own facts.
-    pub converted_from: Option<SoundFacts>,
 }
 
 /// A step of the worker's road.
@@ -55,22 +64,26 @@ pub enum WorkEvent {
         /// 0 to 1, of this stage.
         done: f32,
     },
-    /// What the decoder found out.
-    Facts {
+    /// The whole recording is sound now.
+    Decoded {
         facts: SoundFacts,
+        /// Which of the files hold it: one for everybody, or one for each party.
+        files: Vec<usize>,
+        warnings: Vec<Warning>,
     },
     /// A segment as soon as it is heard; `Done` has all of them again.
     Partial {
         segment: Segment,
     },
     Done {
-        facts: SoundFacts,
         talk: Talk,
     },
     /// The codec is one that only an outside converter can read.
     NeedsConverter {
         what: String,
     },
+    /// The disk that the sound is written to is full.
+    NoRoom,
     Failed {
         failure: Failure,
     },

@@ -3,41 +3,45 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::path::Path;
-use std::process::{Child as Process, Command, Stdio};
+use std::process::{Child as Process, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::model::{Failure, FailureCause, SoundFacts};
 use crate::pipeline::Setup;
+use crate::pipeline::decode::spare_bytes;
+use crate::pipeline::worker_process::{DecodeBudget, WorkerError, command};
 
 /// Time between looks at a converter that is at work: it has no way to call us.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The recording as a 16 kHz WAV in an unlinked file below `scratch`. `what` names the codec, for messages.
+/// The recording as a 16 kHz WAV in an unlinked file. `what` names the codec, for messages.
 pub(crate) fn to_wav(
     setup: &Setup,
     recording: &File,
-    scratch: &Path,
+    budget: DecodeBudget,
     what: &str,
-) -> Result<File, Failure> {
-    let ffmpeg = setup.ffmpeg.as_deref().ok_or_else(|| missing(what))?;
-    let convert = || -> io::Result<Option<File>> {
-        std::fs::create_dir_all(scratch)?;
-        let wav = tempfile::tempfile_in(scratch)?;
-        let mut command = Command::new(&setup.executable);
-        command.env_clear().envs(&setup.variables);
-        command.arg("worker").arg("--convert").arg(ffmpeg);
-        command.arg("--memory-mb").arg(setup.memory_mb.to_string());
+) -> Result<File, WorkerError> {
+    let ffmpeg = setup.ffmpeg.as_deref().ok_or_else(|| WorkerError::Failed(missing(what)))?;
+    let convert = || -> io::Result<(End, File)> {
+        let wav = tempfile::tempfile_in(&setup.scratch)?;
+        let mut command = command(setup, setup.memory_mb);
+        command.arg("--convert").arg(ffmpeg);
+        command.arg("--file-bytes").arg(budget.file_bytes.to_string());
+        command.arg("--cpu-seconds").arg(budget.cpu_seconds.to_string());
         command.stdin(recording.try_clone()?).stdout(wav.try_clone()?).stderr(Stdio::null());
-        let process = command.spawn()?;
-        let succeeded = watch(process, &wav, setup.stall)?;
-        Ok((succeeded && wav.metadata()?.len() > 0).then_some(wav))
+        let mut process = Converter(command.spawn()?);
+        let end = watch(&mut process, &wav, setup)?;
+        Ok((end, wav))
     };
+    let failed = |failure| Err(WorkerError::Failed(failure));
     match convert() {
-        Ok(Some(wav)) => Ok(wav),
-        Ok(None) => Err(useless(what)),
-        Err(err) => Err(Failure {
+        Ok((End::Succeeded, wav)) if 0 < size(&wav) => Ok(wav),
+        Ok((End::NoRoom, wav)) => Err(WorkerError::NoRoom { reached_bytes: size(&wav) }),
+        // What is longer than accepted ends at the largest file that it may write.
+        Ok((End::Failed, wav)) if budget.file_bytes <= size(&wav) => failed(too_long()),
+        Ok(_) => failed(useless(what)),
+        Err(err) => failed(Failure {
             cause: FailureCause::Crashed,
             message: format!("The converter for {what} could not be run: {err}."),
             remedy: "`scribefs doctor` checks the installation; then `touch` the recording."
@@ -46,23 +50,59 @@ pub(crate) fn to_wav(
     }
 }
 
+fn size(file: &File) -> u64 {
+    file.metadata().map_or(0, |it| it.len())
+}
+
+/// How a converter ended.
+enum End {
+    Succeeded,
+    Failed,
+    NoRoom,
+}
+
+/// Killed when dropped, with all that it may have started.
+struct Converter(Process);
+
+impl Drop for Converter {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let group = libc::pid_t::try_from(self.0.id()).unwrap_or(libc::pid_t::MAX);
+            // SAFETY: plain numbers; it has not been waited for, so the number is still its own.
+            unsafe { libc::killpg(group, libc::SIGKILL) };
+            // Reaped, so that no zombie stays.
+            let _ = self.0.wait();
+        }
+    }
+}
+
 /// Waits for the converter, as long as its output grows.
-fn watch(mut process: Process, wav: &File, stall: Duration) -> io::Result<bool> {
+fn watch(process: &mut Converter, wav: &File, setup: &Setup) -> io::Result<End> {
     let mut last_growth = (Instant::now(), 0);
     loop {
-        if let Some(status) = process.try_wait()? {
-            return Ok(status.success());
+        if let Some(status) = process.0.try_wait()? {
+            return Ok(if status.success() { End::Succeeded } else { End::Failed });
+        }
+        if spare_bytes(setup) == 0 {
+            return Ok(End::NoRoom);
         }
         let bytes = wav.metadata()?.len();
         if bytes != last_growth.1 {
             last_growth = (Instant::now(), bytes);
         }
-        if last_growth.0.elapsed() > stall {
-            process.kill()?;
-            process.wait()?;
-            return Ok(false);
+        if setup.stall < last_growth.0.elapsed() {
+            return Ok(End::Failed);
         }
         thread::sleep(LOOK);
+    }
+}
+
+fn too_long() -> Failure {
+    Failure {
+        cause: FailureCause::TooLarge,
+        message: "The recording is longer than what is accepted.".to_owned(),
+        remedy: "Cut it into parts and drop those, or raise `max_duration` in the configuration."
+            .to_owned(),
     }
 }
 

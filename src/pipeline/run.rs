@@ -1,21 +1,25 @@
 //! The road of one recording through all rooms, from top to bottom.
 //!
-//! spool -> (known already?) -> recipe -> worker -> pages -> store -> index -> spool lets go.
+//! spool -> (known already?) -> recipe -> decoder -> engines -> pages -> store -> index -> spool lets go.
+//! The first half is [`prepare`], the second [`finish`]; between them a recording waits for engines.
 
 use std::fs::File;
 use std::io;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::index::{Index, IndexError};
 use crate::model::{
-    Failure, FailureCause, Job, JobState, Recipe, Recording, SoundFacts, Talk, WorkEvent, WorkOrder,
+    Failure, FailureCause, FileName, Job, JobId, JobState, Recipe, Recording, SpeakerBounds, Talk,
+    WorkEvent, WorkOrder,
 };
-use crate::models::Installed;
-use crate::pipeline::child::{Child, ChildError, StopSwitch};
-use crate::pipeline::convert;
+use crate::models::{Installed, Library};
+use crate::pipeline::decode::{self, DecodeJob, DecodedRecording};
 use crate::pipeline::publish::{self, Finished, PublishError};
-use crate::pipeline::{Services, Setup, causes};
+use crate::pipeline::worker_failures::{self, Role};
+use crate::pipeline::worker_process::{StopSwitch, WorkerError, WorkerProcess};
+use crate::pipeline::{Services, Setup, causes, speakers};
 use crate::spool::{SpoolError, Work};
 
 /// What came of a job.
@@ -28,73 +32,237 @@ pub(crate) enum Outcome {
     Withdrawn,
     /// No recognizer is installed: the job waits for one.
     NoModel,
+    /// Its sound takes more than these bytes, which are not to be had.
+    NoRoom {
+        bytes: u64,
+    },
+    /// Another job works on the same bytes.
+    Twin {
+        of: JobId,
+    },
     Failed(Failure),
     /// The index can no longer be written: the daemon must end.
     Broken(IndexError),
 }
 
-/// One lane's way of working: its worker, kept warm, and who may stop it.
-pub(crate) struct Road<'a> {
+/// What a job is done with.
+pub(crate) struct Context<'a> {
     pub(crate) setup: &'a Setup,
     pub(crate) services: &'a Services,
-    pub(crate) child: &'a mut Option<Child>,
     /// Is given the switch that stops this job.
-    pub(crate) hand_out: &'a dyn Fn(StopSwitch),
+    pub(crate) hand_out: Box<dyn Fn(StopSwitch) + 'a>,
 }
 
-/// Takes the job's recording all the way.
-pub(crate) fn run(road: &mut Road<'_>, job: &mut Job) -> Outcome {
-    match travel(road, job) {
-        Ok(outcome) => outcome,
-        Err(Stop::Withdrawn) => Outcome::Withdrawn,
-        Err(Stop::Failed(failure)) => Outcome::Failed(failure),
-        Err(Stop::Index(err)) => match err {
-            IndexError::Disk(_) | IndexError::Damaged(_) => Outcome::Broken(err),
-            err => Outcome::Failed(storage(&err)),
-        },
+/// A recording that is ready for the engines, with its job.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) job: Job,
+    pub(crate) material: Material,
+}
+
+#[derive(Debug)]
+pub(crate) struct Material {
+    recording: File,
+    blake3: String,
+    recipe: Recipe,
+    models: Models,
+    decoded: DecodedRecording,
+}
+
+impl Prepared {
+    pub(crate) fn length(&self) -> Duration {
+        Duration::try_from_secs_f64(self.material.decoded.facts.duration).unwrap_or(Duration::MAX)
+    }
+
+    /// Of the models that it is heard with.
+    pub(crate) fn weight_bytes(&self) -> u64 {
+        let models = &self.material.models;
+        models.recognizer.bytes + models.diarizer.as_ref().map_or(0, |model| model.bytes)
     }
 }
 
 /// Why the road ended early.
 enum Stop {
-    Withdrawn,
-    Failed(Failure),
+    Outcome(Outcome),
     Index(IndexError),
 }
 
-fn travel(road: &mut Road<'_>, job: &mut Job) -> Result<Outcome, Stop> {
-    let services = road.services.clone();
+impl From<Outcome> for Stop {
+    fn from(outcome: Outcome) -> Self {
+        Self::Outcome(outcome)
+    }
+}
+
+impl From<IndexError> for Stop {
+    fn from(err: IndexError) -> Self {
+        Self::Index(err)
+    }
+}
+
+impl From<Stop> for Outcome {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Outcome(outcome) => outcome,
+            Stop::Index(err @ (IndexError::Disk(_) | IndexError::Damaged(_))) => Self::Broken(err),
+            Stop::Index(err) => Self::Failed(storage(&err)),
+        }
+    }
+}
+
+/// From the file in the inbox to sound. `twin` names another job that works on the same bytes already.
+pub(crate) fn prepare(
+    context: &Context<'_>,
+    job: &mut Job,
+    twin: &dyn Fn(&str) -> Option<JobId>,
+) -> Result<Material, Outcome> {
+    Ok(decode(context, job, twin)?)
+}
+
+fn decode(
+    context: &Context<'_>,
+    job: &mut Job,
+    twin: &dyn Fn(&str) -> Option<JobId>,
+) -> Result<Material, Stop> {
+    let services = context.services;
     let recording = services.spool.take(job.inbox, job.generation).map_err(from_spool)?;
     fail_point!("job-taken");
-    let blake3 = hash(&recording).map_err(|err| Stop::Failed(storage(&err)))?;
-    if let Some(known) = known(&services.index, &blake3).map_err(Stop::Index)? {
-        finish(&services, job)?;
-        return Ok(Outcome::Duplicate(Box::new(known)));
+    let blake3 = hash(&recording).map_err(|err| Outcome::Failed(storage(&err)))?;
+    if let Some(known) = known(&services.index, &blake3)? {
+        let_go(services, job)?;
+        return Err(Outcome::Duplicate(Box::new(known)).into());
     }
-    let Some(models) = Models::installed(road.setup) else { return Ok(Outcome::NoModel) };
-    let recipe = job.recipe.get_or_insert_with(|| models.recipe(road.setup)).clone();
-    let (facts, talk) = listen(road, job, &models, &recipe, &recording)?;
+    if let Some(of) = twin(&blake3) {
+        return Err(Outcome::Twin { of }.into());
+    }
+    let (models, recipe) = recipe(context, job)?;
+    job.recipe = Some(recipe.clone());
+    let decoding = DecodeJob {
+        setup: context.setup,
+        recording: &recording,
+        extension: job.path.last().map(FileName::extension).unwrap_or_default(),
+        hand_out: &*context.hand_out,
+    };
+    enter(services, job, JobState::Decoding, 0.0);
+    let (inbox, generation) = (job.inbox, job.generation);
+    let decoded = decode::decode(&decoding, &mut |event| {
+        if let WorkEvent::Progress { done, .. } = event {
+            let done = overall(JobState::Decoding, *done);
+            services.spool.mark(inbox, generation, Work { state: JobState::Decoding, done });
+        }
+    });
+    let decoded = decoded.map_err(from_worker)?;
+    // It may wait for engines for long.
+    enter(services, job, JobState::Queued, overall(JobState::Decoding, 1.0));
+    Ok(Material { recording, blake3, recipe, models, decoded })
+}
 
-    enter(&services, job, JobState::Publishing, 0.98)?;
+/// The models of an earlier attempt with its recipe, as far as they are still what they were; else a new recipe,
+/// of what is configured now.
+fn recipe(context: &Context<'_>, job: &Job) -> Result<(Models, Recipe), Outcome> {
+    let setup = context.setup;
+    if let Some(recipe) = &job.recipe {
+        if let Some(models) = Models::of(recipe, &setup.library) {
+            return Ok((models, recipe.clone()));
+        }
+        log::info!("job {}: the models of its last attempt are no longer there", job.id);
+    }
+    let models = Models::installed(setup).ok_or(Outcome::NoModel)?;
+    let attribute = context.services.spool.attribute(job.inbox, speakers::ATTRIBUTE.as_ref());
+    let attribute = attribute.ok().flatten();
+    let speakers = speakers::hint(&job.path, attribute.as_deref()).unwrap_or(setup.speakers);
+    let recipe = models.recipe(setup, speakers);
+    Ok((models, recipe))
+}
+
+/// From sound to a published conversation.
+pub(crate) fn finish(
+    context: &Context<'_>,
+    prepared: Prepared,
+    engines: &mut Option<WorkerProcess>,
+) -> (Job, Outcome) {
+    let Prepared { mut job, material } = prepared;
+    let outcome = transcribe_and_publish(context, &mut job, material, engines);
+    (job, outcome.map_or_else(Outcome::from, |recording| Outcome::Published(Box::new(recording))))
+}
+
+fn transcribe_and_publish(
+    context: &Context<'_>,
+    job: &mut Job,
+    material: Material,
+    engines: &mut Option<WorkerProcess>,
+) -> Result<Recording, Stop> {
+    let services = context.services;
+    let talk = transcribe(context, job, &material, engines)?;
+    enter(services, job, JobState::Publishing, 0.98);
     fail_point!("job-heard");
+    let Material { recording, blake3, recipe, decoded, .. } = material;
     let finished = Finished {
         job,
         blake3: &blake3,
-        facts,
+        facts: decoded.facts,
         talk: &talk,
         recipe: &recipe,
         recording: &recording,
-        zone: &road.setup.zone,
+        zone: &context.setup.zone,
         now: Timestamp::now(),
     };
-    let published = publish::publish(&services, finished).map_err(|err| match err {
-        PublishError::Withdrawn => Stop::Withdrawn,
+    let published = publish::publish(services, finished).map_err(|err| match err {
+        PublishError::Withdrawn => Stop::Outcome(Outcome::Withdrawn),
         PublishError::Index(err) => Stop::Index(err),
-        PublishError::Store(err) => Stop::Failed(storage(&err)),
+        PublishError::Store(err) => Stop::Outcome(Outcome::Failed(storage(&err))),
     })?;
     fail_point!("job-published");
-    finish(&services, job)?;
-    Ok(Outcome::Published(Box::new(published)))
+    let_go(services, job)?;
+    Ok(published)
+}
+
+fn transcribe(
+    context: &Context<'_>,
+    job: &mut Job,
+    material: &Material,
+    engines: &mut Option<WorkerProcess>,
+) -> Result<Talk, Outcome> {
+    let mut worker = match engines.take() {
+        Some(worker) if worker.is_fit() => worker,
+        _ => WorkerProcess::engines(context.setup).map_err(from_worker)?,
+    };
+    (context.hand_out)(worker.switch_for_next());
+    let services = context.services;
+    let mut hear = |event: &WorkEvent| {
+        if let WorkEvent::Progress { stage, done } = event {
+            let state = JobState::from(*stage);
+            enter(services, job, state, overall(state, *done));
+        }
+    };
+    let Material { recipe, models, decoded, .. } = material;
+    let talk = listen(&mut worker, context.setup, (recipe, models), decoded, &mut hear);
+    if worker.is_fit() {
+        *engines = Some(worker);
+    }
+    talk.map_err(from_worker)
+}
+
+/// From sound to talk, with what decoding had to say.
+pub(crate) fn listen(
+    worker: &mut WorkerProcess,
+    setup: &Setup,
+    (recipe, models): (&Recipe, &Models),
+    decoded: &DecodedRecording,
+    hear: &mut dyn FnMut(&WorkEvent),
+) -> Result<Talk, WorkerError> {
+    let order = WorkOrder {
+        recipe: recipe.clone(),
+        recognizer: models.recognizer.folder.clone(),
+        diarizer: models.diarizer.as_ref().map(|model| model.folder.clone()),
+    };
+    let sounds: Vec<&File> = decoded.sounds.iter().collect();
+    match worker.work(&order, &sounds, setup.stall, &mut || true, hear)? {
+        WorkEvent::Done { mut talk } => {
+            talk.warnings.splice(0..0, decoded.warnings.iter().cloned());
+            Ok(talk)
+        }
+        _ => Err(worker.misbehaved("answered another question")),
+    }
 }
 
 /// The recording that has these bytes, unless it lies in the trash: then this one is new work.
@@ -104,79 +272,15 @@ fn known(index: &Index, blake3: &str) -> Result<Option<Recording>, IndexError> {
     Ok(conversation.is_some_and(|it| it.trashed_at.is_none()).then_some(recording))
 }
 
-/// From sound to talk, by the worker, with a converter's help where it takes one.
-fn listen(
-    road: &mut Road<'_>,
-    job: &mut Job,
-    models: &Models,
-    recipe: &Recipe,
-    recording: &File,
-) -> Result<(SoundFacts, Talk), Stop> {
-    let mut order = WorkOrder {
-        recipe: recipe.clone(),
-        recognizer: models.recognizer.folder.clone(),
-        diarizer: models.diarizer.as_ref().map(|model| model.folder.clone()),
-        extension: job.path.last().map(crate::model::FileName::extension).unwrap_or_default(),
-        converted_from: None,
-    };
-    match ask(road, job, &order, recording) {
-        Err(ChildError::NeedsConverter { what, facts }) => {
-            let scratch = road.child.as_ref().map_or(road.setup.scratch.as_path(), Child::scratch);
-            let converted =
-                convert::to_wav(road.setup, recording, scratch, &what).map_err(Stop::Failed)?;
-            "wav".clone_into(&mut order.extension);
-            order.converted_from =
-                Some(facts.map_or_else(|| convert::unknown_facts(&what), |facts| *facts));
-            ask(road, job, &order, &converted)
-        }
-        answer => answer,
-    }
-    .map_err(|err| match err {
-        ChildError::Stopped => Stop::Withdrawn,
-        ChildError::Failed(failure) => Stop::Failed(failure),
-        ChildError::NeedsConverter { what, .. } => Stop::Failed(convert::useless(&what)),
-    })
-}
-
-fn ask(
-    road: &mut Road<'_>,
-    job: &mut Job,
-    order: &WorkOrder,
-    recording: &File,
-) -> Result<(SoundFacts, Talk), ChildError> {
-    let mut child = match road.child.take() {
-        Some(child) => child,
-        None => Child::start(road.setup)?,
-    };
-    (road.hand_out)(child.switch_for_next());
-    let services = road.services;
-    let answer = child.work(order, recording, road.setup.stall, &mut |event| {
-        if let WorkEvent::Progress { stage, done } = event {
-            let (state, done) = (JobState::from(*stage), overall(JobState::from(*stage), *done));
-            if job.state == state {
-                services.spool.mark(job.inbox, job.generation, Work { state, done });
-            } else if enter(services, job, state, done).is_err() {
-                // The index will say so again when the result is to be committed.
-                log::debug!("job {}: its state could not be saved", job.id);
-            }
-        }
-    });
-    if child.is_fit() {
-        *road.child = Some(child);
-    }
-    answer
-}
-
-/// The job's state in the index and in the inbox file's attributes.
-fn enter(services: &Services, job: &mut Job, state: JobState, done: f32) -> Result<(), Stop> {
+/// The job's state in the inbox file's attributes. The index has it only where a restart must know.
+fn enter(services: &Services, job: &mut Job, state: JobState, done: f32) {
     job.state = state;
     job.updated_at = Timestamp::now();
     services.spool.mark(job.inbox, job.generation, Work { state, done });
-    services.index.save_job(job.clone()).map_err(Stop::Index)
 }
 
 /// The spool lets go of the file. If it has changed meanwhile it stays, and will be offered again.
-fn finish(services: &Services, job: &Job) -> Result<(), Stop> {
+fn let_go(services: &Services, job: &Job) -> Result<(), Outcome> {
     match services.spool.finish(job.inbox, job.generation) {
         Ok(()) | Err(SpoolError::Changed | SpoolError::Missing) => Ok(()),
         Err(err) => Err(from_spool(err)),
@@ -195,13 +299,14 @@ fn overall(state: JobState, done: f32) -> f32 {
 }
 
 /// The weights that a job is done with.
+#[derive(Debug)]
 pub(crate) struct Models {
     pub(crate) recognizer: Installed,
     pub(crate) diarizer: Option<Installed>,
 }
 
 impl Models {
-    /// `None` as long as the recognizer is not installed.
+    /// Those that are configured. `None` as long as the recognizer is not installed.
     pub(crate) fn installed(setup: &Setup) -> Option<Self> {
         Some(Self {
             recognizer: setup.library.find(&setup.recognizer)?,
@@ -209,12 +314,24 @@ impl Models {
         })
     }
 
-    pub(crate) fn recipe(&self, setup: &Setup) -> Recipe {
+    /// Those of a recipe, where they are installed and have not changed.
+    pub(crate) fn of(recipe: &Recipe, library: &Library) -> Option<Self> {
+        let find = |reference: &crate::model::ModelRef| {
+            library.find(&reference.name).filter(|model| model.reference == *reference)
+        };
+        let diarizer = match &recipe.diarizer {
+            Some(reference) => Some(find(reference)?),
+            None => None,
+        };
+        Some(Self { recognizer: find(&recipe.recognizer)?, diarizer })
+    }
+
+    pub(crate) fn recipe(&self, setup: &Setup, speakers: SpeakerBounds) -> Recipe {
         Recipe {
             recognizer: self.recognizer.reference.clone(),
             diarizer: self.diarizer.as_ref().map(|model| model.reference.clone()),
             language: setup.language.clone(),
-            speakers: setup.speakers,
+            speakers,
             threads: setup.threads,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             options: std::collections::BTreeMap::new(),
@@ -229,11 +346,22 @@ fn hash(recording: &File) -> io::Result<String> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-fn from_spool(err: SpoolError) -> Stop {
+fn from_worker(err: WorkerError) -> Outcome {
     match err {
-        SpoolError::Changed | SpoolError::Missing => Stop::Withdrawn,
+        WorkerError::Stopped => Outcome::Withdrawn,
+        WorkerError::NoRoom { reached_bytes } => Outcome::NoRoom { bytes: reached_bytes },
+        WorkerError::Failed(failure) => Outcome::Failed(failure),
+        WorkerError::NeedsConverter { what } => {
+            Outcome::Failed(worker_failures::misbehaved(Role::Engines, &format!("met {what}")))
+        }
+    }
+}
+
+fn from_spool(err: SpoolError) -> Outcome {
+    match err {
+        SpoolError::Changed | SpoolError::Missing => Outcome::Withdrawn,
         SpoolError::Full { .. } | SpoolError::Overlap { .. } | SpoolError::Disk(_) => {
-            Stop::Failed(storage(&err))
+            Outcome::Failed(storage(&err))
         }
     }
 }

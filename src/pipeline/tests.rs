@@ -231,3 +231,27 @@ fn names_are_laid_over_all_pages_and_can_be_taken_back() {
     let nobody = BTreeMap::from([(SpeakerId(7), "Anna".to_owned())]);
     assert!(name_speakers(store.as_ref(), &bench.services.index, published.id, &nobody).is_err());
 }
+
+/// How recordings are worked on, where nothing is installed.
+pub(super) fn setup(dir: &std::path::Path) -> super::Setup {
+    super::Setup {
+        executable: "/nonexistent".into(),
+        variables: std::env::vars().filter(|(name, _)| name == "PATH").collect(),
+        library: crate::models::Library::new(&dir.join("models")),
+        models_dir: dir.join("models"),
+        recognizer: "moonshine-tiny-en".to_owned(),
+        diarizer: None,
+        language: None,
+        speakers: SpeakerBounds::default(),
+        threads: 1,
+        workers: 1,
+        longest: Duration::from_hours(24),
+        keep_free_bytes: 0,
+        memory_mb: 512,
+        stall: Duration::from_secs(60),
+        idle: Duration::from_secs(60),
+        scratch: dir.join("scratch"),
+        ffmpeg: None,
+        zone: TimeZone::UTC,
+    }
+}

@@ -83,18 +83,23 @@ pub(crate) fn open(
             let (copies, threads) =
                 if bytes <= SMALL_BYTES { (manner.threads, 1) } else { (1, manner.threads) };
             let manner = Manner { threads, ..manner };
-            (0..copies).map(|_| open_onnx(&weights, &manner).map_err(bad)).collect()
+            open_onnx(&weights, &manner, copies).map_err(bad)
         }
     }
 }
 
 #[cfg(feature = "sherpa")]
-fn open_onnx(weights: &Weights, manner: &Manner) -> Result<Box<dyn Transcriber>, String> {
-    Ok(Box::new(crate::speech::sherpa::Sherpa::open(weights, manner)?))
+fn open_onnx(
+    weights: &Weights,
+    manner: &Manner,
+    copies: u16,
+) -> Result<Vec<Box<dyn Transcriber>>, String> {
+    let sherpa = crate::speech::sherpa::Sherpa::open(weights, manner)?;
+    Ok((0..copies).map(|_| Box::new(sherpa.clone()) as Box<dyn Transcriber>).collect())
 }
 
 #[cfg(not(feature = "sherpa"))]
-fn open_onnx(_: &Weights, _: &Manner) -> Result<Box<dyn Transcriber>, String> {
+fn open_onnx(_: &Weights, _: &Manner, _: u16) -> Result<Vec<Box<dyn Transcriber>>, String> {
     Err("this build has no sherpa-onnx (Cargo feature `sherpa`)".to_owned())
 }
 

@@ -6,9 +6,9 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
 
 use crate::model::Flag;
+use crate::speech::heartbeat::{PULSE, Pulse};
 use crate::speech::window::Window;
 use crate::speech::{Go, Heard, HeardWord, SAMPLE_RATE, SpeechError, Transcriber, loops, loudness};
 
@@ -16,13 +16,6 @@ use crate::speech::{Go, Heard, HeardWord, SAMPLE_RATE, SpeechError, Transcriber,
 const MOST_CUTS: u32 = 3;
 /// Shorter windows are not cut.
 const SHORTEST_CUT_SECONDS: f64 = 1.5;
-
-/// A large model may hear one window for minutes. As long as it uses the processor it is alive.
-const PULSE: Duration = Duration::from_secs(2);
-/// CPU time within one pulse that shows life.
-const SIGN_OF_LIFE: Duration = Duration::from_millis(200);
-/// Pulses without a window done after which even a busy engine is given up: half an hour.
-const MOST_PULSES: u32 = 900;
 
 /// What came of one window.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -104,38 +97,13 @@ fn collect(
                 }
             }
         };
-        pulse.count = 0;
+        pulse.reset();
         accounts[at] = account?;
         if told(Some((at, &accounts[at]))) == Go::Stop {
             return Err(SpeechError::Stopped);
         }
     }
     Ok(accounts)
-}
-
-/// Tells an engine that works from one that hangs, by the processor time of this process.
-#[derive(Debug, Default)]
-struct Pulse {
-    used: Duration,
-    count: u32,
-}
-
-impl Pulse {
-    fn beats(&mut self) -> bool {
-        let used = processor_time();
-        let is_alive = self.used + SIGN_OF_LIFE <= used;
-        self.used = used;
-        self.count += 1;
-        is_alive && self.count < MOST_PULSES
-    }
-}
-
-fn processor_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` has room for what is written.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Hears one window; one that loops or runs too fast is cut at a quiet place and tried again in halves.

@@ -4,14 +4,15 @@ use crate::model::{Segment, Speaker, SpeakerBounds, SpeakerId, Talk, Turn, Warni
 use crate::speech::hearing::{self, Account};
 use crate::speech::window::{self, Window};
 use crate::speech::{
-    Diarizer, Engines, Go, Heading, SAMPLE_RATE, SpeechError, Transcriber, join, loudness,
+    Diarizer, Engines, Go, Heading, SAMPLE_RATE, SpeechError, Transcriber, heartbeat, join,
+    loudness,
 };
 
 /// Turns of one speaker that are no further apart are counted as one, in seconds.
 const SAME_TURN: f64 = 2.0;
 
 /// Windows that a language is found out from: the longest ones.
-const SAMPLES_OF_LANGUAGE: usize = 5;
+const SAMPLES_OF_LANGUAGE: usize = 3;
 
 /// Who speaks when.
 struct Spoken {
@@ -33,7 +34,7 @@ pub(crate) fn write_down(
     let spoken = tell_apart(sounds, diarizer, speakers, heading)?;
     let has_word_times = transcribers.first().is_some_and(|it| it.has_word_times());
     let windows = windows(sounds, &spoken, has_word_times);
-    settle_language(sounds, &windows, transcribers)?;
+    settle_language(sounds, &windows, transcribers, heading)?;
     let (segments, accounts) = hear(sounds, &windows, &spoken, transcribers, heading)?;
     let mut talk = Talk {
         language: accounts.iter().find_map(|account| account.heard.language.clone()),
@@ -148,6 +149,7 @@ fn settle_language(
     sounds: &[&[i16]],
     windows: &[Window],
     transcribers: &mut [Box<dyn Transcriber>],
+    heading: &mut dyn FnMut(Heading) -> Go,
 ) -> Result<(), SpeechError> {
     let mut longest: Vec<&Window> = windows.iter().collect();
     longest.sort_by(|a, b| (b.end() - b.start()).total_cmp(&(a.end() - a.start())));
@@ -159,7 +161,12 @@ fn settle_language(
             loudness::for_recognizer(&sound[window.samples(sound.len())])
         })
         .collect();
-    transcribers.iter_mut().try_for_each(|transcriber| transcriber.settle_language(&samples))
+    let settle = || {
+        transcribers.iter_mut().try_for_each(|transcriber| transcriber.settle_language(&samples))
+    };
+    heartbeat::with_heartbeat(settle, &mut || {
+        heading(Heading::Progress(WorkStage::Transcribing, 0.0))
+    })
 }
 
 fn hear(
@@ -305,6 +312,45 @@ mod tests {
         assert_eq!((talk.segments.len(), talk.speakers.len()), (2, 1));
         assert_eq!(talk.warnings[0].code, "no_diarizer");
         assert_eq!(talk.language.as_deref(), Some("en"));
+    }
+
+    /// Takes its time to find the language out, until it is seen to be alive.
+    struct Linguist<'a>(&'a std::sync::atomic::AtomicBool);
+
+    impl Transcriber for Linguist<'_> {
+        fn hear(&mut self, _: &[f32]) -> Result<Heard, SpeechError> {
+            Ok(Heard::default())
+        }
+
+        fn has_word_times(&self) -> bool {
+            false
+        }
+
+        fn settle_language(&mut self, _: &[Vec<f32>]) -> Result<(), SpeechError> {
+            while !self.0.load(std::sync::atomic::Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_language_that_takes_long_to_find_out_is_no_stall() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        static SEEN: AtomicBool = AtomicBool::new(false);
+        let mut transcribers: Vec<Box<dyn Transcriber>> = vec![Box::new(Linguist(&SEEN))];
+        let engines = Engines { diarizer: None, transcribers: &mut transcribers };
+        let sound = beeps(&[1.0]);
+        let mut told = 0;
+        write_down(&[&sound], engines, SpeakerBounds::default(), &mut |heading| {
+            if matches!(heading, Heading::Progress(WorkStage::Transcribing, _)) {
+                told += 1;
+                SEEN.store(true, Ordering::Relaxed);
+            }
+            Go::On
+        })
+        .unwrap();
+        assert!(0 < told);
     }
 
     #[test]

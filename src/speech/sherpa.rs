@@ -1,6 +1,7 @@
 //! Recognizers that sherpa-onnx runs: Moonshine, transducers, Whisper in ONNX, SenseVoice.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use sherpa_onnx::{OfflineModelConfig, OfflineRecognizer, OfflineRecognizerConfig};
 
@@ -11,9 +12,10 @@ use crate::speech::{Heard, HeardWord, SAMPLE_RATE, SpeechError, Transcriber};
 /// Shorter windows are followed by silence: some networks need a few frames to run at all.
 const LEAST_SAMPLES: usize = SAMPLE_RATE / 2;
 
-/// One recognizer, for one thread at a time.
+/// One recognizer. Its clones share the weights, so that each thread has one of its own at no cost.
+#[derive(Clone)]
 pub(crate) struct Sherpa {
-    recognizer: OfflineRecognizer,
+    recognizer: Arc<OfflineRecognizer>,
     has_word_times: bool,
     language: Option<String>,
 }
@@ -29,7 +31,7 @@ impl Sherpa {
         let has_word_times =
             matches!(weights, Weights::Transducer { .. } | Weights::SenseVoice { .. });
         let language = manner.only_language.clone().or_else(|| manner.language.clone());
-        Ok(Self { recognizer, has_word_times, language })
+        Ok(Self { recognizer: Arc::new(recognizer), has_word_times, language })
     }
 }
 

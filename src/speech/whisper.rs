@@ -15,8 +15,10 @@ use crate::speech::{Heard, HeardWord, SAMPLE_RATE, SpeechError, Transcriber};
 /// whisper.cpp returns nothing for sound under a second.
 const LEAST_SAMPLES: usize = SAMPLE_RATE + SAMPLE_RATE / 10;
 
-/// Windows that a language is found out from.
-const VOTERS: usize = 5;
+/// Windows that a language is found out from at most.
+const VOTERS: usize = 3;
+/// Probability of a language after which no further window is asked: each costs as much as hearing it.
+const CERTAIN: f32 = 0.8;
 
 /// One model with one state: windows are heard one after the other, each on all threads.
 pub(crate) struct Whisper {
@@ -85,7 +87,11 @@ impl Transcriber for Whisper {
             self.state.pcm_to_mel(&padded(window), threads).map_err(engine)?;
             let (_, probabilities) = self.state.lang_detect(0, threads).map_err(engine)?;
             votes.resize(probabilities.len(), 0.0);
+            let is_certain = probabilities.iter().any(|probability| CERTAIN < *probability);
             votes.iter_mut().zip(probabilities).for_each(|(sum, vote)| *sum += vote);
+            if is_certain {
+                break;
+            }
         }
         let best = votes.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
         let id = best.and_then(|(id, _)| i32::try_from(id).ok());

@@ -17,6 +17,7 @@ const ERROR: &str = "user.scribefs.error";
 const COMMIT: &str = "user.scribefs.commit";
 const CANCEL: &str = "user.scribefs.cancel";
 const RETRY: &str = "user.scribefs.retry";
+const SPEAKERS: &str = "user.scribefs.speakers";
 
 impl Inner {
     pub(crate) fn attribute(
@@ -24,7 +25,7 @@ impl Inner {
         id: InboxId,
         name: &OsStr,
     ) -> Result<Option<Vec<u8>>, SpoolError> {
-        if name.as_bytes().starts_with(OURS) {
+        if is_ours(name) {
             return Ok(self.our_attribute(id, name));
         }
         if is_access_list(name) {
@@ -38,7 +39,7 @@ impl Inner {
 
     pub(crate) fn attribute_names(&self, id: InboxId) -> Result<Vec<FileName>, SpoolError> {
         let mut names = disk_xattrs::list(self.grip(id)?.as_fd())?;
-        names.retain(|name| name.starts_with(USER) && !name.starts_with(OURS));
+        names.retain(|name| name.starts_with(USER) && !is_ours(OsStr::from_bytes(name)));
         for ours in [STATE, PROGRESS, ERROR] {
             if self.our_attribute(id, OsStr::new(ours)).is_some() {
                 names.push(ours.as_bytes().to_vec());
@@ -55,7 +56,7 @@ impl Inner {
         flags: i32,
     ) -> Result<(), SpoolError> {
         self.check_open_for_changes()?;
-        if name.as_bytes().starts_with(OURS) {
+        if is_ours(name) {
             return self.order(id, name);
         }
         if !name.as_bytes().starts_with(USER) {
@@ -70,7 +71,7 @@ impl Inner {
 
     pub(crate) fn remove_attribute(&self, id: InboxId, name: &OsStr) -> Result<(), SpoolError> {
         self.check_open_for_changes()?;
-        if name.as_bytes().starts_with(OURS) {
+        if is_ours(name) {
             return Ok(());
         }
         if !name.as_bytes().starts_with(USER) {
@@ -140,6 +141,11 @@ impl Inner {
         self.change(id, |file, candidate| file.retried(candidate, now));
         Ok(())
     }
+}
+
+/// Made up by scribefs, or an order to it. How many people speak is the user's to say, and stored like the rest.
+fn is_ours(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(OURS) && name != SPEAKERS
 }
 
 fn is_access_list(name: &OsStr) -> bool {

@@ -1,4 +1,5 @@
-//! What the worker takes from itself before it looks at anybody's bytes: files, network, memory, privileges.
+//! Confinement: what a worker gives up before it looks at anybody's bytes. Files, network, privileges, memory,
+//! other processes.
 
 use std::fs;
 use std::io;
@@ -6,18 +7,20 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
-    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+
+use crate::worker::interpreter::interpreters;
+use crate::worker::syscalls;
 
 /// Below everything a person waits for.
 const NICENESS: i32 = 10;
 /// The kernel, short of memory, kills a worker before anything else.
 const OOM_SCORE: &str = "600";
-/// Decoded sound of a day is 2.8 GB for each party.
-const LARGEST_FILE: u64 = 16 << 30;
 const OPEN_FILES: u64 = 256;
+/// The newest Landlock whose rights are known here; older kernels enforce what they have of it.
+const LANDLOCK: ABI = ABI::V6;
 
 /// Programs and libraries are found below these; nothing there is anybody's secret.
 const SYSTEM: [&str; 6] =
@@ -25,24 +28,38 @@ const SYSTEM: [&str; 6] =
 /// What libraries ask about the machine.
 const MACHINE: [&str; 5] =
     ["/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu", "/sys/fs/cgroup"];
-const DEVICES: [&str; 3] = ["/dev/null", "/dev/zero", "/dev/urandom"];
+/// `/dev/zero` is not among them: mapped, it is memory that no limit counts.
+const DEVICES: [&str; 2] = ["/dev/null", "/dev/urandom"];
 
-/// What a process may still get at.
-pub(crate) enum Reach<'a> {
-    Worker {
-        models: &'a Path,
-        scratch: &'a Path,
-    },
-    /// Only the file on its standard input, and itself.
-    Converter {
-        ffmpeg: &'a Path,
-    },
+/// What a process may still get at, besides the descriptors that it was started with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Access<'a> {
+    /// Nothing: the recording and the files for its sound are open already.
+    Decoder,
+    /// Reads weights and libraries, writes no file.
+    Engines { models: &'a Path },
+    /// Runs one program, on the file on its standard input.
+    Converter { ffmpeg: &'a Path },
+}
+
+/// What a process may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) memory_mb: u64,
+    /// Of one file that it writes.
+    pub(crate) file_bytes: u64,
+    /// Processor time; `None` for a process that serves many recordings.
+    pub(crate) cpu_seconds: Option<u64>,
+    /// The process that started it.
+    pub(crate) parent: u32,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfineError {
     #[error("a limit could not be set: {0}")]
     Limit(#[from] io::Error),
+    #[error("the daemon that started this worker is gone")]
+    Orphaned,
     #[error("files could not be put out of reach: {0}")]
     Files(#[from] RulesetError),
     #[error("system calls could not be put out of reach: {0}")]
@@ -50,45 +67,76 @@ pub(crate) enum ConfineError {
 }
 
 /// Confines this process and all that it starts, for good. Where the kernel is too old for a part of it,
-/// the rest still holds, and standard error says so.
-pub(crate) fn confine(reach: &Reach<'_>, memory_mb: u64) -> Result<(), ConfineError> {
-    close_inherited();
-    die_with_parent()?;
-    be_humble();
-    limit(libc::RLIMIT_CORE, 0)?;
-    limit(libc::RLIMIT_FSIZE, LARGEST_FILE)?;
-    limit(libc::RLIMIT_NOFILE, OPEN_FILES)?;
-    // Private writable memory, not address space: mapped sound and mapped models are the page cache's.
-    limit(libc::RLIMIT_DATA, memory_mb.saturating_mul(1 << 20))?;
-    // SAFETY: plain numbers. Landlock and seccomp ask for it.
+/// the rest still holds.
+pub(crate) fn confine(access: Access<'_>, limits: Limits) -> Result<(), ConfineError> {
+    die_with(limits.parent)?;
+    yield_to_others();
+    set_limits(limits)?;
+    // SAFETY: plain numbers. Landlock and seccomp require it.
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
         return Err(io::Error::last_os_error().into());
     }
-    hide_files(reach)?;
-    deny_calls(matches!(reach, Reach::Worker { .. }))
-}
-
-fn close_inherited() {
-    // SAFETY: nothing in this process owns a descriptor from 3 up yet. Fails on kernels before 5.9,
-    // where all of the daemon's descriptors are closed on exec anyway.
-    unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
-}
-
-/// A daemon that is killed must not leave a worker that goes on for an hour.
-fn die_with_parent() -> io::Result<()> {
-    // SAFETY: plain numbers.
-    let done = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
-    if done != 0 {
-        return Err(io::Error::last_os_error());
+    hide_files(access)?;
+    drop_capabilities();
+    syscalls::deny_dangerous_calls()?;
+    if !matches!(access, Access::Converter { .. }) {
+        syscalls::allow_only_needed_calls()?;
     }
     Ok(())
 }
 
-fn be_humble() {
-    // SAFETY: plain numbers. A worker that is not nice works all the same.
+/// Whether this kernel has Landlock. Without it files that the user may open are not out of a worker's reach.
+pub fn has_landlock() -> bool {
+    // `LANDLOCK_CREATE_RULESET_VERSION`
+    let only_version = 1_u32;
+    let nothing = std::ptr::null::<libc::c_void>();
+    // SAFETY: without attributes and with this flag the call only tells its version.
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0_usize, only_version) };
+    0 < version
+}
+
+/// Whatever the daemon was started with and did not close is nothing for a worker. Must come before this process
+/// opens anything.
+pub(crate) fn close_inherited() {
+    // SAFETY: nothing in this process owns a descriptor from 3 up yet.
+    if unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } != 0 {
+        // Kernels before 5.9. Descriptors that are not open are errors that nobody minds.
+        // SAFETY: as above.
+        (3..4096).for_each(|descriptor| unsafe { _ = libc::close(descriptor) });
+    }
+}
+
+/// A daemon that is killed must not leave a worker that goes on for an hour.
+fn die_with(parent: u32) -> Result<(), ConfineError> {
+    // SAFETY: plain numbers.
+    let done = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+    if done != 0 {
+        return Err(io::Error::last_os_error().into());
+    }
+    // It may have died before the kernel was asked to tell.
+    if std::os::unix::process::parent_id() == parent { Ok(()) } else { Err(ConfineError::Orphaned) }
+}
+
+fn yield_to_others() {
+    // SAFETY: plain numbers. A worker that keeps its priority works all the same.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
     // Without permission it stays as it was.
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+}
+
+fn set_limits(limits: Limits) -> io::Result<()> {
+    // A write beyond the limit is then an error (EFBIG) that can be reported, and kills nobody.
+    // SAFETY: no handler is installed, only the disposition "ignore".
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    limit(libc::RLIMIT_CORE, 0)?;
+    limit(libc::RLIMIT_FSIZE, limits.file_bytes)?;
+    limit(libc::RLIMIT_NOFILE, OPEN_FILES)?;
+    if let Some(seconds) = limits.cpu_seconds {
+        limit(libc::RLIMIT_CPU, seconds)?;
+    }
+    // Private writable memory, not address space: mapped sound and mapped models are the page cache's.
+    limit(libc::RLIMIT_DATA, limits.memory_mb.saturating_mul(1 << 20))
 }
 
 fn limit(resource: libc::__rlimit_resource_t, most: u64) -> io::Result<()> {
@@ -98,7 +146,9 @@ fn limit(resource: libc::__rlimit_resource_t, most: u64) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     let most = most.min(now.rlim_max);
-    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // The kernel warns of spent processor time with SIGXCPU at the soft limit, and kills at the hard one.
+    let hard = if resource == libc::RLIMIT_CPU { (most + 5).min(now.rlim_max) } else { most };
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: hard };
     // SAFETY: `limit` is one valid limit.
     if unsafe { libc::setrlimit(resource, &raw const limit) } != 0 {
         return Err(io::Error::last_os_error());
@@ -106,43 +156,65 @@ fn limit(resource: libc::__rlimit_resource_t, most: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn hide_files(reach: &Reach<'_>) -> Result<(), ConfineError> {
-    let abi = ABI::V5;
-    let read = AccessFs::from_read(abi);
+/// A daemon that runs as root has all of them; a worker needs none.
+fn drop_capabilities() {
+    for capability in 0..64 {
+        // SAFETY: plain numbers. Without privileges there is nothing to drop.
+        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+    }
+    // SAFETY: plain numbers.
+    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+    /// `_LINUX_CAPABILITY_VERSION_3`: two words for each of the three sets.
+    const VERSION: u32 = 0x2008_0522;
+    let header: [u32; 2] = [VERSION, 0];
+    let none = [0_u32; 6];
+    // SAFETY: both arrays are laid out as the call wants them: a version and a process (0: this one), and
+    // twice effective, permitted, inheritable. Giving up capabilities is always allowed.
+    unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
+}
+
+fn hide_files(access: Access<'_>) -> Result<(), ConfineError> {
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let handled = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(abi))?
-        .handle_access(AccessNet::from_all(abi))?;
+        .handle_access(AccessFs::from_all(LANDLOCK))?
+        .handle_access(AccessNet::from_all(LANDLOCK))?
+        .scope(Scope::from_all(LANDLOCK))?;
     let mut rules = handled.create()?;
-    for path in SYSTEM {
-        rules = allow(rules, Path::new(path), read)?;
-    }
     for path in MACHINE {
-        rules = allow(rules, Path::new(path), AccessFs::ReadFile | AccessFs::ReadDir)?;
+        rules = allow(rules, Path::new(path), read)?;
     }
     for path in DEVICES {
         rules = allow(rules, Path::new(path), AccessFs::ReadFile | AccessFs::WriteFile)?;
     }
-    for path in own_folders() {
-        rules = allow(rules, &path, read)?;
-    }
-    rules = match reach {
-        Reach::Worker { models, scratch } => {
-            let rules = allow(rules, models, AccessFs::ReadFile | AccessFs::ReadDir)?;
-            allow(rules, scratch, AccessFs::from_all(abi))?
+    rules = match access {
+        Access::Decoder => rules,
+        Access::Engines { models } => {
+            let libraries = SYSTEM.map(PathBuf::from).into_iter().chain(own_files());
+            let all = libraries.chain([models.to_owned()]);
+            all.into_iter().try_fold(rules, |rules, path| allow(rules, &path, read))?
         }
-        Reach::Converter { ffmpeg } => {
-            let ffmpeg = ffmpeg.canonicalize().unwrap_or_else(|_| ffmpeg.to_path_buf());
-            let rules = allow(rules, &ffmpeg, read)?;
-            // It opens its input anew to be able to seek in it.
-            let input = io::stdin();
-            rules.add_rule(PathBeneath::new(input.as_fd(), AccessFs::ReadFile))?
-        }
+        Access::Converter { ffmpeg } => allow_converter(rules, ffmpeg)?,
     };
-    if rules.restrict_self()?.ruleset == RulesetStatus::NotEnforced {
-        eprintln!("worker: this kernel has no Landlock, so files are not out of reach");
-    }
+    rules.restrict_self()?;
     Ok(())
+}
+
+fn allow_converter(
+    mut rules: RulesetCreated,
+    ffmpeg: &Path,
+) -> Result<RulesetCreated, ConfineError> {
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    for path in SYSTEM {
+        rules = allow(rules, Path::new(path), read)?;
+    }
+    let ffmpeg = ffmpeg.canonicalize().unwrap_or_else(|_| ffmpeg.to_path_buf());
+    for program in std::iter::once(ffmpeg.clone()).chain(interpreters(&ffmpeg)) {
+        rules = allow(rules, &program, read | AccessFs::Execute)?;
+    }
+    // It opens its input anew to be able to seek in it.
+    let input = io::stdin();
+    Ok(rules.add_rule(PathBeneath::new(input.as_fd(), AccessFs::ReadFile))?)
 }
 
 /// What does not exist cannot be reached anyway.
@@ -152,57 +224,26 @@ fn allow(
     access: BitFlags<AccessFs>,
 ) -> Result<RulesetCreated, RulesetError> {
     let Ok(file) = PathFd::new(path) else { return Ok(rules) };
-    let is_file = path.is_file() || !path.is_dir();
-    let access = if is_file { access & AccessFs::from_file(ABI::V5) } else { access };
+    let access = if path.is_dir() { access } else { access & AccessFs::from_file(LANDLOCK) };
     rules.add_rule(PathBeneath::new(file, access))
 }
 
-/// Where this program and its libraries lie.
-fn own_folders() -> Vec<PathBuf> {
+/// This program and the libraries that it came with: those files and no others beside them, since it may lie
+/// in somebody's home.
+fn own_files() -> Vec<PathBuf> {
     let Ok(program) = std::env::current_exe() else { return Vec::new() };
     let Some(folder) = program.parent() else { return Vec::new() };
-    vec![folder.to_owned(), folder.join("../lib/scribefs")]
-}
-
-/// Calls that no decoder and no engine has any use for. They are refused (`EPERM`), not punished.
-fn deny_calls(and_programs: bool) -> Result<(), ConfineError> {
-    let calls = |err: &dyn std::fmt::Display| ConfineError::Calls(err.to_string());
-    let mut denied = vec![
-        libc::SYS_socket,
-        libc::SYS_socketpair,
-        libc::SYS_connect,
-        libc::SYS_bind,
-        libc::SYS_listen,
-        libc::SYS_ptrace,
-        libc::SYS_process_vm_readv,
-        libc::SYS_process_vm_writev,
-        libc::SYS_pidfd_getfd,
-        libc::SYS_bpf,
-        libc::SYS_perf_event_open,
-        libc::SYS_userfaultfd,
-        libc::SYS_io_uring_setup,
-        libc::SYS_mount,
-        libc::SYS_umount2,
-        libc::SYS_pivot_root,
-        libc::SYS_chroot,
-        libc::SYS_unshare,
-        libc::SYS_setns,
-        libc::SYS_open_by_handle_at,
-        libc::SYS_keyctl,
-        libc::SYS_add_key,
-        libc::SYS_request_key,
-        libc::SYS_init_module,
-        libc::SYS_finit_module,
-        libc::SYS_kexec_load,
-        libc::SYS_reboot,
-    ];
-    if and_programs {
-        denied.extend([libc::SYS_execve, libc::SYS_execveat]);
-    }
-    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|err| calls(&err))?;
-    let refusal = SeccompAction::Errno(libc::EPERM.cast_unsigned());
-    let rules = denied.into_iter().map(|call| (call, Vec::new())).collect();
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refusal, arch);
-    let program: BpfProgram = filter.and_then(TryInto::try_into).map_err(|err| calls(&err))?;
-    seccompiler::apply_filter(&program).map_err(|err| calls(&err))
+    let is_ours = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        ["libonnxruntime", "libsherpa-onnx"].iter().any(|ours| name.starts_with(ours))
+    };
+    let in_folder = |folder: PathBuf| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(is_ours).collect::<Vec<_>>()
+    };
+    // Test programs lie one folder below the libraries.
+    let folders = [folder.to_owned(), folder.join("../lib/scribefs"), folder.join("..")];
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("native/lib");
+    let libraries = folders.into_iter().chain([built]).flat_map(in_folder);
+    std::iter::once(program.clone()).chain(libraries).collect()
 }

@@ -1,24 +1,20 @@
-//! One order: decode, diarize, transcribe, and tell how it goes.
+//! `Bench`: one order for the engines: diarize, transcribe, and report how it goes.
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
-use crate::audio::{self, AudioError, Decoded, Sound};
-use crate::model::{Failure, FailureCause, SoundFacts, Talk, WorkEvent, WorkOrder, WorkStage};
+use crate::audio::Pcm;
+use crate::model::{Failure, FailureCause, Talk, WorkEvent, WorkOrder, WorkStage};
 use crate::speech::{
     self, Diarizer, Engines, Go, Heading, SpeechError, Transcriber, open_diarizer,
-    open_transcribers,
+    open_transcribers, usable_threads, with_heartbeat,
 };
-use crate::worker::Events;
+use crate::worker::events::{EventWriter, ProgressReporter};
 
-/// Progress is told this often at most: each line wakes the daemon.
-const RARELY: Duration = Duration::from_millis(200);
-
-/// The worker's place, with engines that stay warm between orders.
+/// Engines that stay warm between orders.
 pub(crate) struct Bench {
-    scratch: PathBuf,
+    memory_mb: u64,
     transcribers: Option<(Wanted, Vec<Box<dyn Transcriber>>)>,
     diarizer: Option<(Wanted, Box<dyn Diarizer>)>,
 }
@@ -34,147 +30,105 @@ struct Wanted {
 /// Why an order came to no talk.
 enum Stop {
     Failed(Failure),
-    NeedsConverter(String),
     /// Nobody listens any more.
-    Deaf(io::Error),
+    HungUp(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(err: io::Error) -> Self {
+        Self::HungUp(err)
+    }
+}
+
+impl From<SpeechError> for Stop {
+    fn from(err: SpeechError) -> Self {
+        Self::Failed(failure(&err))
+    }
 }
 
 impl Bench {
-    pub(crate) fn new(scratch: &Path) -> Self {
-        Self { scratch: scratch.to_owned(), transcribers: None, diarizer: None }
+    pub(crate) fn new(memory_mb: u64) -> Self {
+        Self { memory_mb, transcribers: None, diarizer: None }
     }
 
-    /// Works on one order to its end, which is told like everything else.
+    /// Works on one order to its end, which is reported like everything else. `sounds` holds the sound of each party.
     ///
     /// # Errors
     /// The daemon cannot be told anything any more.
     pub(crate) fn work(
         &mut self,
         order: &WorkOrder,
-        recording: File,
-        events: &mut Events,
+        sounds: &[File],
+        events: &mut EventWriter,
     ) -> io::Result<()> {
-        let end = match self.travel(order, recording, events) {
-            Ok((facts, talk)) => WorkEvent::Done { facts, talk },
+        let end = match self.transcribe(order, sounds, events) {
+            Ok(talk) => WorkEvent::Done { talk },
             Err(Stop::Failed(failure)) => WorkEvent::Failed { failure },
-            Err(Stop::NeedsConverter(what)) => WorkEvent::NeedsConverter { what },
-            Err(Stop::Deaf(err)) => return Err(err),
+            Err(Stop::HungUp(err)) => return Err(err),
         };
-        events.say(&end)
+        events.send(&end)
     }
 
-    fn travel(
+    fn transcribe(
         &mut self,
         order: &WorkOrder,
-        recording: File,
-        events: &mut Events,
-    ) -> Result<(SoundFacts, Talk), Stop> {
-        let decoded = self.decode(order, recording, events)?;
-        let facts = facts(order, decoded.facts);
-        events.say(&WorkEvent::Facts { facts: facts.clone() }).map_err(Stop::Deaf)?;
-        let mut talk = self.listen(order, &decoded.sound, events)?;
-        talk.warnings.splice(0..0, decoded.warnings);
-        Ok((facts, talk))
-    }
-
-    fn decode(
-        &self,
-        order: &WorkOrder,
-        recording: File,
-        events: &mut Events,
-    ) -> Result<Decoded, Stop> {
-        let mut teller = Teller::new(events);
-        let mut progress = |done| teller.progress(WorkStage::Decoding, done);
-        progress(0.0);
-        let decoded = audio::decode(recording, &order.extension, &self.scratch, &mut progress);
-        teller.finish()?;
-        decoded.map_err(|err| match err {
-            AudioError::Refused(failure) => Stop::Failed(failure),
-            AudioError::NeedsConverter { what, facts } => {
-                let told = facts.map(|facts| events.say(&WorkEvent::Facts { facts: *facts }));
-                match told {
-                    Some(Err(err)) => Stop::Deaf(err),
-                    _ => Stop::NeedsConverter(what),
-                }
-            }
-            AudioError::Scratch(err) => Stop::Failed(no_room(&err)),
-        })
-    }
-
-    fn listen(
-        &mut self,
-        order: &WorkOrder,
-        sound: &Sound,
-        events: &mut Events,
+        sounds: &[File],
+        events: &mut EventWriter,
     ) -> Result<Talk, Stop> {
-        self.open_engines(order).map_err(|err| Stop::Failed(failure(&err)))?;
-        let sounds: Vec<&[i16]> = match sound {
-            Sound::Mixed(pcm) => vec![pcm],
-            Sound::Parties(parties) => parties.iter().map(|pcm| &**pcm).collect(),
-        };
-        let mut teller = Teller::new(events);
-        let mut heading = |heading| match heading {
-            Heading::Progress(stage, done) => {
-                teller.progress(stage, done);
-                teller.go()
+        let sounds: io::Result<Vec<Pcm>> = sounds.iter().map(Pcm::map).collect();
+        let sounds = sounds.map_err(|err| Stop::Failed(unreadable(&err)))?;
+        self.open_engines(order, events)?;
+        let sounds: Vec<&[i16]> = sounds.iter().map(|pcm| &**pcm).collect();
+        let mut reporter = ProgressReporter::new(events);
+        let mut heading = |heading| {
+            match heading {
+                Heading::Progress(stage, done) => reporter.progress(stage, done),
+                Heading::Segment(segment) => reporter.send(&WorkEvent::Partial { segment }),
             }
-            Heading::Segment(segment) => {
-                teller.say(&WorkEvent::Partial { segment });
-                teller.go()
-            }
+            if reporter.is_heard() { Go::On } else { Go::Stop }
         };
         let diarizer = self.diarizer.as_mut().map(|(_, diarizer)| diarizer.as_mut() as _);
         let transcribers =
             self.transcribers.as_mut().map(|(_, them)| them.as_mut_slice()).unwrap_or_default();
         let engines = Engines { diarizer, transcribers };
         let talk = speech::write_down(&sounds, engines, order.recipe.speakers, &mut heading);
-        teller.finish()?;
-        talk.map_err(|err| Stop::Failed(failure(&err)))
+        reporter.finish()?;
+        Ok(talk?)
     }
 
-    fn open_engines(&mut self, order: &WorkOrder) -> Result<(), SpeechError> {
+    /// Opens what is not open yet. A large model takes minutes to load from a slow disk, so it is reported on.
+    fn open_engines(&mut self, order: &WorkOrder, events: &mut EventWriter) -> Result<(), Stop> {
+        let mut reporter = ProgressReporter::new(events);
+        let opened = with_heartbeat(|| self.open(order), &mut || {
+            reporter.progress(WorkStage::Diarizing, 0.0);
+            if reporter.is_heard() { Go::On } else { Go::Stop }
+        });
+        reporter.finish()?;
+        Ok(opened?)
+    }
+
+    fn open(&mut self, order: &WorkOrder) -> Result<(), SpeechError> {
         let recipe = &order.recipe;
-        let wanted = Wanted {
-            folder: order.recognizer.clone(),
-            language: recipe.language.clone(),
-            threads: recipe.threads,
-        };
+        let threads = usable_threads(recipe.threads, self.memory_mb);
+        let language = recipe.language.clone();
+        let wanted = Wanted { folder: order.recognizer.clone(), language, threads };
         if self.transcribers.as_ref().is_none_or(|(is, _)| *is != wanted) {
             // Before the new ones: there may not be room for both.
             self.transcribers = None;
             let language = wanted.language.as_deref();
-            let opened = open_transcribers(&wanted.folder, language, wanted.threads)?;
+            let opened = open_transcribers(&wanted.folder, language, threads)?;
             self.transcribers = Some((wanted, opened));
         }
-        let wanted = order.diarizer.as_ref().map(|folder| Wanted {
-            folder: folder.clone(),
-            language: None,
-            threads: recipe.threads,
-        });
+        let wanted = order.diarizer.clone();
+        let wanted = wanted.map(|folder| Wanted { folder, language: None, threads });
         if self.diarizer.as_ref().map(|(is, _)| is) != wanted.as_ref() {
             self.diarizer = None;
             if let Some(wanted) = wanted {
-                let opened = open_diarizer(&wanted.folder, wanted.threads)?;
+                let opened = open_diarizer(&wanted.folder, threads)?;
                 self.diarizer = Some((wanted, opened));
             }
         }
         Ok(())
-    }
-}
-
-/// Facts of the recording, not of what a converter made of it; how long it is, only decoding tells.
-fn facts(order: &WorkOrder, decoded: SoundFacts) -> SoundFacts {
-    match &order.converted_from {
-        Some(original) => SoundFacts {
-            duration: decoded.duration,
-            channels: if original.channels == 0 { decoded.channels } else { original.channels },
-            sample_rate: match original.sample_rate {
-                0 => decoded.sample_rate,
-                rate => rate,
-            },
-            ..original.clone()
-        },
-        None => decoded,
     }
 }
 
@@ -208,48 +162,10 @@ fn failure(err: &SpeechError) -> Failure {
     }
 }
 
-fn no_room(err: &io::Error) -> Failure {
+fn unreadable(err: &io::Error) -> Failure {
     Failure {
         cause: FailureCause::Storage,
-        message: format!("The decoded sound could not be written: {err}."),
-        remedy: "An hour of sound needs 120 MB below the state folder while it is worked on: free \
-                 some space, then `touch` the recording."
-            .to_owned(),
-    }
-}
-
-/// Tells the daemon, now and then, and remembers when it could not.
-struct Teller<'a> {
-    events: &'a mut Events,
-    last: Option<(WorkStage, Instant)>,
-    deaf: Option<io::Error>,
-}
-
-impl<'a> Teller<'a> {
-    fn new(events: &'a mut Events) -> Self {
-        Self { events, last: None, deaf: None }
-    }
-
-    fn progress(&mut self, stage: WorkStage, done: f32) {
-        let is_told = |(told, at): (WorkStage, Instant)| told == stage && at.elapsed() < RARELY;
-        if self.last.is_some_and(is_told) {
-            return;
-        }
-        self.last = Some((stage, Instant::now()));
-        self.say(&WorkEvent::Progress { stage, done });
-    }
-
-    fn say(&mut self, event: &WorkEvent) {
-        if self.deaf.is_none() {
-            self.deaf = self.events.say(event).err();
-        }
-    }
-
-    fn go(&self) -> Go {
-        if self.deaf.is_some() { Go::Stop } else { Go::On }
-    }
-
-    fn finish(self) -> Result<(), Stop> {
-        self.deaf.map_or(Ok(()), |err| Err(Stop::Deaf(err)))
+        message: format!("The decoded sound could not be read: {err}."),
+        remedy: "`touch` the recording to try again.".to_owned(),
     }
 }

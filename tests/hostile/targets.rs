@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::{Component, Path};
+use std::time::Duration;
 
 use scribefs::audio;
 use scribefs::config::{Layer, Origin};
@@ -114,10 +115,11 @@ const EXTENSIONS: [&str; 12] =
 pub(crate) fn media(bytes: &[u8]) {
     let Some((first, bytes)) = bytes.split_first() else { return };
     let extension = EXTENSIONS[usize::from(*first) % EXTENSIONS.len()];
-    let scratch = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let scratch = audio::Scratch::below(dir.path()).unwrap();
     let mut file: File = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
     file.rewind().unwrap();
     // Whether it can be decoded does not matter here.
-    let _ = audio::decode(file, extension, scratch.path(), &mut |_| {});
+    let _ = audio::decode(file, extension, &scratch, Duration::from_hours(24), &mut |_| {});
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -17,6 +18,7 @@ use super::utterances::{self, Span};
 use super::voices::{EMBEDDING, SpeakerSpace, mix};
 use super::weights::Weights;
 use super::windows::{FRAMES, LOCAL, Segmentation, starts};
+use crate::audio::{self, Scratch};
 use crate::model::{SpeakerBounds, Turn};
 use crate::speech::{Go, open_diarizer};
 
@@ -159,10 +161,11 @@ fn sound(golden: &Golden) -> Option<Vec<i16>> {
         eprintln!("skipped: sound of {}: the collection is not here", golden.name);
         return None;
     };
-    let scratch = tempfile::tempdir().unwrap();
-    let file = std::fs::File::open(path).unwrap();
-    let decoded = crate::audio::decode(file, "flac", scratch.path(), &mut |_| {}).unwrap();
-    let crate::audio::Sound::Mixed(pcm) = decoded.sound else { panic!("one signal was wanted") };
+    let dir = tempfile::tempdir().unwrap();
+    let scratch = Scratch::below(dir.path()).unwrap();
+    let (file, day) = (std::fs::File::open(path).unwrap(), Duration::from_hours(24));
+    let decoded = audio::decode(file, "flac", &scratch, day, &mut |_| {}).unwrap();
+    let audio::Sound::Mixed(pcm) = decoded.sound else { panic!("one signal was wanted") };
     assert_eq!(pcm.len(), golden.samples(), "{}", golden.name);
     let sound = pcm.to_vec();
     Some(sound)
