@@ -3,6 +3,7 @@
 mod backoff;
 mod blocking;
 mod bucket;
+mod bucket_health;
 mod cache;
 mod content;
 mod disk;
@@ -31,6 +32,7 @@ pub use crate::store::bucket::{
     Addressing, BucketFacts, BucketOptions, Encryption, Foreign, Keys, Profile, Provider, Secret,
     UnknownProvider, is_open_to_strangers,
 };
+pub use crate::store::bucket_health::BucketHealth;
 pub use crate::store::cache::{BlockCache, CacheOptions, CacheUse};
 pub use crate::store::far::ReadOptions;
 pub use crate::store::flaky::FlakyStore;

@@ -27,6 +27,7 @@ fn grounds(services: &Services, bucket: Arc<dyn Bucket>) -> Grounds {
         index: services.index.clone(),
         free_bytes: Arc::new(|| None),
         copied: Arc::new(|_| {}),
+        health: Arc::default(),
         alarm: Arc::new(|| panic!("the index is sound")),
     }
 }

@@ -69,6 +69,7 @@ fn to_bucket(
         index: opened.index.clone(),
         free_bytes: Arc::new(|| None),
         copied: Arc::new(|_| ()),
+        health: Arc::default(),
         // The carrier ends by itself then, and its status says so.
         alarm: Arc::new(|| ()),
     };

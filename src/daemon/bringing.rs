@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::daemon::DaemonError;
 use crate::index::IndexError;
 use crate::pipeline::{self, Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds};
+use crate::store::Backoff;
 
 /// How long the mount waits to hear whether another scribefs writes to the bucket.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -124,7 +125,7 @@ impl Work {
 
     /// Tries until there is a carrier. `told` hears the first outcome.
     fn begin(&self, told: &SyncSender<Result<(), CarrierError>>) {
-        let mut rest = FIRST_REST;
+        let mut rests = Backoff::new(FIRST_REST, LONGEST_REST);
         let mut is_first = true;
         while !self.state().is_closing {
             let why = match self.try_to_begin() {
@@ -152,9 +153,9 @@ impl Work {
             is_first = false;
             self.complain(why);
             let not_yet = |state: &mut State| !state.is_closing && !state.is_called;
+            let rest = rests.failed(1.0);
             let waited = self.bell.wait_timeout_while(self.state(), rest, not_yet);
             waited.unwrap_or_else(PoisonError::into_inner).0.is_called = false;
-            rest = (rest * 2).min(LONGEST_REST);
         }
     }
 

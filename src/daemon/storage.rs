@@ -57,6 +57,7 @@ impl Storage {
                 let grounds = Grounds {
                     free_bytes: free_bytes(near.clone()),
                     copied: share_cache(&store),
+                    health: store.health().unwrap_or_default(),
                     near,
                     store: store.clone(),
                     bucket,

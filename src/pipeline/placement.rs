@@ -38,7 +38,7 @@ use crate::pipeline::placement::pace::Pace;
 use crate::pipeline::placement::rounds::{Rounds, Turn};
 use crate::pipeline::placement::steward::Steward;
 use crate::store::outbox::Sizes;
-use crate::store::{Bucket, Store, chance};
+use crate::store::{Bucket, BucketHealth, Store, chance};
 
 /// How recordings are carried, and what is kept for how long.
 #[derive(Debug, Clone)]
@@ -62,6 +62,8 @@ pub struct Grounds {
     /// What the rest of the house sees: local disk, and the bucket behind it.
     pub store: Arc<dyn Store>,
     pub bucket: Arc<dyn Bucket>,
+    /// What readers of the bucket know of it.
+    pub health: Arc<BucketHealth>,
     pub index: Index,
     /// Bytes that are free on the disk of `near`; `None` where that is not known.
     pub free_bytes: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
@@ -132,7 +134,7 @@ impl Carrier {
     /// # Errors
     /// `Lease`: the bucket answers and says that another scribefs writes to it.
     pub fn start(options: CarrierOptions, grounds: Grounds) -> Result<Self, CarrierError> {
-        let rounds = Arc::new(Rounds::default());
+        let rounds = Arc::new(Rounds::new(grounds.health.clone()));
         rounds.bar(Some("the bucket has not answered yet".to_owned()));
         let changes = Arc::<Changes>::default();
         let lease = take_lease(&options, &grounds, &rounds, &changes)?;

@@ -28,6 +28,8 @@ mod s3;
 #[cfg(feature = "s3")]
 mod transport;
 #[cfg(feature = "s3")]
+mod uploading;
+#[cfg(feature = "s3")]
 mod writing;
 
 pub use crate::store::bucket::foreign::Foreign;

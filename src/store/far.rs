@@ -3,9 +3,8 @@
 //! A reader asks for bytes. What is neither in memory nor in the cache is sent for, with more ahead of who
 //! reads on ([`window`]), by threads ([`fetching`]) that hand blocks out as they arrive. Many readers of one
 //! block wait for one request ([`desk`]), nobody for longer than the deadline, and for a bucket that does not
-//! answer nobody at all ([`breaker`]). Blocks are added up to the hash of their object ([`proof`]).
+//! answer nobody at all ([`BucketHealth`]). Blocks are added up to the hash of their object ([`proof`]).
 
-mod breaker;
 mod desk;
 mod fetching;
 mod flight;
@@ -20,6 +19,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::model::{Key, Object};
+use crate::store::bucket_health::BucketHealth;
 use crate::store::cache::BlockCache;
 use crate::store::content::{BLOCK_BYTES, Content};
 use crate::store::far::desk::{Waited, Wanted};
@@ -54,6 +54,7 @@ pub(crate) struct Far {
     /// Guards where readers are.
     ahead: Mutex<ReadAhead>,
     deadline: Duration,
+    health: Arc<BucketHealth>,
 }
 
 /// One read.
@@ -75,9 +76,15 @@ impl Reading<'_> {
 
 impl Far {
     pub(crate) fn new(bucket: Arc<dyn Bucket>, cache: BlockCache, options: ReadOptions) -> Self {
-        let depot = Arc::new(Depot::new(bucket, cache, options.memory_bytes));
+        let health = Arc::<BucketHealth>::default();
+        let depot = Arc::new(Depot::new(bucket, cache, options.memory_bytes, health.clone()));
         let fetchers = Fetchers::new(depot.clone());
-        Self { depot, fetchers, ahead: Mutex::default(), deadline: options.deadline }
+        let (ahead, deadline) = (Mutex::default(), options.deadline);
+        Self { depot, fetchers, ahead, deadline, health }
+    }
+
+    pub(crate) fn health(&self) -> &Arc<BucketHealth> {
+        &self.health
     }
 
     pub(crate) fn bucket(&self) -> &Arc<dyn Bucket> {

@@ -13,7 +13,8 @@ use jiff::Timestamp;
 use crate::model::{Key, Object};
 use crate::store::far::Far;
 use crate::store::{
-    BlockCache, Bucket, Bytes, CacheUse, Found, LocalStore, ReadOptions, Store, StoreError,
+    BlockCache, Bucket, BucketHealth, Bytes, CacheUse, Found, LocalStore, ReadOptions, Store,
+    StoreError,
 };
 
 /// The store that the rest of the house sees.
@@ -49,6 +50,11 @@ impl PlacedStore {
 
     pub fn bucket(&self) -> Option<&Arc<dyn Bucket>> {
         self.far.as_ref().map(Far::bucket)
+    }
+
+    /// What readers know of the bucket, and whoever uploads to it; `None` without a bucket.
+    pub fn health(&self) -> Option<Arc<BucketHealth>> {
+        self.far.as_ref().map(|far| far.health().clone())
     }
 
     /// Whether it is on local disk. No network is asked.

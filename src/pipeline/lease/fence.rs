@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::model::{Key, Object, UploadedPart};
 use crate::pipeline::boot_clock::boot_time;
-use crate::store::{Bucket, Bytes, Found, Label, Store, StoreError, Version};
+use crate::store::{Bucket, Bytes, Foreign, Found, Label, Store, StoreError, Version};
 
 /// Until when changes may be made. Shared by whoever renews the lease and whoever makes changes.
 #[derive(Debug, Default)]
@@ -154,6 +154,14 @@ impl Bucket for FencedBucket {
 
     fn knows_conditions(&self) -> bool {
         self.bucket.knows_conditions()
+    }
+
+    fn try_conditions(&self) -> Result<bool, StoreError> {
+        self.bucket.try_conditions()
+    }
+
+    fn take_foreign(&self) -> Foreign {
+        self.bucket.take_foreign()
     }
 
     fn list_after(

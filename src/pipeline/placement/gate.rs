@@ -42,7 +42,8 @@ impl Gate {
         match self.until {
             None => Admission::Open,
             Some(_) if self.is_probing => Admission::Probing,
-            Some(until) if now < until => Admission::Closed(until),
+            // A clock that was set back must not keep anybody out for longer than anybody ever waits.
+            Some(until) if now < until && until <= later(now, PROBE) => Admission::Closed(until),
             Some(_) => Admission::Probe,
         }
     }
@@ -73,7 +74,7 @@ impl Gate {
         trouble: &Trouble,
     ) {
         self.is_probing = false;
-        if self.failed_at.is_some_and(|at| begun < at) {
+        if self.failed_at.is_some_and(|at| begun < at && at <= now) {
             return;
         }
         self.failures = self.failures.saturating_add(1);
@@ -84,13 +85,12 @@ impl Gate {
             // Once may be one recording's own trouble: another one tries.
             delay = if self.failures < OUTAGE { delay } else { PROBE };
         }
-        let delay = SignedDuration::try_from(delay).unwrap_or(SignedDuration::ZERO);
-        self.until = Some(now.checked_add(delay).unwrap_or(Timestamp::MAX));
+        self.until = Some(later(now, delay));
     }
 
     /// Somebody says that it is worth a try.
     pub(crate) fn call(&mut self) {
-        self.until = self.until.and(self.failed_at);
+        self.until = self.until.map(|_| Timestamp::MIN);
     }
 
     /// Why the bucket refuses everybody.
@@ -102,6 +102,11 @@ impl Gate {
     pub(crate) fn until(&self) -> Option<Timestamp> {
         self.until
     }
+}
+
+fn later(now: Timestamp, delay: Duration) -> Timestamp {
+    let delay = SignedDuration::try_from(delay).unwrap_or(SignedDuration::ZERO);
+    now.checked_add(delay).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -137,6 +142,21 @@ mod tests {
         gate.send_probe();
         assert!(gate.answered());
         assert_eq!(gate.admission(at(11)), Admission::Open);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_nobody_out() {
+        let mut gate = Gate::default();
+        for second in [10_000, 10_001] {
+            gate.failed(at(second), at(second), 1.0, &refused());
+        }
+        assert!(matches!(gate.admission(at(10_002)), Admission::Closed(_)));
+        // Three hours back.
+        assert_eq!(gate.admission(at(0)), Admission::Probe);
+        gate.failed(at(0), at(1), 1.0, &refused());
+        assert_eq!(gate.admission(at(2)), Admission::Closed(at(301)));
+        gate.call();
+        assert_eq!(gate.admission(at(2)), Admission::Probe);
     }
 
     #[test]

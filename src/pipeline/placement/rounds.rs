@@ -1,10 +1,10 @@
 //! Who is carried next: the oldest that may go, each by one thread only.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::index::{Index, IndexError};
 use crate::model::{Recording, RecordingId};
@@ -12,6 +12,7 @@ use crate::pipeline::placement::CarrierStatus;
 use crate::pipeline::placement::fault::Blame;
 use crate::pipeline::placement::gate::{Admission, Gate};
 use crate::pipeline::placement::trip::{Carried, Trip};
+use crate::store::BucketHealth;
 use crate::store::outbox::{Event, Trouble};
 
 /// Rows of the index that are looked at in one step.
@@ -19,6 +20,9 @@ const PAGE: usize = 64;
 
 /// Nobody sleeps longer than that without looking: clocks can be set.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
+
+/// No recording rests for longer.
+const LONGEST_REST: SignedDuration = SignedDuration::from_mins(5);
 
 /// What a thread is to do now.
 pub(crate) enum Turn {
@@ -52,6 +56,8 @@ impl Ticket {
 pub(crate) struct Rounds {
     state: Mutex<State>,
     bell: Condvar,
+    /// What readers know of the bucket, and are told.
+    health: Arc<BucketHealth>,
 }
 
 /// Guarded by `Rounds::state`.
@@ -67,6 +73,8 @@ struct State {
     changes: u64,
     last_error: Option<String>,
     last_success: Option<Timestamp>,
+    /// When the bucket last did not answer.
+    failed_at: Option<Instant>,
     /// Somebody has asked for a try.
     is_called: bool,
     is_closing: bool,
@@ -81,10 +89,15 @@ struct Rest {
 }
 
 impl Rounds {
+    pub(crate) fn new(health: Arc<BucketHealth>) -> Self {
+        Self { health, ..Self::default() }
+    }
+
     /// The next for a thread that has nothing to do.
     pub(crate) fn turn(&self, index: &Index, now: Timestamp) -> Result<Turn, IndexError> {
         let (is_probe, seen) = {
-            let state = self.state();
+            let mut state = self.state();
+            state.hear_from_readers(&self.health);
             let seen = state.changes;
             if state.is_closing {
                 return Ok(Turn::Closed);
@@ -167,6 +180,10 @@ impl Rounds {
                 match &blame {
                     Some(Blame::Bucket(trouble)) => {
                         state.gate.failed(ticket.begun, now, chance, trouble);
+                        if *trouble == Trouble::Passing {
+                            self.health.failed();
+                            state.failed_at = Some(Instant::now());
+                        }
                     }
                     Some(Blame::Recording(_)) | None if ticket.is_probe => {
                         state.gate.probe_is_back();
@@ -236,6 +253,7 @@ impl Rounds {
 
     /// The bucket has taken something.
     pub(crate) fn heard(&self) {
+        self.health.answered();
         let mut state = self.state();
         if state.gate.until().is_some() && state.gate.answered() {
             state.everybody_may_go();
@@ -276,7 +294,21 @@ impl Rounds {
 
 impl State {
     fn may_go(&self, id: RecordingId, now: Timestamp) -> bool {
-        !self.busy.contains(&id) && self.resting.get(&id).is_none_or(|rest| rest.until <= now)
+        // A clock that was set back must not keep it for longer than it would ever rest.
+        let has_rested =
+            |rest: &Rest| rest.until <= now || LONGEST_REST < rest.until.duration_since(now);
+        !self.busy.contains(&id) && self.resting.get(&id).is_none_or(has_rested)
+    }
+
+    /// A reader that was answered since the bucket failed an upload has found out for everybody.
+    fn hear_from_readers(&mut self, health: &BucketHealth) {
+        let Some(failed_at) = self.failed_at else { return };
+        if health.answered_at().is_some_and(|at| failed_at < at) {
+            self.failed_at = None;
+            if self.gate.refused().is_none() && self.gate.answered() {
+                self.everybody_may_go();
+            }
+        }
     }
 
     fn next_awake(&self, now: Timestamp) -> Option<Timestamp> {

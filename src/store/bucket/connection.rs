@@ -18,7 +18,7 @@ use crate::store::bucket::failure::refused;
 use crate::store::bucket::foreign::ForeignNames;
 use crate::store::bucket::plain_http::{is_loopback, plain_http_host};
 use crate::store::bucket::profile::Said;
-use crate::store::bucket::transport::Transport;
+use crate::store::bucket::transport::{CONNECT, IDLE, Transport, USER_AGENT};
 use crate::store::{
     Addressing, BucketFacts, BucketOptions, Encryption, Keys, Provider, Secret, StoreError,
 };
@@ -35,13 +35,6 @@ pub(crate) struct Connection {
     pub(crate) foreign: Arc<ForeignNames>,
 }
 
-/// A host that takes so long to say hello is not there.
-const CONNECT: Duration = Duration::from_secs(5);
-
-/// An idle connection is given up before the other side does it: a request on one that the other side has
-/// closed is lost.
-const IDLE: Duration = Duration::from_secs(15);
-
 impl Connection {
     /// Makes ready and asks nobody.
     pub(crate) fn new(options: &BucketOptions) -> Result<Self, StoreError> {
@@ -49,7 +42,11 @@ impl Connection {
         let fail = |err: object_store::Error| refused(&options.bucket, err.to_string());
         let facts = facts(options);
         let foreign = Arc::<ForeignNames>::default();
-        let transport = Transport { foreign: foreign.clone() };
+        let transport = Transport {
+            foreign: foreign.clone(),
+            options: options.clone(),
+            allows_http: facts.endpoint.starts_with("http://"),
+        };
         let bare = bare_builder(options, &facts).with_http_connector(transport);
         check_address(&bare).map_err(fail)?;
         let keys = provider(&options.keys, &bare).map_err(fail)?;
@@ -173,7 +170,7 @@ fn bare_builder(options: &BucketOptions, facts: &BucketFacts) -> AmazonS3Builder
 /// Deadlines are ours: the library's hold for the whole of a body, however large.
 fn client(facts: &BucketFacts) -> ClientOptions {
     ClientOptions::new()
-        .with_config(ClientConfigKey::UserAgent, concat!("scribefs/", env!("CARGO_PKG_VERSION")))
+        .with_config(ClientConfigKey::UserAgent, USER_AGENT)
         .with_allow_http(facts.endpoint.starts_with("http://"))
         .with_timeout_disabled()
         .with_connect_timeout(CONNECT)

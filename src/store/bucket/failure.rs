@@ -11,6 +11,7 @@ use object_store::client::{HttpError, HttpErrorKind};
 use crate::model::Key;
 use crate::store::StoreError;
 use crate::store::bucket::credentials::CredentialsError;
+use crate::store::bucket::uploading::TooLate;
 
 /// What went wrong with `key`.
 pub(crate) fn failed(key: &Key, err: &object_store::Error) -> StoreError {
@@ -197,6 +198,9 @@ fn plain(word: &str) -> Option<&str> {
 }
 
 fn of_transport(err: &HttpError) -> Meaning {
+    if let Some(late) = found_in::<TooLate>(err) {
+        return Meaning::Passing(late.to_string());
+    }
     let cause = innermost(err);
     if cause.contains("certificate") {
         return Meaning::Lasting(format!("the endpoint is not who it should be: {cause}"));

@@ -26,9 +26,9 @@ pub struct BucketOptions {
     pub keys: Keys,
     /// For one small request and its answer. 15 s by default: a file manager has not given up by then.
     pub deadline: Duration,
-    /// A transfer may take [`BucketOptions::deadline`] and as long as its bytes take at this speed. 32 KiB/s
-    /// by default: one of four uploads that share a line of 1 Mbit/s. A faster one would cut off uploads
-    /// that are going well, for ever; with this one it takes longer to notice a dead server.
+    /// A download may take [`BucketOptions::deadline`] and as long as its bytes take at this speed. 32 KiB/s by
+    /// default. Uploads have no such limit: they end when nothing happens for twice
+    /// [`BucketOptions::longest_silence`].
     pub slowest_bytes_per_second: u64,
     /// A download without a byte for so long is over. 15 s by default.
     pub longest_silence: Duration,
@@ -52,7 +52,7 @@ impl BucketOptions {
         }
     }
 
-    /// How long the transfer of so many bytes may take.
+    /// How long the download of so many bytes may take.
     pub fn deadline_of(&self, bytes: u64) -> Duration {
         let seconds = bytes / self.slowest_bytes_per_second.max(1);
         self.deadline.saturating_add(Duration::from_secs(seconds))

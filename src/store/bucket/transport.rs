@@ -1,11 +1,12 @@
 //! What goes over the wire between the library and the bucket, looked at on its way.
 //!
-//! Listings lose what the library cannot read ([`listing`]). Uploads are timed by their bytes: a line that takes
-//! them, however slowly, is given time, and one that takes none for a while is dead.
+//! Listings lose what the library cannot read ([`without_foreign`]), and uploads are timed by their bytes
+//! ([`uploading`]).
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::ClientOptions;
 use object_store::client::{
@@ -13,25 +14,65 @@ use object_store::client::{
     ReqwestConnector,
 };
 
+use crate::store::BucketOptions;
 use crate::store::bucket::foreign::ForeignNames;
 use crate::store::bucket::listing::without_foreign;
+use crate::store::bucket::uploading;
 
 /// Makes the library's clients with this transport in them.
 #[derive(Debug)]
 pub(crate) struct Transport {
     pub(crate) foreign: Arc<ForeignNames>,
+    pub(crate) options: BucketOptions,
+    pub(crate) allows_http: bool,
 }
+
+/// A host that takes so long to say hello is not there.
+pub(crate) const CONNECT: Duration = Duration::from_secs(5);
+
+/// An idle connection is given up before the other side does it: a request on one that the other side has
+/// closed is lost.
+pub(crate) const IDLE: Duration = Duration::from_secs(15);
+
+/// A line that has swallowed bytes for so long without a word from the other end is dead.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+
+pub(crate) const USER_AGENT: &str = concat!("scribefs/", env!("CARGO_PKG_VERSION"));
 
 impl HttpConnector for Transport {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let inner = ReqwestConnector::default().connect(options)?;
-        Ok(HttpClient::new(Wire { inner, foreign: self.foreign.clone() }))
+        let uploads = self
+            .upload_client()
+            .map_err(|err| object_store::Error::Generic { store: "S3", source: Box::new(err) })?;
+        let (foreign, options) = (self.foreign.clone(), self.options.clone());
+        Ok(HttpClient::new(Wire { inner, uploads, foreign, options }))
+    }
+}
+
+impl Transport {
+    /// As the library makes its own.
+    fn upload_client(&self) -> reqwest::Result<reqwest::Client> {
+        reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(CONNECT)
+            .pool_idle_timeout(IDLE)
+            .tcp_user_timeout(UNACKNOWLEDGED)
+            .http1_only()
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .https_only(!self.allows_http)
+            .build()
     }
 }
 
 #[derive(Debug)]
 struct Wire {
     inner: HttpClient,
+    uploads: reqwest::Client,
+    options: BucketOptions,
     foreign: Arc<ForeignNames>,
 }
 
@@ -47,6 +88,9 @@ impl HttpService for Wire {
         Box::pin(async move {
             let is_listing = request.method().as_str() == "GET"
                 && request.uri().query().is_some_and(|query| query.contains("list-type=2"));
+            if request.method().as_str() == "PUT" && request.body().content_length() != 0 {
+                return uploading::send(&self.uploads, &self.options, request).await;
+            }
             let response = self.inner.execute(request).await?;
             if is_listing && response.status().is_success() {
                 return self.filtered(response).await;

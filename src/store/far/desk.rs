@@ -8,8 +8,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::model::Object;
+use crate::store::bucket_health::{BucketHealth, Permit};
 use crate::store::content::{BlockId, Content, ContentHash};
-use crate::store::far::breaker::{Breaker, Permit};
 use crate::store::far::flight::{Failure, Flight, Purpose};
 use crate::store::far::shelf::Shelf;
 
@@ -41,7 +41,7 @@ pub(crate) struct Desk {
 #[derive(Debug)]
 struct State {
     shelf: Shelf,
-    breaker: Breaker,
+    health: Arc<BucketHealth>,
     /// Flights that readers wait for, first come first served.
     asked: VecDeque<Arc<Flight>>,
     /// Flights that nobody waits for yet: their turn comes when there are no others.
@@ -72,10 +72,10 @@ pub(crate) enum Waited {
 
 /// For readers.
 impl Desk {
-    pub(crate) fn new(budget_bytes: u64) -> Self {
+    pub(crate) fn new(budget_bytes: u64, health: Arc<BucketHealth>) -> Self {
         let state = State {
             shelf: Shelf::new(budget_bytes),
-            breaker: Breaker::default(),
+            health,
             asked: VecDeque::new(),
             ahead: VecDeque::new(),
             ahead_under_way: 0,
@@ -117,7 +117,7 @@ impl Desk {
                 return failure.map_or(Waited::Nowhere, Waited::Failed);
             };
             // Whoever comes now need not wait as long as those who have found out.
-            let is_hopeless = flying.permit == Permit::Ordinary && !state.breaker.is_closed();
+            let is_hopeless = flying.permit == Permit::Ordinary && !state.health.is_well();
             if flight.is_none() && is_hopeless {
                 return Waited::Failed(left_alone());
             }
@@ -127,7 +127,7 @@ impl Desk {
             let now = Instant::now();
             let left = deadline.saturating_duration_since(now);
             if left.is_zero() {
-                state.breaker.ran_out(now);
+                state.health.ran_out();
                 return Waited::TooLong;
             }
             let waited = self.arrived.wait_timeout(state, left);
@@ -145,7 +145,7 @@ impl Desk {
 
     /// Leave to ask the bucket something beside the flights. To be followed by [`Self::answered`].
     pub(crate) fn permit(&self) -> Result<Permit, Failure> {
-        self.lock().breaker.permit(Instant::now()).ok_or_else(left_alone)
+        self.lock().health.permit().ok_or_else(left_alone)
     }
 
     /// How the bucket has answered. Only silence is held against it: that one object is missing, wrong, archived
@@ -169,7 +169,7 @@ impl State {
         if run.is_empty() || is_too_much || self.is_closed {
             return Ok(None);
         }
-        let permit = self.breaker.permit(Instant::now()).ok_or_else(left_alone)?;
+        let permit = self.health.permit().ok_or_else(left_alone)?;
         let purpose = if is_asked { Purpose::Asked } else { Purpose::Ahead };
         let flight = Flight::new(wanted.object, wanted.content, run, purpose, permit);
         let flight = Arc::new(flight);
@@ -199,9 +199,9 @@ impl State {
     fn note(&mut self, failure: Option<&Failure>) {
         match failure {
             None | Some(Failure::Missing | Failure::Wrong(_) | Failure::Refused(_)) => {
-                self.breaker.succeeded(Instant::now());
+                self.health.answered();
             }
-            Some(Failure::Unavailable(_)) => self.breaker.failed(Instant::now()),
+            Some(Failure::Unavailable(_)) => self.health.failed(),
         }
     }
 }
@@ -227,7 +227,7 @@ impl Desk {
     /// Whether a flight should still set out, or go on. The failure, if that is what its readers hear.
     pub(crate) fn is_wanted(&self, flight: &Flight) -> Result<bool, Failure> {
         let state = self.lock();
-        if flight.permit == Permit::Ordinary && !state.breaker.is_closed() {
+        if flight.permit == Permit::Ordinary && !state.health.is_well() {
             return Err(left_alone());
         }
         Ok(!flight.is_called_off() && !state.is_closed)
@@ -237,7 +237,7 @@ impl Desk {
     pub(crate) fn bring(&self, id: BlockId, bytes: Bytes) {
         let mut state = self.lock();
         state.shelf.put(id, bytes);
-        state.breaker.succeeded(Instant::now());
+        state.health.answered();
         drop(state);
         self.arrived.notify_all();
     }
@@ -246,7 +246,7 @@ impl Desk {
     pub(crate) fn land(&self, flight: &Arc<Flight>, asked: Option<Result<(), Failure>>) {
         let mut state = self.lock();
         match asked {
-            None => state.breaker.withdrawn(flight.permit, Instant::now()),
+            None => state.health.withdrawn(flight.permit),
             Some(outcome) => {
                 state.note(outcome.as_ref().err());
                 if let Err(failure) = outcome {
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn who_waits_longest_is_served_first_and_what_nobody_waits_for_last() {
-        let desk = Desk::new(64 << 20);
+        let desk = Desk::new(64 << 20, Arc::default());
         let [a, b, c] = ["a/1.wav", "b/1.wav", "c/1.wav"].map(object);
         send(&desk, &a, 0..0, &[3]);
         for object in [&a, &b, &c] {
@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_for_ahead_is_put_forward_when_somebody_waits_for_it() {
-        let desk = Desk::new(64 << 20);
+        let desk = Desk::new(64 << 20, Arc::default());
         let [a, b] = ["a/1.wav", "b/1.wav"].map(object);
         // The bucket has answered, so that one reader whose time is over says nothing of it.
         desk.answered(None);
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn reading_ahead_never_takes_all_threads() {
-        let desk = Desk::new(64 << 20);
+        let desk = Desk::new(64 << 20, Arc::default());
         let objects: Vec<Object> = (0..20).map(|at| object(&format!("a/{at}.wav"))).collect();
         for object in &objects {
             send(&desk, object, 0..0, &[0]);

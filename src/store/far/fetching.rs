@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 
 use crate::store::Bucket;
+use crate::store::bucket_health::BucketHealth;
 use crate::store::cache::{Block, BlockCache};
 use crate::store::content::Content;
 use crate::store::far::desk::Desk;
@@ -72,8 +73,13 @@ impl Drop for Fetchers {
 }
 
 impl Depot {
-    pub(crate) fn new(bucket: Arc<dyn Bucket>, cache: BlockCache, budget_bytes: u64) -> Self {
-        Self { bucket, cache, desk: Desk::new(budget_bytes), proofs: Mutex::default() }
+    pub(crate) fn new(
+        bucket: Arc<dyn Bucket>,
+        cache: BlockCache,
+        budget_bytes: u64,
+        health: Arc<BucketHealth>,
+    ) -> Self {
+        Self { bucket, cache, desk: Desk::new(budget_bytes, health), proofs: Mutex::default() }
     }
 
     fn work(&self) {

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use crate::model::{Key, Object};
 use crate::store::StoreError;
+use crate::store::bucket_health::Permit;
 use crate::store::content::{BLOCK_BYTES, Content};
-use crate::store::far::breaker::Permit;
 
 /// Why a flight did not bring its blocks. As [`StoreError`], for many readers at once.
 #[derive(Debug, Clone)]

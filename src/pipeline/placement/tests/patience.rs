@@ -1,5 +1,6 @@
 //! A thousand recordings that wait for a bucket.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,7 +10,7 @@ use super::world::{SMALL, World};
 use crate::model::{ConversationSeq, FileName};
 use crate::pipeline::placement::rounds::{Rounds, Turn};
 use crate::pipeline::placement::trip::Carried;
-use crate::store::{Bucket, FlakyStore, StoreError};
+use crate::store::{Bucket, BucketHealth, FlakyStore, StoreError};
 
 /// A thousand recordings that wait, as cheap as can be.
 fn a_thousand() -> World {
@@ -132,4 +133,23 @@ fn a_refusal_pauses_everybody_loudly_and_heals() {
     let now = world.now();
     assert_eq!(arrivals(&world, world.bucket.as_ref(), &rounds, now, 3), [1, 2, 3]);
     assert_eq!(rounds.status(now).paused_because, None);
+}
+
+#[test]
+fn readers_and_uploads_know_the_same_of_the_bucket() {
+    let world = a_thousand();
+    let dead = FlakyStore::failing_after(0, world.bucket.clone());
+    let health = Arc::<BucketHealth>::default();
+    let rounds = Rounds::new(health.clone());
+    let hour = world.now() + SignedDuration::from_hours(1);
+    assert!(health.is_well());
+    simulate(&world, &dead, &rounds, hour);
+    // Readers need not find out for themselves.
+    assert!(!health.is_well());
+    let waits = || matches!(rounds.turn(&world.index, world.now()).unwrap(), Turn::Wait { .. });
+    assert!(waits() && rounds.status(world.now()).away_until.is_some());
+    // One of them is answered: nobody waits any longer.
+    health.answered();
+    assert!(!waits());
+    assert_eq!(rounds.status(world.now()).away_until, None);
 }

@@ -187,6 +187,7 @@ impl World {
             index: self.index.clone(),
             free_bytes: Arc::new(|| None),
             copied: Arc::new(|_| {}),
+            health: Arc::default(),
             alarm: Arc::new(|| {}),
         }
     }

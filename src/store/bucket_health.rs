@@ -1,20 +1,67 @@
-//! A circuit breaker: a bucket that has failed several times in a row is left alone for a while, so that
-//! readers hear of it in milliseconds instead of waiting for their deadlines one after the other.
+//! A circuit breaker for one bucket, shared by all who read from it and who upload to it: a bucket that has failed
+//! several times in a row is left alone for a while, so that readers hear of it in milliseconds instead of waiting
+//! for their deadlines one after the other, and uploads go on as soon as a reader was answered.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::store::Backoff;
 
 /// Failures in a row that are taken for more than bad luck.
 const FAILURES: u32 = 3;
 
-/// How long nothing is asked, at first and at most; it doubles with each probe that fails.
+/// How long nothing is asked, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const PAUSES: Backoff = Backoff::new(FIRST_PAUSE, Duration::from_secs(30));
 
 /// A bucket that has said nothing for so long when a reader's time is over is a black hole, not a slow line.
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// What is known of a bucket, by all who ask it anything. Nothing else is locked while its lock is held.
 #[derive(Debug, Default)]
-pub(crate) struct Breaker {
+pub struct BucketHealth(Mutex<Breaker>);
+
+impl BucketHealth {
+    /// Leave to ask; `None`: nobody should at present. See [`Breaker::permit`].
+    pub(crate) fn permit(&self) -> Option<Permit> {
+        self.breaker().permit(Instant::now())
+    }
+
+    /// Whether questions that were allowed before should still be put.
+    pub fn is_well(&self) -> bool {
+        self.breaker().is_closed()
+    }
+
+    /// When somebody last had an answer.
+    pub fn answered_at(&self) -> Option<Instant> {
+        self.breaker().heard_at
+    }
+
+    /// The bucket has answered somebody, whatever it said.
+    pub fn answered(&self) {
+        self.breaker().succeeded(Instant::now());
+    }
+
+    /// It has not.
+    pub fn failed(&self) {
+        self.breaker().failed(Instant::now());
+    }
+
+    pub(crate) fn ran_out(&self) {
+        self.breaker().ran_out(Instant::now());
+    }
+
+    pub(crate) fn withdrawn(&self, permit: Permit) {
+        self.breaker().withdrawn(permit, Instant::now());
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Breaker {
     state: State,
     heard_at: Option<Instant>,
 }
@@ -24,9 +71,9 @@ enum State {
     /// All may ask.
     Closed { failures: u32 },
     /// Nobody may.
-    Open { until: Instant, pause: Duration },
+    Open { until: Instant, probes: u32 },
     /// One has been let through to find out.
-    Probing { pause: Duration },
+    Probing { probes: u32 },
 }
 
 /// How a question to the bucket was allowed.
@@ -44,11 +91,11 @@ impl Default for State {
 
 impl Breaker {
     /// Each permit is to be followed by one of [`Self::succeeded`], [`Self::failed`] and [`Self::withdrawn`].
-    pub(crate) fn permit(&mut self, now: Instant) -> Option<Permit> {
+    fn permit(&mut self, now: Instant) -> Option<Permit> {
         match self.state {
             State::Closed { .. } => Some(Permit::Ordinary),
-            State::Open { until, pause } if until <= now => {
-                self.state = State::Probing { pause };
+            State::Open { until, probes } if until <= now => {
+                self.state = State::Probing { probes };
                 Some(Permit::Probe)
             }
             State::Open { .. } | State::Probing { .. } => None,
@@ -56,36 +103,36 @@ impl Breaker {
     }
 
     /// Whether questions that were allowed before should still be put.
-    pub(crate) fn is_closed(&self) -> bool {
+    fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed { .. })
     }
 
-    pub(crate) fn succeeded(&mut self, now: Instant) {
+    fn succeeded(&mut self, now: Instant) {
         self.state = State::Closed { failures: 0 };
         self.heard_at = Some(now);
     }
 
     /// A reader's time is over while its question is under way. The kernel asks again for what has failed:
     /// that must not take a second deadline.
-    pub(crate) fn ran_out(&mut self, now: Instant) {
+    fn ran_out(&mut self, now: Instant) {
         let is_silent = self.heard_at.is_none_or(|at| SILENCE <= now.saturating_duration_since(at));
         match self.state {
             State::Closed { .. } if is_silent => {
-                self.state = State::Open { until: now + FIRST_PAUSE, pause: FIRST_PAUSE };
+                self.state = State::Open { until: now + FIRST_PAUSE, probes: 1 };
             }
             _ => self.failed(now),
         }
     }
 
-    pub(crate) fn failed(&mut self, now: Instant) {
+    fn failed(&mut self, now: Instant) {
         self.state = match self.state {
             State::Closed { failures } if failures + 1 < FAILURES => {
                 State::Closed { failures: failures + 1 }
             }
-            State::Closed { .. } => State::Open { until: now + FIRST_PAUSE, pause: FIRST_PAUSE },
-            State::Probing { pause } => {
-                let pause = LONGEST_PAUSE.min(pause * 2);
-                State::Open { until: now + pause, pause }
+            State::Closed { .. } => State::Open { until: now + FIRST_PAUSE, probes: 1 },
+            State::Probing { probes } => {
+                let probes = probes.saturating_add(1);
+                State::Open { until: now + PAUSES.delay(probes, 1.0), probes }
             }
             // Of a question that was put before.
             open @ State::Open { .. } => open,
@@ -93,9 +140,9 @@ impl Breaker {
     }
 
     /// The question was not put after all.
-    pub(crate) fn withdrawn(&mut self, permit: Permit, now: Instant) {
-        if let (State::Probing { pause }, Permit::Probe) = (self.state, permit) {
-            self.state = State::Open { until: now, pause };
+    fn withdrawn(&mut self, permit: Permit, now: Instant) {
+        if let (State::Probing { probes }, Permit::Probe) = (self.state, permit) {
+            self.state = State::Open { until: now, probes };
         }
     }
 }
