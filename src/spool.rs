@@ -13,6 +13,7 @@ mod disk;
 #[cfg(test)]
 mod disk_log;
 mod disk_xattrs;
+mod emptied;
 mod entry;
 mod intake;
 mod listing;
@@ -322,8 +323,8 @@ impl Spool {
         self.keeper.inner.table().work_counts()
     }
 
-    /// Removes what was published. Folders stay, empty or not: somebody made them, and the next recording
-    /// (or the rest of a copy that is under way) may be meant for them.
+    /// Removes what was published. A folder that came with what was in it is removed too when that was all and nothing
+    /// more comes for a while; one that was made empty stays: the next recording may be meant for it.
     ///
     /// # Errors
     /// [`SpoolError::Changed`] where it is no longer the same: it stays, and will be offered again.

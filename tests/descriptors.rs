@@ -42,7 +42,7 @@ fn without_descriptors_open_files_go_on_and_recordings_wait() {
     };
     let spool = Spool::open(dir.path(), options).unwrap();
     let events = spool.subscribe();
-    let creator = Creator { uid: 0, gid: 0, mode: 0o755 };
+    let creator = Creator { uid: 0, gid: 0, mode: 0o755, thread: 0 };
     let folder = spool.make_directory(InboxId::ROOT, OsStr::new("folder"), creator).unwrap().id;
     let flags = libc::O_CREAT | libc::O_RDWR;
     let (made, open) = spool.create(folder, OsStr::new("a.wav"), creator, flags).unwrap();

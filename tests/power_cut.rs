@@ -55,7 +55,7 @@ fn content(number: usize) -> Vec<u8> {
 }
 
 fn drop_in(spool: &Spool, parent: InboxId, name: &str, bytes: &[u8]) {
-    let creator = Creator { uid: 0, gid: 0, mode: 0o644 };
+    let creator = Creator { uid: 0, gid: 0, mode: 0o644, thread: 0 };
     let flags = libc::O_CREAT | libc::O_WRONLY;
     let (_, open) = spool.create(parent, OsStr::new(name), creator, flags).unwrap();
     open.file.write_all_at(bytes, 0).unwrap();
@@ -76,7 +76,7 @@ fn what_was_offered_outlives_a_power_cut_and_what_was_not_is_never_taken_in_half
     let spool =
         Spool::open(&disk.mounted.join("spool"), options(Duration::from_millis(50))).unwrap();
     let events = spool.subscribe();
-    let creator = Creator { uid: 0, gid: 0, mode: 0o755 };
+    let creator = Creator { uid: 0, gid: 0, mode: 0o755, thread: 0 };
     for number in 0..3 {
         let folder = format!("folder-{number}");
         let folder = spool.make_directory(InboxId::ROOT, OsStr::new(&folder), creator).unwrap().id;

@@ -46,7 +46,7 @@ fn bench_with(options: SpoolOptions) -> Bench {
 
 fn creator() -> Creator {
     let here = fs::metadata("/proc/self").unwrap();
-    Creator { uid: here.uid(), gid: here.gid(), mode: 0o644 }
+    Creator { uid: here.uid(), gid: here.gid(), mode: 0o644, thread: 0 }
 }
 
 fn name(text: &str) -> &OsStr {
@@ -175,7 +175,7 @@ fn a_new_file_belongs_to_who_made_it() {
         return;
     }
     let bench = bench();
-    let other = Creator { uid: 4321, gid: 1234, mode: 0o7751 };
+    let other = Creator { uid: 4321, gid: 1234, mode: 0o7751, thread: 0 };
     let flags = libc::O_CREAT | libc::O_WRONLY;
     let (made, open) = bench.spool.create(ROOT, name("a"), other, flags).unwrap();
     assert_eq!((made.uid, made.gid, made.mode), (4321, 1234, 0o751));
@@ -1187,4 +1187,86 @@ fn a_transfer_that_is_never_resumed_is_taken_as_far_as_it_got() {
     let events = bench.spool.subscribe();
     let id = bench.drop_in(ROOT, "a.wav", &[&WAV[..40], &[8, 0, 0, 0], &[1, 2, 3]].concat());
     assert_eq!(expect_ready(&events).id, id);
+}
+
+// Folders.
+
+/// As a program does it that copies a folder: makes it and goes on to fill it.
+fn copy_folder(bench: &Bench, parent: InboxId, text: &str, files: &[&str]) -> InboxId {
+    let by = Creator { mode: 0o755, thread: 4711, ..creator() };
+    let folder = bench.spool.make_directory(parent, name(text), by).unwrap().id;
+    for text in files {
+        let flags = libc::O_WRONLY | libc::O_CREAT;
+        let (_, open) = bench.spool.create(folder, name(text), by, flags).unwrap();
+        bench.write(&open, WAV, 0);
+        bench.spool.release(&open);
+    }
+    folder
+}
+
+fn publish_all(bench: &Bench, events: &Receiver<SpoolEvent>, count: usize) {
+    for _ in 0..count {
+        let dropped = expect_ready(events);
+        bench.spool.finish(dropped.id, dropped.generation).unwrap();
+    }
+}
+
+#[test]
+fn a_folder_that_was_copied_here_leaves_with_the_last_recording_in_it() {
+    let bench = bench();
+    let events = bench.spool.subscribe();
+    let card = copy_folder(&bench, ROOT, "card", &[]);
+    copy_folder(&bench, card, "one", &["a.wav", "b.wav"]);
+    copy_folder(&bench, card, "other", &["c.wav"]);
+    publish_all(&bench, &events, 3);
+    wait_until("the folders are gone", || !bench.inbox().join("card").exists());
+    assert_eq!(bench.names(ROOT), [""; 0]);
+}
+
+#[test]
+fn a_folder_that_was_made_empty_or_holds_more_stays() {
+    let bench = bench();
+    let events = bench.spool.subscribe();
+    // By one program, and filled by another.
+    let standup = copy_folder(&bench, ROOT, "standup", &[]);
+    bench.drop_in(standup, "monday.wav", WAV);
+    copy_folder(&bench, ROOT, "with notes", &["a.wav", "notes.txt.part"]);
+    let fence = copy_folder(&bench, ROOT, "fence", &["z.wav"]);
+    publish_all(&bench, &events, 3);
+    wait_until("the fence is gone", || is_missing(bench.spool.attributes(fence)));
+    assert_eq!(bench.names(ROOT), ["standup", "with notes"]);
+}
+
+#[test]
+fn a_folder_that_was_copied_here_leaves_after_a_restart_too() {
+    let bench = bench();
+    copy_folder(&bench, ROOT, "card", &["a.wav"]);
+    let bench = restart(bench);
+    let events = bench.spool.subscribe();
+    publish_all(&bench, &events, 1);
+    wait_until("the folder is gone", || !bench.inbox().join("card").exists());
+}
+
+#[test]
+fn near_the_end_of_the_disk_all_writing_is_counted() {
+    let space = bench().spool.space().unwrap();
+    let free_bytes = space.blocks_available * u64::from(space.block_bytes);
+    if free_bytes < 2 << 30 {
+        eprintln!(
+            "skipped: near_the_end_of_the_disk_all_writing_is_counted: less than 2 GB are free"
+        );
+        return;
+    }
+    for (keep_free_bytes, is_counted) in [(0, false), (free_bytes.saturating_sub(1 << 29), true)] {
+        let bench = bench_with(SpoolOptions { keep_free_bytes, ..options() });
+        let (attributes, open) = bench.create(ROOT, "a.wav");
+        assert_eq!(open.is_counted, is_counted);
+        bench.spool.release(&open);
+        let open = bench.spool.open_file(attributes.id, libc::O_WRONLY).unwrap();
+        assert_eq!(open.is_counted, is_counted);
+        bench.spool.release(&open);
+        let open = bench.spool.open_file(attributes.id, libc::O_RDONLY).unwrap();
+        assert!(!open.is_counted, "a reader fills no disk");
+        bench.spool.release(&open);
+    }
 }

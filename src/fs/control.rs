@@ -65,6 +65,8 @@ impl Control {
             })
             .collect();
         status.insert("inbox".into(), inbox.into());
+        let is_full = self.spool.space()?.blocks_available == 0;
+        status.insert("disk_full".into(), is_full.into());
         status.insert("inbox_files".into(), self.spool.work_counts().0.into());
         let jobs: Vec<Value> = self.index.unfinished_jobs()?.iter().map(job_line).collect();
         status.insert("jobs".into(), jobs.into());

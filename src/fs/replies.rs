@@ -168,7 +168,8 @@ pub(crate) fn reply_with_label(
 }
 
 pub(crate) fn creator(request: &Request, mode: u32, umask: u32) -> Creator {
-    Creator { uid: request.uid(), gid: request.gid(), mode: mode & !umask & MODE_MASK }
+    let mode = mode & !umask & MODE_MASK;
+    Creator { uid: request.uid(), gid: request.gid(), mode, thread: request.pid() }
 }
 
 pub(crate) fn set_time(time: TimeOrNow) -> SetTime {

@@ -90,7 +90,7 @@ impl Bench {
 fn drop_file(spool: &Spool, events: &Receiver<SpoolEvent>, name: &str) -> Dropped {
     // SAFETY: both only read a number.
     let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
-    let creator = Creator { uid, gid, mode: 0o644 };
+    let creator = Creator { uid, gid, mode: 0o644, thread: 0 };
     let flags = libc::O_WRONLY | libc::O_CREAT;
     let (_, open) = spool.create(InboxId::ROOT, name.as_ref(), creator, flags).unwrap();
     open.file.write_all_at(b"RIFF....WAVE and sound", 0).unwrap();

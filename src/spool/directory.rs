@@ -31,6 +31,10 @@ pub(crate) struct Directory {
     /// Counts changes of names; what was synced is behind it as long as the disk does not have them all.
     changes: u64,
     synced_changes: u64,
+    /// Who made it, and when, as long as nothing has been put into it.
+    made: Option<(u32, Duration)>,
+    /// It came with what is in it: whoever made it went on to fill it. So it goes when that is published.
+    pub(crate) came_full: bool,
     /// When a name last left, as a span since the spool was opened.
     left_at: Option<Duration>,
 }
@@ -89,6 +93,23 @@ impl Directory {
         }
         self.left.push_back((name.clone(), position));
         self.changes += 1;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_position.is_empty()
+    }
+
+    pub(crate) fn made_by(&mut self, thread: u32, now: Duration) {
+        self.made = (thread != 0).then_some((thread, now));
+    }
+
+    /// Something is put into it. `true`: it is the first thing, and by whoever made the folder just before, as programs do that
+    /// copy a folder. A folder that was made empty, to be filled later, stays.
+    pub(crate) fn filled_by(&mut self, thread: u32, now: Duration, soon: Duration) -> bool {
+        let made = self.made.take();
+        let is_copy = made.is_some_and(|(by, at)| by == thread && now.saturating_sub(at) <= soon);
+        self.came_full |= is_copy;
+        is_copy
     }
 
     pub(crate) fn note_removal(&mut self, now: Duration) {

@@ -100,6 +100,8 @@ pub struct Creator {
     pub gid: u32,
     /// With the umask already applied.
     pub mode: u32,
+    /// Who asks; 0 where that is not known.
+    pub thread: u32,
 }
 
 /// One entry of a listing. `cookie` continues the listing after this entry; any earlier one may be used again.
@@ -129,6 +131,8 @@ pub struct OpenFile {
     /// Shared among all who have the file open, as far as `access` goes: descriptors are few.
     pub file: Arc<File>,
     pub writable: bool,
+    /// The disk is nearly full: every write must go through [`crate::spool::Spool::before_write`].
+    pub is_counted: bool,
     pub(crate) access: Access,
 }
 

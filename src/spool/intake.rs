@@ -97,7 +97,7 @@ impl Inner {
 
     fn make_folders(&self, folders: &[FileName], stat: &DiskStat) -> Result<InboxId, SpoolError> {
         let (uid, gid) = stat.owner();
-        let creator = Creator { uid, gid, mode: 0o755 };
+        let creator = Creator { uid, gid, mode: 0o755, thread: 0 };
         let mut at = InboxId::ROOT;
         for folder in folders {
             let place = Place { parent: at, name: folder.clone() };

@@ -58,7 +58,7 @@ impl Inner {
     ) -> Result<(Attributes, Arc<OpenFile>), SpoolError> {
         self.check_open_for_changes()?;
         let place = place(parent, name)?;
-        self.space.claim(self.root.as_fd(), 1)?;
+        let has_plenty = self.space.claim_asked(self.root.as_fd(), 1)?;
         let dir = self.directory(parent)?;
         let changing = self.changing(parent)?;
         let turn = hold(&changing);
@@ -87,9 +87,10 @@ impl Inner {
         })?;
         let id = self.enter(place, &stat)?;
         drop(turn);
+        self.note_filling(parent, creator);
         self.remember(id);
         let (file, access) = (Arc::new(file), Access::Both);
-        let open = Arc::new(OpenFile { id, file, writable, access });
+        let open = Arc::new(OpenFile { id, file, writable, is_counted: !has_plenty, access });
         if writable {
             self.begin_writing(id)?;
         }
@@ -116,6 +117,11 @@ impl Inner {
             let made = disk::pin_at(dir, name)?;
             give_to(&made, creator, mode)
         })?;
+        self.note_filling(parent, creator);
+        let now = self.now();
+        if let Some(directory) = self.table().directory_mut(stat.id) {
+            directory.made_by(creator.thread, now);
+        }
         Ok(stat)
     }
 

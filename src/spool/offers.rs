@@ -113,7 +113,10 @@ impl Inner {
         let left = self.remove_offered(id, &dir, &place);
         drop(turn);
         match left {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.may_be_emptied(place.parent);
+                Ok(())
+            }
             Err(Left { err, stamp }) => {
                 if let Some(file) = self.table().file_mut(id) {
                     file.stays();

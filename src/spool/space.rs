@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::spool::disk;
@@ -11,12 +12,18 @@ use crate::spool::{Space, SpoolError};
 /// How long an answer of the disk is believed. Others write to the same disk too.
 const BELIEVED: Duration = Duration::from_millis(500);
 
+/// More than is kept: from here on writing goes through us, which counts it. What the kernel writes by itself into a
+/// file that was opened while there was more room, nobody can stop.
+const PLENTY_BYTES: u64 = 1 << 30;
+
 /// Knows about how much may still be written without asking the disk every time.
 #[derive(Debug)]
 pub(crate) struct FreeSpace {
     keep_bytes: u64,
     /// Guards the last answer.
     answer: Mutex<Option<Answer>>,
+    /// It has been said that the disk is full.
+    is_said: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -29,22 +36,35 @@ struct Answer {
 
 impl FreeSpace {
     pub(crate) fn new(keep_bytes: u64) -> Self {
-        Self { keep_bytes, answer: Mutex::new(None) }
+        Self { keep_bytes, answer: Mutex::new(None), is_said: AtomicBool::new(false) }
     }
 
     /// Promises `bytes` of the disk of `dir` to a writer.
     pub(crate) fn claim(&self, dir: BorrowedFd<'_>, bytes: u64) -> Result<(), SpoolError> {
-        if self.claim_believed(bytes) {
-            return Ok(());
-        }
+        if self.claim_believed(bytes) { Ok(()) } else { self.claim_asked(dir, bytes).map(drop) }
+    }
+
+    /// The same for somebody who begins to write, whom the kernel may let write without asking us: what others
+    /// have written that way only the disk knows. Says whether there is plenty.
+    pub(crate) fn claim_asked(&self, dir: BorrowedFd<'_>, bytes: u64) -> Result<bool, SpoolError> {
         let space = disk::space(dir)?;
         let free_bytes = space.f_bavail.saturating_mul(space.f_frsize);
         let promised_bytes = bytes;
         *self.lock() = Some(Answer { at: Instant::now(), free_bytes, promised_bytes });
-        if free_bytes < bytes.saturating_add(self.keep_bytes) {
-            return Err(SpoolError::Full { free_bytes, keep_free_bytes: self.keep_bytes });
+        let keep_free_bytes = self.keep_bytes;
+        if free_bytes < bytes.saturating_add(keep_free_bytes) {
+            if !self.is_said.swap(true, Ordering::Relaxed) {
+                log::warn!(
+                    "inbox: the disk is full: {free_bytes} bytes are free and {keep_free_bytes} are \
+                     kept; new data is refused until there is room"
+                );
+            }
+            return Err(SpoolError::Full { free_bytes, keep_free_bytes });
         }
-        Ok(())
+        if self.is_said.swap(false, Ordering::Relaxed) {
+            log::info!("inbox: there is room on the disk again");
+        }
+        Ok(keep_free_bytes.saturating_add(PLENTY_BYTES) <= free_bytes)
     }
 
     /// Whether the last answer, if it is young, leaves room. A promise may be counted that the disk has

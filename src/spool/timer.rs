@@ -102,7 +102,10 @@ impl Inner {
     fn look(&self, id: InboxId) {
         let (generation, candidate) = {
             let table = self.table();
-            let Some(file) = table.file(id) else { return };
+            let Some(file) = table.file(id) else {
+                drop(table);
+                return self.remove_emptied(id);
+            };
             if file.is_fading() {
                 drop(table);
                 return self.end_fading(id);

@@ -21,17 +21,17 @@ impl Inner {
         let writable = open_flags & libc::O_ACCMODE != libc::O_RDONLY;
         if !writable && !truncates {
             let (file, access) = self.open_backing(id, open_flags)?;
-            let open = Arc::new(OpenFile { id, file, writable, access });
+            let open = Arc::new(OpenFile { id, file, writable, is_counted: false, access });
             self.keep_handle(&open);
             return Ok(open);
         }
         self.check_open_for_changes()?;
-        self.space.claim(self.root.as_fd(), 1)?;
+        let is_counted = !self.space.claim_asked(self.root.as_fd(), 1)?;
         // Known as a writer before the disk opens it: the file cannot leave in between.
         self.begin_writing(id)?;
         let opened = self.open_backing(id, open_flags);
         let (file, access) = opened.inspect_err(|_| self.end_writing(id, || None))?;
-        let open = Arc::new(OpenFile { id, file, writable: true, access });
+        let open = Arc::new(OpenFile { id, file, writable: true, is_counted, access });
         self.keep_handle(&open);
         self.put_mark(id);
         Ok(open)

@@ -254,7 +254,7 @@ impl Drop for Plain {
 fn creator(mode: u32) -> Creator {
     // SAFETY: both only read a number.
     let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
-    Creator { uid, gid, mode }
+    Creator { uid, gid, mode, thread: 0 }
 }
 
 fn bytes_of(open: &OpenFile) -> Vec<u8> {

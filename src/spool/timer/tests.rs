@@ -30,7 +30,7 @@ fn ready(events: &Receiver<SpoolEvent>) -> Dropped {
 }
 
 fn drop_in(spool: &Spool, parent: InboxId, name: &str) -> InboxId {
-    let creator = Creator { uid: 0, gid: 0, mode: 0o644 };
+    let creator = Creator { uid: 0, gid: 0, mode: 0o644, thread: 0 };
     let flags = libc::O_CREAT | libc::O_WRONLY;
     let (made, open) = spool.create(parent, OsStr::new(name), creator, flags).unwrap();
     open.file.write_all_at(b"sound", 0).unwrap();
@@ -43,7 +43,7 @@ fn bytes_and_names_reach_the_disk_before_the_mark_goes_and_the_mark_before_the_o
     let (_dir, spool) = spool(Duration::from_millis(20));
     let then = disk_log::now();
     let events = spool.subscribe();
-    let creator = Creator { uid: 0, gid: 0, mode: 0o755 };
+    let creator = Creator { uid: 0, gid: 0, mode: 0o755, thread: 0 };
     let folder = spool.make_directory(InboxId::ROOT, OsStr::new("standup"), creator).unwrap().id;
     let id = drop_in(&spool, folder, "a.wav");
     assert_eq!(ready(&events).id, id);
