@@ -21,7 +21,9 @@ pub use access::Access;
 pub use conversation::{Conversation, ConversationId, ConversationSeq};
 pub use day::Day;
 pub use inode::{InboxId, Inode, Node, VirtualNode};
-pub use job::{Failure, FailureCause, Job, JobId, JobState, ModelRef, Recipe, SpeakerBounds};
+pub use job::{
+    Failure, FailureCause, Job, JobId, JobState, ModelRef, Recipe, SpeakerBounds, Waiting,
+};
 pub use key::Key;
 pub use name::FileName;
 pub use order::{DecodeOrder, WorkEvent, WorkOrder, WorkStage};

@@ -33,6 +33,7 @@ mod rewrite;
 mod run;
 mod runner;
 mod shelves;
+mod shortage;
 mod speakers;
 mod stock;
 #[cfg(test)]
@@ -114,6 +115,8 @@ pub struct Setup {
     pub idle: Duration,
     /// Where decoded sound is kept while it is worked on, in files without a name.
     pub scratch: PathBuf,
+    /// Where what is published comes first.
+    pub uploads: PathBuf,
     /// Reads what we cannot; `None` where none is installed.
     pub ffmpeg: Option<PathBuf>,
     /// The zone in which days are counted.

@@ -47,7 +47,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use crate::model::{Failure, FileName, InboxId};
+use crate::model::{Failure, FileName, InboxId, Waiting};
 
 pub(crate) use entry::Access;
 pub use entry::{
@@ -249,7 +249,7 @@ impl Spool {
         self.keeper.inner.list(id, cookie, limit)
     }
 
-    /// A user's extended attribute, or one of ours: `user.scribefs.state`, `.progress`, `.error`.
+    /// A user's extended attribute, or one of ours: `user.scribefs.state`, `.progress`, `.error`, `.waits_for`.
     pub fn attribute(&self, id: InboxId, name: &OsStr) -> Result<Option<Vec<u8>>, SpoolError> {
         self.keeper.inner.attribute(id, name)
     }
@@ -306,6 +306,15 @@ impl Spool {
     /// Shows how far the work is, in attributes and status.
     pub fn mark(&self, id: InboxId, generation: u64, work: Work) {
         self.keeper.inner.mark(id, generation, work);
+    }
+
+    /// Says what a file waits for, in attributes, status and events, until [`Self::mark`] says that it goes on.
+    pub fn wait_for(&self, id: InboxId, generation: u64, what: Waiting) {
+        self.keeper.inner.wait_for(id, generation, what);
+    }
+
+    pub fn waits_for(&self, id: InboxId) -> Option<Waiting> {
+        self.keeper.inner.table().file(id)?.waits_for()
     }
 
     /// Everything in the inbox that is work, with where it stands, oldest first.

@@ -290,6 +290,7 @@ impl Plan {
             stall: config.stall_timeout,
             idle: config.idle_timeout,
             scratch: config.state.join("scratch"),
+            uploads: config.uploads.clone(),
             ffmpeg: self.ffmpeg.clone(),
             zone: config.zone.clone(),
         }

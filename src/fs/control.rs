@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::fs::Facts;
 use crate::fs::errno::FsError;
 use crate::index::Index;
-use crate::model::{FileName, InboxId, Job, JobState, VirtualNode, escaped_json};
+use crate::model::{FileName, InboxId, Job, JobState, VirtualNode, Waiting, escaped_json};
 use crate::spool::{Spool, SpoolError};
 
 /// Failures that `.scribefs/errors` shows.
@@ -61,6 +61,7 @@ impl Control {
                     "bytes": dropped.bytes,
                     "state": work.state.as_str(),
                     "progress": work.done,
+                    "waits_for": self.spool.waits_for(dropped.id).map(Waiting::as_str),
                 })
             })
             .collect();

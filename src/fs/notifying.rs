@@ -25,7 +25,7 @@ use crate::fs::page_drops::PageDrops;
 use crate::fs::replies::log_repetitions;
 use crate::fs::tree::Tree;
 use crate::index::Change;
-use crate::model::{FileName, JobState, Node};
+use crate::model::{FileName, JobState, Node, Waiting};
 use crate::spool::SpoolEvent;
 
 /// How often what has no event of its own is looked at.
@@ -204,8 +204,10 @@ impl Teller {
             self.tell(&invalidation);
         }
         for event in events {
-            if let SpoolEvent::Stage { path, state, .. } = event {
-                self.append_stage(path, *state);
+            match event {
+                SpoolEvent::Stage { path, state, .. } => self.append_stage(path, *state),
+                SpoolEvent::Waits { path, what, .. } => self.append_waiting(path, *what),
+                _ => {}
             }
         }
     }
@@ -215,5 +217,14 @@ impl Teller {
         let line =
             json!({ "event": "inbox", "path": shown(path), "state": state.as_str(), "at": at });
         self.tree.events.append(&line);
+    }
+
+    fn append_waiting(&self, path: &[FileName], what: Waiting) {
+        let (path, state) = (shown(path), JobState::Queued.as_str());
+        let at = Timestamp::now().to_string();
+        let what = what.as_str();
+        self.tree.events.append(
+            &json!({ "event": "inbox", "path": path, "state": state, "waits_for": what, "at": at }),
+        );
     }
 }

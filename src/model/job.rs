@@ -62,6 +62,28 @@ impl JobState {
     }
 }
 
+/// What a complete recording waits for before work on it can begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// A speech model that is not installed.
+    Model,
+    /// Room on a disk.
+    Room,
+    /// Descriptors or memory of the daemon's own.
+    Resources,
+}
+
+impl Waiting {
+    /// The word in xattrs, status and events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Room => "room",
+            Self::Resources => "resources",
+        }
+    }
+}
+
 /// A model, by name and by what is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelRef {

@@ -46,6 +46,8 @@ pub(crate) enum Rest {
     Retry,
     /// A recognizer that is not installed yet.
     Model,
+    /// Room, descriptors or memory: looked for when it begins again.
+    Shortage,
     /// So much room on the disk.
     Room { bytes: u64 },
     /// Another job, on the same bytes, that is being worked on.

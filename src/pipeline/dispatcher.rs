@@ -107,7 +107,9 @@ impl Dispatcher {
                     }
                     thread::sleep(BREATH);
                 }
-                Err(RecvTimeoutError::Timeout) if !self.queue.is_closing() => {}
+                Err(RecvTimeoutError::Timeout) if !self.queue.is_closing() => {
+                    self.queue.unsaved.save(&self.queue.services.index);
+                }
                 Err(_) => return,
             }
         }
@@ -124,7 +126,9 @@ impl Dispatcher {
                 }
                 SpoolEvent::Withdrawn { id, generation } => (id, generation),
                 SpoolEvent::CancelRequested { id } => (id, u64::MAX),
-                SpoolEvent::Stage { .. } | SpoolEvent::Name { .. } => continue,
+                SpoolEvent::Stage { .. } | SpoolEvent::Name { .. } | SpoolEvent::Waits { .. } => {
+                    continue;
+                }
             };
             let is_meant = |job: &mut Job| job.inbox == id && job.generation <= generation;
             withdrawn.extend(accepted.extract_if(.., is_meant));
@@ -135,7 +139,13 @@ impl Dispatcher {
         for job in &cancelled {
             log::info!("job {}: cancelled", job.id);
         }
-        services.index.save_jobs(accepted.iter().cloned().chain(cancelled).collect())?;
+        let all: Vec<Job> = accepted.iter().cloned().chain(cancelled).collect();
+        match services.index.save_jobs(all.clone()) {
+            Err(IndexError::Full(_)) => {
+                all.into_iter().for_each(|job| self.queue.unsaved.keep(job))
+            }
+            saved => saved?,
+        }
         for job in &accepted {
             let queued = Work { state: JobState::Queued, done: 0.0 };
             services.spool.mark(job.inbox, job.generation, queued);

@@ -13,6 +13,7 @@ use crate::pipeline::backlog::{Backlog, Length, Rank, Rest};
 use crate::pipeline::decode::spare_bytes;
 use crate::pipeline::memory::available_bytes;
 use crate::pipeline::run::{Models, Prepared};
+use crate::pipeline::shortage::Unsaved;
 use crate::pipeline::worker_process::StopSwitch;
 use crate::pipeline::{Services, Setup};
 
@@ -52,6 +53,8 @@ pub(crate) enum Runner {
 pub(crate) struct JobQueue {
     pub(crate) setup: Setup,
     pub(crate) services: Services,
+    /// States of jobs that the index had no room for.
+    pub(crate) unsaved: Unsaved,
     started: Instant,
     state: Mutex<State>,
     /// Rung at every change of `state`.
@@ -113,6 +116,7 @@ impl JobQueue {
         Arc::new(Self {
             setup,
             services,
+            unsaved: Unsaved::default(),
             started: Instant::now(),
             state: Mutex::default(),
             bell: Condvar::new(),
@@ -224,7 +228,7 @@ impl JobQueue {
         let mut state = self.state();
         let State { backlog, running, .. } = &mut *state;
         backlog.wake(now, LOOK, |rest| match rest {
-            Rest::Retry => false,
+            Rest::Retry | Rest::Shortage => false,
             Rest::Model => !has_models,
             Rest::Room { bytes } => spare <= *bytes,
             Rest::Twin { of } => running.contains_key(of),

@@ -12,11 +12,12 @@ use jiff::Timestamp;
 use crate::index::{Index, IndexError};
 use crate::model::{
     Failure, FailureCause, FileName, Job, JobId, JobState, Recipe, Recording, SpeakerBounds, Talk,
-    WorkEvent, WorkOrder,
+    Waiting, WorkEvent, WorkOrder,
 };
 use crate::models::{Installed, Library};
 use crate::pipeline::decode::{self, DecodeJob, DecodedRecording};
 use crate::pipeline::publish::{self, Finished, PublishError};
+use crate::pipeline::shortage::{has_room, shortage};
 use crate::pipeline::worker_failures::{self, Role};
 use crate::pipeline::worker_process::{StopSwitch, WorkerError, WorkerProcess};
 use crate::pipeline::{Services, Setup, causes, speakers};
@@ -41,6 +42,8 @@ pub(crate) enum Outcome {
         of: JobId,
     },
     Failed(Failure),
+    /// There is too little of something: no attempt was made, or none that counts.
+    Short(Waiting),
     /// The index can no longer be written: the daemon must end.
     Broken(IndexError),
 }
@@ -104,7 +107,7 @@ impl From<Stop> for Outcome {
         match stop {
             Stop::Outcome(outcome) => outcome,
             Stop::Index(err @ (IndexError::Disk(_) | IndexError::Damaged(_))) => Self::Broken(err),
-            Stop::Index(err) => Self::Failed(storage(&err)),
+            Stop::Index(err) => refused(&err),
         }
     }
 }
@@ -124,9 +127,12 @@ fn decode(
     twin: &dyn Fn(&str) -> Option<JobId>,
 ) -> Result<Material, Stop> {
     let services = context.services;
+    if !has_room(context.setup, job) {
+        return Err(Outcome::Short(Waiting::Room).into());
+    }
     let recording = services.spool.take(job.inbox, job.generation).map_err(from_spool)?;
     fail_point!("job-taken");
-    let blake3 = hash(&recording).map_err(|err| Outcome::Failed(storage(&err)))?;
+    let blake3 = hash(&recording).map_err(|err| refused(&err))?;
     if let Some(known) = known(&services.index, &blake3)? {
         let_go(services, job)?;
         return Err(Outcome::Duplicate(Box::new(known)).into());
@@ -209,7 +215,7 @@ fn transcribe_and_publish(
     let published = publish::publish(services, finished).map_err(|err| match err {
         PublishError::Withdrawn => Stop::Outcome(Outcome::Withdrawn),
         PublishError::Index(err) => Stop::Index(err),
-        PublishError::Store(err) => Stop::Outcome(Outcome::Failed(storage(&err))),
+        PublishError::Store(err) => Stop::Outcome(refused(&err)),
     })?;
     fail_point!("job-published");
     let_go(services, job)?;
@@ -360,10 +366,13 @@ fn from_worker(err: WorkerError) -> Outcome {
 fn from_spool(err: SpoolError) -> Outcome {
     match err {
         SpoolError::Changed | SpoolError::Missing => Outcome::Withdrawn,
-        SpoolError::Full { .. } | SpoolError::Overlap { .. } | SpoolError::Disk(_) => {
-            Outcome::Failed(storage(&err))
-        }
+        SpoolError::Full { .. } | SpoolError::Overlap { .. } | SpoolError::Disk(_) => refused(&err),
     }
+}
+
+/// What that leads to: what is short is waited for.
+fn refused(err: &(dyn std::error::Error + 'static)) -> Outcome {
+    shortage(err).map_or_else(|| Outcome::Failed(storage(err)), Outcome::Short)
 }
 
 /// A disk or a store that refused, with all its causes.

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use crate::model::{Failure, Job, JobState};
+use crate::index::IndexError;
+use crate::model::{Failure, Job, JobState, Waiting};
 use crate::pipeline::MOST_ATTEMPTS;
 use crate::pipeline::backlog::Rest;
 use crate::pipeline::queue::{JobQueue, Next, Runner};
@@ -67,6 +68,7 @@ fn conclude(queue: &JobQueue, mut job: Job, outcome: Outcome) {
     job.updated_at = Timestamp::now();
     match outcome {
         Outcome::Published(recording) => {
+            queue.unsaved.forget(id);
             log::info!("job {id}: published as {}", recording.id);
             log::debug!("job {id}: published as {}", recording.audio.key);
         }
@@ -85,17 +87,21 @@ fn conclude(queue: &JobQueue, mut job: Job, outcome: Outcome) {
         }
         Outcome::NoModel => {
             log::info!("job {id}: waits for the model `{}`", queue.setup.recognizer);
-            wait(queue, job, Rest::Model);
+            wait(queue, job, Rest::Model, Some(Waiting::Model));
         }
         Outcome::NoRoom { bytes } => {
             log::warn!(
                 "job {id}: waits for room on the disk: its sound takes more than {bytes} bytes"
             );
-            wait(queue, job, Rest::Room { bytes });
+            wait(queue, job, Rest::Room { bytes }, Some(Waiting::Room));
         }
         Outcome::Twin { of } => {
             log::debug!("job {id}: waits for job {of}, which has the same bytes");
-            wait(queue, job, Rest::Twin { of });
+            wait(queue, job, Rest::Twin { of }, None);
+        }
+        Outcome::Short(what) => {
+            log::debug!("job {id}: waits for {}", what.as_str());
+            wait(queue, job, Rest::Shortage, Some(what));
         }
         Outcome::Failed(failure) => failed(queue, job, failure),
         Outcome::Broken(err) => {
@@ -105,9 +111,16 @@ fn conclude(queue: &JobQueue, mut job: Job, outcome: Outcome) {
     }
 }
 
-fn wait(queue: &JobQueue, mut job: Job, what: Rest) {
+/// `shown`: what its file says that it waits for.
+fn wait(queue: &JobQueue, mut job: Job, what: Rest, shown: Option<Waiting>) {
     job.state = JobState::Queued;
-    queue.services.spool.mark(job.inbox, job.generation, Work { state: job.state, done: 0.0 });
+    let spool = &queue.services.spool;
+    if shown.is_none() || spool.waits_for(job.inbox) != shown {
+        spool.mark(job.inbox, job.generation, Work { state: job.state, done: 0.0 });
+    }
+    if let Some(shown) = shown {
+        spool.wait_for(job.inbox, job.generation, shown);
+    }
     queue.wait_for(job, what);
 }
 
@@ -148,8 +161,13 @@ fn end(queue: &JobQueue, mut job: Job, state: JobState) {
 
 fn save(queue: &JobQueue, job: Job) {
     let id = job.id;
-    if let Err(err) = queue.services.index.save_jobs(vec![job]) {
-        log::error!("job {id}: its state could not be saved: {err}");
-        (queue.services.alarm)();
+    match queue.services.index.save_jobs(vec![job.clone()]) {
+        Ok(()) => queue.unsaved.forget(id),
+        // Nothing is broken: there will be room again.
+        Err(IndexError::Full(_)) => queue.unsaved.keep(job),
+        Err(err) => {
+            log::error!("job {id}: its state could not be saved: {err}");
+            (queue.services.alarm)();
+        }
     }
 }

@@ -251,6 +251,7 @@ pub(super) fn setup(dir: &std::path::Path) -> super::Setup {
         stall: Duration::from_secs(60),
         idle: Duration::from_secs(60),
         scratch: dir.join("scratch"),
+        uploads: dir.join("uploads"),
         ffmpeg: None,
         zone: TimeZone::UTC,
     }

@@ -83,6 +83,7 @@ impl Inner {
         self.removed_at(&place);
         drop(turn);
         let state = JobState::Done;
+        self.table().tell_name(&place);
         self.table().tell(SpoolEvent::Stage { id: folder, path, state });
         self.may_be_emptied(place.parent);
     }

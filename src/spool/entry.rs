@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::model::{FileName, InboxId, JobState};
+use crate::model::{FileName, InboxId, JobState, Waiting};
 
 /// How the spool behaves.
 #[derive(Debug, Clone)]
@@ -164,6 +164,8 @@ pub enum SpoolEvent {
     Withdrawn { id: InboxId, generation: u64 },
     /// The user asked for the job to stop; the file stays.
     CancelRequested { id: InboxId },
+    /// Work on it cannot begin before something else has come.
+    Waits { id: InboxId, path: Vec<FileName>, what: Waiting },
     /// Something that a watcher of `.scribefs/events` may want to know: arrived, settled, failed, ...
     Stage { id: InboxId, path: Vec<FileName>, state: JobState },
     /// A name was made or removed in a folder by the daemon itself, so that the kernel knows nothing of it.

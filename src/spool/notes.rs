@@ -207,6 +207,8 @@ impl Inner {
             file.fade(due);
             table.set_alarm(id);
         }
+        let hidden = table.node(id).and_then(|node| node.place.clone());
+        hidden.iter().for_each(|place| table.tell_name(place));
         drop(table);
         self.ring();
     }
@@ -236,6 +238,7 @@ impl Inner {
             && disk::unlink_at(dir.as_fd(), place.name.as_os_str()).is_ok()
         {
             self.removed_at(&place);
+            self.table().tell_name(&place);
             self.table().tell_name(&place);
         }
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::mpsc::Receiver;
 
-use crate::model::{Failure, InboxId, JobState};
+use crate::model::{Failure, InboxId, JobState, Waiting};
 use crate::spool::disk;
 use crate::spool::notes;
 use crate::spool::signs::{End, Ending, Stamp};
@@ -89,6 +89,14 @@ impl Inner {
         }
         if let Some(path) = table.path(id) {
             table.tell(SpoolEvent::Stage { id, path, state });
+        }
+    }
+
+    pub(crate) fn wait_for(&self, id: InboxId, generation: u64, what: Waiting) {
+        let mut table = self.table();
+        let is_new = table.file_mut(id).is_some_and(|file| file.waits(generation, what));
+        if let Some(path) = table.path(id).filter(|_| is_new) {
+            table.tell(SpoolEvent::Waits { id, path, what });
         }
     }
 

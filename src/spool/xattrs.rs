@@ -14,6 +14,7 @@ const OURS: &[u8] = b"user.scribefs.";
 const STATE: &str = "user.scribefs.state";
 const PROGRESS: &str = "user.scribefs.progress";
 const ERROR: &str = "user.scribefs.error";
+const WAITS_FOR: &str = "user.scribefs.waits_for";
 const COMMIT: &str = "user.scribefs.commit";
 const CANCEL: &str = "user.scribefs.cancel";
 const RETRY: &str = "user.scribefs.retry";
@@ -40,7 +41,7 @@ impl Inner {
     pub(crate) fn attribute_names(&self, id: InboxId) -> Result<Vec<FileName>, SpoolError> {
         let mut names = disk_xattrs::list(self.grip(id)?.as_fd())?;
         names.retain(|name| name.starts_with(USER) && !is_ours(OsStr::from_bytes(name)));
-        for ours in [STATE, PROGRESS, ERROR] {
+        for ours in [STATE, PROGRESS, ERROR, WAITS_FOR] {
             if self.our_attribute(id, OsStr::new(ours)).is_some() {
                 names.push(ours.as_bytes().to_vec());
             }
@@ -92,6 +93,7 @@ impl Inner {
         let text = match name.to_str()? {
             STATE => work.state.as_str().to_owned(),
             PROGRESS => format!("{:.0}", (work.done * 100.0).clamp(0.0, 100.0)),
+            WAITS_FOR => file.waits_for()?.as_str().to_owned(),
             ERROR => file.ending().map(|ending| ending.reason.clone())?,
             _ => return None,
         };

@@ -95,10 +95,20 @@ impl Running {
 
     /// The same with more in the daemon's environment.
     pub(crate) fn start_with(flags: &[&str], variables: Vec<(String, String)>) -> Self {
+        Self::start_prepared(flags, variables, |_| {})
+    }
+
+    /// The same with something done to the state folder before.
+    pub(crate) fn start_prepared(
+        flags: &[&str],
+        variables: Vec<(String, String)>,
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for folder in ["mount", "state"] {
             fs::create_dir(dir.path().join(folder)).unwrap();
         }
+        prepare(&dir.path().join("state"));
         let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
         let mut running = Self { dir, daemon: None, flags, variables };
         running.mount();

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::spool::signs::{Look, Schedule, Verdict};
+use crate::spool::signs::{Look, Mark, Schedule, Verdict};
 
 const SETTLE: Duration = Duration::from_secs(5);
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::JobState;
+use crate::model::{JobState, Waiting};
 use crate::spool::Work;
 use crate::spool::completeness::{Completeness, Phase};
 use crate::spool::signs::{Candidate, End, Ending, Look, Mark, Reaction, Schedule, Stamp, Verdict};
@@ -20,9 +20,14 @@ impl Completeness {
         if self.phase != Phase::Resting || self.writers > 0 {
             return Reaction::default();
         }
-        self.is_safe = mark == Mark::Nothing;
         match mark {
-            Mark::Nothing | Mark::Closed => self.settle(candidate, Some(stamp), due),
+            Mark::Nothing => {
+                let reaction = self.settle(candidate, Some(stamp), due);
+                // What has a mark gets it when it is closed: this one had its time. What rests may still be on its way.
+                self.is_safe = self.due().is_some();
+                reaction
+            }
+            Mark::Closed => self.settle(candidate, Some(stamp), due),
             Mark::Receiving => {
                 let reason = String::new();
                 self.end(Ending { end: End::Interrupted, reason }, Some(stamp))
@@ -91,7 +96,7 @@ impl Completeness {
             return false;
         }
         let work = Work { state: JobState::Queued, done: 0.0 };
-        self.phase = Phase::Offered { stamp, work };
+        self.phase = Phase::Offered { stamp, work, waits_for: None };
         true
     }
 
@@ -154,11 +159,27 @@ impl Completeness {
     pub(crate) fn marked(&mut self, generation: u64, fresh: Work) -> bool {
         let current = self.generation == generation;
         match &mut self.phase {
-            Phase::Offered { work, .. } if current => {
-                *work = fresh;
+            Phase::Offered { work, waits_for, .. } if current => {
+                (*work, *waits_for) = (fresh, None);
                 true
             }
             _ => false,
+        }
+    }
+
+    /// Work on it cannot begin yet. `false` where that is known already, or it is about something else.
+    pub(crate) fn waits(&mut self, generation: u64, what: Waiting) -> bool {
+        let current = self.generation == generation;
+        match &mut self.phase {
+            Phase::Offered { waits_for, .. } if current => waits_for.replace(what) != Some(what),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn waits_for(&self) -> Option<Waiting> {
+        match self.phase {
+            Phase::Offered { waits_for, .. } => waits_for,
+            _ => None,
         }
     }
 
@@ -198,7 +219,7 @@ impl Completeness {
     pub(crate) fn stays(&mut self) {
         if let Phase::Leaving { stamp } = self.phase {
             let work = Work { state: JobState::Publishing, done: 1.0 };
-            self.phase = Phase::Offered { stamp, work };
+            self.phase = Phase::Offered { stamp, work, waits_for: None };
         }
     }
 }

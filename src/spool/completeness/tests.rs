@@ -1,7 +1,7 @@
 //! The rule of completeness, case by case.
 
 use super::*;
-use crate::spool::signs::{Look, Schedule, Verdict};
+use crate::spool::signs::{Look, Mark, Schedule, Verdict};
 
 const SETTLE: Duration = Duration::from_secs(5);
 
