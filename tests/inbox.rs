@@ -13,7 +13,8 @@ use std::process::Command;
 use common::{
     World, c_path, errno_of, getxattr, is_root, names, quiet_spool, setxattr, skip, until,
 };
-use scribefs::spool::SpoolOptions;
+use scribefs::model::{Failure, FailureCause};
+use scribefs::spool::{SpoolEvent, SpoolOptions};
 
 fn inbox(world: &World, name: &str) -> PathBuf {
     world.path("inbox").join(name)
@@ -371,4 +372,43 @@ fn what_the_daemon_takes_away_is_gone() {
     world.services.spool.finish(dropped.id, dropped.generation).unwrap();
     until("it is gone", || (!inbox(&world, "a.wav").exists()).then_some(()));
     assert!(names(world.path("inbox")).is_empty());
+}
+
+#[test]
+fn a_failed_recording_takes_its_note_along() {
+    let Some(world) = World::new("a_failed_recording_takes_its_note_along") else { return };
+    let spool = &world.services.spool;
+    let events = spool.subscribe();
+    let fail = |name: &str| {
+        let path = inbox(&world, name);
+        fs::write(&path, b"RIFF\x24\0\0\0WAVEfmt ").unwrap();
+        setxattr(&path, "user.scribefs.commit", b"1").unwrap();
+        let dropped = until("the recording is offered", || match events.try_recv() {
+            Ok(SpoolEvent::Ready(dropped)) => Some(dropped),
+            _ => None,
+        });
+        let failure = Failure {
+            cause: FailureCause::NotAudio,
+            message: "there is no sound in it".to_owned(),
+            remedy: "Record it again.".to_owned(),
+        };
+        spool.fail(dropped.id, dropped.generation, &failure).unwrap();
+        until("the note is seen", || {
+            fs::exists(inbox(&world, &format!("{name}.error.txt"))).unwrap().then_some(())
+        });
+    };
+    let succeeds = |program: &str, arguments: &[PathBuf]| {
+        Command::new(program).args(arguments).status().unwrap().success()
+    };
+    fs::create_dir(inbox(&world, "folder")).unwrap();
+    fail("folder/a.wav");
+    fail("folder/b.wav");
+    assert_eq!(names(inbox(&world, "folder")).len(), 4);
+    assert!(succeeds("rm", &["-r".into(), inbox(&world, "folder")]));
+    assert_eq!(names(world.path("inbox")), [""; 0]);
+    fail("c.wav");
+    let out = world.dir.path().join("out.wav");
+    assert!(succeeds("mv", &[inbox(&world, "c.wav"), out.clone()]));
+    assert!(out.exists());
+    until("the note is gone", || names(world.path("inbox")).is_empty().then_some(()));
 }

@@ -33,6 +33,10 @@ impl Desk {
         self.alarms.first().copied()
     }
 
+    pub(crate) fn with_alarms(&self) -> impl Iterator<Item = InboxId> {
+        self.alarm_of.keys().copied()
+    }
+
     pub(crate) fn set_alarm(&mut self, id: InboxId, due: Option<Duration>) {
         let before = match due {
             Some(due) => self.alarm_of.insert(id, due),

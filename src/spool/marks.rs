@@ -110,10 +110,10 @@ impl Marks {
         if self.lock().names.contains(&stand_in)
             && let Ok(value) = fs::read(self.dir.join(stand_in))
         {
-            return self.from_bytes(&value);
+            return self.mark_of(&value);
         }
         let value = disk_xattrs::get(file, OsStr::new(NAME)).ok().flatten();
-        value.map_or(Mark::Nothing, |value| self.from_bytes(&value))
+        value.map_or(Mark::Nothing, |value| self.mark_of(&value))
     }
 
     /// The file is gone: another one may get its path.
@@ -163,7 +163,7 @@ impl Marks {
     }
 
     /// What cannot be read is taken for the mark that is safest: kept, and never taken by itself.
-    fn from_bytes(&self, value: &[u8]) -> Mark {
+    fn mark_of(&self, value: &[u8]) -> Mark {
         let text = String::from_utf8_lossy(value);
         let (word, rest) = text.split_once('\n').unwrap_or((&text, ""));
         if word == "closed" && rest == self.boot_id && !rest.is_empty() {
@@ -232,9 +232,9 @@ mod tests {
             Mark::Ended(Ending { end: End::Cancelled, reason: String::new() }),
             Mark::Ended(Ending { end: End::Interrupted, reason: String::new() }),
         ] {
-            assert_eq!(marks.from_bytes(&marks.to_bytes(&mark).unwrap()), mark);
+            assert_eq!(marks.mark_of(&marks.to_bytes(&mark).unwrap()), mark);
         }
-        assert_eq!(marks.from_bytes(b"from a later version"), Mark::Receiving);
+        assert_eq!(marks.mark_of(b"from a later version"), Mark::Receiving);
     }
 
     #[test]
@@ -242,10 +242,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let before = Marks::open(dir.path()).unwrap().to_bytes(&Mark::Closed).unwrap();
         let after = Marks { boot_id: "another".to_owned(), ..Marks::open(dir.path()).unwrap() };
-        assert_eq!(after.from_bytes(&before), Mark::Receiving);
+        assert_eq!(after.mark_of(&before), Mark::Receiving);
         let unknown = Marks { boot_id: String::new(), ..Marks::open(dir.path()).unwrap() };
         let closed = unknown.to_bytes(&Mark::Closed).unwrap();
-        assert_eq!(unknown.from_bytes(&closed), Mark::Receiving);
+        assert_eq!(unknown.mark_of(&closed), Mark::Receiving);
     }
 
     #[test]

@@ -87,7 +87,17 @@ mod tests {
 
     #[test]
     fn recordings_are_known_by_extension_in_any_case() {
-        for path in ["a.wav", "weekly/b.M4A", "ü.Opus", "x.tar.mp3", "2024-01-15 10:02.webm"] {
+        for path in [
+            "a.wav",
+            "weekly/b.M4A",
+            "ü.Opus",
+            "x.tar.mp3",
+            "2024-01-15 10:02.webm",
+            "a.ds2",
+            "b.DVF",
+            "c.silk",
+            "d.mxf",
+        ] {
             assert_eq!(judged(path), Candidate::ByName, "{path}");
         }
     }

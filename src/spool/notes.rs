@@ -84,6 +84,16 @@ pub(crate) fn too_large(bytes: u64, most_bytes: u64) -> Failure {
     }
 }
 
+pub(crate) fn lost(err: &io::Error) -> Failure {
+    Failure {
+        cause: FailureCause::Storage,
+        message: format!("the disk did not take the file, and parts of it may be gone: {err}"),
+        remedy: "Drop the recording again from where it came from. If its disk is healthy and the \
+                 file plays to its end, `touch` it."
+            .to_owned(),
+    }
+}
+
 pub(crate) fn unreadable(err: &SpoolError) -> Failure {
     let cause = match err {
         SpoolError::Disk(err) => err.to_string(),
@@ -91,7 +101,7 @@ pub(crate) fn unreadable(err: &SpoolError) -> Failure {
     };
     Failure {
         cause: FailureCause::Storage,
-        message: format!("the file cannot be read, or not be brought to the disk: {cause}"),
+        message: format!("the file cannot be read: {cause}"),
         remedy: "Check that you may read the file and that its disk is healthy, then `touch` the \
                  file; or drop the recording again."
             .to_owned(),

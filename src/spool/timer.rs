@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -194,6 +195,16 @@ impl Inner {
     }
 }
 
+/// Why a file could not be brought to the disk.
+#[derive(Debug, thiserror::Error)]
+enum Unsecured {
+    #[error(transparent)]
+    NotTried(#[from] SpoolError),
+    /// What the system held for the disk may be gone by now, and a second sync would not tell.
+    #[error(transparent)]
+    Lost(io::Error),
+}
+
 /// From complete to offered.
 impl Inner {
     /// First the bytes and every name on the way to them, then the mark that says they may be missing, then the offer:
@@ -202,16 +213,21 @@ impl Inner {
         match self.secure(id, generation) {
             Ok(Some(stamp)) => self.offer(id, generation, stamp),
             Ok(None) => {}
-            Err(err) => self.postpone(id, generation, &err),
+            Err(Unsecured::NotTried(err)) => self.postpone(id, generation, &err),
+            Err(Unsecured::Lost(err)) => {
+                log::error!("inbox: file {} could not be brought to the disk: {err}", id.0);
+                self.refuse(id, &notes::lost(&err));
+            }
         }
     }
 
     /// `None` where it is no longer what it was.
-    fn secure(&self, id: InboxId, generation: u64) -> Result<Option<Stamp>, SpoolError> {
+    fn secure(&self, id: InboxId, generation: u64) -> Result<Option<Stamp>, Unsecured> {
+        let stamp_of = |file: &_| Ok(disk::stat_of(file).map_err(SpoolError::from)?.stamp());
         let file = self.open_entry(id, libc::O_RDONLY)?;
-        disk::sync(file.as_fd(), true)?;
+        disk::sync(file.as_fd(), true).map_err(Unsecured::Lost)?;
         self.sync_names_of(id)?;
-        let (stamp, next) = (disk::stat_of(&file)?.stamp(), self.due());
+        let (stamp, next): (Stamp, _) = (stamp_of(&file)?, self.due());
         let mut is_secure = false;
         let secured = self.table().update(id, |file, _| {
             is_secure = file.synced(generation, stamp, next);
@@ -223,9 +239,10 @@ impl Inner {
         if is_secure && secured.mark {
             fail_point!("spool-mark-removed");
             // Else it would come back with a power cut, and the recording would wait for somebody.
-            disk::sync(file.as_fd(), false)?;
+            disk::sync(file.as_fd(), false).map_err(Unsecured::Lost)?;
         }
-        Ok(is_secure.then_some(disk::stat_of(&file)?.stamp()))
+        let stamp: Result<Stamp, Unsecured> = stamp_of(&file);
+        Ok(is_secure.then_some(stamp?))
     }
 
     fn offer(&self, id: InboxId, generation: u64, stamp: Stamp) {
@@ -249,10 +266,8 @@ impl Inner {
     fn secure_all(&self) {
         let closed: Vec<InboxId> = {
             let table = self.table();
-            table
-                .works()
-                .filter(|id| table.file(*id).is_some_and(|file| file.is_closed()))
-                .collect()
+            let due = table.desk.with_alarms();
+            due.filter(|id| table.file(*id).is_some_and(|file| file.is_closed())).collect()
         };
         for id in closed {
             let mut generation = 0;

@@ -125,7 +125,7 @@ fn visit_all(
             let Some(name) = FileName::new(entry.file_name().into_encoded_bytes()) else {
                 continue;
             };
-            let below = [path.as_slice(), &[name.clone()]].concat();
+            let below = [path.as_slice(), std::slice::from_ref(&name)].concat();
             match entry.file_type() {
                 // Not asked about itself: it may be where a filesystem is mounted that hangs.
                 Ok(kind) if kind.is_dir() => unseen.push((dir.clone(), below)),
