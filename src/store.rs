@@ -62,6 +62,20 @@ pub struct Found {
     pub bytes: u64,
 }
 
+/// What a store tells of an object beside its bytes, without reading them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObjectFacts {
+    pub bytes: u64,
+    /// BLAKE3 of the content by its label, 64 hexadecimal digits; `None` where it has none.
+    pub blake3: Option<String>,
+    /// The same of the recording that a page is about.
+    pub recording: Option<String>,
+    /// It bears a mark of scribefs: nobody else has put it there.
+    pub is_ours: bool,
+    /// By the store's clock.
+    pub written_at: Option<Timestamp>,
+}
+
 /// Keeps objects by key. Every implementor passes `tests/store_contract.rs`.
 pub trait Store: Send + Sync {
     /// Puts `bytes` under `key`, in place of what was there: all of them or none.
@@ -71,6 +85,23 @@ pub trait Store: Send + Sync {
 
     /// The same from an open file, read from its start, without holding it in memory.
     fn put_file(&self, key: &Key, file: &File) -> Result<(), StoreError>;
+
+    /// The same, if there is nothing at `key`, not even something that the store takes for it (a name that is
+    /// spelled with other capitals, say). Whether it was put.
+    fn put_file_new(&self, key: &Key, file: &File) -> Result<bool, StoreError> {
+        if self.is_taken(key.as_str())? {
+            return Ok(false);
+        }
+        self.put_file(key, file).map(|()| true)
+    }
+
+    /// Whether anything is where a put would go: at a key, or below a prefix that ends in `/`. No network is
+    /// asked that a put would not ask.
+    fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
+        let is_it = |found: &Found| place.ends_with('/') || found.key.as_str() == place;
+        let folder = place.rfind('/').map_or("", |end| &place[..=end]);
+        Ok(self.list(folder)?.iter().any(is_it))
+    }
 
     /// The bytes of `range`, cut short at the object's end.
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError>;
@@ -93,6 +124,12 @@ pub trait Store: Send + Sync {
     /// The object as an open local file, where it is one.
     fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError>;
 
+    /// What the store knows of it.
+    fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
+        let bytes = self.head(key)?.bytes;
+        Ok(ObjectFacts { bytes, written_at: self.written_at(key)?, ..ObjectFacts::default() })
+    }
+
     /// When it was put, by the store's clock; `None` where the store does not know.
     fn written_at(&self, _key: &Key) -> Result<Option<Timestamp>, StoreError> {
         Ok(None)
@@ -106,6 +143,11 @@ pub trait Store: Send + Sync {
 pub trait Bucket: Store {
     /// [`Store::put`] with a label.
     fn put_labelled(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<(), StoreError>;
+
+    /// The same, if there is nothing at `key`. Whether it was put.
+    ///
+    /// Where the bucket knows no conditions ([`Bucket::knows_conditions`]) this looks and then puts.
+    fn put_new(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<bool, StoreError>;
 
     /// Begins an upload in parts. Nothing is seen at `key` before it is completed. The upload's id.
     fn begin_upload(&self, key: &Key, label: &Label) -> Result<String, StoreError>;
@@ -185,6 +227,24 @@ pub struct Label {
     pub content_type: &'static str,
     /// `x-amz-meta-` fields: names of `a-z` and `-`, any text. Text that a header cannot hold is percent-encoded.
     pub fields: BTreeMap<&'static str, String>,
+}
+
+impl Label {
+    /// BLAKE3 of the object's content.
+    pub const BLAKE3: &str = "blake3";
+    /// The conversation that the object is filed under. Whoever has both fields was put by scribefs.
+    pub const CONVERSATION: &str = "conversation";
+    /// BLAKE3 of the recording that a page is about.
+    pub const RECORDING: &str = "recording";
+}
+
+impl ObjectFacts {
+    /// What an object's label says of it; `field` gives a field's text.
+    pub(crate) fn of_label(bytes: u64, field: impl Fn(&str) -> Option<String>) -> Self {
+        let (blake3, recording) = (field(Label::BLAKE3), field(Label::RECORDING));
+        let is_ours = blake3.is_some() && field(Label::CONVERSATION).is_some();
+        Self { bytes, blake3, recording, is_ours, written_at: None }
+    }
 }
 
 /// Tells two states of an object apart: its entity tag.

@@ -109,6 +109,78 @@ fn a_folder_that_cannot_be_written_is_refused() {
     assert!(staged_files(folder.path()).is_empty());
 }
 
+#[test]
+fn nobody_else_can_read_what_a_local_folder_keeps() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("uploads");
+    let store = LocalStore::open(&root).unwrap();
+    store.put(&key("a/b/page"), b"x").unwrap();
+    store.put_file(&key("a/b/sound"), &file_of(b"x")).unwrap();
+    assert!(store.put_file_new(&key("a/c/sound"), &file_of(b"x")).unwrap());
+    let mode = |below: &str| fs::metadata(root.join(below)).unwrap().permissions().mode() & 0o777;
+    for below in ["", "a", "a/b", "a/c", ".staging"] {
+        assert_eq!(mode(below), 0o700, "{below}");
+    }
+    for below in ["a/b/page", "a/b/sound", "a/c/sound"] {
+        assert_eq!(mode(below), 0o600, "{below}");
+    }
+}
+
+#[test]
+fn a_local_folder_knows_its_own_files_from_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(folder.path()).unwrap();
+    store.put_file(&key("a/sound"), &file_of(b"x")).unwrap();
+    store.put(&key("a/page"), b"x").unwrap();
+    fs::write(folder.path().join("a/other"), b"x").unwrap();
+    let is_ours = |name| store.facts(&key(name)).unwrap().is_ours;
+    if xattr::SUPPORTED_PLATFORM && xattr::get(folder.path().join("a/page"), "user.x").is_ok() {
+        assert!(is_ours("a/sound") && is_ours("a/page"));
+    }
+    assert!(!is_ours("a/other"));
+    // Its bytes may be another's now, but the file is ours.
+    store.put(&key("a/other"), b"ours").unwrap();
+    assert_eq!(is_ours("a/other"), is_ours("a/page"));
+}
+
+#[test]
+fn of_many_who_put_at_one_key_of_a_folder_exactly_one_has_put() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(folder.path()).unwrap();
+    for round in 0..20 {
+        let key = key(&format!("a/{round}"));
+        let put = |number: u8| store.put_file_new(&key, &file_of(&[number])).unwrap();
+        let won = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|number| scope.spawn(move || put(number))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        let first = won.iter().position(|won| *won).unwrap();
+        assert_eq!(won.iter().filter(|won| **won).count(), 1);
+        assert_eq!(store.get_range(&key, 0..9).unwrap(), [first as u8]);
+    }
+    assert!(staged_files(folder.path()).is_empty());
+}
+
+#[test]
+fn a_staged_folder_is_swept_when_nothing_in_it_is_written_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(folder.path()).unwrap();
+    let long_ago = SystemTime::now() - Duration::from_hours(2);
+    for (name, is_old) in [("dead", true), ("alive", false)] {
+        let below = store.staging().join(name);
+        fs::create_dir(&below).unwrap();
+        let file = fs::File::create(below.join("day")).unwrap();
+        if is_old {
+            file.set_modified(long_ago).unwrap();
+        }
+        fs::File::open(&below).unwrap().set_modified(long_ago).unwrap();
+    }
+    drop(store);
+    LocalStore::open(folder.path()).unwrap();
+    assert_eq!(staged_files(folder.path()), ["alive"]);
+}
+
 fn staged_files(root: &Path) -> Vec<String> {
     let entries = fs::read_dir(root.join(".staging")).unwrap();
     entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()

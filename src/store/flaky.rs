@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::{Key, Object, UploadedPart};
-use crate::store::{Bucket, Bytes, Found, Label, Store, StoreError, Version};
+use crate::store::{Bucket, Bytes, Found, Label, ObjectFacts, Store, StoreError, Version};
 
 /// Passes calls on to another store or bucket, and says [`StoreError::Unavailable`] to some.
 pub struct FlakyStore<S: ?Sized> {
@@ -81,6 +81,18 @@ impl<S: Store + ?Sized> Store for FlakyStore<S> {
         self.call(key.as_str(), |store| store.put_file(key, file))
     }
 
+    fn put_file_new(&self, key: &Key, file: &File) -> Result<bool, StoreError> {
+        self.call(key.as_str(), |store| store.put_file_new(key, file))
+    }
+
+    fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
+        self.call(place, |store| store.is_taken(place))
+    }
+
+    fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
+        self.call(key.as_str(), |store| store.facts(key))
+    }
+
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
         self.call(key.as_str(), |store| store.get_range(key, range))
     }
@@ -113,6 +125,10 @@ impl<S: Store + ?Sized> Store for FlakyStore<S> {
 impl<S: Bucket + ?Sized> Bucket for FlakyStore<S> {
     fn put_labelled(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<(), StoreError> {
         self.call(key.as_str(), |store| store.put_labelled(key, bytes, label))
+    }
+
+    fn put_new(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<bool, StoreError> {
+        self.call(key.as_str(), |store| store.put_new(key, bytes, label))
     }
 
     fn begin_upload(&self, key: &Key, label: &Label) -> Result<String, StoreError> {

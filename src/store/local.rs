@@ -4,44 +4,41 @@
 //! known to be durable, a removal is not, a large file would have to go through memory, and a path cannot be
 //! had as an open file.
 
+mod staging;
+
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, DirBuilder, File};
+use std::io;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use object_store::local::LocalFileSystem;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::model::Key;
 use crate::store::blocking::block_on;
 use crate::store::disk::free_bytes;
+use crate::store::local::staging::{Staging, discard, is_marked, make_folder, move_new};
 use crate::store::paths::{key_of, path_of};
-use crate::store::{Found, Store, StoreError};
+use crate::store::{Found, ObjectFacts, Store, StoreError};
 
-/// Where large files are written before they get their name. No key starts with a dot.
+/// Where files are written before they get their name. No key starts with a dot.
 const STAGING: &str = ".staging";
-
-/// A staged file that nobody has written to for so long belongs to nobody.
-const ABANDONED: Duration = Duration::from_hours(1);
 
 /// Folders remembered as durable: enough for all that are written to in a while.
 const REMEMBERED: usize = 4096;
 
-/// Keeps objects as files below a folder. A put survives a power cut: file, name and folders.
+/// Keeps objects as files below a folder that only their owner can read. A put survives a power cut: file, name
+/// and folders.
 #[derive(Debug)]
 pub struct LocalStore {
     root: PathBuf,
     inner: LocalFileSystem,
-    staged: AtomicU64,
+    staging: Staging,
     /// Guards the folders whose own names are known to be on disk.
     durable: Mutex<HashSet<PathBuf>>,
 }
@@ -49,11 +46,9 @@ pub struct LocalStore {
 impl LocalStore {
     /// The store in that folder, which is made if it is missing.
     pub fn open(root: &Path) -> io::Result<Self> {
-        fs::create_dir_all(root)?;
+        make_folder(root)?;
         let root = fs::canonicalize(root)?;
-        let staging = root.join(STAGING);
-        fs::create_dir_all(&staging)?;
-        sweep(&staging)?;
+        let staging = Staging::open(root.join(STAGING))?;
         sync(&root)?;
         if let Some(parent) = root.parent() {
             sync(parent)?;
@@ -62,7 +57,7 @@ impl LocalStore {
             .map_err(io::Error::other)?
             .with_fsync(true)
             .with_automatic_cleanup(true);
-        Ok(Self { root, inner, staged: AtomicU64::new(0), durable: Mutex::default() })
+        Ok(Self { root, inner, staging, durable: Mutex::default() })
     }
 
     /// What users other than root may still write on its disk.
@@ -74,22 +69,57 @@ impl LocalStore {
         self.root.join(key.as_str())
     }
 
+    /// The folder that everything is below.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A folder on the same disk for what is not whole yet. What is left in it is swept after an hour.
+    pub fn staging(&self) -> &Path {
+        self.staging.folder()
+    }
+
     /// [`Store::put`], if there is nothing at `key` yet. Whether it was put.
     pub fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<bool, StoreError> {
-        let put = || {
-            self.make_folders(key)?;
-            let (mut file, staged) = self.new_staged()?;
-            let path = self.path(key);
-            let linked = file.write_all(bytes).and_then(|()| file.sync_all());
-            let linked = linked.and_then(|()| fs::hard_link(&staged, &path));
-            // Swept later, should this fail.
-            let _ = fs::remove_file(&staged);
-            match linked {
-                Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-                linked => linked.and_then(|()| sync(folder_of(&path))).map(|()| true),
+        let staged = self.staging.bytes(bytes).map_err(|err| failed(key, err))?;
+        self.name_new(key, &staged)
+    }
+
+    /// Gives a staged file the name of `key`, in place of what has it.
+    fn name(&self, key: &Key, staged: &Path) -> Result<(), StoreError> {
+        let path = self.path(key);
+        fail_point!("store-file-staged");
+        let named = self.in_folders(key, || fs::rename(staged, &path));
+        if named.is_err() {
+            discard(staged);
+        }
+        named.and_then(|()| sync(folder_of(&path))).map_err(|err| failed(key, err))
+    }
+
+    /// The same where nothing has that name yet. Whether it got it.
+    fn name_new(&self, key: &Key, staged: &Path) -> Result<bool, StoreError> {
+        let path = self.path(key);
+        fail_point!("store-file-staged");
+        let named = self.in_folders(key, || move_new(staged, &path));
+        if named.is_err() {
+            discard(staged);
+        }
+        // What is there may have been put by a process that was killed before it could make its name durable.
+        named
+            .and_then(|is_new| sync(folder_of(&path)).map(|()| is_new))
+            .map_err(|err| failed(key, err))
+    }
+
+    /// Makes the folders of `key`, and has `place` put something there: again if the last object of the folder
+    /// was removed meanwhile, and the folder with it.
+    fn in_folders<T>(&self, key: &Key, place: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        self.make_folders(key)?;
+        match place() {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                self.make_folders(key).and_then(|()| place())
             }
-        };
-        put().map_err(|err| failed(key, err))
+            placed => placed,
+        }
     }
 
     /// Makes the folders of `key`, and sees to it that their names are on disk.
@@ -100,7 +130,7 @@ impl LocalStore {
         for part in parts {
             let parent = folder.clone();
             folder.push(part);
-            let is_made = match fs::create_dir(&folder) {
+            let is_made = match DirBuilder::new().mode(0o700).create(&folder) {
                 Ok(()) => true,
                 Err(err) if err.kind() == io::ErrorKind::AlreadyExists => false,
                 Err(err) => return Err(err),
@@ -120,57 +150,46 @@ impl LocalStore {
     fn remembered(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
         self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// A durable copy of `file` under a name of its own.
-    fn stage(&self, file: &File) -> io::Result<PathBuf> {
-        let (mut staged, path) = self.new_staged()?;
-        let copied = copy(file, &mut staged).and_then(|()| staged.sync_all());
-        if copied.is_err() {
-            // Swept later, should this fail too.
-            let _ = fs::remove_file(&path);
-        }
-        copied.map(|()| path)
-    }
-
-    fn new_staged(&self) -> io::Result<(File, PathBuf)> {
-        loop {
-            let number = self.staged.fetch_add(1, Ordering::Relaxed);
-            let path = self.root.join(STAGING).join(format!("{}-{number}", process::id()));
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
-                // A dead process had our number.
-                Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
-                opened => return opened.map(|file| (file, path)),
-            }
-        }
-    }
 }
 
 impl Store for LocalStore {
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
-        self.make_folders(key).map_err(|err| failed(key, err))?;
-        let payload = PutPayload::from(bytes.to_vec());
-        block_on(self.inner.put(&path_of(key), payload)).map_err(|err| explained(key, err))?;
-        Ok(())
+        let staged = self.staging.bytes(bytes).map_err(|err| failed(key, err))?;
+        self.name(key, &staged)
     }
 
     fn put_file(&self, key: &Key, file: &File) -> Result<(), StoreError> {
-        let fail = |err| failed(key, err);
-        self.make_folders(key).map_err(fail)?;
-        let staged = self.stage(file).map_err(fail)?;
-        let path = self.path(key);
-        fail_point!("store-file-staged");
-        let renamed = fs::rename(&staged, &path).or_else(|err| match err.kind() {
-            // The last object of the folder was removed meanwhile, and the folder with it.
-            io::ErrorKind::NotFound => {
-                self.make_folders(key).and_then(|()| fs::rename(&staged, &path))
-            }
-            _ => Err(err),
-        });
-        if renamed.is_err() {
-            // Swept later, should this fail too.
-            let _ = fs::remove_file(&staged);
+        let staged = self.staging.file(file).map_err(|err| failed(key, err))?;
+        self.name(key, &staged)
+    }
+
+    fn put_file_new(&self, key: &Key, file: &File) -> Result<bool, StoreError> {
+        // A copy may take long: it is not made where it is of no use.
+        if self.is_taken(key.as_str())? {
+            return Ok(false);
         }
-        renamed.and_then(|()| sync(folder_of(&path))).map_err(fail)
+        let staged = self.staging.file(file).map_err(|err| failed(key, err))?;
+        self.name_new(key, &staged)
+    }
+
+    fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
+        let path = self.root.join(place);
+        let found = match place.ends_with('/') {
+            true => fs::read_dir(path).map(|mut entries| entries.next().is_some()),
+            false => path.symlink_metadata().map(|_| true),
+        };
+        match found {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
+            // A file is where a folder would have to be.
+            Err(err) if err.kind() == io::ErrorKind::NotADirectory => Ok(true),
+            found => found.map_err(|err| failed_at(place, err)),
+        }
+    }
+
+    fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
+        let bytes = self.head(key)?.bytes;
+        let is_ours = is_marked(&self.path(key));
+        Ok(ObjectFacts { bytes, is_ours, written_at: self.written_at(key)?, ..Default::default() })
     }
 
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
@@ -229,26 +248,6 @@ impl Store for LocalStore {
     }
 }
 
-/// Removes what dead processes have left. Another process may be at work here too: what was written to
-/// lately stays.
-fn sweep(staging: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(staging)? {
-        let entry = entry?;
-        let is_old = match entry.metadata().and_then(|meta| meta.modified()) {
-            Ok(modified) => modified.elapsed().is_ok_and(|age| ABANDONED <= age),
-            Err(err) if err.kind() == io::ErrorKind::NotFound => false,
-            Err(err) => return Err(err),
-        };
-        if is_old {
-            match fs::remove_file(entry.path()) {
-                Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
-                _ => {}
-            }
-        }
-    }
-    Ok(())
-}
-
 fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
@@ -258,17 +257,21 @@ fn sync(folder: &Path) -> io::Result<()> {
 }
 
 fn failed(key: &Key, err: io::Error) -> StoreError {
-    use io::ErrorKind::{
-        Interrupted, NotFound, ResourceBusy, StaleNetworkFileHandle, TimedOut, WouldBlock,
-    };
-    let at = key.to_string();
     match err.kind() {
-        NotFound => StoreError::Missing { key: key.clone() },
+        io::ErrorKind::NotFound => StoreError::Missing { key: key.clone() },
+        _ => failed_at(key.as_str(), err),
+    }
+}
+
+fn failed_at(at: &str, err: io::Error) -> StoreError {
+    use io::ErrorKind::{Interrupted, ResourceBusy, StaleNetworkFileHandle, TimedOut, WouldBlock};
+    let (at, source) = (at.to_owned(), Box::new(err));
+    match source.kind() {
         // Network mounts under the folder come and go.
         Interrupted | ResourceBusy | StaleNetworkFileHandle | TimedOut | WouldBlock => {
-            StoreError::Unavailable { at, source: Box::new(err) }
+            StoreError::Unavailable { at, source }
         }
-        _ => StoreError::Refused { at, source: Box::new(err) },
+        _ => StoreError::Refused { at, source },
     }
 }
 
@@ -276,55 +279,5 @@ fn explained(key: &Key, err: object_store::Error) -> StoreError {
     match err {
         object_store::Error::NotFound { .. } => StoreError::Missing { key: key.clone() },
         err => StoreError::Refused { at: key.to_string(), source: Box::new(err) },
-    }
-}
-
-/// Copies all of `from`, wherever its position is. On one disk the kernel copies, or shares the blocks
-/// where the file system can.
-fn copy(from: &File, to: &mut File) -> io::Result<()> {
-    let mut offset: i64 = 0;
-    loop {
-        // SAFETY: both descriptors are open for the whole call, `offset` is a valid place to read from and
-        // write to, and no place is given for the other offset.
-        let copied = unsafe {
-            libc::copy_file_range(
-                from.as_raw_fd(),
-                &raw mut offset,
-                to.as_raw_fd(),
-                std::ptr::null_mut(),
-                CHUNK,
-                0,
-            )
-        };
-        match copied {
-            // Some file systems say so instead of refusing.
-            0 if offset == 0 => return copy_through_memory(from, to),
-            0 => return Ok(()),
-            copied if 0 < copied => {}
-            _ => match io::Error::last_os_error() {
-                err if err.kind() == io::ErrorKind::Interrupted => {}
-                _ if offset == 0 => return copy_through_memory(from, to),
-                err => return Err(err),
-            },
-        }
-    }
-}
-
-/// Bytes that one call copies: enough to keep calls rare.
-const CHUNK: usize = 64 << 20;
-
-fn copy_through_memory(from: &File, to: &mut File) -> io::Result<()> {
-    let mut buffer = vec![0; 1 << 20];
-    let mut offset = 0;
-    loop {
-        let read = match from.read_at(&mut buffer, offset) {
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-            read => read?,
-        };
-        if read == 0 {
-            return Ok(());
-        }
-        to.write_all(&buffer[..read])?;
-        offset += read as u64;
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::{Key, UploadedPart};
-use crate::store::{Bucket, Bytes, Found, Label, Store, StoreError, Version};
+use crate::store::{Bucket, Bytes, Found, Label, ObjectFacts, Store, StoreError, Version};
 
 /// Keeps objects in memory, as a folder or as a bucket.
 #[derive(Debug, Default)]
@@ -51,12 +51,14 @@ impl MemoryStore {
     }
 
     fn set(&self, key: &Key, bytes: Vec<u8>, label: &Label) {
-        self.labels
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key.clone(), label.clone());
+        self.note_label(key, label);
         self.note_time(key);
         self.objects().insert(key.clone(), bytes);
+    }
+
+    fn note_label(&self, key: &Key, label: &Label) {
+        let mut labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        labels.insert(key.clone(), label.clone());
     }
 
     fn note_time(&self, key: &Key) {
@@ -78,6 +80,7 @@ impl MemoryStore {
 impl Store for MemoryStore {
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
         self.note_time(key);
+        self.labels.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.objects().insert(key.clone(), bytes.to_vec());
         Ok(())
     }
@@ -109,6 +112,21 @@ impl Store for MemoryStore {
         self.look(key, |object| Found { key: key.clone(), bytes: object.len() as u64 })
     }
 
+    fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
+        let is_it = |key: &Key| match place.ends_with('/') {
+            true => key.as_str().starts_with(place),
+            false => key.as_str() == place,
+        };
+        Ok(self.objects().keys().any(is_it))
+    }
+
+    fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
+        let bytes = self.head(key)?.bytes;
+        let label = self.label(key).unwrap_or_default();
+        let facts = ObjectFacts::of_label(bytes, |field| label.fields.get(field).cloned());
+        Ok(ObjectFacts { written_at: self.written_at(key)?, ..facts })
+    }
+
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
         let objects = self.objects();
         let below = objects.iter().filter(|(key, _)| key.as_str().starts_with(prefix));
@@ -136,6 +154,18 @@ impl Bucket for MemoryStore {
     fn put_labelled(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<(), StoreError> {
         self.set(key, bytes.to_vec(), label);
         Ok(())
+    }
+
+    fn put_new(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<bool, StoreError> {
+        // One look at the objects, so that of two at once one is told that it came second.
+        let mut objects = self.objects();
+        if objects.contains_key(key) {
+            return Ok(false);
+        }
+        objects.insert(key.clone(), bytes.to_vec());
+        self.note_time(key);
+        self.note_label(key, label);
+        Ok(true)
     }
 
     fn begin_upload(&self, key: &Key, label: &Label) -> Result<String, StoreError> {

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use crate::model::{Key, Object};
 use crate::store::far::Far;
 use crate::store::{
-    BlockCache, Bucket, BucketHealth, Bytes, CacheUse, Found, LocalStore, ReadOptions, Store,
-    StoreError,
+    BlockCache, Bucket, BucketHealth, Bytes, CacheUse, Found, LocalStore, ObjectFacts, ReadOptions,
+    Store, StoreError,
 };
 
 /// The store that the rest of the house sees.
@@ -135,6 +135,19 @@ impl Store for PlacedStore {
 
     fn put_file(&self, key: &Key, file: &File) -> Result<(), StoreError> {
         self.near.put_file(key, file)
+    }
+
+    fn put_file_new(&self, key: &Key, file: &File) -> Result<bool, StoreError> {
+        self.near.put_file_new(key, file)
+    }
+
+    /// On local disk, where a put goes.
+    fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
+        self.near.is_taken(place)
+    }
+
+    fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
+        self.nearest(|| self.near.facts(key), |far| far.ask(key, |bucket| bucket.facts(key)))
     }
 
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {

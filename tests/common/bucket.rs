@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use scribefs::model::{Key, UploadedPart};
-use scribefs::store::{Bucket, Bytes, Found, Label, MemoryStore, Store, StoreError, Version};
+use scribefs::store::{
+    Bucket, Bytes, Found, Label, MemoryStore, ObjectFacts, Store, StoreError, Version,
+};
 
 #[derive(Default)]
 pub(crate) struct CountingBucket {
@@ -58,6 +60,10 @@ impl Store for CountingBucket {
         self.asked("head", key.as_str())?.head(key)
     }
 
+    fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
+        self.asked("head", key.as_str())?.facts(key)
+    }
+
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
         self.asked("list", prefix)?.list(prefix)
     }
@@ -75,6 +81,10 @@ impl Store for CountingBucket {
 impl Bucket for CountingBucket {
     fn put_labelled(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<(), StoreError> {
         self.asked("put", key.as_str())?.put_labelled(key, bytes, label)
+    }
+
+    fn put_new(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<bool, StoreError> {
+        self.asked("put", key.as_str())?.put_new(key, bytes, label)
     }
 
     fn begin_upload(&self, key: &Key, label: &Label) -> Result<String, StoreError> {

@@ -14,7 +14,7 @@ const PART: usize = 5 << 20;
 
 /// Runs the contract against a fresh bucket for each promise.
 pub(crate) fn contract(fresh: &dyn Fn() -> Arc<dyn Bucket>) {
-    let promises: [fn(&dyn Bucket); 11] = [
+    let promises: [fn(&dyn Bucket); 14] = [
         what_is_put_with_a_label_comes_back,
         parts_become_one_object_when_they_are_completed,
         a_part_sent_again_takes_the_place_of_the_first,
@@ -26,6 +26,9 @@ pub(crate) fn contract(fresh: &dyn Fn() -> Arc<dyn Bucket>) {
         a_condition_is_kept,
         listings_go_on_behind_a_key,
         a_link_names_the_object,
+        a_label_is_read_without_the_bytes,
+        what_was_put_without_a_label_is_nobodys,
+        what_is_new_takes_nobodys_place,
     ];
     for promise in promises {
         promise(&*fresh());
@@ -60,6 +63,47 @@ fn what_is_put_with_a_label_comes_back(bucket: &dyn Bucket) {
     bucket.put_labelled(&key, bytes(100), &label()).unwrap();
     bucket.put_labelled(&key, bytes(10), &Label::default()).unwrap();
     assert_eq!(get(bucket, &key), bytes(10));
+}
+
+/// As scribefs labels its own.
+fn own_label(content: &[u8]) -> Label {
+    let hash = blake3::hash(content).to_hex().to_string();
+    let fields = [("blake3", hash.clone()), ("conversation", "standup".to_owned())];
+    Label {
+        content_type: "audio/wav",
+        fields: fields.into_iter().chain([("recording", hash)]).collect(),
+    }
+}
+
+fn a_label_is_read_without_the_bytes(bucket: &dyn Bucket) {
+    let (key, whole) = (key("a/2024/01/15/x.wav"), bytes(PART + 1));
+    let hash = blake3::hash(&whole).to_hex().to_string();
+    let id = bucket.begin_upload(&key, &own_label(&whole)).unwrap();
+    let parts = [(1, whole.slice(..PART)), (2, whole.slice(PART..))];
+    let parts = parts.map(|(number, part)| bucket.put_part(&key, &id, number, part).unwrap());
+    bucket.complete_upload(&key, &id, &parts).unwrap();
+    let facts = bucket.facts(&key).unwrap();
+    assert_eq!((facts.bytes, facts.blake3.as_deref()), (whole.len() as u64, Some(hash.as_str())));
+    assert_eq!(facts.recording.as_deref(), Some(hash.as_str()));
+    assert!(facts.is_ours);
+    assert!(is_missing(bucket.facts(&self::key("a/2024/01/15/y.wav"))));
+}
+
+fn what_was_put_without_a_label_is_nobodys(bucket: &dyn Bucket) {
+    let key = key("a/b");
+    bucket.put_labelled(&key, bytes(9), &own_label(&bytes(9))).unwrap();
+    assert!(bucket.facts(&key).unwrap().is_ours);
+    bucket.put(&key, b"another's").unwrap();
+    let facts = bucket.facts(&key).unwrap();
+    assert_eq!((facts.bytes, facts.blake3, facts.is_ours), (9, None, false));
+}
+
+fn what_is_new_takes_nobodys_place(bucket: &dyn Bucket) {
+    let key = key("a/b");
+    assert!(bucket.put_new(&key, bytes(9), &own_label(&bytes(9))).unwrap());
+    assert!(!bucket.put_new(&key, bytes(10), &label()).unwrap());
+    assert_eq!(get(bucket, &key), bytes(9));
+    assert!(bucket.facts(&key).unwrap().is_ours);
 }
 
 fn parts_become_one_object_when_they_are_completed(bucket: &dyn Bucket) {

@@ -24,7 +24,7 @@ pub(crate) fn file_of(bytes: &[u8]) -> File {
 
 /// Runs the contract of `Store` against a fresh one for each promise.
 pub(crate) fn contract(fresh: &dyn Fn() -> Arc<dyn Store>) {
-    let promises: [fn(&dyn Store); 11] = [
+    let promises: [fn(&dyn Store); 13] = [
         what_is_put_comes_back,
         a_put_takes_the_place_of_what_was_there,
         ranges_are_cut_short_at_the_end,
@@ -36,6 +36,8 @@ pub(crate) fn contract(fresh: &dyn Fn() -> Arc<dyn Store>) {
         a_deleted_folder_can_be_filled_again,
         many_can_put_at_once,
         an_object_knows_when_it_was_put,
+        what_is_new_takes_nobodys_place,
+        a_place_is_taken_by_what_is_there,
     ];
     for promise in promises {
         promise(&*fresh());
@@ -57,6 +59,30 @@ fn an_object_knows_when_it_was_put(store: &dyn Store) {
     assert!(age.abs() < SignedDuration::from_mins(10), "{age:?}");
     let gone = store.written_at(&key("a/c"));
     assert!(matches!(gone, Err(StoreError::Missing { .. })), "{gone:?}");
+}
+
+fn what_is_new_takes_nobodys_place(store: &dyn Store) {
+    let key = key("a/b");
+    assert!(store.put_file_new(&key, &file_of(b"first")).unwrap());
+    assert!(!store.put_file_new(&key, &file_of(b"second")).unwrap());
+    assert_eq!(store.get_range(&key, 0..99).unwrap(), b"first");
+    store.delete(&key).unwrap();
+    assert!(store.put_file_new(&key, &file_of(b"third")).unwrap());
+    assert_eq!(store.facts(&key).unwrap().bytes, 5);
+}
+
+fn a_place_is_taken_by_what_is_there(store: &dyn Store) {
+    let is_taken = |place| store.is_taken(place).unwrap();
+    for place in ["a/1/x.wav", "a/1/", "a/"] {
+        assert!(!is_taken(place), "{place}");
+    }
+    store.put(&key("a/1/x.wav"), b"x").unwrap();
+    for place in ["a/1/x.wav", "a/1/", "a/"] {
+        assert!(is_taken(place), "{place}");
+    }
+    for place in ["a/1/x", "a/1/x.wa", "a/10/", "ab/", "b"] {
+        assert!(!is_taken(place), "{place}");
+    }
 }
 
 fn a_put_takes_the_place_of_what_was_there(store: &dyn Store) {

@@ -177,6 +177,10 @@ impl Bucket for FarBucket {
         self.inner.put_labelled(key, bytes, label)
     }
 
+    fn put_new(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<bool, StoreError> {
+        self.inner.put_new(key, bytes, label)
+    }
+
     fn begin_upload(&self, key: &Key, label: &Label) -> Result<String, StoreError> {
         self.inner.begin_upload(key, label)
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
-use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore};
+use object_store::{GetOptions, GetRange, GetResult, ObjectStore};
 
 use crate::model::Key;
 use crate::store::bucket::failure::{
@@ -17,15 +17,15 @@ use crate::store::{Bytes, Found, S3Bucket, StoreError, Version};
 const PAGE: usize = 1_000;
 
 impl S3Bucket {
-    /// The object's size, and when it was put.
-    pub(crate) fn facts(&self, key: &Key) -> Result<ObjectMeta, StoreError> {
+    /// The object without its bytes: its size, its label, and when it was put.
+    pub(crate) fn look(&self, key: &Key) -> Result<GetResult, StoreError> {
         let options = GetOptions { head: true, ..GetOptions::default() };
         let path = self.path(key);
         let head = self.connection.reads.get_opts(&path, options);
         match self.wait(key.as_str(), self.options.deadline, head)? {
             Ok(found) => {
                 self.note_answer();
-                Ok(found.meta)
+                Ok(found)
             }
             // Where the bucket has answered before it is there, and the object is not.
             Err(err) if is_not_found(&err) && self.has_answered() => {
@@ -35,9 +35,9 @@ impl S3Bucket {
             Err(err) if is_wordless(&err) => {
                 let first_byte = Some(GetRange::Bounded(0..1));
                 match self.try_get(key, first_byte)? {
-                    Ok(found) => Ok(found.meta),
+                    Ok(found) => Ok(found),
                     // A range of an empty object.
-                    Err(err) if is_past_the_end(&err) => Ok(self.begin_get(key, None)?.meta),
+                    Err(err) if is_past_the_end(&err) => self.begin_get(key, None),
                     Err(err) => Err(self.failed(key, &err)),
                 }
             }
@@ -53,7 +53,7 @@ impl S3Bucket {
         sink: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         if range.is_empty() {
-            return self.facts(key).map(|_| ());
+            return self.look(key).map(|_| ());
         }
         // There are no larger numbers on the other side.
         let wanted = if range.end <= i64::MAX.cast_unsigned() {

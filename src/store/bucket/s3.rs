@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use object_store::Attribute;
 use object_store::path::Path;
 use object_store::signer::{Method, Signer};
 
@@ -17,8 +18,8 @@ use crate::store::bucket::connection::Connection;
 use crate::store::bucket::failure::{failed, is_certificate, refused, unavailable};
 use crate::store::paths::Root;
 use crate::store::{
-    Bucket, BucketFacts, BucketOptions, Bytes, Encryption, Foreign, Found, Label, Store,
-    StoreError, Version,
+    Bucket, BucketFacts, BucketOptions, Bytes, Encryption, Foreign, Found, Label, ObjectFacts,
+    Store, StoreError, Version,
 };
 
 /// A bucket at the other end of a network. Each call has a deadline (see [`BucketOptions`]) and none of them
@@ -130,7 +131,7 @@ impl Store for S3Bucket {
     }
 
     fn head(&self, key: &Key) -> Result<Found, StoreError> {
-        Ok(Found { key: key.clone(), bytes: self.facts(key)?.size })
+        Ok(Found { key: key.clone(), bytes: self.look(key)?.meta.size })
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
@@ -146,13 +147,47 @@ impl Store for S3Bucket {
     }
 
     fn written_at(&self, key: &Key) -> Result<Option<Timestamp>, StoreError> {
-        Ok(Timestamp::from_second(self.facts(key)?.last_modified.timestamp()).ok())
+        Ok(self.facts(key)?.written_at)
+    }
+
+    fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
+        let (folder, name) = place.split_at(place.rfind('/').map_or(0, |end| end + 1));
+        if name.is_empty() {
+            return Ok(!self.pages(folder, "", 1)?.is_empty());
+        }
+        match Key::new(place).map(|key| self.look(&key)) {
+            Some(Ok(_)) => Ok(true),
+            Some(Err(StoreError::Missing { .. })) | None => Ok(false),
+            Some(Err(err)) => Err(err),
+        }
+    }
+
+    fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
+        let found = self.look(key)?;
+        let field = |name: &str| {
+            let field = Attribute::Metadata(name.to_owned().into());
+            found.attributes.get(&field).map(|text| text.as_ref().to_owned())
+        };
+        let facts = ObjectFacts::of_label(found.meta.size, field);
+        let written_at = Timestamp::from_second(found.meta.last_modified.timestamp()).ok();
+        Ok(ObjectFacts { written_at, ..facts })
     }
 }
 
 impl Bucket for S3Bucket {
     fn put_labelled(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<(), StoreError> {
         self.send(key, bytes, label)
+    }
+
+    fn put_new(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<bool, StoreError> {
+        if self.knows_conditions() {
+            return self.send_new(key, bytes, label);
+        }
+        match self.look(key) {
+            Ok(_) => Ok(false),
+            Err(StoreError::Missing { .. }) => self.send(key, bytes, label).map(|()| true),
+            Err(err) => Err(err),
+        }
     }
 
     fn begin_upload(&self, key: &Key, label: &Label) -> Result<String, StoreError> {

@@ -33,6 +33,22 @@ impl S3Bucket {
         Ok(())
     }
 
+    /// The same on the condition that there is nothing. Whether it was put.
+    pub(crate) fn send_new(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        label: &Label,
+    ) -> Result<bool, StoreError> {
+        let attributes = attributes(label);
+        let options = PutOptions { attributes, mode: PutMode::Create, ..PutOptions::default() };
+        match self.try_send(key, bytes, options)? {
+            Ok(_) => Ok(true),
+            Err(err) if is_unmet_condition(&err) => Ok(false),
+            Err(err) => Err(failed(key, &err)),
+        }
+    }
+
     fn try_send(
         &self,
         key: &Key,

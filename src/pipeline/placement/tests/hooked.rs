@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{Key, UploadedPart};
-use crate::store::{Bucket, Bytes, Found, Label, MemoryStore, Store, StoreError, Version};
+use crate::store::{
+    Bucket, Bytes, Found, Label, MemoryStore, ObjectFacts, Store, StoreError, Version,
+};
 
 /// The name of the call, and whether it is over.
 pub(super) type Hook<'a> = dyn Fn(&str, bool) -> Result<(), StoreError> + Send + Sync + 'a;
@@ -46,6 +48,10 @@ impl Store for Hooked<'_> {
         self.call("head", |bucket| bucket.head(key))
     }
 
+    fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
+        self.call("facts", |bucket| bucket.facts(key))
+    }
+
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
         self.call("list", |bucket| bucket.list(prefix))
     }
@@ -62,6 +68,10 @@ impl Store for Hooked<'_> {
 impl Bucket for Hooked<'_> {
     fn put_labelled(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<(), StoreError> {
         self.call("put_labelled", |bucket| bucket.put_labelled(key, bytes, label))
+    }
+
+    fn put_new(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<bool, StoreError> {
+        self.call("put_new", |bucket| bucket.put_new(key, bytes, label))
     }
 
     fn begin_upload(&self, key: &Key, label: &Label) -> Result<String, StoreError> {
