@@ -22,6 +22,7 @@ mod removal;
 mod reservations;
 mod reserved;
 mod role;
+mod same_audio;
 mod tables;
 mod transcripts;
 mod trash;
@@ -88,9 +89,12 @@ pub enum IndexError {
         "{count} recordings are in {place} only: bring them back with `scribefs migrate --to local` first"
     )]
     OnlyInBucket { count: u64, place: String },
-    /// Numbers for conversations or for a day's recordings have run out.
+    /// Numbers for conversations have run out.
     #[error("no numbers are left")]
     NumbersExhausted,
+    /// A day of a conversation has as many recordings as it can have.
+    #[error("the conversation has no room left on that day")]
+    DayFull,
 }
 
 /// The index of one state directory.
@@ -260,19 +264,7 @@ impl Index {
         at: Timestamp,
     ) -> Result<Conversation, IndexError> {
         let id = id.clone();
-        self.inner.writer.change(move |writing| conversations::ensure(writing, &id, at))
-    }
-
-    /// A free number and a free stem on that day: `meeting`, else `meeting-2`, ... Nobody else gets them
-    /// until the reservation is dropped: keep it until its recording is published.
-    pub fn reserve(
-        &self,
-        seq: ConversationSeq,
-        day: Day,
-        wanted: &FileName,
-    ) -> Result<Reservation, IndexError> {
-        let (all, wanted) = (self.inner.reservations.clone(), wanted.clone());
-        self.inner.writer.change(move |writing| all.reserve(writing, seq, day, &wanted))
+        self.inner.writer.change(move |writing| conversations::ensure(writing, &id, at, &[]))
     }
 
     /// Recording, day transcript and the end of its job (if there is one) in one step. What still has to be

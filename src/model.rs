@@ -13,6 +13,7 @@ mod order;
 mod placement;
 mod printable;
 mod recording;
+mod slug;
 mod sound;
 mod stem;
 mod talk;

@@ -102,6 +102,7 @@ fn job(number: JobId, state: JobState) -> Job {
         created_at: at(0),
         updated_at: at(1),
         failure: None,
+        remark: None,
         recording: None,
     }
 }

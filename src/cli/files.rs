@@ -142,7 +142,13 @@ fn is_end_of(event: &Value, path: &Path) -> bool {
 fn end_of(mount: &Path, named: &Path, event: &Value) -> Result<PathBuf, Trouble> {
     let word = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
     match event["state"].as_str() {
-        Some("done" | "duplicate") => Ok(mount.join(word("folder"))),
+        Some("done" | "duplicate") => {
+            // What is remarkable about it: that the same bytes were there already, say.
+            if let Some(remark) = event["message"].as_str() {
+                report::remark(&format!("{}: {remark}", named.display()));
+            }
+            Ok(mount.join(word("folder")))
+        }
         Some("failed") => {
             let what = format!("{}: {}", named.display(), word("message"));
             Err(Trouble::plain(what, word("remedy")))

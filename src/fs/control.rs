@@ -218,6 +218,9 @@ pub(crate) fn job_line(job: &Job) -> Value {
         fields.insert("message".into(), failure.message.clone().into());
         fields.insert("remedy".into(), failure.remedy.clone().into());
     }
+    if let Some(remark) = &job.remark {
+        line["message"] = remark.as_str().into();
+    }
     line
 }
 

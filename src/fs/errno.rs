@@ -116,7 +116,8 @@ impl FsError {
                 | IndexError::StemTaken(_)
                 | IndexError::OnlyInBucket { .. }
                 | IndexError::OtherRole { .. }
-                | IndexError::NumbersExhausted,
+                | IndexError::NumbersExhausted
+                | IndexError::DayFull,
             ) => libc::EIO,
         }
     }

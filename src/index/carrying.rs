@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use crate::index::{Index, IndexError, placing, removal};
+use crate::index::{Index, IndexError, filing, placing, removal};
 use crate::model::{
     Conversation, ConversationSeq, Day, DayTranscript, Destination, Key, Placement, Recording,
     RecordingId,
@@ -137,6 +137,23 @@ impl Index {
     /// Its local copy is gone.
     pub fn set_evicted(&self, id: RecordingId) -> Result<(), IndexError> {
         self.inner.writer.change(move |writing| placing::set_evicted(writing, id))
+    }
+
+    /// Its local copy stays, behind all others that may go.
+    pub fn keep_copy(&self, id: RecordingId, since: Timestamp) -> Result<(), IndexError> {
+        self.inner.writer.change(move |writing| placing::keep_copy(writing, id, since))
+    }
+
+    /// A recording's row with another stem and other keys, and the day's transcript with it. Its objects there are
+    /// still to be brought to where they belong.
+    pub fn rename_recording(
+        &self,
+        recording: Recording,
+        transcript: DayTranscript,
+    ) -> Result<(), IndexError> {
+        self.inner
+            .writer
+            .change(move |writing| filing::rename_recording(writing, recording, transcript))
     }
 
     /// Notes local copies of what is in the bucket: of all whose audio's key is among `near`.

@@ -20,6 +20,7 @@ pub(crate) fn ensure(
     writing: &mut Writing<'_>,
     id: &ConversationId,
     at: Timestamp,
+    taken: &[ConversationId],
 ) -> Result<Conversation, IndexError> {
     let named = writing.tables().open_table(NAMES)?.get(id.as_str())?.map(|seq| seq.value());
     if let Some(seq) = named {
@@ -28,12 +29,25 @@ pub(crate) fn ensure(
     let conversation = Conversation {
         seq: next_seq(writing.tables())?,
         id: id.clone(),
-        filed_as: free_prefix(writing.tables(), id, at)?,
+        filed_as: free_prefix(writing.tables(), id, at, taken)?,
         created_at: at,
         trashed_at: None,
     };
     add(writing.begin(), &conversation)?;
     Ok(conversation)
+}
+
+/// What [`ensure`] would file it under; `None` where it is there.
+pub(crate) fn filing_id(
+    tables: &WriteTransaction,
+    id: &ConversationId,
+    at: Timestamp,
+    taken: &[ConversationId],
+) -> Result<Option<ConversationId>, IndexError> {
+    if tables.open_table(NAMES)?.get(id.as_str())?.is_some() {
+        return Ok(None);
+    }
+    free_prefix(tables, id, at, taken).map(Some)
 }
 
 pub(crate) fn rename(
@@ -212,17 +226,20 @@ fn refuse_taken(tables: &WriteTransaction, id: &ConversationId) -> Result<(), In
 }
 
 /// An id for store keys that no other conversation has ever been filed under, also if that one has
-/// been renamed since or is in the trash.
+/// been renamed since or is in the trash, and that is none of `taken`.
 fn free_prefix(
     tables: &WriteTransaction,
     id: &ConversationId,
     at: Timestamp,
+    taken: &[ConversationId],
 ) -> Result<ConversationId, IndexError> {
     let prefixes = tables.open_table(PREFIXES)?;
     let unique = owes_discovery(tables)?;
     let unique = unique.then(|| id.with_tail(&format!("-{}", at.as_microsecond())));
     for candidate in unique.as_ref().unwrap_or(id).numbered() {
-        if prefixes.get(Key::conversation_prefix(&candidate).as_str())?.is_none() {
+        let candidate = Key::filing_id(&candidate);
+        let is_known = prefixes.get(Key::conversation_prefix(&candidate).as_str())?.is_some();
+        if !is_known && !taken.contains(&candidate) {
             return Ok(candidate);
         }
     }

@@ -4,11 +4,12 @@ use redb::{ReadableTable, WriteTransaction};
 
 use crate::index::conversations::{present, remove, save_sums, sums_of};
 use crate::index::following::{adopt, forget_followed};
+use crate::index::same_audio::{add_audio, remove_audio};
 use crate::index::tables::{
     AUDIO, CONDEMNED, CONVERSATIONS, COPIED, COPIES, DAYS, DayKey, DayRow, EMPTY, EVERYTHING,
-    NAMES, NOTES, PAGES_DUE, PREFIXES, PURGING, RECORDINGS, RESERVED_KEYS, RecordingKey, SHOWN,
-    STEMS, SUMS, Sums, TRASH, TRASH_NAMES, TRASHED, TRASHED_SEEN, UNPLACED, UPLOADS, WISHES,
-    day_key, encoded, recording_key, row_at,
+    KEY_STEMS, NAMES, NOTES, PAGES_DUE, PREFIXES, PURGING, RECORDINGS, RESERVED_KEYS, RecordingKey,
+    SAME_AUDIO, SHOWN, STEMS, SUMS, Sums, TRASH, TRASH_NAMES, TRASHED, TRASHED_SEEN, UNPLACED,
+    UPLOADS, WISHES, day_key, encoded, recording_key, row_at,
 };
 use crate::index::trash_rows::{follow_row, forget_row, is_shown};
 use crate::index::writer::Writing;
@@ -157,6 +158,29 @@ pub(crate) fn replace(
     Ok(())
 }
 
+/// The row under another stem, with other keys. Whoever shows names takes the old ones for gone and the new ones
+/// for new. All of it is yet to be brought to where it belongs.
+pub(crate) fn rename_recording(
+    writing: &mut Writing<'_>,
+    mut recording: Recording,
+    transcript: DayTranscript,
+) -> Result<(), IndexError> {
+    let (conversation, old) = at(writing.tables(), recording.id)?;
+    recording.placement = placing::destination(writing.tables())?.first_placement();
+    file(writing, &conversation, &recording, Some(transcript))?;
+    let (seq, day) = (recording.id.conversation, recording.id.day);
+    writing.tell(Change::Removed {
+        recording: Box::new(old),
+        conversation: Box::new(conversation),
+        last_of_day: false,
+        last_of_conversation: false,
+    });
+    let recording = Box::new(recording);
+    writing.tell(Change::Published { recording, new_conversation: false, new_day: false });
+    writing.tell(Change::DayTranscript { conversation: seq, day });
+    Ok(())
+}
+
 pub(crate) fn set_overlay(
     writing: &mut Writing<'_>,
     id: RecordingId,
@@ -180,7 +204,9 @@ pub(crate) fn clear(writing: &mut Writing<'_>) -> Result<(), IndexError> {
     tables.delete_table(DAYS)?;
     tables.delete_table(RECORDINGS)?;
     tables.delete_table(STEMS)?;
+    tables.delete_table(KEY_STEMS)?;
     tables.delete_table(AUDIO)?;
+    tables.delete_table(SAME_AUDIO)?;
     tables.delete_table(UNPLACED)?;
     tables.delete_table(COPIES)?;
     tables.delete_table(COPIED)?;
@@ -210,6 +236,7 @@ pub(crate) fn make_tables(tables: &WriteTransaction) -> Result<(), IndexError> {
     tables.open_table(RECORDINGS)?;
     tables.open_table(STEMS)?;
     tables.open_table(AUDIO)?;
+    tables.open_table(SAME_AUDIO)?;
     tables.open_table(UNPLACED)?;
     tables.open_table(COPIES)?;
     tables.open_table(COPIED)?;
@@ -274,11 +301,11 @@ pub(crate) fn file(
     tables.open_table(RECORDINGS)?.insert(key, encoded(recording)?.as_slice())?;
     tables.open_table(STEMS)?.insert((day.0, day.1, stem), id.number)?;
     follow_row(tables, conversation, old.as_ref(), recording)?;
-    let mut audio = tables.open_table(AUDIO)?;
-    let hash = recording.audio.blake3.as_str();
-    if audio.get(hash)?.is_none() {
-        audio.insert(hash, key)?;
+    let key_stem = recording.audio.key.stem().as_bytes();
+    if key_stem != stem {
+        tables.open_table(KEY_STEMS)?.insert((day.0, day.1, key_stem), id.number)?;
     }
+    add_audio(tables, recording)?;
     if recording.placement != Placement::Stored {
         tables.open_table(UNPLACED)?.insert(unplaced_key(recording), ())?;
     }
@@ -306,13 +333,8 @@ pub(crate) fn forget(tables: &WriteTransaction, old: &Recording) -> Result<(), I
     let key = recording_key(old.id);
     tables.open_table(UNPLACED)?.remove(unplaced_key(old))?;
     tables.open_table(STEMS)?.remove((key.0, key.1, old.stem.as_bytes()))?;
-    let mut audio = tables.open_table(AUDIO)?;
-    let hash = old.audio.blake3.as_str();
-    let is_ours = audio.get(hash)?.is_some_and(|owner| owner.value() == key);
-    if is_ours {
-        audio.remove(hash)?;
-    }
-    Ok(())
+    tables.open_table(KEY_STEMS)?.remove((key.0, key.1, old.audio.key.stem().as_bytes()))?;
+    remove_audio(tables, old)
 }
 
 pub(crate) fn unplaced_key(recording: &Recording) -> (i64, RecordingKey) {

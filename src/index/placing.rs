@@ -76,6 +76,17 @@ pub(crate) fn set_evicted(writing: &mut Writing<'_>, id: RecordingId) -> Result<
     remove_copy(writing.begin(), recording_key(id))
 }
 
+pub(crate) fn keep_copy(
+    writing: &mut Writing<'_>,
+    id: RecordingId,
+    since: Timestamp,
+) -> Result<(), IndexError> {
+    let (_, recording) = at(writing.tables(), id)?;
+    let tables = writing.begin();
+    remove_copy(tables, recording_key(id))?;
+    add_copy(tables, &recording, since)
+}
+
 pub(crate) fn forget_upload(writing: &mut Writing<'_>, id: &str) -> Result<(), IndexError> {
     writing.begin().open_table(UPLOADS)?.remove(id)?;
     Ok(())

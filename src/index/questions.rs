@@ -8,10 +8,11 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, Table
 use crate::index::failure::damaged;
 use crate::index::filing::unplaced_key;
 use crate::index::placing::COPIED_BYTES;
+use crate::index::same_audio::with_audio;
 use crate::index::tables::{
     AUDIO, CONDEMNED, CONVERSATIONS, COPIES, COUNTERS, DAYS, DayRow, EMPTY, EVERYTHING, JOBS,
-    NAMES, NOTES, PREFIXES, RECORDINGS, RecordingKey, STEMS, SUMS, Sums, TRASH, UNFINISHED,
-    UNPLACED, UPLOADS, day_key, decoded, recording_key, row_at,
+    NAMES, NOTES, PREFIXES, RECORDINGS, RecordingKey, SAME_AUDIO, STEMS, SUMS, Sums, TRASH,
+    UNFINISHED, UNPLACED, UPLOADS, day_key, decoded, recording_key, row_at,
 };
 use crate::index::{Copy, IndexError};
 use crate::model::{
@@ -180,6 +181,30 @@ impl Moment {
             Some(key) => row_at(&self.table(RECORDINGS)?, key.value()),
             None => Ok(None),
         }
+    }
+
+    /// The highest number that was ever given out on a day.
+    pub(crate) fn last_number(&self, seq: ConversationSeq, day: Day) -> Result<u16, IndexError> {
+        let row: Option<DayRow> = row_at(&self.table(DAYS)?, day_key(seq, day))?;
+        Ok(row.map_or(0, |row| row.last_number))
+    }
+
+    pub(crate) fn recordings_with_audio(&self, blake3: &str) -> Result<Vec<Recording>, IndexError> {
+        let first = self.table(AUDIO)?.get(blake3)?.map(|first| first.value());
+        let others = match self.0.open_table(SAME_AUDIO) {
+            Ok(others) => with_audio(&others, blake3)?,
+            // Nothing was published since an earlier version made this index.
+            Err(redb::TableError::TableDoesNotExist(_)) => Vec::new(),
+            Err(err) => return Err(err.into()),
+        };
+        let (recordings, condemned) = (self.table(RECORDINGS)?, self.table(CONDEMNED)?);
+        let mut found = Vec::new();
+        for key in first.into_iter().chain(others) {
+            if condemned.get(key.0)?.is_none() {
+                found.extend(row_at::<RecordingKey, Recording>(&recordings, key)?);
+            }
+        }
+        Ok(found)
     }
 
     pub(crate) fn unplaced(

@@ -4,13 +4,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use redb::ReadableTable;
 
-use crate::index::IndexError;
-use crate::index::conversations::present;
-use crate::index::tables::{DAYS, DayRow, RESERVED_KEYS, STEMS, day_key, row_at};
+use crate::index::conversations::{ensure, filing_id, present};
+use crate::index::tables::{DAYS, DayRow, KEY_STEMS, RESERVED_KEYS, STEMS, day_key, row_at};
 use crate::index::writer::Writing;
-use crate::model::{ConversationSeq, Day, FileName, Key, PageKind, RecordingId};
+use crate::index::{Index, IndexError};
+use crate::model::{
+    Conversation, ConversationId, ConversationSeq, Day, FileName, Key, PageKind, RecordingId,
+};
 
 /// A number and a stem that nobody else gets until this is dropped, which is to be after publishing.
 #[derive(Debug)]
@@ -28,6 +31,61 @@ impl Drop for Reservation {
     }
 }
 
+/// Places for what is about to be published.
+impl Index {
+    /// What the keys of a conversation would be made of if it were made now: none of `taken`. `None`: it is there.
+    pub fn filing_id(
+        &self,
+        id: &ConversationId,
+        at: Timestamp,
+        taken: &[ConversationId],
+    ) -> Result<Option<ConversationId>, IndexError> {
+        let (id, taken) = (id.clone(), taken.to_vec());
+        self.inner.writer.change(move |writing| filing_id(writing.tables(), &id, at, &taken))
+    }
+
+    /// [`Index::ensure_conversation`], and a new one is filed under none of `taken`: there the store has something
+    /// that the index does not know.
+    pub fn ensure_conversation_beside(
+        &self,
+        id: &ConversationId,
+        at: Timestamp,
+        taken: &[ConversationId],
+    ) -> Result<Conversation, IndexError> {
+        let (id, taken) = (id.clone(), taken.to_vec());
+        self.inner.writer.change(move |writing| ensure(writing, &id, at, &taken))
+    }
+
+    /// Whether a day has as many recordings as it can have.
+    pub fn is_day_full(&self, seq: ConversationSeq, day: Day) -> Result<bool, IndexError> {
+        Ok(RecordingId::MAX_NUMBER <= self.now()?.last_number(seq, day)?)
+    }
+
+    /// A free number and a free stem on that day: `meeting`, else `meeting-2`, ... Nobody else gets them
+    /// until the reservation is dropped: keep it until its recording is published.
+    pub fn reserve(
+        &self,
+        seq: ConversationSeq,
+        day: Day,
+        wanted: &FileName,
+    ) -> Result<Reservation, IndexError> {
+        self.reserve_beside(seq, day, wanted, &[])
+    }
+
+    /// The same, with a stem that is none of `rejected`.
+    pub fn reserve_beside(
+        &self,
+        seq: ConversationSeq,
+        day: Day,
+        wanted: &FileName,
+        rejected: &[FileName],
+    ) -> Result<Reservation, IndexError> {
+        let (all, wanted) = (self.inner.reservations.clone(), wanted.clone());
+        let rejected = rejected.to_vec();
+        self.inner.writer.change(move |writing| all.reserve(writing, seq, day, &wanted, &rejected))
+    }
+}
+
 /// All of them. Only the writer thread adds, so that what it has looked up stays true.
 #[derive(Debug, Default)]
 pub(crate) struct Reservations {
@@ -36,13 +94,15 @@ pub(crate) struct Reservations {
 }
 
 impl Reservations {
-    /// The next number of that day, and the first stem that is free on it.
+    /// The next number of that day, and a stem that is free on it and none of `rejected`: the wanted one, else
+    /// the first number behind it that is free, as far as numbers are given out in order.
     pub(crate) fn reserve(
         self: Arc<Self>,
         writing: &Writing<'_>,
         seq: ConversationSeq,
         day: Day,
         wanted: &FileName,
+        rejected: &[FileName],
     ) -> Result<Reservation, IndexError> {
         let filed_as = present(writing.tables(), seq)?.filed_as;
         let row: Option<DayRow> = row_at(&writing.tables().open_table(DAYS)?, day_key(seq, day))?;
@@ -50,21 +110,24 @@ impl Reservations {
         let last = held.last().map_or(0, |(id, _)| id.number);
         let number = last.max(row.map_or(0, |row| row.last_number)) + 1;
         if RecordingId::MAX_NUMBER < number {
-            return Err(IndexError::NumbersExhausted);
+            return Err(IndexError::DayFull);
         }
-        let stems = writing.tables().open_table(STEMS)?;
+        let (stems, key_stems) =
+            (writing.tables().open_table(STEMS)?, writing.tables().open_table(KEY_STEMS)?);
         let reserved = writing.tables().open_table(RESERVED_KEYS)?;
-        for candidate in (1..).filter_map(|count| wanted.numbered_stem(count)) {
-            let is_held = held.iter().any(|(_, stem)| *stem == candidate);
+        let stem = free_stem(wanted, &|candidate| {
+            let key_stem = Key::stem_for(candidate.as_bytes());
+            let meets = |held: &FileName| Key::stem_for(held.as_bytes()) == key_stem;
             let metadata = Key::page(&filed_as, day, candidate.as_bytes(), PageKind::Metadata);
-            if reserved.get(metadata.as_str())?.is_some() {
-                continue;
-            }
-            if !is_held && stems.get((seq.0, day.number(), candidate.as_bytes()))?.is_none() {
-                return Ok(self.hold(RecordingId { conversation: seq, day, number }, candidate));
-            }
-        }
-        Err(IndexError::NumbersExhausted)
+            let at = |stem| (seq.0, day.number(), stem);
+            // A stem may be spelled like the keys of another one.
+            Ok(held.iter().map(|(_, held)| held).chain(rejected).any(meets)
+                || stems.get(at(candidate.as_bytes()))?.is_some()
+                || stems.get(at(key_stem.as_bytes()))?.is_some()
+                || key_stems.get(at(key_stem.as_bytes()))?.is_some()
+                || reserved.get(metadata.as_str())?.is_some())
+        })?;
+        Ok(self.hold(RecordingId { conversation: seq, day, number }, stem))
     }
 
     fn held_on(&self, seq: ConversationSeq, day: Day) -> Vec<(RecordingId, FileName)> {
@@ -76,5 +139,69 @@ impl Reservations {
     fn hold(self: Arc<Self>, id: RecordingId, stem: FileName) -> Reservation {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(id, stem.clone());
         Reservation { id, stem, key: id, all: self }
+    }
+}
+
+/// A stem that is not taken: `wanted`, else one with a number. Numbers are looked for in growing steps and then
+/// between the last two, so that a day with thousands of equal names costs a few looks each.
+fn free_stem(
+    wanted: &FileName,
+    is_taken: &dyn Fn(&FileName) -> Result<bool, IndexError>,
+) -> Result<FileName, IndexError> {
+    let free = |number| match wanted.numbered_stem(number) {
+        Some(stem) => Ok((!is_taken(&stem)?).then_some(stem)),
+        None => Ok::<_, IndexError>(None),
+    };
+    if let Some(stem) = free(1)? {
+        return Ok(stem);
+    }
+    let (mut taken, mut step) = (1_u32, 1);
+    let (mut found, mut stem) = loop {
+        let number = taken.checked_add(step).ok_or(IndexError::DayFull)?;
+        match free(number)? {
+            Some(stem) => break (number, stem),
+            None => (taken, step) = (number, step.saturating_mul(2)),
+        }
+    };
+    while taken + 1 < found {
+        let middle = taken + (found - taken) / 2;
+        match free(middle)? {
+            Some(free) => (found, stem) = (middle, free),
+            None => taken = middle,
+        }
+    }
+    Ok(stem)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_stem_is_found_with_few_looks_however_many_are_taken() {
+        let wanted = FileName::new("recording").unwrap();
+        for count in [0, 1, 2, 3, 7, 10_000, 16_382] {
+            let looks = Cell::new(0);
+            let taken: std::collections::BTreeSet<FileName> =
+                (1..=count).filter_map(|number| wanted.numbered_stem(number)).collect();
+            let stem = free_stem(&wanted, &|stem| {
+                looks.set(looks.get() + 1);
+                Ok(taken.contains(stem))
+            });
+            assert_eq!(stem.unwrap(), wanted.numbered_stem(count + 1).unwrap());
+            assert!(looks.get() <= 32, "{} looks for {count}", looks.get());
+        }
+    }
+
+    #[test]
+    fn a_gap_in_the_numbers_leads_to_a_stem_that_is_free() {
+        let wanted = FileName::new("recording").unwrap();
+        let is_taken = |stem: &FileName| {
+            Ok([1, 2, 4, 5, 6].map(|it| wanted.numbered_stem(it)).contains(&Some(stem.clone())))
+        };
+        let stem = free_stem(&wanted, &is_taken).unwrap();
+        assert!(!is_taken(&stem).unwrap());
     }
 }

@@ -40,8 +40,16 @@ pub(crate) const DAYS: Rows<DayKey> = Rows::new("days");
 pub(crate) const RECORDINGS: Rows<RecordingKey> = Rows::new("recordings");
 /// Conversation, day and stem to the recording's number.
 pub(crate) const STEMS: TableDefinition<(u32, u32, &[u8]), u16> = TableDefinition::new("stems");
+/// Conversation, day and what a recording's keys begin with to its number, where that is not its stem. Only the
+/// writer looks at it, and makes the table where it is missing.
+pub(crate) const KEY_STEMS: TableDefinition<(u32, u32, &[u8]), u16> =
+    TableDefinition::new("key_stems");
 /// BLAKE3 in hexadecimal to the first recording that has these bytes.
 pub(crate) const AUDIO: TableDefinition<&str, RecordingKey> = TableDefinition::new("audio");
+/// The same with all others that have them. An index of an earlier version lacks the table until it is written
+/// to.
+pub(crate) const SAME_AUDIO: TableDefinition<(&str, RecordingKey), ()> =
+    TableDefinition::new("same_audio");
 /// What is not yet where it belongs, by time of publication in microseconds.
 pub(crate) const UNPLACED: TableDefinition<(i64, RecordingKey), ()> =
     TableDefinition::new("unplaced");

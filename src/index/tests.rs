@@ -206,6 +206,7 @@ fn job(id: JobId, state: JobState) -> Job {
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
         failure: None,
+        remark: None,
         recording: None,
     }
 }

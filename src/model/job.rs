@@ -176,6 +176,9 @@ pub struct Job {
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub failure: Option<Failure>,
+    /// What a person may want to know of how it ended, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<String>,
     /// What came of it, or what it is a duplicate of.
     pub recording: Option<RecordingId>,
 }

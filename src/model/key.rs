@@ -1,14 +1,15 @@
 //! Store keys: the one place that spells a store path.
 //!
 //! `<conversation>/<yyyy>/<mm>/<dd>/<file>`, the same on local disk and in a bucket. Keys are made of
-//! characters that are safe everywhere; a name that is not becomes a slug with a short hash, and the
-//! true name stands in the metadata.
+//! characters that are safe everywhere; a name that is not becomes a slug that a person can still read, with
+//! a short hash, and the true name stands in the metadata.
 
 use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::model::slug::{is_safe, old_slug, slug};
 use crate::model::{ConversationId, Day, PageKind};
 
 /// The place of one object in the store, relative to its root.
@@ -27,25 +28,49 @@ impl Key {
 
     /// The original recording. `stem` and `extension` are what the view shows.
     pub fn audio(conversation: &ConversationId, day: Day, stem: &[u8], extension: &[u8]) -> Self {
-        let extension = slug_within(extension, EXTENSION_BYTES);
+        let extension = slug(extension, EXTENSION_BYTES);
         let dot = if extension.is_empty() { "" } else { "." };
-        Self::on(conversation, day, &format!("{}{dot}{extension}", slug_of_stem(stem)))
+        Self::on(conversation, day, &format!("{}{dot}{extension}", Self::stem_for(stem)))
     }
 
     /// A page about a recording, beside its audio.
     pub fn page(conversation: &ConversationId, day: Day, stem: &[u8], kind: PageKind) -> Self {
-        Self::on(conversation, day, &format!("{}{}", slug_of_stem(stem), kind.suffix()))
+        Self::on(conversation, day, &format!("{}{}", Self::stem_for(stem), kind.suffix()))
+    }
+
+    /// What the names of a recording's objects begin with, if it is named after `stem`.
+    pub fn stem_for(stem: &[u8]) -> String {
+        let slug = slug(stem, SLUG_BYTES);
+        if slug.is_empty() { "recording".to_owned() } else { slug }
+    }
+
+    /// What the names of a recording's objects begin with, by the key of its audio: part of a key that is
+    /// there never changes, however names are spelled by now.
+    pub fn stem(&self) -> &str {
+        let name = self.file_name();
+        name.rfind('.').map_or(name, |dot| &name[..dot])
+    }
+
+    /// A page about the recording whose audio has this key.
+    pub fn page_beside(&self, kind: PageKind) -> Self {
+        let folder = &self.0[..self.0.len() - self.file_name().len()];
+        Self(format!("{folder}{}{}", self.stem(), kind.suffix()))
+    }
+
+    /// The id that the keys of a new conversation are made of: a legal part of a key as it stands.
+    pub fn filing_id(id: &ConversationId) -> ConversationId {
+        ConversationId::cleaned(slug(id.as_str().as_bytes(), ConversationId::MAX_BYTES).as_bytes())
     }
 
     /// The transcript of a day.
     pub fn transcript(conversation: &ConversationId, day: Day) -> Self {
-        let id = slug(conversation.as_str().as_bytes());
+        let id = folder_of(conversation);
         Self::on(conversation, day, &format!("{id}{TRANSCRIPT}"))
     }
 
     /// Everything of one conversation lies under this prefix, which ends in `/`.
     pub fn conversation_prefix(conversation: &ConversationId) -> String {
-        format!("{}/", slug(conversation.as_str().as_bytes()))
+        format!("{}/", folder_of(conversation))
     }
 
     /// Everything that tells of changes lies below this. Keys of recordings have five parts and never meet it.
@@ -102,7 +127,7 @@ impl Key {
     }
 
     fn on(conversation: &ConversationId, day: Day, file: &str) -> Self {
-        let conversation = slug(conversation.as_str().as_bytes());
+        let conversation = folder_of(conversation);
         let (year, month, day) = (day.year(), day.month(), day.day());
         Self(format!("{conversation}/{year:04}/{month:02}/{day:02}/{file}"))
     }
@@ -157,43 +182,15 @@ impl Key {
 /// What follows the conversation's id in the name of a day's transcript.
 const TRANSCRIPT: &str = "_transcript.txt";
 
-/// Longest part of a slug that is kept of a name; with hash, suffix and extension it stays a file name.
-const SLUG_BYTES: usize = 120;
+/// Longest slug of a stem; with suffix and extension it stays a file name.
+const SLUG_BYTES: usize = 130;
 
 /// The same of an extension.
 const EXTENSION_BYTES: usize = 40;
 
-fn is_safe(part: &str) -> bool {
-    !part.is_empty()
-        && !part.starts_with('.')
-        && part.len() <= 255
-        && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-}
-
-/// The name as it is where it is safe, else its safe characters and a hash of the whole.
-fn slug(name: &[u8]) -> String {
-    slug_within(name, SLUG_BYTES)
-}
-
-fn slug_within(name: &[u8], longest: usize) -> String {
-    match std::str::from_utf8(name) {
-        Ok("") => return String::new(),
-        Ok(text) if text.len() <= longest && is_safe(text) => return text.to_owned(),
-        _ => {}
-    }
-    let kept = name.iter().map(|byte| match byte {
-        byte if byte.is_ascii_alphanumeric() || b"_-".contains(byte) => char::from(*byte),
-        _ => '_',
-    });
-    let kept: String = kept.take(longest).collect();
-    let hash = blake3::hash(name).to_hex();
-    format!("{}-{}", kept.trim_start_matches('_'), &hash[..8])
-}
-
-/// A stem never ends like a page's suffix, so that no two recordings of a day can share a key.
-fn slug_of_stem(stem: &[u8]) -> String {
-    let slug = slug(stem);
-    if slug.is_empty() { "recording".to_owned() } else { slug }
+/// Conversations of old were filed under ids that are no legal parts of keys, and stay where they are.
+fn folder_of(filed_as: &ConversationId) -> String {
+    old_slug(filed_as.as_str().as_bytes())
 }
 
 impl fmt::Display for Key {
@@ -307,6 +304,67 @@ mod tests {
         let keys: std::collections::BTreeSet<String> =
             strange.iter().map(|stem| audio(stem, "wav")).collect();
         assert_eq!(keys.len(), strange.len());
+    }
+
+    #[test]
+    fn a_person_can_read_the_key_of_any_name() {
+        for (stem, begin) in [
+            ("Größe aus Köln", "Groesse_aus_Koeln-"),
+            ("Gro\u{308}ße aus Ko\u{308}ln", "Groesse_aus_Koeln-"),
+            ("Ünal & Ærø: Çay №1", "Uenal_Aero_Cay_No1-"),
+            ("протокол собрания", "protokol_sobraniya-"),
+            ("会議 2024", "HuiYi_2024-"),
+            ("v1.2 (final)", "v1_2_final-"),
+            ("-rf *", "rf-"),
+            ("…", "unnamed-"),
+        ] {
+            let key = audio(stem, "wav");
+            assert!(key.starts_with(begin), "{stem}: {key}");
+            assert_eq!(key.len(), begin.len() + 8 + ".wav".len(), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_new_conversation_is_filed_under_a_part_of_a_key() {
+        for name in ["standup", "Größe aus Köln", "☃", ".hidden", &"ß".repeat(32), &"x".repeat(64)]
+        {
+            let id = ConversationId::new(name).unwrap();
+            let filed_as = Key::filing_id(&id);
+            assert_eq!(Key::conversation_prefix(&filed_as), format!("{filed_as}/"));
+            assert_eq!(Key::filing_id(&filed_as), filed_as);
+        }
+        let plain = ConversationId::new("standup").unwrap();
+        assert_eq!(Key::filing_id(&plain), plain);
+    }
+
+    #[test]
+    fn a_conversation_that_was_filed_long_ago_keeps_its_folder() {
+        let id = ConversationId::new("größe").unwrap();
+        let day = Day::from_ymd(2024, 1, 15).unwrap();
+        let hash = &blake3::hash("größe".as_bytes()).to_hex()[..8];
+        assert_eq!(Key::conversation_prefix(&id), format!("gr____e-{hash}/"));
+        let transcript = format!("gr____e-{hash}/2024/01/15/gr____e-{hash}_transcript.txt");
+        assert_eq!(Key::transcript(&id, day).as_str(), transcript);
+    }
+
+    #[test]
+    fn pages_lie_beside_the_audio_under_its_name() {
+        let id = ConversationId::new("standup").unwrap();
+        let day = Day::from_ymd(2026, 3, 9).unwrap();
+        for (stem, extension) in
+            [("meeting", "m4a"), ("take.2", "WAV"), ("noise", ""), ("größe", "ö"), (".hidden", "")]
+        {
+            let (stem, extension) = (stem.as_bytes(), extension.as_bytes());
+            let audio = Key::audio(&id, day, stem, extension);
+            for kind in PageKind::ALL {
+                assert_eq!(audio.page_beside(kind), Key::page(&id, day, stem, kind));
+            }
+        }
+        let old = Key::new("a/2024/01/15/gr____e-01234567.wav").unwrap();
+        assert_eq!(
+            old.page_beside(PageKind::Metadata).as_str(),
+            "a/2024/01/15/gr____e-01234567_metadata.json"
+        );
     }
 
     #[test]

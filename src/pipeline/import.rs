@@ -17,10 +17,11 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::model::{
-    Day, Key, ModelRef, Object, Overlay, Recipe, RecordedAt, Recording, RecordingId, SoundFacts,
-    SpeakerBounds, Talk, TimeSource,
+    Day, ModelRef, Overlay, Recipe, RecordedAt, Recording, RecordingId, SoundFacts, SpeakerBounds,
+    Talk, TimeSource,
 };
-use crate::pipeline::publish::{self, FromStart};
+use crate::pipeline::claim::{self, Wanted};
+use crate::pipeline::publish::{self, FromStart, PublishError};
 use crate::pipeline::shelves::{PageError, Shelves};
 use crate::pipeline::stock::{Stock, StockError};
 use crate::pipeline::{convert, pages};
@@ -95,19 +96,25 @@ fn publish(
     now: Timestamp,
 ) -> Result<RecordingId, StockError> {
     let _alone = publish::alone();
-    let conversation = stock.index.ensure_conversation(&find.conversation, now)?;
-    let (wanted, extension) = find.name.stem_and_extension(&heard.facts.container);
-    let reserved = stock.index.reserve(conversation.seq, find.day, &wanted)?;
-    let stem = reserved.stem.clone();
-    let key = Key::audio(&conversation.filed_as, find.day, stem.as_bytes(), &extension);
-    stock.near.put_file(&key, heard.audio)?;
+    let (stem, extension) = find.name.stem_and_extension(&heard.facts.container);
+    let wanted = Wanted {
+        conversation: &find.conversation,
+        day: find.day,
+        stem: &stem,
+        extension: &extension,
+        bytes: heard.bytes,
+        blake3: &heard.blake3,
+        recording: heard.audio,
+    };
+    let claimed = claim::claim(stock.near, stock.index, wanted, now).map_err(as_stock)?;
+    let conversation = claimed.conversation;
     let mut recording = Recording {
-        id: reserved.id,
-        audio_name: stem.with_extension(&extension),
-        stem,
+        id: claimed.reserved.id,
+        audio_name: claimed.reserved.stem.with_extension(&extension),
+        stem: claimed.reserved.stem.clone(),
         original_name: find.name.clone(),
         filed_as: conversation.filed_as.clone(),
-        audio: Object { key, bytes: heard.bytes, blake3: heard.blake3 },
+        audio: claimed.audio,
         pages: Vec::new(),
         modified_at: heard.modified_at,
         published_at: now,
@@ -131,6 +138,15 @@ fn publish(
     stock.index.publish(recording.clone(), text, None)?;
     pages::install(shelves, &recording, transcript.as_ref())?;
     Ok(id)
+}
+
+fn as_stock(err: PublishError) -> StockError {
+    match err {
+        PublishError::Store(err) => StockError::Store(err),
+        PublishError::Index(err) => StockError::Index(err),
+        // Only what comes from the inbox can be withdrawn.
+        PublishError::Withdrawn => StockError::Index(IndexError::NoConversation),
+    }
 }
 
 fn recipe() -> Recipe {

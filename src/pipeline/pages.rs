@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::index::DayText;
 use crate::model::{
-    Conversation, Day, DayTranscript, Key, Object, Page, PageKind, Recipe, Recording, Talk,
+    Conversation, Day, DayTranscript, Object, Page, PageKind, Recipe, Recording, Talk,
 };
 use crate::pipeline::shelves::{Draft, PageError, Shelves};
 use crate::pipeline::transcripts;
@@ -94,7 +94,12 @@ fn write_page(
     bytes: Vec<u8>,
     now: Timestamp,
 ) -> Result<Page, StoreError> {
-    let key = Key::page(&recording.filed_as, recording.id.day, recording.stem.as_bytes(), kind);
+    let key = recording.audio.key.page_beside(kind);
+    if key == recording.audio.key {
+        // Names are chosen so that this cannot be; the recording is worth a second look.
+        let source = "a page would take the place of its own recording".into();
+        return Err(StoreError::Refused { at: key.to_string(), source });
+    }
     let draft = Draft::new(key, bytes);
     fail_point!("publish-before-page");
     match way {

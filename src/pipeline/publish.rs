@@ -4,6 +4,7 @@
 //! recordings: it is staged before the index is told, and takes the place of the old one after it. A crash in
 //! between leaves objects that nothing names yet; the job runs again and writes the same keys.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -12,11 +13,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::index::{IndexError, Reservation};
+use crate::index::IndexError;
 use crate::model::{
-    Access, Conversation, Day, FileName, Job, JobState, Key, Object, Overlay, Placement, Recipe,
-    RecordedAt, Recording, SoundFacts, Talk,
+    Access, Conversation, Day, FileName, Job, JobState, Object, Overlay, Placement, Recipe,
+    RecordedAt, Recording, SoundFacts, SpeakerId, Talk,
 };
+use crate::pipeline::claim::{self, Claimed, Wanted};
 use crate::pipeline::recorded_at::{self, Clues};
 use crate::pipeline::shelves::{PageError, Shelves};
 use crate::pipeline::{Services, pages};
@@ -30,6 +32,8 @@ pub(crate) struct Finished<'a> {
     pub(crate) facts: SoundFacts,
     pub(crate) talk: &'a Talk,
     pub(crate) recipe: &'a Recipe,
+    /// What its speakers are called elsewhere.
+    pub(crate) names: BTreeMap<SpeakerId, String>,
     pub(crate) recording: &'a File,
     pub(crate) zone: &'a TimeZone,
     pub(crate) now: Timestamp,
@@ -64,33 +68,42 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
     PUBLISHING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes the recording part of its conversation, durably.
+/// Makes the recording part of its conversation, durably. The caller is [`alone`].
 pub(crate) fn publish(
     services: &Services,
     finished: Finished<'_>,
+    _alone: &MutexGuard<'static, ()>,
 ) -> Result<Recording, PublishError> {
-    let _alone = alone();
     let job = finished.job;
     let recorded_at = recorded_at(&finished);
-    let conversation = services.index.ensure_conversation(&job.conversation, finished.now)?;
-    // Dropped after the index knows the recording: nobody else may get its number and stem before.
     let day = Day::new(recorded_at.time.date()).unwrap_or(Day::UNKNOWN);
     let original_name = job.path.last().cloned().unwrap_or_else(FileName::unnamed);
-    let wanted = FileName::new(original_name.split_extension().0).unwrap_or_else(FileName::unnamed);
+    let (stem, extension) = original_name.stem_and_extension(&finished.facts.container);
+    let wanted = Wanted {
+        conversation: &job.conversation,
+        day,
+        stem: &stem,
+        extension: &extension,
+        bytes: job.bytes,
+        blake3: finished.blake3,
+        recording: finished.recording,
+    };
     // Held until the index has it: nobody else gets this number and this stem meanwhile.
-    let reserved = services.index.reserve(conversation.seq, day, &wanted)?;
-    let mut recording = describe(&finished, &conversation, &reserved, original_name, recorded_at);
-    recording.placement = services.index.destination()?.first_placement();
     fail_point!("publish-before-audio");
-    services.store.put_file(&recording.audio.key, finished.recording)?;
+    let claimed = claim::claim(services.store.as_ref(), &services.index, wanted, finished.now)?;
+    let audio_name = claimed.reserved.stem.with_extension(&extension);
+    let mut recording = describe(&finished, &claimed, audio_name, original_name, recorded_at);
+    recording.placement = services.index.destination()?.first_placement();
     fail_point!("publish-audio-stored");
 
     let shelves = Shelves { store: services.store.as_ref(), index: &services.index };
-    let said = (finished.recipe, finished.talk);
-    let text = pages::write_new(shelves, &conversation, &mut recording, said, finished.now)?;
+    let talk = named(finished.talk, &recording);
+    let said = (finished.recipe, &talk);
+    let conversation = &claimed.conversation;
+    let text = pages::write_new(shelves, conversation, &mut recording, said, finished.now)?;
     let transcript = text.transcript().map(|transcript| transcript.object.clone());
     if !services.spool.is_current(job.inbox, job.generation) {
-        discard(shelves, &recording, transcript.as_ref());
+        discard(shelves, &recording, transcript.as_ref(), claimed.is_new);
         return Err(PublishError::Withdrawn);
     }
     let mut done = job.clone();
@@ -105,6 +118,15 @@ pub(crate) fn publish(
         log::warn!("{}: its day's transcript is not in its place yet: {err}", recording.id);
     }
     Ok(recording)
+}
+
+/// What was said, with the names that speakers were given elsewhere.
+fn named(talk: &Talk, recording: &Recording) -> Talk {
+    let mut talk = talk.clone();
+    for speaker in &mut talk.speakers {
+        speaker.name = recording.overlay.names.get(&speaker.id).cloned();
+    }
+    talk
 }
 
 fn recorded_at(finished: &Finished<'_>) -> RecordedAt {
@@ -124,23 +146,21 @@ fn modified_at(job: &Job) -> Timestamp {
 
 fn describe(
     finished: &Finished<'_>,
-    conversation: &Conversation,
-    reserved: &Reservation,
+    claimed: &Claimed,
+    audio_name: FileName,
     original_name: FileName,
     recorded_at: RecordedAt,
 ) -> Recording {
-    let job = finished.job;
-    let (id, stem) = (reserved.id, reserved.stem.clone());
-    let extension = original_name.split_extension().1.unwrap_or_default();
-    let key = Key::audio(&conversation.filed_as, id.day, stem.as_bytes(), extension);
+    let mut overlay = claimed.overlay.clone();
+    overlay.names.extend(finished.names.clone());
     Recording {
-        id,
-        audio_name: stem.with_extension(extension),
-        stem,
-        filed_as: conversation.filed_as.clone(),
-        audio: Object { key, bytes: job.bytes, blake3: finished.blake3.to_owned() },
+        id: claimed.reserved.id,
+        audio_name,
+        stem: claimed.reserved.stem.clone(),
+        filed_as: claimed.conversation.filed_as.clone(),
+        audio: claimed.audio.clone(),
         pages: Vec::new(),
-        modified_at: modified_at(job),
+        modified_at: modified_at(finished.job),
         published_at: finished.now,
         recorded_at,
         facts: finished.facts.clone(),
@@ -149,7 +169,7 @@ fn describe(
         model: finished.recipe.recognizer.name.clone(),
         placement: Placement::Stored,
         revision: 1,
-        overlay: Overlay { access: access_of(finished.recording), ..Overlay::default() },
+        overlay: Overlay { access: access_of(finished.recording), ..overlay },
         original_name,
     }
 }
@@ -161,9 +181,9 @@ fn access_of(recording: &File) -> Option<Access> {
 }
 
 /// Takes back what was put for a recording that was withdrawn at the last moment.
-fn discard(shelves: Shelves<'_>, recording: &Recording, transcript: Option<&Object>) {
-    let pages = recording.pages.iter().map(|page| &page.object.key);
-    let keys = std::iter::once(&recording.audio.key).chain(pages);
+fn discard(shelves: Shelves<'_>, recording: &Recording, transcript: Option<&Object>, is_new: bool) {
+    // What was there before this job is not its to remove.
+    let keys = recording.objects().map(|object| &object.key).filter(|_| is_new);
     let staged = transcript.map(|object| shelves.discard_staged(object));
     for discarded in keys.map(|key| shelves.store.delete(key)).chain(staged) {
         if let Err(err) = discarded {

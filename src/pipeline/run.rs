@@ -3,19 +3,21 @@
 //! spool -> (known already?) -> recipe -> decoder -> engines -> pages -> store -> index -> spool lets go.
 //! The first half is [`prepare`], the second [`finish`]; between them a recording waits for engines.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::index::{Index, IndexError};
+use crate::index::IndexError;
 use crate::model::{
     Failure, FailureCause, FileName, Job, JobId, JobState, Recipe, Recording, SpeakerBounds, Talk,
     Waiting, WorkEvent, WorkOrder,
 };
 use crate::models::{Installed, Library};
 use crate::pipeline::decode::{self, DecodeJob, DecodedRecording};
+use crate::pipeline::duplicates::{self, Known, Told};
 use crate::pipeline::publish::{self, Finished, PublishError};
 use crate::pipeline::shortage::{has_room, shortage};
 use crate::pipeline::worker_failures::{self, Role};
@@ -133,14 +135,29 @@ fn decode(
     let recording = services.spool.take(job.inbox, job.generation).map_err(from_spool)?;
     fail_point!("job-taken");
     let blake3 = hash(&recording).map_err(|err| refused(&err))?;
-    if let Some(known) = known(&services.index, &blake3)? {
-        let_go(services, job)?;
-        return Err(Outcome::Duplicate(Box::new(known)).into());
-    }
+    let known = duplicates::known(services, job, &blake3).map_err(from_publish)?;
+    let known = match known {
+        Some(Known::Here(known)) => {
+            // It goes once it is certain that its bytes are kept.
+            let kept = duplicates::keep_whole(services, &known, &recording);
+            job.remark = Some(duplicates::remark(&known, kept.map_err(from_publish)?));
+            let_go(services, job)?;
+            return Err(Outcome::Duplicate(known).into());
+        }
+        Some(Known::Elsewhere(told)) => {
+            return Err(publish_again(context, job, *told, &recording, &blake3)?.into());
+        }
+        Some(Known::InTrash(told)) => Some(told),
+        None => None,
+    };
     if let Some(of) = twin(&blake3) {
         return Err(Outcome::Twin { of }.into());
     }
     let (models, recipe) = recipe(context, job)?;
+    // Whoever throws a transcript away to have a better one made has changed the settings first.
+    if let Some(told) = known.filter(|told| duplicates::is_same_work(&told.recipe, &recipe)) {
+        return Err(publish_again(context, job, *told, &recording, &blake3)?.into());
+    }
     job.recipe = Some(recipe.clone());
     let decoding = DecodeJob {
         setup: context.setup,
@@ -208,15 +225,13 @@ fn transcribe_and_publish(
         facts: decoded.facts,
         talk: &talk,
         recipe: &recipe,
+        names: BTreeMap::new(),
         recording: &recording,
         zone: &context.setup.zone,
         now: Timestamp::now(),
     };
-    let published = publish::publish(services, finished).map_err(|err| match err {
-        PublishError::Withdrawn => Stop::Outcome(Outcome::Withdrawn),
-        PublishError::Index(err) => Stop::Index(err),
-        PublishError::Store(err) => Stop::Outcome(refused(&err)),
-    })?;
+    let published = publish::publish(services, finished, &publish::alone());
+    let published = published.map_err(from_publish)?;
     fail_point!("job-published");
     let_go(services, job)?;
     Ok(published)
@@ -271,11 +286,33 @@ pub(crate) fn listen(
     }
 }
 
-/// The recording that has these bytes, unless it lies in the trash: then this one is new work.
-fn known(index: &Index, blake3: &str) -> Result<Option<Recording>, IndexError> {
-    let Some(recording) = index.recording_with_audio(blake3)? else { return Ok(None) };
-    let conversation = index.conversation(recording.id.conversation)?;
-    Ok(conversation.is_some_and(|it| it.trashed_at.is_none()).then_some(recording))
+/// Files a recording of bytes that are known elsewhere, with the words that are known.
+fn publish_again(
+    context: &Context<'_>,
+    job: &mut Job,
+    told: Told,
+    recording: &File,
+    blake3: &str,
+) -> Result<Outcome, Stop> {
+    let Told { recording: known, talk, recipe } = told;
+    log::info!("job {}: bytes that are known, filed with their words", job.id);
+    let remark = "The same bytes were written down before: they are filed with those words.";
+    job.remark = Some(remark.to_owned());
+    let finished = Finished {
+        job,
+        blake3,
+        facts: known.facts,
+        talk: &talk,
+        recipe: &recipe,
+        names: known.overlay.names,
+        recording,
+        zone: &context.setup.zone,
+        now: Timestamp::now(),
+    };
+    let published = publish::publish(context.services, finished, &publish::alone());
+    let published = published.map_err(from_publish)?;
+    let_go(context.services, job)?;
+    Ok(Outcome::Published(Box::new(published)))
 }
 
 /// The job's state in the inbox file's attributes. The index has it only where a restart must know.
@@ -350,6 +387,14 @@ fn hash(recording: &File) -> io::Result<String> {
     // A file of its own, so that nobody's position is moved.
     hasher.update_reader(publish::FromStart::new(recording))?;
     Ok(hasher.finalize().to_hex().to_string())
+}
+
+fn from_publish(err: PublishError) -> Stop {
+    match err {
+        PublishError::Withdrawn => Stop::Outcome(Outcome::Withdrawn),
+        PublishError::Index(err) => Stop::Index(err),
+        PublishError::Store(err) => Stop::Outcome(refused(&err)),
+    }
 }
 
 fn from_worker(err: WorkerError) -> Outcome {
