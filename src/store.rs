@@ -97,11 +97,7 @@ pub trait Store: Send + Sync {
 
     /// Whether anything is where a put would go: at a key, or below a prefix that ends in `/`. No network is
     /// asked that a put would not ask.
-    fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
-        let is_it = |found: &Found| place.ends_with('/') || found.key.as_str() == place;
-        let folder = place.rfind('/').map_or("", |end| &place[..=end]);
-        Ok(self.list(folder)?.iter().any(is_it))
-    }
+    fn is_taken(&self, place: &str) -> Result<bool, StoreError>;
 
     /// The bytes of `range`, cut short at the object's end.
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError>;
@@ -125,10 +121,7 @@ pub trait Store: Send + Sync {
     fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError>;
 
     /// What the store knows of it.
-    fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
-        let bytes = self.head(key)?.bytes;
-        Ok(ObjectFacts { bytes, written_at: self.written_at(key)?, ..ObjectFacts::default() })
-    }
+    fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError>;
 
     /// When it was put, by the store's clock; `None` where the store does not know.
     fn written_at(&self, _key: &Key) -> Result<Option<Timestamp>, StoreError> {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use common::{PATIENCE, World, day, names, quiet_spool, services_in, skip, until};
 use scribefs::fs::{Mount, MountOptions, Services};
 use scribefs::model::{Key, Object};
-use scribefs::store::{Bytes, Found, LocalStore, Store, StoreError};
+use scribefs::store::{Bytes, Found, LocalStore, ObjectFacts, Store, StoreError};
 
 /// A store whose audio is far away: reads of names with `slow` in them wait until they are let go, all others take
 /// a while.
@@ -65,6 +65,14 @@ impl Store for FarStore {
 
     fn head(&self, key: &Key) -> Result<Found, StoreError> {
         self.near.head(key)
+    }
+
+    fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
+        self.near.is_taken(place)
+    }
+
+    fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
+        self.near.facts(key)
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {

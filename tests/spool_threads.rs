@@ -50,7 +50,7 @@ impl Bench {
 
     fn create(&self, name: &str, bytes: &[u8]) -> InboxId {
         let here = fs::metadata("/proc/self").unwrap();
-        let creator = Creator { uid: here.uid(), gid: here.gid(), mode: 0o644 };
+        let creator = Creator { uid: here.uid(), gid: here.gid(), mode: 0o644, thread: 0 };
         let flags = libc::O_WRONLY | libc::O_CREAT;
         let made = self.spool.create(InboxId::ROOT, OsStr::new(name), creator, flags);
         let (attributes, open) = made.unwrap();

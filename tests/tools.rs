@@ -13,7 +13,7 @@ use scribefs::pipeline::{
     Where,
 };
 use scribefs::store::{
-    BlockCache, Bucket, CacheOptions, FlakyStore, LocalStore, MemoryStore, PlacedStore,
+    BlockCache, Bucket, CacheOptions, FlakyStore, Label, LocalStore, MemoryStore, PlacedStore,
     ReadOptions, Store,
 };
 use tempfile::TempDir;
@@ -92,7 +92,7 @@ impl Shed {
     }
 
     fn orphans(&self, now: Timestamp) -> Vec<Orphan> {
-        pipeline::orphans(self.stock(), now).unwrap()
+        pipeline::orphans(self.stock(), now).unwrap().orphans
     }
 
     fn json_page(&self) -> Key {
@@ -295,8 +295,9 @@ fn a_damaged_recording_in_the_bucket_keeps_no_other_from_being_taken_in() {
 fn orphans_are_removed_when_they_are_an_hour_old_and_nothing_else_is() {
     let shed = Shed::in_bucket();
     let orphan = Key::new("standup/2024/02/01/cut-off.wav").unwrap();
+    shed.near.put(&orphan, b"x").unwrap();
+    shed.far.put_labelled(&orphan, "x".into(), &label_of(b"x")).unwrap();
     for store in [&shed.near as &dyn Store, &shed.far] {
-        store.put(&orphan, b"x").unwrap();
         store.put(&Key::new("_scribefs/writer.json").unwrap(), b"{}").unwrap();
         store.put(&Key::new("backup.zip").unwrap(), b"not ours").unwrap();
     }
@@ -311,6 +312,76 @@ fn orphans_are_removed_when_they_are_an_hour_old_and_nothing_else_is() {
     assert_eq!(shed.orphans(later), []);
     assert!(shed.far.head(&Key::new("backup.zip").unwrap()).is_ok());
     assert_eq!(shed.faults(Depth::Contents), []);
+}
+
+/// As scribefs labels what it puts into a bucket.
+fn label_of(bytes: &[u8]) -> Label {
+    let fields = [("blake3", blake3_of(bytes)), ("conversation", "standup".to_owned())];
+    let fields = fields.into_iter().collect();
+    Label { content_type: "audio/wav", fields }
+}
+
+#[test]
+fn what_others_have_put_where_recordings_are_filed_is_listed_and_stays() {
+    let shed = Shed::in_bucket();
+    let keys = ["app/2024/01/15/access.log.gz", "standup/2024/01/15/photo.jpg"];
+    let keys = keys.map(|key| Key::new(key).unwrap());
+    for key in &keys {
+        let path = shed.near.root().join(key.as_str());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, b"another's").unwrap();
+        shed.far.put(key, b"another's").unwrap();
+    }
+    let later = Timestamp::now() + SignedDuration::from_hours(48);
+    let left = pipeline::orphans(shed.stock(), later).unwrap();
+    assert_eq!(left.orphans, []);
+    let folders: Vec<(Where, &str, u64)> = left
+        .foreign
+        .iter()
+        .map(|((place, folder), count)| (*place, folder.as_str(), *count))
+        .collect();
+    assert_eq!(
+        folders,
+        [
+            (Where::Disk, "app/2024/01/15/", 1),
+            (Where::Disk, "standup/2024/01/15/", 1),
+            (Where::Bucket, "app/2024/01/15/", 1),
+            (Where::Bucket, "standup/2024/01/15/", 1),
+        ]
+    );
+    // Nor does a check call for anything to be done.
+    assert!(shed.mend(Depth::Contents).iter().all(|mended| !mended));
+    for key in &keys {
+        assert!(shed.far.head(key).is_ok() && shed.near.head(key).is_ok());
+    }
+}
+
+#[test]
+fn what_others_have_put_in_the_place_of_a_recording_survives_its_removal() {
+    let shed = Shed::in_bucket();
+    let [monday, tuesday] = &shed.recordings()[..] else { panic!() };
+    let page = monday.page(PageKind::Srt).unwrap().object.key.clone();
+    for key in [&monday.audio.key, &page] {
+        shed.far.put(key, b"another's").unwrap();
+    }
+    pipeline::bring_home(shed.stock(), &shed.far, Old::Removed, &mut |_| ()).unwrap();
+    for key in [&monday.audio.key, &page] {
+        assert_eq!(shed.far.get_range(key, 0..99).unwrap(), b"another's");
+    }
+    assert!(shed.far.head(&tuesday.audio.key).is_err());
+}
+
+#[test]
+fn audio_of_ours_that_the_bucket_has_damaged_is_sent_again() {
+    let shed = Shed::in_bucket();
+    let audio = shed.recordings()[0].audio.clone();
+    let sound = shed.near.get_range(&audio.key, 0..u64::MAX).unwrap();
+    shed.far.put_labelled(&audio.key, "monday's silen".into(), &label_of(&sound)).unwrap();
+    assert_eq!(shed.faults(Depth::Contents).len(), 1);
+    assert_eq!(shed.mend(Depth::Contents), [true]);
+    // It makes room for the right one, which is on its way.
+    assert!(shed.far.head(&audio.key).is_err());
+    assert_ne!(shed.recordings()[0].placement, Placement::Stored);
 }
 
 #[test]
@@ -386,7 +457,7 @@ fn everything_comes_home_and_the_bucket_is_left_empty() {
     shed.near.delete(&shed.recordings()[0].audio.key).unwrap();
     shed.near.delete(&shed.json_page()).unwrap();
     let moved = pipeline::bring_home(shed.stock(), &shed.far, Old::Kept, &mut |_| ()).unwrap();
-    assert_eq!(moved, Moved { recordings: 2, objects: 2 });
+    assert_eq!(moved, Moved { recordings: 2, objects: 2, kept: 0 });
     assert_eq!(shed.index.destination().unwrap(), Destination::Here);
     assert!(!shed.far.list("").unwrap().is_empty());
     let again = pipeline::bring_home(shed.stock(), &shed.far, Old::Removed, &mut |_| ()).unwrap();

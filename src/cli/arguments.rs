@@ -343,11 +343,15 @@ pub(crate) struct Fsck {
     pub(crate) settings: Settings,
 }
 
-/// Remove what no recording names and nobody has written to for an hour. Nothing may be mounted meanwhile.
+/// List what scribefs has left behind: what no recording names and nobody has written to for an hour. Nothing may
+/// be mounted meanwhile.
 #[derive(Debug, Args)]
 pub(crate) struct Gc {
-    /// Only list it
+    /// Remove it
     #[arg(long)]
+    pub(crate) yes: bool,
+    /// Only list it, which is the default
+    #[arg(long, conflicts_with = "yes")]
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) settings: Settings,

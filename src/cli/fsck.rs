@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::daemon::Environment;
 use crate::model::printable;
 use crate::pipeline::{
-    self, Checked, Depth, Fault, Finding, LeaseKeeper, Stock, StockError, Where,
+    self, Checked, Depth, Fault, Finding, LeaseKeeper, Orphan, Stock, StockError, Where,
 };
 use crate::store::Foreign;
 
@@ -39,7 +39,9 @@ pub(crate) fn fsck(wish: &Fsck, environment: &Environment) -> Result<ExitCode, T
     if let Some(bucket) = &opened.bucket {
         name_foreign(&bucket.take_foreign());
     }
-    let is_clean = (0..checked.findings.len()).all(is_mended);
+    let is_foreign = |finding: &Finding| matches!(finding.fault, Fault::Foreign { .. });
+    let is_clean =
+        checked.findings.iter().enumerate().all(|(at, it)| is_mended(at) || is_foreign(it));
     Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -87,7 +89,8 @@ fn as_text(checked: &Checked, is_mended: &dyn Fn(usize) -> bool) -> String {
         text.push('\n');
     }
     let (recordings, objects) = (HumanCount(checked.recordings), HumanCount(checked.objects));
-    let verdict = match checked.findings.len() {
+    let foreign = checked.findings.iter().filter(|it| matches!(it.fault, Fault::Foreign { .. }));
+    let verdict = match checked.findings.len() - foreign.count() {
         0 => "all is well".to_owned(),
         count => format!("{count} found"),
     };
@@ -109,7 +112,8 @@ fn remedy(finding: &Finding) -> &'static str {
         }
         Fault::Unindexed { .. } => "`scribefs fsck --repair` takes it into the index",
         Fault::Strange { .. } => "put back what it names, or move it away with the files beside it",
-        Fault::Orphan { .. } => "`scribefs gc` removes it",
+        Fault::Orphan { .. } => "`scribefs gc --yes` removes it",
+        Fault::Foreign { .. } => "it stays as it is",
     }
 }
 
@@ -119,7 +123,7 @@ pub(crate) fn gc(wish: &Gc, environment: &Environment) -> Result<ExitCode, Troub
     let opened = Opened::open(&config)?;
     // Nobody else may be writing to what is cleared up here.
     let lease = match &opened.bucket {
-        Some(bucket) if !wish.dry_run => Some(hold_lease(&opened, bucket, &config)?),
+        Some(bucket) if wish.yes => Some(hold_lease(&opened, bucket, &config)?),
         _ => None,
     };
     let far = lease.as_ref().map(|lease| lease.bucket().as_ref());
@@ -130,21 +134,32 @@ pub(crate) fn gc(wish: &Gc, environment: &Environment) -> Result<ExitCode, Troub
 }
 
 fn clear_up(wish: &Gc, stock: Stock<'_>, config: &Config) -> Result<ExitCode, Trouble> {
-    let orphans = pipeline::orphans(stock, Timestamp::now())?;
-    for orphan in &orphans {
-        if !wish.dry_run {
-            pipeline::remove_orphan(stock, orphan)?;
-        }
-        let place = match orphan.place {
-            Where::Disk => "disk",
-            Where::Bucket => "bucket",
-        };
-        report::print(format!("{place}  {}\n", printable(&orphan.key.to_string())))?;
+    let left = pipeline::orphans(stock, Timestamp::now())?;
+    for Orphan { place, key } in &left.orphans {
+        report::print(format!("{}  {}\n", place_of(*place), printable(key.as_str())))?;
     }
-    if let (false, Some(cache)) = (wish.dry_run, stock::cache(config)?) {
+    for ((place, folder), count) in &left.foreign {
+        let (place, folder) = (place_of(*place), printable(folder));
+        report::remark(&format!("{place}  {folder}: {count} files are not scribefs's, and stay"));
+    }
+    let count = left.orphans.len();
+    if !wish.yes {
+        report::remark(&format!("{count} objects would be removed: `scribefs gc --yes` does it"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for orphan in &left.orphans {
+        pipeline::remove_orphan(stock, orphan)?;
+    }
+    if let Some(cache) = stock::cache(config)? {
         pipeline::clear_cache(stock, &cache)?;
     }
-    let done = if wish.dry_run { "would be removed" } else { "removed" };
-    report::remark(&format!("{} objects {done}", orphans.len()));
+    report::remark(&format!("{count} objects removed"));
     Ok(ExitCode::SUCCESS)
+}
+
+fn place_of(place: Where) -> &'static str {
+    match place {
+        Where::Disk => "disk",
+        Where::Bucket => "bucket",
+    }
 }

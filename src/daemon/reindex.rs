@@ -172,6 +172,7 @@ mod tests {
             created_at: at,
             updated_at: at,
             failure: None,
+            remark: None,
             recording: None,
         }
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use crate::index::{Index, IndexError, filing, placing, removal};
+use crate::index::{DayText, Index, IndexError, filing, placing, removal};
 use crate::model::{
     Conversation, ConversationSeq, Day, DayTranscript, Destination, Key, Placement, Recording,
     RecordingId,
@@ -146,14 +146,8 @@ impl Index {
 
     /// A recording's row with another stem and other keys, and the day's transcript with it. Its objects there are
     /// still to be brought to where they belong.
-    pub fn rename_recording(
-        &self,
-        recording: Recording,
-        transcript: DayTranscript,
-    ) -> Result<(), IndexError> {
-        self.inner
-            .writer
-            .change(move |writing| filing::rename_recording(writing, recording, transcript))
+    pub fn rename_recording(&self, recording: Recording, text: DayText) -> Result<(), IndexError> {
+        self.inner.writer.change(move |writing| filing::rename_recording(writing, recording, text))
     }
 
     /// Notes local copies of what is in the bucket: of all whose audio's key is among `near`.

@@ -163,12 +163,14 @@ pub(crate) fn replace(
 pub(crate) fn rename_recording(
     writing: &mut Writing<'_>,
     mut recording: Recording,
-    transcript: DayTranscript,
+    text: DayText,
 ) -> Result<(), IndexError> {
     let (conversation, old) = at(writing.tables(), recording.id)?;
     recording.placement = placing::destination(writing.tables())?.first_placement();
-    file(writing, &conversation, &recording, Some(transcript))?;
+    let work = text.work();
+    file(writing, &conversation, &recording, text.into_transcript())?;
     let (seq, day) = (recording.id.conversation, recording.id.day);
+    pages_due::owe(writing, PagesDue::Day(seq, day), work)?;
     writing.tell(Change::Removed {
         recording: Box::new(old),
         conversation: Box::new(conversation),

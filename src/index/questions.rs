@@ -11,8 +11,8 @@ use crate::index::placing::COPIED_BYTES;
 use crate::index::same_audio::with_audio;
 use crate::index::tables::{
     AUDIO, CONDEMNED, CONVERSATIONS, COPIES, COUNTERS, DAYS, DayRow, EMPTY, EVERYTHING, JOBS,
-    NAMES, NOTES, PREFIXES, RECORDINGS, RecordingKey, SAME_AUDIO, STEMS, SUMS, Sums, TRASH,
-    UNFINISHED, UNPLACED, UPLOADS, day_key, decoded, recording_key, row_at,
+    NAMES, NOTES, PREFIXES, PURGING, RECORDINGS, RecordingKey, SAME_AUDIO, STEMS, SUMS, Sums,
+    TRASH, UNFINISHED, UNPLACED, UPLOADS, day_key, decoded, recording_key, row_at,
 };
 use crate::index::{Copy, IndexError};
 use crate::model::{
@@ -198,9 +198,10 @@ impl Moment {
             Err(err) => return Err(err.into()),
         };
         let (recordings, condemned) = (self.table(RECORDINGS)?, self.table(CONDEMNED)?);
+        let purging = self.table(PURGING)?;
         let mut found = Vec::new();
         for key in first.into_iter().chain(others) {
-            if condemned.get(key.0)?.is_none() {
+            if condemned.get(key.0)?.is_none() && purging.get(key)?.is_none() {
                 found.extend(row_at::<RecordingKey, Recording>(&recordings, key)?);
             }
         }

@@ -220,6 +220,7 @@ mod tests {
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,
             failure: None,
+            remark: None,
             recording: None,
         }
     }

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{ConversationSeq, Day, Key, Object, Placement, Recording, RecordingId};
 use crate::pipeline::stock::{self, Home, Stock, StockError};
-use crate::store::{Found, Store, StoreError};
+use crate::store::{Found, ObjectFacts, Store, StoreError};
 
 pub use crate::pipeline::check::mend::mend;
 
@@ -27,7 +27,7 @@ pub enum Depth {
 }
 
 /// One of the two places.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Where {
     Disk,
@@ -72,6 +72,10 @@ pub enum Fault {
     Orphan {
         place: Where,
     },
+    /// It lies where recordings are filed, and scribefs has not put it there. It is none of our business.
+    Foreign {
+        place: Where,
+    },
 }
 
 impl Fault {
@@ -82,7 +86,8 @@ impl Fault {
             | Self::Content { place }
             | Self::Unindexed { place }
             | Self::Strange { place }
-            | Self::Orphan { place } => *place,
+            | Self::Orphan { place }
+            | Self::Foreign { place } => *place,
         }
     }
 }
@@ -103,6 +108,7 @@ impl fmt::Display for Fault {
                 write!(f, "{place} it cannot be read, or names files that are not there")
             }
             Self::Orphan { .. } => write!(f, "{place} no recording names it"),
+            Self::Foreign { .. } => write!(f, "{place} scribefs has not put it there"),
         }
     }
 }
@@ -315,7 +321,14 @@ fn strangers_in<S: Store + ?Sized>(
         }
     }
     for key in left.into_keys() {
-        if is_old(store, &key, now)? {
+        let facts = match store.facts(&key) {
+            // It has gone meanwhile.
+            Err(StoreError::Missing { .. }) => continue,
+            facts => facts?,
+        };
+        if !facts.is_ours {
+            found(key, Fault::Foreign { place });
+        } else if is_old(&facts, now) {
             found(key, Fault::Orphan { place });
         }
     }
@@ -337,12 +350,7 @@ fn sizes(found: Vec<Found>) -> BTreeMap<Key, u64> {
     objects.map(|found| (found.key, found.bytes)).collect()
 }
 
-/// Whether an object that nothing names has been there for long. One whose age nobody knows counts as young,
-/// and one that has gone meanwhile too.
-fn is_old<S: Store + ?Sized>(store: &S, key: &Key, now: Timestamp) -> Result<bool, StockError> {
-    match store.written_at(key) {
-        Ok(written_at) => Ok(written_at.is_some_and(|at| YOUNG <= now.duration_since(at))),
-        Err(StoreError::Missing { .. }) => Ok(false),
-        Err(err) => Err(err.into()),
-    }
+/// Whether an object that nothing names has been there for long. One whose age nobody knows counts as young.
+fn is_old(facts: &ObjectFacts, now: Timestamp) -> bool {
+    facts.written_at.is_some_and(|at| YOUNG <= now.duration_since(at))
 }

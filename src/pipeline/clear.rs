@@ -1,7 +1,7 @@
 //! What nothing names, found and removed: what publications that were cut off have left behind, and cached
 //! blocks of what is gone.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -10,26 +10,43 @@ use crate::pipeline::check::{self, Depth, Fault, Where};
 use crate::pipeline::stock::{self, Stock, StockError};
 use crate::store::BlockCache;
 
-/// An object that no recording names.
+/// An object that scribefs has put where it is, and that no recording names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orphan {
     pub place: Where,
     pub key: Key,
 }
 
+/// What lies about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Left {
+    /// What may be removed.
+    pub orphans: Vec<Orphan>,
+    /// How many objects scribefs has not put there, by place and folder. They stay.
+    pub foreign: BTreeMap<(Where, String), u64>,
+}
+
 /// Orphans that are older than an hour. What may belong to metadata that this version cannot read is none, and
-/// what is not filed by day is none of ours.
-pub fn orphans(stock: Stock<'_>, now: Timestamp) -> Result<Vec<Orphan>, StockError> {
+/// what does not bear our mark is none of ours.
+pub fn orphans(stock: Stock<'_>, now: Timestamp) -> Result<Left, StockError> {
     let checked = check::check(stock, Depth::Sizes, now, &mut |_| ())?;
-    let orphans = checked.findings.into_iter().filter_map(|finding| match finding.fault {
-        Fault::Orphan { place } => Some(Orphan { place, key: finding.key }),
-        Fault::Missing { .. }
-        | Fault::Size { .. }
-        | Fault::Content { .. }
-        | Fault::Unindexed { .. }
-        | Fault::Strange { .. } => None,
-    });
-    Ok(orphans.collect())
+    let mut left = Left::default();
+    for finding in checked.findings {
+        match finding.fault {
+            Fault::Orphan { place } => left.orphans.push(Orphan { place, key: finding.key }),
+            Fault::Foreign { place } => {
+                let path = finding.key.as_str();
+                let folder = path[..path.len() - finding.key.file_name().len()].to_owned();
+                *left.foreign.entry((place, folder)).or_default() += 1;
+            }
+            Fault::Missing { .. }
+            | Fault::Size { .. }
+            | Fault::Content { .. }
+            | Fault::Unindexed { .. }
+            | Fault::Strange { .. } => {}
+        }
+    }
+    Ok(left)
 }
 
 /// Removes cached blocks of objects that no recording has. Of how many objects.

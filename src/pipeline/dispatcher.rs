@@ -192,6 +192,7 @@ impl Dispatcher {
             created_at: now,
             updated_at: now,
             failure: None,
+            remark: None,
             recording: None,
         })
     }

@@ -9,7 +9,8 @@ use std::fs::File;
 use crate::index::{Index, IndexError};
 use crate::model::{Conversation, Job, Object, Placement, Recipe, Recording, Talk};
 use crate::pipeline::Services;
-use crate::pipeline::publish::{self, PublishError, Shelves};
+use crate::pipeline::publish::{self, PublishError};
+use crate::pipeline::shelves::Shelves;
 use crate::pipeline::stock::{self, StockError};
 use crate::store::{Store, StoreError};
 
@@ -42,6 +43,7 @@ pub(crate) fn known(
     for recording in index.recordings_with_audio(blake3)? {
         match index.conversation(recording.id.conversation)? {
             None => in_trash.push(recording),
+            Some(_) if recording.overlay.trashed_at.is_some() => in_trash.push(recording),
             Some(conversation) if is_at_home(index, job, &recording, &conversation)? => {
                 return Ok(Some(Known::Here(Box::new(recording))));
             }

@@ -1,5 +1,6 @@
 //! Local copies of audio make room, once the bucket has them: oldest first, and never one that is not there.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -7,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::index::{Copy, IndexError};
 use crate::model::Placement;
 use crate::pipeline::Grounds;
+use crate::pipeline::verify::{self, InBucket};
 use crate::store::StoreError;
 
 /// What is kept on local disk, and for how long.
@@ -38,8 +40,9 @@ const AT_ONCE: usize = 64;
 
 /// Removes copies until what is left may stay. How many have gone.
 ///
-/// The bucket is asked for each of them: what somebody has removed there is brought again instead. A copy
-/// that is being read stays readable, since only its name goes.
+/// The bucket is asked for each of them: what somebody has removed or replaced there is brought again instead, and
+/// what it has moved to an archive stays here. A copy that is being read stays readable, since only its name
+/// goes.
 pub(crate) fn evict(
     grounds: &Grounds,
     retention: &Retention,
@@ -49,16 +52,21 @@ pub(crate) fn evict(
     if retention.keeps_near {
         return Ok(evicted);
     }
+    let mut kept = HashSet::new();
     loop {
         let copies = grounds.index.copies(AT_ONCE)?;
         if copies.is_empty() {
             return Ok(evicted);
         }
         for copy in &copies {
-            if !must_go(grounds, retention, copy, now)? {
+            if !must_go(grounds, retention, copy, now)? || kept.contains(&copy.recording.id) {
                 return Ok(evicted);
             }
-            evicted += u64::from(drop_copy(grounds, copy)?);
+            match drop_copy(grounds, copy, now)? {
+                Dropped::Gone => evicted += 1,
+                Dropped::Kept => drop(kept.insert(copy.recording.id)),
+                Dropped::Resent => {}
+            }
         }
     }
 }
@@ -76,20 +84,28 @@ fn must_go(
     Ok(is_too_much || is_tight || is_old)
 }
 
-/// Whether it has gone.
-fn drop_copy(grounds: &Grounds, copy: &Copy) -> Result<bool, RemovalError> {
+/// What became of a copy.
+enum Dropped {
+    Gone,
+    /// The bucket has it and cannot give it back at once.
+    Kept,
+    /// The bucket does not have it.
+    Resent,
+}
+
+fn drop_copy(grounds: &Grounds, copy: &Copy, now: Timestamp) -> Result<Dropped, RemovalError> {
     let recording = &copy.recording;
-    let audio = &recording.audio;
-    let is_there = match grounds.bucket.head(&audio.key) {
-        Ok(found) => found.bytes == audio.bytes,
-        Err(StoreError::Missing { .. }) => false,
-        Err(err) => return Err(err.into()),
-    };
-    if !is_there {
+    let (bucket, audio) = (grounds.bucket.as_ref(), &recording.audio);
+    if verify::look(bucket, audio)? != InBucket::Same {
         log::error!("{}: is no longer in the bucket, and is brought there again", audio.key);
         grounds.index.set_evicted(recording.id)?;
-        grounds.index.set_placement(recording.id, recording.revision, Placement::Local)?;
-        return Ok(false);
+        grounds.index.set_placement(recording.id, recording.revision, Placement::unknown())?;
+        return Ok(Dropped::Resent);
+    }
+    if !verify::is_readable(bucket, audio)? {
+        log::info!("{}: cannot be read in the bucket as it is, so its copy stays", audio.key);
+        grounds.index.keep_copy(recording.id, now)?;
+        return Ok(Dropped::Kept);
     }
     fail_point!("evict-before-delete");
     grounds.near.delete(&audio.key)?;
@@ -97,5 +113,5 @@ fn drop_copy(grounds: &Grounds, copy: &Copy) -> Result<bool, RemovalError> {
     // A crash before this leaves a row for a copy that is gone: it is removed once more.
     grounds.index.set_evicted(recording.id)?;
     log::debug!("{}: its local copy has made room", audio.key);
-    Ok(true)
+    Ok(Dropped::Gone)
 }

@@ -16,6 +16,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
+use crate::index::IndexError;
 use crate::model::{
     Day, ModelRef, Overlay, Recipe, RecordedAt, Recording, RecordingId, SoundFacts, SpeakerBounds,
     Talk, TimeSource,

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::model::{Destination, Key, Object, PageKind, Placement, Recording};
 use crate::pipeline::change_log::{Changes, Told};
 use crate::pipeline::stock::{self, Stock, StockError};
+use crate::pipeline::verify::{self, InBucket};
 use crate::store::{Bucket, StoreError};
 
 /// What becomes of the place that is left.
@@ -23,6 +24,8 @@ pub struct Moved {
     pub recordings: u64,
     /// Objects that were fetched, or removed from the place that is left.
     pub objects: u64,
+    /// Recordings whose local copy stays, because the bucket does not have them so that they can be read.
+    pub kept: u64,
 }
 
 /// Brings everything to local disk, has the index say that it belongs there, and only then, if it is to go,
@@ -82,25 +85,30 @@ fn leave_bucket(stock: Stock<'_>, far: &dyn Bucket) -> Result<(), StockError> {
         }
         let mut objects: Vec<&Object> = stock::objects(&recording).collect();
         objects.sort_by_key(|object| !object.key.is_metadata());
-        objects.into_iter().try_for_each(|object| Ok(far.delete(&object.key)?))
+        objects.into_iter().try_for_each(|object| Ok(verify::remove(far, object)?))
     })?;
-    stock.each_transcript(&mut |transcript| Ok(far.delete(&transcript.object.key)?))
+    stock.each_transcript(&mut |transcript| Ok(verify::remove(far, &transcript.object)?))
 }
 
-/// Removes local copies of audio that is in the bucket with its right size. Pages stay: they are read often and
-/// are small.
+/// Removes local copies of audio that is in the bucket, by its label or, without one, by reading it. Pages stay:
+/// they are read often and are small. What the bucket does not have stays, and is brought there by the next mount.
 pub fn leave_disk(stock: Stock<'_>, far: &dyn Bucket) -> Result<Moved, StockError> {
     let mut moved = Moved::default();
     stock.each_recording(&mut |recording| {
         moved.recordings += 1;
+        let (id, audio) = (recording.id, &recording.audio);
         if recording.placement != Placement::Stored {
             return Ok(());
         }
-        let there = far.head(&recording.audio.key)?;
-        if there.bytes == recording.audio.bytes {
+        if verify::look(far, audio)? != InBucket::Same {
+            stock.index.set_placement(id, recording.revision, Placement::unknown())?;
+            moved.kept += 1;
+        } else if !verify::is_readable(far, audio)? {
+            moved.kept += 1;
+        } else {
             // In this order: a copy that the index forgot would never be cleared away.
-            stock.near.delete(&recording.audio.key)?;
-            stock.index.set_evicted(recording.id)?;
+            stock.near.delete(&audio.key)?;
+            stock.index.set_evicted(id)?;
             moved.objects += 1;
         }
         Ok(())

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::model::{Failure, FailureCause, FileName, Recipe, SoundFacts, Talk, WorkEvent};
 use crate::pipeline::decode::{self, DecodeJob};
-use crate::pipeline::run::{self, Models};
+use crate::pipeline::job_models::Models;
+use crate::pipeline::run;
 use crate::pipeline::worker_process::{DecodeBudget, WorkerError, WorkerProcess};
 use crate::pipeline::{Setup, convert, speakers};
 

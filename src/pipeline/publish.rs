@@ -15,8 +15,8 @@ use jiff::tz::TimeZone;
 
 use crate::index::IndexError;
 use crate::model::{
-    Access, Conversation, Day, FileName, Job, JobState, Object, Overlay, Placement, Recipe,
-    RecordedAt, Recording, SoundFacts, SpeakerId, Talk,
+    Access, Day, FileName, Job, JobState, Object, Overlay, Placement, Recipe, RecordedAt,
+    Recording, SoundFacts, SpeakerId, Talk,
 };
 use crate::pipeline::claim::{self, Claimed, Wanted};
 use crate::pipeline::recorded_at::{self, Clues};
@@ -169,7 +169,7 @@ fn describe(
         model: finished.recipe.recognizer.name.clone(),
         placement: Placement::Stored,
         revision: 1,
-        overlay: Overlay { access: access_of(finished.recording), ..overlay },
+        overlay: Overlay { access: access_of(finished.recording), trashed_at: None, ..overlay },
         original_name,
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::index::{Index, IndexError};
-use crate::model::{Recording, RecordingId, SpeakerId};
+use crate::model::{Conversation, Recipe, Recording, RecordingId, SpeakerId, Talk};
 use crate::pipeline::shelves::{PageError, Shelves};
 use crate::pipeline::{pages, publish};
 use crate::store::{Store, StoreError};
@@ -78,12 +78,7 @@ fn write(
 ) -> Result<(), RewriteError> {
     let seq = recording.id.conversation;
     let conversation = shelves.index.filed_conversation(seq)?.ok_or(RewriteError::Missing)?;
-    let (mut talk, recipe) = shelves
-        .read_talk(&recording)?
-        .ok_or_else(|| RewriteError::NoTalk(recording.audio.key.to_string()))?;
-    for speaker in &mut talk.speakers {
-        speaker.name = recording.overlay.names.get(&speaker.id).cloned();
-    }
+    let (recipe, talk) = said_in(shelves, &recording)?;
     recording.revision += 1;
     let (said, now) = ((&recipe, &talk), Timestamp::now());
     let text =
@@ -97,4 +92,34 @@ fn write(
         log::warn!("{}: its pages are not in their places yet: {err}", recording.id);
     }
     Ok(())
+}
+
+/// The same for a recording that has another stem and other keys from now on than the `standing` row.
+pub(crate) fn write_renamed(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    standing: &Recording,
+    mut renamed: Recording,
+) -> Result<(), RewriteError> {
+    let (recipe, talk) = said_in(shelves, standing)?;
+    renamed.revision += 1;
+    let (said, now) = ((&recipe, &talk), Timestamp::now());
+    let text = pages::write_new(shelves, conversation, &mut renamed, said, now)?;
+    let transcript = text.transcript().map(|transcript| transcript.object.clone());
+    shelves.index.rename_recording(renamed.clone(), text)?;
+    if let Err(err) = pages::install(shelves, &renamed, transcript.as_ref()) {
+        log::warn!("{}: its pages are not in their places yet: {err}", renamed.audio.key);
+    }
+    Ok(())
+}
+
+/// How it was done and what was said, with the names that users gave.
+fn said_in(shelves: Shelves<'_>, recording: &Recording) -> Result<(Recipe, Talk), RewriteError> {
+    let (mut talk, recipe) = shelves
+        .read_talk(recording)?
+        .ok_or_else(|| RewriteError::NoTalk(recording.audio.key.to_string()))?;
+    for speaker in &mut talk.speakers {
+        speaker.name = recording.overlay.names.get(&speaker.id).cloned();
+    }
+    Ok((recipe, talk))
 }

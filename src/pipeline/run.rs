@@ -12,12 +12,12 @@ use jiff::Timestamp;
 
 use crate::index::IndexError;
 use crate::model::{
-    Failure, FailureCause, FileName, Job, JobId, JobState, Recipe, Recording, SpeakerBounds, Talk,
-    Waiting, WorkEvent, WorkOrder,
+    Failure, FailureCause, FileName, Job, JobId, JobState, Recipe, Recording, Talk, Waiting,
+    WorkEvent, WorkOrder,
 };
-use crate::models::{Installed, Library};
 use crate::pipeline::decode::{self, DecodeJob, DecodedRecording};
 use crate::pipeline::duplicates::{self, Known, Told};
+use crate::pipeline::job_models::Models;
 use crate::pipeline::publish::{self, Finished, PublishError};
 use crate::pipeline::shortage::{has_room, shortage};
 use crate::pipeline::worker_failures::{self, Role};
@@ -339,47 +339,6 @@ fn overall(state: JobState, done: f32) -> f32 {
         _ => (0.0, 0.0),
     };
     from + (to - from) * done.clamp(0.0, 1.0)
-}
-
-/// The weights that a job is done with.
-#[derive(Debug)]
-pub(crate) struct Models {
-    pub(crate) recognizer: Installed,
-    pub(crate) diarizer: Option<Installed>,
-}
-
-impl Models {
-    /// Those that are configured. `None` as long as the recognizer is not installed.
-    pub(crate) fn installed(setup: &Setup) -> Option<Self> {
-        Some(Self {
-            recognizer: setup.library.find(&setup.recognizer)?,
-            diarizer: setup.diarizer.as_ref().and_then(|name| setup.library.find(name)),
-        })
-    }
-
-    /// Those of a recipe, where they are installed and have not changed.
-    pub(crate) fn of(recipe: &Recipe, library: &Library) -> Option<Self> {
-        let find = |reference: &crate::model::ModelRef| {
-            library.find(&reference.name).filter(|model| model.reference == *reference)
-        };
-        let diarizer = match &recipe.diarizer {
-            Some(reference) => Some(find(reference)?),
-            None => None,
-        };
-        Some(Self { recognizer: find(&recipe.recognizer)?, diarizer })
-    }
-
-    pub(crate) fn recipe(&self, setup: &Setup, speakers: SpeakerBounds) -> Recipe {
-        Recipe {
-            recognizer: self.recognizer.reference.clone(),
-            diarizer: self.diarizer.as_ref().map(|model| model.reference.clone()),
-            language: setup.language.clone(),
-            speakers,
-            threads: setup.threads,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            options: std::collections::BTreeMap::new(),
-        }
-    }
 }
 
 fn hash(recording: &File) -> io::Result<String> {

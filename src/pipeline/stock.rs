@@ -7,7 +7,7 @@ use std::ops::{ControlFlow, Range};
 
 use crate::index::{Index, IndexError};
 use crate::model::{DayTranscript, Key, Object, Recording};
-use crate::store::{Bucket, Found, Store, StoreError};
+use crate::store::{Bucket, Found, ObjectFacts, Store, StoreError};
 
 /// Rows that are asked for at once.
 const PAGE: usize = 500;
@@ -113,6 +113,17 @@ impl Store for Tiered<'_> {
     fn head(&self, key: &Key) -> Result<Found, StoreError> {
         match (self.0.near.head(key), self.0.far) {
             (Err(StoreError::Missing { .. }), Some(far)) => far.head(key),
+            (found, _) => found,
+        }
+    }
+
+    fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
+        self.0.near.is_taken(place)
+    }
+
+    fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
+        match (self.0.near.facts(key), self.0.far) {
+            (Err(StoreError::Missing { .. }), Some(far)) => far.facts(key),
             (found, _) => found,
         }
     }

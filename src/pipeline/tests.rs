@@ -1,5 +1,8 @@
 //! The road cut at every step, and travelled again.
 
+mod archive;
+mod identity;
+mod identity_in_bucket;
 mod pages;
 
 use std::collections::BTreeMap;
@@ -20,6 +23,11 @@ use crate::model::{
 };
 use crate::spool::{Creator, Dropped, Spool, SpoolEvent, SpoolOptions};
 use crate::store::{FlakyStore, MemoryStore, Store};
+
+/// What is dropped under that name.
+fn sound_of(name: &str) -> Vec<u8> {
+    format!("RIFF....WAVE and the sound of {name}").into_bytes()
+}
 
 /// A daemon's rooms in a temporary folder, with one recording that is complete.
 pub(super) struct Bench {
@@ -70,20 +78,22 @@ impl Bench {
             created_at: now,
             updated_at: now,
             failure: None,
+            remark: None,
             recording: None,
         };
-        let blake3 = blake3::hash(dropped.path[0].as_bytes()).to_hex();
+        let blake3 = blake3::hash(&sound_of(&dropped.path[0].display())).to_hex();
         let finished = Finished {
             job: &job,
             blake3: &blake3,
             facts: facts(),
             talk: &talk(),
             recipe: &recipe(),
+            names: BTreeMap::new(),
             recording: &recording,
             zone: &TimeZone::UTC,
             now,
         };
-        publish::publish(&self.services, finished)
+        publish::publish(&self.services, finished, &publish::alone())
     }
 }
 
@@ -93,8 +103,9 @@ fn drop_file(spool: &Spool, events: &Receiver<SpoolEvent>, name: &str) -> Droppe
     let creator = Creator { uid, gid, mode: 0o644, thread: 0 };
     let flags = libc::O_WRONLY | libc::O_CREAT;
     let (_, open) = spool.create(InboxId::ROOT, name.as_ref(), creator, flags).unwrap();
-    open.file.write_all_at(b"RIFF....WAVE and sound", 0).unwrap();
-    spool.before_write(&open, 22).unwrap();
+    let sound = sound_of(name);
+    open.file.write_all_at(&sound, 0).unwrap();
+    spool.before_write(&open, sound.len() as u64).unwrap();
     spool.release(&open);
     drop(open);
     loop {

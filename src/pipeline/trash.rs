@@ -6,12 +6,13 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::index::Index;
-use crate::model::{Conversation, ConversationSeq, Key, PageKind, Recording};
+use crate::model::{Conversation, ConversationSeq, Key, Object, PageKind, Recording};
 use crate::pipeline::Grounds;
 use crate::pipeline::change_log::{Changes, Told};
 use crate::pipeline::eviction::RemovalError;
 use crate::pipeline::lease::Now;
 use crate::pipeline::publish;
+use crate::pipeline::verify;
 use crate::store::{Bucket, Store};
 
 /// Nothing is removed for good for so long after the index was made anew.
@@ -114,24 +115,22 @@ pub(crate) fn empty(
 fn remove_recording(bins: Bins<'_>, recording: &Recording) -> Result<(), RemovalError> {
     let Bins { near, far, index } = bins;
     let id = recording.id;
-    let keys = keys_of(recording);
+    let objects = objects_of(recording);
     if let Some((bucket, changes)) = far {
-        keys.iter().try_for_each(|key| bucket.delete(key))?;
-        let stem = recording.stem.as_bytes();
-        let metadata = Key::page(&recording.filed_as, id.day, stem, PageKind::Metadata);
+        objects.iter().try_for_each(|object| verify::remove(bucket, object))?;
+        let metadata = recording.audio.key.page_beside(PageKind::Metadata);
         changes.tell(bucket, &Told::Removed(metadata), &Timestamp::now)?;
     }
     // Pages may be about to be written anew, by somebody who has read the row before.
     let _alone = publish::alone();
-    keys.iter().try_for_each(|key| near.delete(key))?;
+    objects.iter().try_for_each(|object| near.delete(&object.key))?;
     let transcript = index.filed_transcript(id.conversation, id.day)?;
     let is_last = index.filed_recordings(id.conversation, id.day)?.len() <= 1;
     if let Some(transcript) = transcript.filter(|_| is_last) {
-        let key = &transcript.object.key;
         if let Some((bucket, _)) = far {
-            bucket.delete(key)?;
+            verify::remove(bucket, &transcript.object)?;
         }
-        near.delete(key)?;
+        near.delete(&transcript.object.key)?;
     }
     index.finish_purge(id)?;
     log::info!("a recording of conversation {}: removed from the trash", id.conversation.0);
@@ -144,20 +143,19 @@ fn remove(bins: Bins<'_>, conversation: &Conversation) -> Result<(), RemovalErro
     let mut keys = Vec::new();
     for day in index.filed_days(seq)? {
         for recording in index.filed_recordings(seq, day)? {
-            let metadata =
-                Key::page(&recording.filed_as, day, recording.stem.as_bytes(), PageKind::Metadata);
-            let recordings_keys = keys_of(&recording);
+            let metadata = recording.audio.key.page_beside(PageKind::Metadata);
+            let objects = objects_of(&recording);
             if let Some((bucket, changes)) = far {
-                recordings_keys.iter().try_for_each(|key| bucket.delete(key))?;
+                objects.iter().try_for_each(|object| verify::remove(bucket, object))?;
                 changes.tell(bucket, &Told::Removed(metadata), &Timestamp::now)?;
             }
-            keys.extend(recordings_keys);
+            keys.extend(objects.into_iter().map(|object| object.key.clone()));
         }
-        let transcript = Key::transcript(&conversation.filed_as, day);
-        if let Some((bucket, _)) = far {
-            bucket.delete(&transcript)?;
+        let transcript = index.filed_transcript(seq, day)?;
+        if let (Some((bucket, _)), Some(transcript)) = (far, &transcript) {
+            verify::remove(bucket, &transcript.object)?;
         }
-        keys.push(transcript);
+        keys.push(Key::transcript(&conversation.filed_as, day));
     }
     // Pages may be about to be written anew, by somebody who has read the row before.
     let _alone = publish::alone();
@@ -172,9 +170,9 @@ fn remove(bins: Bins<'_>, conversation: &Conversation) -> Result<(), RemovalErro
 }
 
 /// The metadata first: without it nobody takes what is left for a recording.
-fn keys_of(recording: &Recording) -> Vec<Key> {
-    let pages = recording.pages.iter().rev().map(|page| page.object.key.clone());
-    pages.chain(std::iter::once(recording.audio.key.clone())).collect()
+fn objects_of(recording: &Recording) -> Vec<&Object> {
+    let pages = recording.pages.iter().rev().map(|page| &page.object);
+    pages.chain(std::iter::once(&recording.audio)).collect()
 }
 
 #[cfg(test)]

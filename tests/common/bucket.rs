@@ -64,6 +64,10 @@ impl Store for CountingBucket {
         self.asked("head", key.as_str())?.facts(key)
     }
 
+    fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
+        self.asked("head", place)?.is_taken(place)
+    }
+
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
         self.asked("list", prefix)?.list(prefix)
     }

@@ -8,7 +8,9 @@ use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use scribefs::model::{Key, Object, UploadedPart};
-use scribefs::store::{Bucket, Bytes, Found, Label, MemoryStore, Store, StoreError, Version};
+use scribefs::store::{
+    Bucket, Bytes, Found, Label, MemoryStore, ObjectFacts, Store, StoreError, Version,
+};
 
 /// What the bucket does with requests for bytes.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,6 +129,16 @@ impl Store for FarBucket {
             Some(bytes) => Ok(Found { key: key.clone(), bytes: *bytes }),
             None => self.inner.head(key),
         }
+    }
+
+    fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
+        self.inner.is_taken(place)
+    }
+
+    fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
+        let bytes = self.head(key)?.bytes;
+        let made = ObjectFacts { bytes, ..ObjectFacts::default() };
+        self.inner.facts(key).or(Ok(made))
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {

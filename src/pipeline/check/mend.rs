@@ -1,5 +1,6 @@
-//! What a check can mend by itself. Nothing is deleted, nothing is believed that does not have the hash that the
-//! index knows, and pages that neither place has are rendered again.
+//! What a check can mend by itself. Nothing is believed that does not have the hash that the index knows, pages that
+//! neither place has are rendered again, and nothing is deleted but a damaged object of our own of which local disk
+//! has the right bytes.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,9 @@ use crate::store::{Bucket, Store, StoreError};
 pub fn mend(stock: Stock<'_>, finding: &Finding) -> Result<bool, StockError> {
     let mended = match (&finding.fault, &finding.object) {
         (Fault::Unindexed { place }, _) => adopt(stock, *place, &finding.key),
-        (Fault::Orphan { .. } | Fault::Strange { .. }, _) | (_, None) => Ok(false),
+        (Fault::Orphan { .. } | Fault::Strange { .. } | Fault::Foreign { .. }, _) | (_, None) => {
+            Ok(false)
+        }
         (
             Fault::Missing { place } | Fault::Size { place, .. } | Fault::Content { place },
             Some(object),
@@ -119,13 +122,25 @@ fn send_again(stock: Stock<'_>, finding: &Finding) -> Result<bool, StockError> {
     if !is_sound(stock, &object)? {
         return Ok(false);
     }
-    // Audio of the right size would be taken for the right one.
-    let is_damaged_audio =
-        matches!(finding.fault, Fault::Content { .. }) && recording.audio.key == finding.key;
-    let placement = if is_damaged_audio { Placement::Local } else { Placement::unknown() };
-    let is_forced = recording.placement == Placement::Local;
+    if let (Fault::Content { .. }, Some(far)) = (&finding.fault, stock.far) {
+        remove_damaged(far, &object)?;
+    }
+    let is_on_its_way = recording.placement == Placement::Local;
     let Recording { id, revision, .. } = recording;
-    Ok(is_forced || stock.index.set_placement(id, revision, placement)?)
+    Ok(is_on_its_way || stock.index.set_placement(id, revision, Placement::unknown())?)
+}
+
+/// Removes an object whose label says that it is ours and whose bytes are not what its label says: it would be
+/// taken for the right one. Local disk has the right bytes.
+fn remove_damaged(far: &dyn Bucket, object: &Object) -> Result<(), StockError> {
+    let facts = match far.facts(&object.key) {
+        Err(StoreError::Missing { .. }) => return Ok(()),
+        facts => facts?,
+    };
+    if facts.is_ours && facts.blake3.as_ref() == Some(&object.blake3) {
+        far.delete(&object.key)?;
+    }
+    Ok(())
 }
 
 /// Takes a recording that the store has and the index lacks into the index.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::model::{Key, Object, UploadedPart};
 use crate::pipeline::boot_clock::boot_time;
-use crate::store::{Bucket, Bytes, Foreign, Found, Label, Store, StoreError, Version};
+use crate::store::{Bucket, Bytes, Foreign, Found, Label, ObjectFacts, Store, StoreError, Version};
 
 /// Until when changes may be made. Shared by whoever renews the lease and whoever makes changes.
 #[derive(Debug, Default)]
@@ -81,6 +81,14 @@ impl Store for FencedBucket {
         self.bucket.head(key)
     }
 
+    fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
+        self.bucket.is_taken(place)
+    }
+
+    fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
+        self.bucket.facts(key)
+    }
+
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
         self.bucket.list(prefix)
     }
@@ -101,6 +109,10 @@ impl Store for FencedBucket {
 impl Bucket for FencedBucket {
     fn put_labelled(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<(), StoreError> {
         self.for_change(key)?.put_labelled(key, bytes, label)
+    }
+
+    fn put_new(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<bool, StoreError> {
+        self.for_change(key)?.put_new(key, bytes, label)
     }
 
     fn begin_upload(&self, key: &Key, label: &Label) -> Result<String, StoreError> {

@@ -3,10 +3,13 @@
 //! Audio is hashed while it is sent, and the bucket is asked afterwards how much has arrived. Pages are read
 //! while nobody writes them, so that those of one recording belong together.
 
+mod audio;
+mod pages;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::index::{Index, IndexError};
-use crate::model::{Fingerprint, Key, Object, PageKind, Placement, Recording, UploadedPart};
+use crate::model::{Fingerprint, Key, Object, PageKind, Placement, Recording};
 use crate::pipeline::causes::causes;
 use crate::pipeline::change_log::{Changes, Told};
 use crate::pipeline::lease::Fence;
@@ -14,12 +17,13 @@ use crate::pipeline::placement::fault::{Blame, Fault};
 use crate::pipeline::placement::labels;
 use crate::pipeline::placement::pace::Pace;
 use crate::pipeline::placement::tally::Tally;
-use crate::pipeline::placement::trip::{Carried, Trip};
+use crate::pipeline::placement::trip::{Carried, Seen, Trip};
 use crate::pipeline::publish;
-use crate::pipeline::rewrite::{self, RewriteError};
+use crate::pipeline::refile;
+use crate::pipeline::rewrite::RewriteError;
 use crate::pipeline::shelves::Shelves;
 use crate::store::outbox::{self, Action, Errand, Event, Sizes, Trouble};
-use crate::store::{Bucket, Bytes, Store, StoreError};
+use crate::store::{Bucket, Store, StoreError};
 
 /// What it takes to carry.
 #[derive(Clone, Copy)]
@@ -38,13 +42,6 @@ pub(crate) struct Courier<'a> {
     pub(crate) heard: &'a dyn Fn(),
     /// Nothing goes on without a lease.
     pub(crate) fence: &'a Fence,
-}
-
-/// A page on local disk.
-enum Page {
-    Sound(Object, Bytes),
-    Absent(Object),
-    Damaged(Object),
 }
 
 /// A refusal to tell of a change is no errand's: it is tried again after that.
@@ -110,8 +107,25 @@ impl Courier<'_> {
         Fingerprint { bytes, modified_at }
     }
 
-    fn damaged(&self, object: &Object) -> Fault {
+    pub(crate) fn damaged(&self, object: &Object) -> Fault {
         Fault::Damaged { key: object.key.clone(), copy: self.fingerprint(object) }
+    }
+
+    /// The bucket has something else under the recording's name: it gets another one, and goes there anew.
+    fn refile(&self, recording: &Recording) -> Fault {
+        let _alone = publish::alone();
+        let standing = match self.standing(recording) {
+            Ok(standing) => standing,
+            Err(fault) => return fault,
+        };
+        let shelves = Shelves { store: self.store, index: self.index };
+        match refile::refile(self.near, shelves, &standing) {
+            Ok(()) => Fault::Overtaken,
+            Err(RewriteError::Index(err @ (IndexError::Disk(_) | IndexError::Damaged(_)))) => {
+                Fault::Index(err)
+            }
+            Err(err) => Fault::Rewrite(err),
+        }
     }
 
     fn set_out(&self, recording: Recording) -> Result<Option<Box<Trip>>, IndexError> {
@@ -120,7 +134,13 @@ impl Courier<'_> {
         let cargo = outbox::cargo(&recording, &transcript);
         let cargo = cargo.into_iter().map(|object| object.bytes).collect();
         let errand = Errand::new(recording.placement.clone(), cargo, self.sizes);
-        Ok(Some(Box::new(Trip { recording, transcript, errand, tally: Tally::default() })))
+        Ok(Some(Box::new(Trip {
+            recording,
+            transcript,
+            errand,
+            tally: Tally::default(),
+            seen: Seen::default(),
+        })))
     }
 
     fn travel(&self, mut trip: Box<Trip>, mut event: Event) -> Result<Carried, Fault> {
@@ -159,6 +179,10 @@ impl Courier<'_> {
                     event
                 }
                 Err(fault) => {
+                    let fault = match fault {
+                        Fault::Taken { .. } => self.refile(&trip.recording),
+                        fault => fault,
+                    };
                     let Some(blame) = fault.blame() else { return Err(fault) };
                     let trouble = blame.trouble().clone();
                     failed = Some((blame, causes(&fault)));
@@ -220,9 +244,14 @@ impl Courier<'_> {
         let audio = &trip.recording.audio;
         match action {
             Action::LookForAudio => {
-                Ok(if self.is_there(audio)? { Event::Found } else { Event::NotFound })
+                let is_there = self.has_audio(audio)?;
+                trip.seen.lacks_audio = !is_there;
+                Ok(if is_there { Event::Found } else { Event::NotFound })
             }
+            // Nothing is sent that would have to be thrown away.
+            Action::Begin if !trip.seen.lacks_audio && self.has_audio(audio)? => Ok(Event::Found),
             Action::Begin => {
+                trip.seen.lacks_audio = true;
                 let label = labels::of_audio(&trip.recording);
                 let begun = self.bucket.begin_upload(&audio.key, &label);
                 Ok(Event::Began { upload_id: begun.map_err(Fault::Bucket)? })
@@ -236,96 +265,10 @@ impl Courier<'_> {
                 Ok(Event::PartDone(sent.map_err(upload_fault)?))
             }
             Action::Complete { upload_id, parts } => self.complete(trip, upload_id, parts),
-            Action::Put { place: 0 } => self.put_audio(&trip.recording),
+            Action::Put { place: 0 } => self.put_audio(trip),
             Action::Put { place } => self.put_page(trip, *place),
             // Nothing to be done: the caller sees to both.
             Action::Wait { .. } | Action::Rest => Ok(Event::Woken),
-        }
-    }
-
-    /// Makes the parts one object, if they are the recording.
-    fn complete(
-        &self,
-        trip: &mut Trip,
-        upload_id: &str,
-        parts: &[UploadedPart],
-    ) -> Result<Event, Fault> {
-        let audio = &trip.recording.audio;
-        trip.tally.catch_up(audio.bytes, |from, to| self.read(audio, from, to))?;
-        if !trip.tally.is(audio) {
-            return Err(self.damaged(audio));
-        }
-        self.bucket.complete_upload(&audio.key, upload_id, parts).map_err(upload_fault)?;
-        self.verify(audio)?;
-        self.index.forget_upload(upload_id)?;
-        Ok(Event::Completed)
-    }
-
-    fn put_audio(&self, recording: &Recording) -> Result<Event, Fault> {
-        let audio = &recording.audio;
-        let bytes = self.read(audio, 0, audio.bytes)?;
-        if !is(audio, &bytes) {
-            return Err(self.damaged(audio));
-        }
-        self.pace.take(audio.bytes);
-        let label = labels::of_audio(recording);
-        self.bucket.put_labelled(&audio.key, bytes, &label).map_err(Fault::Bucket)?;
-        self.verify(audio)?;
-        Ok(Event::PutDone)
-    }
-
-    fn put_page(&self, trip: &Trip, place: usize) -> Result<Event, Fault> {
-        let Trip { recording, transcript, .. } = trip;
-        let cargo = outbox::cargo(recording, transcript);
-        let object = cargo.get(place).ok_or(Fault::Overtaken)?;
-        let (object, bytes) = match self.page(recording, object, &transcript.object.key)? {
-            Page::Sound(object, bytes) => (object, bytes),
-            Page::Absent(object) if self.is_there(&object)? => return Ok(Event::PutDone),
-            Page::Absent(object) | Page::Damaged(object) => {
-                log::warn!("{}: is not what was published, and is written anew", object.key);
-                return self.write_pages_anew(recording);
-            }
-        };
-        self.pace.take(object.bytes);
-        let label = labels::of_page(recording, transcript, &object);
-        self.bucket.put_labelled(&object.key, bytes, &label).map_err(Fault::Bucket)?;
-        Ok(Event::PutDone)
-    }
-
-    /// A page as it is now, read while nobody writes.
-    ///
-    /// The day's transcript may have become another one with another recording, whose own errand brings
-    /// it again. Any other page changes with the row.
-    fn page(
-        &self,
-        recording: &Recording,
-        object: &Object,
-        transcript: &Key,
-    ) -> Result<Page, Fault> {
-        let _alone = publish::alone();
-        self.standing(recording)?;
-        let mut object = object.clone();
-        if object.key == *transcript {
-            let (seq, day) = (recording.id.conversation, recording.id.day);
-            object = self.index.filed_transcript(seq, day)?.ok_or(Fault::Overtaken)?.object;
-        }
-        match self.near.get_range(&object.key, 0..object.bytes.saturating_add(1)) {
-            Ok(bytes) if is(&object, &bytes) => Ok(Page::Sound(object, Bytes::from(bytes))),
-            Ok(_) => Ok(Page::Damaged(object)),
-            Err(StoreError::Missing { .. }) => Ok(Page::Absent(object)),
-            Err(err) => Err(Fault::Near(err)),
-        }
-    }
-
-    /// Where the row is still ours and a page is not, a power cut came between the two.
-    fn write_pages_anew(&self, recording: &Recording) -> Result<Event, Fault> {
-        let _alone = publish::alone();
-        let standing = self.standing(recording)?;
-        let shelves = Shelves { store: self.store, index: self.index };
-        match rewrite::write_again(shelves, standing) {
-            Ok(()) => Err(Fault::Overtaken),
-            Err(RewriteError::Index(err)) => Err(Fault::Index(err)),
-            Err(err) => Err(Fault::Rewrite(err)),
         }
     }
 
@@ -334,37 +277,13 @@ impl Courier<'_> {
         let standing = self.index.filed_recording(recording.id)?;
         standing.filter(|it| it.revision == recording.revision).ok_or(Fault::Overtaken)
     }
-
-    /// Bytes of the local copy. Fewer than asked for are damage.
-    fn read(&self, object: &Object, from: u64, to: u64) -> Result<Bytes, Fault> {
-        let bytes = self.near.get_range(&object.key, from..to).map_err(Fault::Near)?;
-        if (bytes.len() as u64) < to.saturating_sub(from) {
-            return Err(self.damaged(object));
-        }
-        Ok(Bytes::from(bytes))
-    }
-
-    fn is_there(&self, object: &Object) -> Result<bool, Fault> {
-        match self.bucket.head(&object.key) {
-            Ok(found) => Ok(found.bytes == object.bytes),
-            Err(StoreError::Missing { .. }) => Ok(false),
-            Err(err) => Err(Fault::Bucket(err)),
-        }
-    }
-
-    fn verify(&self, object: &Object) -> Result<(), Fault> {
-        match self.is_there(object)? {
-            true => Ok(()),
-            false => Err(Fault::Torn { key: object.key.clone() }),
-        }
-    }
 }
 
-fn is(object: &Object, bytes: &[u8]) -> bool {
+pub(crate) fn is(object: &Object, bytes: &[u8]) -> bool {
     bytes.len() as u64 == object.bytes && blake3::hash(bytes).to_hex().as_str() == object.blake3
 }
 
-fn upload_fault(err: StoreError) -> Fault {
+pub(crate) fn upload_fault(err: StoreError) -> Fault {
     match err {
         StoreError::Missing { .. } => Fault::UploadLost,
         err => Fault::Bucket(err),

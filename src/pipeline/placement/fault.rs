@@ -18,6 +18,14 @@ pub(crate) enum Fault {
     /// What lies in the bucket is not what was sent.
     #[error("{key} did not arrive whole")]
     Torn { key: Key },
+    /// Something else lies in the bucket under the recording's name: it gets another one.
+    #[error("{key} is another's in the bucket")]
+    Taken { key: Key },
+    /// The same where no other name is to be had.
+    #[error(
+        "the bucket has a {key} that scribefs has not put there: move it away, or name another prefix"
+    )]
+    Foreign { key: Key },
     #[error("the local copy cannot be read")]
     Near(#[source] StoreError),
     /// The local copy is no longer what was published.
@@ -63,6 +71,8 @@ impl Fault {
                 Some(Blame::Recording(Trouble::Passing))
             }
             Self::Near(StoreError::Refused { .. } | StoreError::Missing { .. })
+            | Self::Taken { .. }
+            | Self::Foreign { .. }
             | Self::Rewrite(_) => Some(Blame::Recording(refused())),
             Self::Damaged { copy, .. } => {
                 let (why, copy) = (causes(self), copy.clone());

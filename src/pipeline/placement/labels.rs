@@ -28,13 +28,17 @@ pub(crate) fn of_page(recording: &Recording, transcript: &DayTranscript, object:
         None if object.key == transcript.object.key => "text/plain; charset=utf-8",
         None => PageKind::Json.content_type(),
     };
-    Label { content_type, fields: common(recording, object) }
+    let mut fields = common(recording, object);
+    if page.is_some() {
+        fields.insert(Label::RECORDING, recording.audio.blake3.clone());
+    }
+    Label { content_type, fields }
 }
 
 fn common(recording: &Recording, object: &Object) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
-        ("conversation", recording.filed_as.to_string()),
-        ("blake3", object.blake3.clone()),
+        (Label::CONVERSATION, recording.filed_as.to_string()),
+        (Label::BLAKE3, object.blake3.clone()),
     ])
 }
 

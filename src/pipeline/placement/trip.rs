@@ -32,6 +32,20 @@ pub(crate) struct Trip {
     pub(crate) transcript: DayTranscript,
     pub(crate) errand: Errand,
     pub(crate) tally: Tally,
+    pub(crate) seen: Seen,
+}
+
+/// What this trip has learnt of the bucket: an answer that is lost then costs one question again, not all of them.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Seen {
+    /// There was no audio when it was looked for.
+    pub(crate) lacks_audio: bool,
+    /// It was sent on this trip, so its pages are not there either.
+    pub(crate) is_new: bool,
+    /// The page at this place of the cargo may be there.
+    pub(crate) page_may_be_there: Option<usize>,
+    /// What is at this place of the cargo may be written over.
+    pub(crate) page_is_ours: Option<usize>,
 }
 
 impl Trip {

@@ -15,7 +15,7 @@ use crate::pipeline::publish::PublishError;
 use crate::pipeline::shelves::{Shelves, is};
 use crate::pipeline::{RewriteError, empty_trash, name_speakers, rebuild, write_pages_due};
 use crate::render;
-use crate::store::{FlakyStore, Found, MemoryStore, Store, StoreError};
+use crate::store::{FlakyStore, Found, MemoryStore, ObjectFacts, Store, StoreError};
 
 fn name(store: &dyn Store, index: &Index, it: &Recording, name: &str) -> Result<(), RewriteError> {
     name_speakers(store, index, it.id, &BTreeMap::from([(SpeakerId(0), name.to_owned())]))
@@ -188,6 +188,12 @@ impl Store for Hooked {
     fn head(&self, key: &Key) -> Result<Found, StoreError> {
         self.store.head(key)
     }
+    fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
+        self.store.is_taken(place)
+    }
+    fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
+        self.store.facts(key)
+    }
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
         self.store.list(prefix)
     }
@@ -307,7 +313,7 @@ fn nothing_is_filed_under_the_names_of_what_a_rebuild_could_not_read() {
     // Another recording of that name on that day.
     bench.drop_another("standup.wav");
     let second = bench.publish().unwrap();
-    assert_eq!(second.stem.display(), "standup-2");
+    assert_ne!(second.audio.key, published.audio.key);
     let after = contents(store.as_ref());
     let is_text = |key: &str| key.ends_with("_transcript.txt");
     for (key, bytes) in before.into_iter().filter(|(key, _)| !is_text(key)) {

@@ -45,7 +45,7 @@ impl S3Bucket {
         match self.try_send(key, bytes, options)? {
             Ok(_) => Ok(true),
             Err(err) if is_unmet_condition(&err) => Ok(false),
-            Err(err) => Err(failed(key, &err)),
+            Err(err) => Err(self.failed(key, &err)),
         }
     }
 

@@ -52,6 +52,10 @@ impl Store for Hooked<'_> {
         self.call("facts", |bucket| bucket.facts(key))
     }
 
+    fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
+        self.call("is_taken", |bucket| bucket.is_taken(place))
+    }
+
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
         self.call("list", |bucket| bucket.list(prefix))
     }

@@ -1,0 +1,88 @@
+//! The audio of a recording on its way: never over anything that is there, and never a byte that was not hashed.
+
+use crate::model::{Object, UploadedPart};
+use crate::pipeline::placement::courier::{Courier, is, upload_fault};
+use crate::pipeline::placement::fault::Fault;
+use crate::pipeline::placement::labels;
+use crate::pipeline::placement::trip::Trip;
+use crate::pipeline::verify::{self, InBucket};
+use crate::store::outbox::Event;
+use crate::store::{Bytes, StoreError};
+
+impl Courier<'_> {
+    /// Makes the parts one object, if they are the recording.
+    pub(crate) fn complete(
+        &self,
+        trip: &mut Trip,
+        upload_id: &str,
+        parts: &[UploadedPart],
+    ) -> Result<Event, Fault> {
+        let audio = &trip.recording.audio;
+        trip.seen.is_new = true;
+        trip.tally.catch_up(audio.bytes, |from, to| self.read(audio, from, to))?;
+        if !trip.tally.is(audio) {
+            return Err(self.damaged(audio));
+        }
+        // Parts become an object whatever is there: somebody may have come first.
+        if self.has_audio(audio)? {
+            self.index.forget_upload(upload_id)?;
+            self.drop_upload(&audio.key, Some(upload_id.to_owned()))?;
+        } else {
+            self.bucket.complete_upload(&audio.key, upload_id, parts).map_err(upload_fault)?;
+            self.verify(audio)?;
+            self.index.forget_upload(upload_id)?;
+        }
+        Ok(Event::Completed)
+    }
+
+    pub(crate) fn put_audio(&self, trip: &mut Trip) -> Result<Event, Fault> {
+        let Trip { recording, seen, .. } = trip;
+        let audio = &recording.audio;
+        let bytes = self.read(audio, 0, audio.bytes)?;
+        if !is(audio, &bytes) {
+            return Err(self.damaged(audio));
+        }
+        self.pace.take(audio.bytes);
+        let label = labels::of_audio(recording);
+        if self.bucket.put_new(&audio.key, bytes, &label).map_err(Fault::Bucket)? {
+            seen.is_new = true;
+            self.verify(audio)?;
+        } else if !self.has_audio(audio)? {
+            // What was there has gone meanwhile.
+            return Err(Fault::Torn { key: audio.key.clone() });
+        }
+        Ok(Event::PutDone)
+    }
+
+    /// Whether the bucket has the audio.
+    pub(crate) fn has_audio(&self, audio: &Object) -> Result<bool, Fault> {
+        match verify::look(self.bucket, audio).map_err(Fault::Bucket)? {
+            InBucket::Nothing => Ok(false),
+            InBucket::Same => Ok(true),
+            InBucket::Other => Err(Fault::Taken { key: audio.key.clone() }),
+        }
+    }
+
+    /// Whether what was just sent is there.
+    pub(crate) fn verify(&self, audio: &Object) -> Result<(), Fault> {
+        let is_it = match self.bucket.facts(&audio.key) {
+            // A bucket that keeps no labels has told the size.
+            Ok(facts) => {
+                facts.bytes == audio.bytes
+                    && facts.blake3.is_none_or(|blake3| blake3 == audio.blake3)
+            }
+            Err(StoreError::Missing { .. }) => false,
+            Err(err) => return Err(Fault::Bucket(err)),
+        };
+        if is_it { Ok(()) } else { Err(Fault::Torn { key: audio.key.clone() }) }
+    }
+
+    /// Bytes of the local copy. Fewer than asked for are damage.
+    pub(crate) fn read(&self, object: &Object, from: u64, to: u64) -> Result<Bytes, Fault> {
+        let bytes = self.near.get_range(&object.key, from..to).map_err(Fault::Near)?;
+        if (bytes.len() as u64) < to.saturating_sub(from) {
+            return Err(self.damaged(object));
+        }
+        Ok(Bytes::from(bytes))
+    }
+}

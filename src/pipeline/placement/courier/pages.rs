@@ -1,0 +1,132 @@
+//! Pages of a recording on their way: only in the place of our own.
+
+use crate::model::{Key, Object, Recording};
+use crate::pipeline::placement::courier::{Courier, is};
+use crate::pipeline::placement::fault::Fault;
+use crate::pipeline::placement::labels;
+use crate::pipeline::placement::trip::Trip;
+use crate::pipeline::publish;
+use crate::pipeline::rewrite::{self, RewriteError};
+use crate::pipeline::shelves::Shelves;
+use crate::pipeline::verify::{self, InBucket};
+use crate::store::outbox::{self, Event};
+use crate::store::{Bytes, StoreError};
+
+/// A page on local disk.
+enum Page {
+    Sound(Object, Bytes),
+    Absent(Object),
+    Damaged(Object),
+}
+
+/// Whose page lies in the bucket.
+enum Owner {
+    Nobody,
+    Ours,
+    /// It is the very page.
+    Same,
+    Other,
+}
+
+impl Courier<'_> {
+    pub(crate) fn put_page(&self, trip: &mut Trip, place: usize) -> Result<Event, Fault> {
+        let Trip { recording, transcript, seen, .. } = trip;
+        let cargo = outbox::cargo(recording, transcript);
+        let object = cargo.get(place).ok_or(Fault::Overtaken)?;
+        let (object, bytes) = match self.page(recording, object, &transcript.object.key)? {
+            Page::Sound(object, bytes) => (object, bytes),
+            Page::Absent(object) if self.has_page(&object)? => return Ok(Event::PutDone),
+            Page::Absent(object) | Page::Damaged(object) => {
+                log::warn!("{}: is not what was published, and is written anew", object.key);
+                return self.write_pages_anew(recording);
+            }
+        };
+        self.pace.take(object.bytes);
+        let label = labels::of_page(recording, transcript, &object);
+        let is_about_it = object.key != transcript.object.key;
+        let is_first = is_about_it && seen.is_new;
+        if is_first && seen.page_may_be_there != Some(place) {
+            seen.page_may_be_there = Some(place);
+            let put = self.bucket.put_new(&object.key, bytes.clone(), &label);
+            if put.map_err(Fault::Bucket)? {
+                return Ok(Event::PutDone);
+            }
+        }
+        if seen.page_is_ours != Some(place) {
+            match self.owner(recording, &object)? {
+                Owner::Nobody | Owner::Ours => seen.page_is_ours = Some(place),
+                Owner::Same => return Ok(Event::PutDone),
+                Owner::Other if is_about_it => return Err(Fault::Taken { key: object.key }),
+                Owner::Other => return Err(Fault::Foreign { key: object.key }),
+            }
+        }
+        self.bucket.put_labelled(&object.key, bytes, &label).map_err(Fault::Bucket)?;
+        Ok(Event::PutDone)
+    }
+
+    /// Whose page lies in the bucket where ours is to go.
+    fn owner(&self, recording: &Recording, object: &Object) -> Result<Owner, Fault> {
+        let facts = match self.bucket.facts(&object.key) {
+            Err(StoreError::Missing { .. }) => return Ok(Owner::Nobody),
+            facts => facts.map_err(Fault::Bucket)?,
+        };
+        let about = facts.recording;
+        if facts.is_ours {
+            let is_about_it = about.is_none_or(|about| about == recording.audio.blake3);
+            let is_same = facts.blake3.as_ref() == Some(&object.blake3);
+            return Ok(match (is_about_it, is_same) {
+                (true, true) => Owner::Same,
+                (true, false) => Owner::Ours,
+                (false, _) => Owner::Other,
+            });
+        }
+        // Copied there without its label: the same page, unless it is not.
+        Ok(match verify::look(self.bucket, object).map_err(Fault::Bucket)? {
+            InBucket::Nothing => Owner::Nobody,
+            InBucket::Same => Owner::Ours,
+            InBucket::Other => Owner::Other,
+        })
+    }
+
+    /// A page as it is now, read while nobody writes.
+    ///
+    /// The day's transcript may have become another one with another recording, whose own errand brings
+    /// it again. Any other page changes with the row.
+    fn page(
+        &self,
+        recording: &Recording,
+        object: &Object,
+        transcript: &Key,
+    ) -> Result<Page, Fault> {
+        let _alone = publish::alone();
+        self.standing(recording)?;
+        let mut object = object.clone();
+        if object.key == *transcript {
+            let (seq, day) = (recording.id.conversation, recording.id.day);
+            object = self.index.filed_transcript(seq, day)?.ok_or(Fault::Overtaken)?.object;
+        }
+        match self.near.get_range(&object.key, 0..object.bytes.saturating_add(1)) {
+            Ok(bytes) if is(&object, &bytes) => Ok(Page::Sound(object, Bytes::from(bytes))),
+            Ok(_) => Ok(Page::Damaged(object)),
+            Err(StoreError::Missing { .. }) => Ok(Page::Absent(object)),
+            Err(err) => Err(Fault::Near(err)),
+        }
+    }
+
+    /// Where the row is still ours and a page is not, a power cut came between the two.
+    fn write_pages_anew(&self, recording: &Recording) -> Result<Event, Fault> {
+        let _alone = publish::alone();
+        let standing = self.standing(recording)?;
+        let shelves = Shelves { store: self.store, index: self.index };
+        match rewrite::write_again(shelves, standing) {
+            Ok(()) => Err(Fault::Overtaken),
+            Err(RewriteError::Index(err)) => Err(Fault::Index(err)),
+            Err(err) => Err(Fault::Rewrite(err)),
+        }
+    }
+
+    fn has_page(&self, page: &Object) -> Result<bool, Fault> {
+        let found = verify::look(self.bucket, page).map_err(Fault::Bucket)?;
+        Ok(found == InBucket::Same)
+    }
+}
