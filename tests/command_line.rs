@@ -185,6 +185,14 @@ fn a_dot_env_that_others_may_write_counts_only_when_it_is_named() {
         assert!(said.contains(".env is ignored") && said.contains("--env-file"), "{said}");
         assert!(!home.dir.path().join("from-dot-env").exists(), "{folder:o} {file:o}");
     }
+    // Only root can give a file away to try this.
+    mode(".env", 0o600);
+    let path = home.dir.path().join(".env");
+    if std::os::unix::fs::chown(&path, Some(65_534), None).is_ok() {
+        let said = String::from_utf8(home.run(&["reindex"]).stderr).unwrap();
+        assert!(said.contains("belongs to somebody else"), "{said}");
+        assert!(!home.dir.path().join("from-dot-env").exists());
+    }
     assert!(home.run(&["reindex", "--env-file", ".env"]).status.success());
     assert!(home.dir.path().join("from-dot-env/index.redb").exists());
 }

@@ -150,6 +150,24 @@ fn the_daemon_may_open_all_that_it_may_and_leaves_no_core() {
 }
 
 #[test]
+fn a_hardened_process_lets_nobody_into_its_memory() {
+    // SAFETY: the child makes system calls only, and exits.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let is_hardened = scribefs::daemon::harden().is_ok();
+        // SAFETY: takes numbers only, and `_exit` ends the child.
+        unsafe {
+            let dumpable = libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0);
+            libc::_exit(if is_hardened && dumpable == 0 { 0 } else { 1 });
+        }
+    }
+    let mut status = -1;
+    // SAFETY: `status` has room for one number.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(status, 0);
+}
+
+#[test]
 fn what_was_open_when_the_daemon_was_started_is_closed() {
     let test = "what_was_open_when_the_daemon_was_started_is_closed";
     let Some(mut running) = daemon(test, &[]) else { return };
