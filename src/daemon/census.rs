@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 /// Every writing daemon has these. With a dash at the end it is how names begin; the kernel keeps 15 bytes of one.
-const ALWAYS: [&str; 13] = [
+const ALWAYS: [&str; 14] = [
     "fuser-",
     "fs-session",
     "fs-published",
@@ -14,9 +14,10 @@ const ALWAYS: [&str; 13] = [
     "fs-tick",
     "spool-timer",
     "index",
-    "desk",
+    "dispatcher",
     "pages",
-    "lane-",
+    "decode-",
+    "runner-",
     "errands",
     "signals",
 ];
@@ -71,20 +72,20 @@ mod tests {
     fn a_needed_thread_that_has_ended_is_missed_and_another_one_is_not() {
         let (ends, waits) = channel::<()>();
         let (other_ends, other_waits) = channel::<()>();
-        let thread = Builder::new().name("lane-77".into()).spawn(move || waits.recv()).unwrap();
+        let thread = Builder::new().name("runner-77".into()).spawn(move || waits.recv()).unwrap();
         let other = Builder::new().name("scratch-77".into()).spawn(move || other_waits.recv());
         let before = Census::take();
-        assert_eq!(before.0.get("lane-77"), Some(&1), "{before:?}");
+        assert_eq!(before.0.get("runner-77"), Some(&1), "{before:?}");
         drop(other_ends);
         other.unwrap().join().unwrap().unwrap_err();
-        let mine = |census: &Census| census.0.get("lane-77").copied();
+        let mine = |census: &Census| census.0.get("runner-77").copied();
         assert_eq!(mine(&Census::take()), Some(1));
         drop(ends);
         thread.join().unwrap().unwrap_err();
         let after =
-            Census(BTreeMap::from_iter(mine(&Census::take()).map(|it| ("lane-77".into(), it))));
-        let before = Census(BTreeMap::from([("lane-77".to_owned(), 1)]));
-        assert_eq!(before.missing_in(&after), Some("lane-77"));
+            Census(BTreeMap::from_iter(mine(&Census::take()).map(|it| ("runner-77".into(), it))));
+        let before = Census(BTreeMap::from([("runner-77".to_owned(), 1)]));
+        assert_eq!(before.missing_in(&after), Some("runner-77"));
         assert_eq!(before.missing_in(&before), None);
     }
 }
