@@ -25,8 +25,14 @@ impl Role {
 
 /// By its exit status and the last lines of its standard error.
 pub(crate) fn died(role: Role, status: Option<ExitStatus>, last_words: &str) -> Failure {
-    let out_of_memory =
-        ["memory allocation of", "bad_alloc", "Cannot allocate memory", "out of memory"];
+    let out_of_memory = [
+        "memory allocation of",
+        "bad_alloc",
+        "Cannot allocate memory",
+        // ONNX Runtime.
+        "Failed to allocate memory",
+        "out of memory",
+    ];
     let name = role.name();
     let how = match status {
         Some(status) => match (status.code(), status.signal()) {
@@ -117,6 +123,8 @@ mod tests {
         let status = Some(ExitStatus::from_raw(libc::SIGABRT));
         let failure = died(Role::Engines, status, "memory allocation of 4096 bytes failed");
         assert_eq!(failure.cause, FailureCause::OutOfMemory);
+        let words = "bfc_arena.cc:359 Failed to allocate memory for requested buffer of size 9";
+        assert_eq!(died(Role::Engines, status, words).cause, FailureCause::OutOfMemory);
         assert_eq!(died(Role::Engines, status, "").cause, FailureCause::Crashed);
     }
 
