@@ -66,7 +66,9 @@ impl Control {
             })
             .collect();
         status.insert("inbox".into(), inbox.into());
-        let is_full = self.spool.space()?.blocks_available == 0;
+        let space = self.spool.space()?;
+        // Not to the last byte: what the daemon itself writes and removes makes that come and go.
+        let is_full = space.blocks_available * u64::from(space.block_bytes) < 1 << 20;
         status.insert("disk_full".into(), is_full.into());
         status.insert("inbox_files".into(), self.spool.work_counts().0.into());
         let jobs: Vec<Value> = self.index.unfinished_jobs()?.iter().map(job_line).collect();

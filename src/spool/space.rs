@@ -16,6 +16,9 @@ const BELIEVED: Duration = Duration::from_millis(500);
 /// file that was opened while there was more room, nobody can stop.
 const PLENTY_BYTES: u64 = 1 << 30;
 
+/// As much again before it is said that there is room: at the very end it comes and goes with each small file.
+const SOME_BYTES: u64 = 1 << 20;
+
 /// Knows about how much may still be written without asking the disk every time.
 #[derive(Debug)]
 pub(crate) struct FreeSpace {
@@ -61,7 +64,8 @@ impl FreeSpace {
             }
             return Err(SpoolError::Full { free_bytes, keep_free_bytes });
         }
-        if self.is_said.swap(false, Ordering::Relaxed) {
+        let has_some = keep_free_bytes.saturating_add(SOME_BYTES) <= free_bytes;
+        if has_some && self.is_said.swap(false, Ordering::Relaxed) {
             log::info!("inbox: there is room on the disk again");
         }
         Ok(keep_free_bytes.saturating_add(PLENTY_BYTES) <= free_bytes)
