@@ -1,4 +1,11 @@
-//! What `STORAGE_GUIDE.md` claims, as far as settings, rights and commands go.
+//! What `STORAGE_GUIDE.md` claims: settings, rights and commands here, what is durable when in `guide/durability.rs`.
+
+mod crash_world;
+#[path = "guide/durability.rs"]
+mod durability;
+mod pieces;
+mod power_fs;
+mod running;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -312,7 +312,8 @@ path = $DIR
 guest ok = yes
 read only = no
 END
-    smbd -F --no-process-group -s "$TMP/smb.conf" >/dev/null 2>&1 &
+    # In a process group that it makes itself, since it ends all of it.
+    smbd -F -s "$TMP/smb.conf" >/dev/null 2>&1 &
     SMBD=$!
     until smbclient -N -p "$PORT" //127.0.0.1/inbox -c ls >/dev/null 2>&1; do
         kill -0 "$SMBD"
@@ -446,6 +447,10 @@ impl<'a> Run<'a> {
                 .then(|| format!("{name} is not what it was ({left:?}), or taken: {taken:?}"));
         }
         running.wait_for(&format!("{} to be taken", self.writer.name), || self.is_worked_off());
+        // Listings that the kernel keeps may be a moment behind.
+        running.wait_for(&format!("{} to be seen", self.writer.name), || {
+            !self.published(running).is_empty()
+        });
         let published = self.published(running);
         let [audio] = published.as_slice() else {
             return Some(format!("{} recordings: {published:?}", published.len()));

@@ -86,7 +86,10 @@ impl World {
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
         let mut command = self.command();
         command.env("FAILPOINTS", failpoints);
-        command.arg("mount").arg(&self.root).arg("--foreground").args(["--settle", "100ms"]);
+        command.arg("mount").arg(&self.root).arg("--foreground");
+        if !self.flags.iter().any(|flag| flag == "--settle") {
+            command.args(["--settle", "100ms"]);
+        }
         command.arg("--state").arg(&self.state).arg("--models").arg(models_dir());
         command.args(["--log-level", "debug"]).args(&self.flags);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -405,7 +408,7 @@ pub(crate) fn state_of(path: &Path) -> String {
 }
 
 /// Everything below a folder, as far as it can be read: the daemon may die meanwhile.
-fn walk(folder: &Path, found: &mut impl FnMut(&Path)) {
+pub(crate) fn walk(folder: &Path, found: &mut impl FnMut(&Path)) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

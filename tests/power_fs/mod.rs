@@ -3,6 +3,7 @@
 //! What the kernel has (dm-log-writes, dm-flakey) needs root, a module and a block device; this needs what the
 //! tests need anyway. It sees every write and every sync of the daemon above it, passthrough included, since
 //! for the kernel it is just the filesystem that the spool lies on.
+#![allow(dead_code, reason = "each test file uses its own part of this")]
 
 mod disk;
 
