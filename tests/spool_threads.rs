@@ -1,7 +1,7 @@
 //! Writers, marks, timers and workers of the spool at the same moment.
 //!
 //! Real threads that meet at a barrier, over and over: the spool works on real files and descriptors, whose
-//! calls a model checker (loom, shuttle) cannot interleave. 3,000 meetings of each kind, and ten times as many with
+//! calls a model checker (loom, shuttle) cannot interleave. 500 meetings of each kind, and twenty times as many with
 //! `scripts/test --full`.
 
 use std::ffi::OsStr;
@@ -93,7 +93,7 @@ impl Bench {
 }
 
 fn rounds() -> usize {
-    if std::env::var_os("SCRIBEFS_FULL").is_some() { 30_000 } else { 3_000 }
+    if std::env::var_os("SCRIBEFS_FULL").is_some() { 10_000 } else { 500 }
 }
 
 #[test]
