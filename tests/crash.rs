@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use running::{table, with_speech};
+use running::{looks_broken, table, with_speech};
 
 #[test]
 fn five_recordings_survive_ten_kills_and_are_published_once() {
@@ -72,8 +72,7 @@ fn a_killed_daemon_leaves_a_mount_that_looks_broken() {
     let name = "a_killed_daemon_leaves_a_mount_that_looks_broken";
     let Some((mut running, _)) = with_speech(name, &[]) else { return };
     running.kill();
-    let err = fs::read_dir(running.root()).unwrap_err();
-    assert_eq!(err.raw_os_error(), Some(libc::ENOTCONN));
+    assert!(looks_broken(&running.root()));
     running.mount();
     assert!(fs::read_dir(running.root()).unwrap().count() >= 3);
 }

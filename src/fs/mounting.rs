@@ -205,10 +205,14 @@ pub(crate) fn detach_dead(mountpoint: &Path) -> io::Result<bool> {
     Ok(found)
 }
 
-/// Whether nobody answers there any more. Attributes would not tell: the kernel remembers them.
+/// Whether nobody answers there any more. Asks for the free space, which is the one thing that the kernel never
+/// remembers: attributes, listings and even the opening of a folder need nobody who lives.
 pub(crate) fn is_dead(mountpoint: &Path) -> bool {
-    let opened = std::fs::read_dir(mountpoint);
-    opened.is_err_and(|err| err.raw_os_error() == Some(libc::ENOTCONN))
+    let Ok(path) = CString::new(mountpoint.as_os_str().as_bytes()) else { return false };
+    let mut space = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: `path` ends in NUL, and `space` has room for one `statvfs`.
+    let result = unsafe { libc::statvfs(path.as_ptr(), space.as_mut_ptr()) };
+    result != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOTCONN)
 }
 
 /// Lets the kernel read ahead 1 MiB at a time instead of 128 KiB; only root may, and it is no loss if not.

@@ -289,6 +289,15 @@ pub(crate) fn signal(process: i32, signal: i32) {
     unsafe { libc::kill(process, signal) };
 }
 
+/// Whether programs see that the daemon of a mount has died: files answer ENOTCONN, and so do folders, unless the
+/// kernel still has their listing, which is whole then. Nothing looks empty.
+pub(crate) fn looks_broken(root: &Path) -> bool {
+    let is_broken = |err: &std::io::Error| err.raw_os_error() == Some(libc::ENOTCONN);
+    let listed: std::io::Result<Vec<_>> = fs::read_dir(root).and_then(Iterator::collect);
+    fs::read(root.join(".scribefs/status.json")).is_err_and(|err| is_broken(&err))
+        && listed.map_or_else(|err| is_broken(&err), |entries| !entries.is_empty())
+}
+
 pub(crate) fn note_of(dropped: &Path) -> PathBuf {
     let mut name = dropped.file_name().unwrap().to_owned();
     name.push(".error.txt");
