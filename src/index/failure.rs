@@ -7,15 +7,13 @@ use redb::{CommitError, DatabaseError, StorageError, TableError, TransactionErro
 
 use crate::index::IndexError;
 
-/// Why a change was not even tried, or was taken back with others.
+/// Why a change was not even tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("the index is closed")]
     Closed,
     #[error("a write to the index failed before; it must be opened again")]
     FailedBefore,
-    #[error("another change in the same commit failed, and this one was taken back with it")]
-    TakenBack,
     #[error("the disk is full")]
     Full,
 }

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use crate::index::tables::{
-    DAYS, DayKey, DayRow, RECORDINGS, RecordingKey, day_key, decoded, recording_key,
+    DAYS, DayKey, DayRow, RECORDINGS, RecordingKey, day_key, readable, recording_key,
 };
 use crate::index::{Index, IndexError};
 use crate::model::{ConversationSeq, Day, DayTranscript, Recording, RecordingId};
@@ -17,8 +17,14 @@ impl Index {
     ) -> Result<Vec<Recording>, IndexError> {
         let first = after.map(recording_key).map_or(Bound::Unbounded, Bound::Excluded);
         let table = self.now()?.table(RECORDINGS)?;
-        let rows = table.range::<RecordingKey>((first, Bound::Unbounded))?.take(limit);
-        rows.map(|row| decoded(row?.1.value())).collect()
+        let mut found = Vec::new();
+        let mut rows = table.range::<RecordingKey>((first, Bound::Unbounded))?;
+        while found.len() < limit
+            && let Some(row) = rows.next().transpose()?
+        {
+            found.extend(readable::<Recording>(row.0.value(), row.1.value()));
+        }
+        Ok(found)
     }
 
     /// Transcripts of all days, in the same way.
@@ -35,7 +41,8 @@ impl Index {
         while found.len() < limit
             && let Some(row) = rows.next().transpose()?
         {
-            found.extend(decoded::<DayRow>(row.1.value())?.transcript);
+            let day = readable::<DayRow>(row.0.value(), row.1.value());
+            found.extend(day.and_then(|day| day.transcript));
         }
         Ok(found)
     }

@@ -1,16 +1,21 @@
 //! Where recordings are and where they belong: placements, local copies, open uploads.
 
+use std::ops::Bound;
+
 use jiff::Timestamp;
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::index::filing::{at, file};
 use crate::index::tables::{
     CONVERSATIONS, COPIED, COPIES, COUNTERS, NOTES, RECORDINGS, RecordingKey, UPLOADS, decoded,
-    recording_key, row_at,
+    readable, recording_key, row_at,
 };
 use crate::index::writer::Writing;
 use crate::index::{Change, IndexError};
 use crate::model::{Destination, Key, Placement, Recording, RecordingId};
+
+/// Rows that are held in memory at once.
+const AT_ONCE: usize = 1_000;
 
 pub(crate) const DESTINATION: &str = "destination";
 
@@ -64,12 +69,13 @@ pub(crate) fn note_copies(
     is_near: impl Fn(&Key) -> bool,
     since: Timestamp,
 ) -> Result<(), IndexError> {
-    for recording in everything(writing.tables())? {
+    let tables = writing.begin();
+    each_recording(tables, |recording| {
         if is_in_bucket(&recording.placement) && is_near(&recording.audio.key) {
-            add_copy(writing.begin(), &recording, since)?;
+            add_copy(tables, &recording, since)?;
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 pub(crate) fn set_evicted(writing: &mut Writing<'_>, id: RecordingId) -> Result<(), IndexError> {
@@ -150,46 +156,41 @@ pub(crate) fn settle(writing: &mut Writing<'_>, wanted: &Destination) -> Result<
     if settled == *wanted {
         return Ok(0);
     }
-    let recordings = everything(writing.tables())?;
     if let Destination::Bucket { place } = &settled {
-        refuse_strays(writing.tables(), &recordings, place)?;
+        refuse_strays(writing.tables(), place)?;
     }
     let tables = writing.begin();
-    for recording in &recordings {
-        remove_copy(tables, recording_key(recording.id))?;
-    }
     let text = serde_json::to_string(wanted).map_err(crate::index::failure::damaged)?;
     tables.open_table(NOTES)?.insert(DESTINATION, text.as_str())?;
     // Which bucket that is turns out when it answers.
     tables.open_table(NOTES)?.remove(PLACE)?;
     let mut moved = 0;
-    for mut recording in recordings {
+    each_recording(tables, |mut recording| {
+        remove_copy(tables, recording_key(recording.id))?;
         recording.placement = match wanted {
             Destination::Here => Placement::Stored,
             // Another scribefs, or this one long ago, may have brought it there.
             Destination::Bucket { .. } => Placement::unknown(),
         };
         let seq = recording.id.conversation.0;
-        let conversation = row_at(&writing.tables().open_table(CONVERSATIONS)?, seq)?;
+        let conversation = row_at(&tables.open_table(CONVERSATIONS)?, seq)?;
         let conversation = conversation.ok_or(IndexError::NoConversation)?;
         file(writing, &conversation, &recording, None)?;
         moved += 1;
-    }
+        Ok(())
+    })?;
     Ok(moved)
 }
 
 /// Audio that is in the old bucket only could be found nowhere after the change.
-fn refuse_strays(
-    tables: &WriteTransaction,
-    recordings: &[Recording],
-    place: &str,
-) -> Result<(), IndexError> {
+fn refuse_strays(tables: &WriteTransaction, place: &str) -> Result<(), IndexError> {
     let copied = tables.open_table(COPIED)?;
     let mut count = 0;
-    for recording in recordings {
+    each_recording(tables, |recording| {
         let is_near = copied.get(recording_key(recording.id))?.is_some();
         count += u64::from(is_in_bucket(&recording.placement) && !is_near);
-    }
+        Ok(())
+    })?;
     if count == 0 {
         return Ok(());
     }
@@ -203,10 +204,28 @@ fn is_in_bucket(placement: &Placement) -> bool {
     }
 }
 
-fn everything(tables: &WriteTransaction) -> Result<Vec<Recording>, IndexError> {
-    let table = tables.open_table(RECORDINGS)?;
-    let rows = table.iter()?;
-    rows.map(|row| decoded(row?.1.value())).collect()
+/// Shows every row to `look`, some at a time: a million of them have no room in memory.
+fn each_recording(
+    tables: &WriteTransaction,
+    mut look: impl FnMut(Recording) -> Result<(), IndexError>,
+) -> Result<(), IndexError> {
+    let mut after = None;
+    loop {
+        let mut rows = Vec::new();
+        {
+            let table = tables.open_table(RECORDINGS)?;
+            let first = after.map_or(Bound::Unbounded, Bound::Excluded);
+            for row in table.range::<RecordingKey>((first, Bound::Unbounded))?.take(AT_ONCE) {
+                let (key, row) = row?;
+                after = Some(key.value());
+                rows.push(readable::<Recording>(key.value(), row.value()));
+            }
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        rows.into_iter().flatten().try_for_each(&mut look)?;
+    }
 }
 
 fn add_copy(

@@ -12,7 +12,7 @@ use crate::index::same_audio::with_audio;
 use crate::index::tables::{
     AUDIO, CONDEMNED, CONVERSATIONS, COPIES, COUNTERS, DAYS, DayRow, EMPTY, EVERYTHING, JOBS,
     NAMES, NOTES, PREFIXES, PURGING, RECORDINGS, RecordingKey, SAME_AUDIO, STEMS, SUMS, Sums,
-    TRASH, UNFINISHED, UNPLACED, UPLOADS, day_key, decoded, recording_key, row_at,
+    TRASH, UNFINISHED, UNPLACED, UPLOADS, day_key, decoded, readable, recording_key, row_at,
 };
 use crate::index::{Copy, IndexError};
 use crate::model::{
@@ -79,7 +79,9 @@ impl Moment {
         while found.len() < limit
             && let Some(row) = rows.next().transpose()?
         {
-            let conversation: Conversation = decoded(row.1.value())?;
+            let Some(conversation) = readable::<Conversation>(row.0.value(), row.1.value()) else {
+                continue;
+            };
             if conversation.trashed_at.is_none() && empty.get(conversation.seq.0)?.is_none() {
                 found.push(conversation);
             }
@@ -93,7 +95,8 @@ impl Moment {
         for trashed in self.table(TRASH)?.iter()? {
             let seq = trashed?.0.value();
             if condemned.get(seq)?.is_none() {
-                found.extend(row_at::<u32, Conversation>(&table, seq)?);
+                let row = table.get(seq)?;
+                found.extend(row.and_then(|row| readable::<Conversation>(seq, row.value())));
             }
         }
         Ok(found)
@@ -223,7 +226,8 @@ impl Moment {
         {
             let (_, key) = row.0.value();
             if condemned.get(key.0)?.is_none() {
-                found.extend(row_at::<RecordingKey, Recording>(&recordings, key)?);
+                let row = recordings.get(key)?;
+                found.extend(row.and_then(|row| readable::<Recording>(key, row.value())));
             }
         }
         Ok(found)
@@ -253,8 +257,12 @@ impl Moment {
     ) -> Result<Vec<Recording>, IndexError> {
         let (seq, day) = day_key(seq, day);
         let table = self.table(RECORDINGS)?;
-        let rows = table.range((seq, day, 0)..=(seq, day, u16::MAX))?;
-        rows.map(|row| decoded(row?.1.value())).collect()
+        let mut found = Vec::new();
+        for row in table.range((seq, day, 0)..=(seq, day, u16::MAX))? {
+            let (key, row) = row?;
+            found.extend(readable::<Recording>(key.value(), row.value()));
+        }
+        Ok(found)
     }
 
     pub(crate) fn filed_days(&self, seq: ConversationSeq) -> Result<Vec<Day>, IndexError> {
@@ -278,7 +286,9 @@ impl Moment {
         let table = self.table(CONVERSATIONS)?;
         let mut found = Vec::new();
         for seq in self.table(CONDEMNED)?.iter()? {
-            found.extend(row_at::<u32, Conversation>(&table, seq?.0.value())?);
+            let seq = seq?.0.value();
+            let row = table.get(seq)?;
+            found.extend(row.and_then(|row| readable::<Conversation>(seq, row.value())));
         }
         Ok(found)
     }
@@ -292,7 +302,8 @@ impl Moment {
             && let Some(row) = rows.next().transpose()?
         {
             let (since, key) = row.0.value();
-            let recording: Option<Recording> = row_at(&recordings, key)?;
+            let row = recordings.get(key)?;
+            let recording = row.and_then(|row| readable::<Recording>(key, row.value()));
             let since = Timestamp::from_microsecond(since).map_err(damaged)?;
             found.extend(
                 recording
@@ -328,15 +339,21 @@ impl Moment {
         let jobs = self.table(JOBS)?;
         let mut found = Vec::new();
         for row in self.table(UNFINISHED)?.iter()? {
-            found.extend(row_at::<u64, Job>(&jobs, row?.0.value())?);
+            let id = row?.0.value();
+            let row = jobs.get(id)?;
+            found.extend(row.and_then(|row| readable::<Job>(id, row.value())));
         }
         Ok(found)
     }
 
     pub(crate) fn recent_jobs(&self, limit: usize) -> Result<Vec<Job>, IndexError> {
         let table = self.table(JOBS)?;
-        let newest = table.iter()?.rev().take(limit);
-        newest.map(|row| decoded(row?.1.value())).collect()
+        let mut found = Vec::new();
+        for row in table.iter()?.rev().take(limit) {
+            let (id, row) = row?;
+            found.extend(readable::<Job>(id.value(), row.value()));
+        }
+        Ok(found)
     }
 
     pub(crate) fn last_job(&self) -> Result<JobId, IndexError> {

@@ -1,7 +1,12 @@
 //! The tables, their keys and the form of their rows. Every question is a point or a range of one.
 //!
 //! Rows are JSON, so that a field added later reads as absent in old rows. What old rows cannot express
-//! raises [`FORMAT`], and `open` upgrades.
+//! raises [`FORMAT`], and `open` upgrades; so does a new variant of an enum, which old versions cannot read.
+
+use std::any::type_name;
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use redb::{ReadableTable, TableDefinition};
 use serde::Serialize;
@@ -72,6 +77,10 @@ pub(crate) const WISHES: TableDefinition<u32, &str> = TableDefinition::new("wish
 /// Keys and values are those of `pages_due.rs`.
 pub(crate) const PAGES_DUE: TableDefinition<RecordingKey, (u64, u8)> =
     TableDefinition::new("pages_due");
+/// The latest publication on a day, in microseconds, and in the whole conversation (at [`WHOLE`]).
+pub(crate) const NEWEST: TableDefinition<DayKey, i64> = TableDefinition::new("newest");
+/// Days count from 0 and are far fewer.
+pub(crate) const WHOLE: u32 = u32::MAX;
 /// Metadata keys of recordings that a rebuild could not take over: nothing else is filed under their stems.
 pub(crate) const RESERVED_KEYS: TableDefinition<&str, ()> = TableDefinition::new("reserved_keys");
 /// What is in the trash, a conversation with 0 for day and number, to its name there.
@@ -149,6 +158,29 @@ pub(crate) fn encoded<T: Serialize>(row: &T) -> Result<Vec<u8>, IndexError> {
 pub(crate) fn decoded<T: DeserializeOwned>(row: &[u8]) -> Result<T, IndexError> {
     serde_json::from_slice(row).map_err(damaged)
 }
+
+/// The same for listings: a row that cannot be read is said once and left out, so that it keeps nobody from the
+/// others. A later version may have written it: a new variant of an enum in a row raises [`FORMAT`], and where
+/// that was forgotten this is what an older version does.
+pub(crate) fn readable<T: DeserializeOwned>(key: impl Debug, row: &[u8]) -> Option<T> {
+    match serde_json::from_slice(row) {
+        Ok(row) => Some(row),
+        Err(err) => {
+            let name = format!("{} {key:?}", type_name::<T>());
+            let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+            if said.len() < MOST_SAID && said.insert(name.clone()) {
+                log::error!("index: the row {name} cannot be read and is passed over: {err}");
+            }
+            None
+        }
+    }
+}
+
+/// Guards the rows that were complained of already.
+static SAID: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
+
+/// A damaged file may have any number of them.
+const MOST_SAID: usize = 1_000;
 
 /// The row at `key`, decoded.
 pub(crate) fn row_at<'k, K, T>(

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Mutex;
+use std::sync::mpsc::channel;
 
 use redb::{Builder, ReadableTable, ReadableTableMetadata, StorageBackend};
 
@@ -402,4 +403,82 @@ fn a_full_disk_refuses_changes_and_takes_them_again_when_there_is_room() {
     drop(index);
     let index = disk.open().unwrap();
     assert_eq!(index.totals().unwrap().recordings, 2);
+}
+
+#[test]
+fn a_change_that_is_refused_half_way_takes_no_other_with_it() {
+    let index = FailingDisk::healthy().open().unwrap();
+    let writer = &index.inner.writer;
+    // Holds the writer until all three wait: they share a commit, with this one or the next.
+    let (go, wait) = channel::<()>();
+    let wait = Arc::new(Mutex::new(wait));
+    let held = writer.send(move |_| Ok(wait.lock().unwrap().recv().is_err())).unwrap();
+    let change = |refuse: bool, name: &'static str| {
+        writer
+            .send(move |writing| {
+                let id = ConversationId::new(name).unwrap();
+                let made = conversations::ensure(writing, &id, Timestamp::UNIX_EPOCH)?;
+                if refuse { Err(IndexError::NumbersExhausted) } else { Ok(made.seq) }
+            })
+            .unwrap()
+    };
+    let changes = [change(false, "before"), change(true, "refused"), change(false, "behind")];
+    drop(go);
+    assert!(held.recv().unwrap().unwrap());
+    let outcomes = changes.map(|answer| answer.recv().unwrap());
+    assert!(matches!(outcomes[1], Err(IndexError::NumbersExhausted)), "{outcomes:?}");
+    assert!(outcomes[0].is_ok() && outcomes[2].is_ok(), "{outcomes:?}");
+    for (name, is_there) in [("before", true), ("refused", false), ("behind", true)] {
+        let found = index
+            .inner
+            .writer
+            .change(move |writing| Ok(writing.tables().open_table(NAMES)?.get(name)?.is_some()));
+        assert_eq!(found.unwrap(), is_there, "{name}");
+    }
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_left_out_of_listings_and_nothing_else_is() {
+    let disk = FailingDisk::healthy();
+    let index = disk.open().unwrap();
+    for name in ["a", "b", "c"] {
+        file_one(&index, "standup", name).unwrap();
+        file_one(&index, name, "alone").unwrap();
+    }
+    index.close().unwrap();
+    let index = disk.open().unwrap();
+    let seq = index.conversation_named(&ConversationId::new("standup").unwrap()).unwrap().unwrap();
+    let other = index.conversation_named(&ConversationId::new("b").unwrap()).unwrap().unwrap();
+    let (seq, other) = (seq.seq, other.seq);
+    index
+        .inner
+        .writer
+        .change(move |writing| {
+            let tables = writing.begin();
+            let future = &br#"{"state":"of the future"}"#[..];
+            tables.open_table(RECORDINGS)?.insert((seq.0, day().number(), 2), future)?;
+            tables.open_table(tables::CONVERSATIONS)?.insert(other.0, future)?;
+            tables.open_table(tables::JOBS)?.insert(77, future)?;
+            tables.open_table(tables::UNFINISHED)?.insert(77, ())?;
+            Ok(())
+        })
+        .unwrap();
+    index.close().unwrap();
+    // The daemon starts all the same.
+    let index = disk.open().unwrap();
+    assert!(index.unfinished_jobs().unwrap().iter().all(|job| job.id != JobId(77)));
+    assert!(index.recent_jobs(99).unwrap().iter().all(|job| job.id != JobId(77)));
+    let stems: Vec<String> =
+        index.recordings(seq, day()).unwrap().iter().map(|it| it.stem.display()).collect();
+    assert_eq!(stems, ["a", "c"]);
+    let names: Vec<String> = index
+        .conversations(ConversationSeq(0), 99)
+        .unwrap()
+        .iter()
+        .map(|it| it.id.to_string())
+        .collect();
+    assert_eq!(names, ["standup", "a", "c"]);
+    // Pages of a listing are as long as they were asked to be.
+    assert_eq!(index.every_recording(None, 5).unwrap().len(), 5);
+    file_one(&index, "standup", "d").unwrap();
 }

@@ -61,20 +61,26 @@ impl Writer {
         Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
     }
 
-    /// Makes a change and waits until it is durable.
+    /// Makes a change and waits until it is durable. It is made again where another change of the same commit was
+    /// refused half-way: it must not have effects outside of the transaction.
     pub(crate) fn change<T: Send + 'static>(
         &self,
-        apply: impl FnOnce(&mut Writing<'_>) -> Result<T, IndexError> + Send + 'static,
+        apply: impl FnOnce(&mut Writing<'_>) -> Result<T, IndexError> + Clone + Send + 'static,
     ) -> Result<T, IndexError> {
+        self.send(apply)?.recv().unwrap_or_else(|_| Err(Refusal::Closed.into()))
+    }
+
+    /// The same without waiting for the answer.
+    pub(crate) fn send<T: Send + 'static>(
+        &self,
+        apply: impl FnOnce(&mut Writing<'_>) -> Result<T, IndexError> + Clone + Send + 'static,
+    ) -> Result<Receiver<Result<T, IndexError>>, IndexError> {
         let (reply, answer) = channel();
+        // Not kept any longer: it would keep the thread from ending.
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let queue = queue.ok_or(Refusal::Closed)?;
-        queue
-            .send(Box::new(Asked { apply: Some(apply), outcome: None, reply }))
-            .map_err(|_| Refusal::Closed)?;
-        // Kept any longer, it would keep the thread from ending.
-        drop(queue);
-        answer.recv().unwrap_or_else(|_| Err(Refusal::Closed.into()))
+        queue.send(Box::new(Asked { apply, outcome: None, reply })).map_err(|_| Refusal::Closed)?;
+        Ok(answer)
     }
 
     /// Lets what is queued be committed, and nothing after it.
@@ -114,20 +120,21 @@ enum Applied {
 }
 
 struct Asked<F, T> {
-    apply: Option<F>,
+    apply: F,
     outcome: Option<Result<T, IndexError>>,
     reply: Sender<Result<T, IndexError>>,
 }
 
 impl<F, T> Request for Asked<F, T>
 where
-    F: FnOnce(&mut Writing<'_>) -> Result<T, IndexError> + Send,
+    F: FnOnce(&mut Writing<'_>) -> Result<T, IndexError> + Clone + Send,
     T: Send,
 {
     fn apply(&mut self, writing: &mut Writing<'_>) -> Applied {
-        let Some(apply) = self.apply.take() else { return Applied::Whole };
+        // What an application that was thrown away has given out, such as a reservation, is taken back first.
+        self.outcome = None;
         let writes_before = writing.writes;
-        let outcome = apply(writing);
+        let outcome = self.apply.clone()(writing);
         let applied = match &outcome {
             Err(IndexError::Disk(_)) => Applied::Broken,
             Err(IndexError::Full(_)) => Applied::Full,
@@ -143,7 +150,7 @@ where
             (Some(Err(err)), _) => Err(err),
             (_, Err(refusal)) => Err(refusal.into()),
             (Some(Ok(outcome)), Ok(())) => Ok(outcome),
-            (None, Ok(())) => Err(Refusal::TakenBack.into()),
+            (None, Ok(())) => Err(Refusal::FailedBefore.into()),
         };
         // The caller waits for nothing but this answer; if it is gone, nobody wants it.
         let _ = self.reply.send(answer);
@@ -159,10 +166,8 @@ fn write_all(database: &Opened, subscribers: &Subscribers, requests: &Receiver<B
         let committed = if is_broken {
             Err(Refusal::FailedBefore)
         } else {
-            write(database, subscribers, &mut batch).map_err(|failed| {
-                is_broken = failed == Applied::Broken;
-                if failed == Applied::Full { Refusal::Full } else { Refusal::TakenBack }
-            })
+            let written = write(database, subscribers, &mut batch);
+            written.inspect_err(|refusal| is_broken = *refusal == Refusal::FailedBefore)
         };
         // Before anybody is told: who asks again finds it open.
         if committed == Err(Refusal::Full) {
@@ -174,12 +179,40 @@ fn write_all(database: &Opened, subscribers: &Subscribers, requests: &Receiver<B
     }
 }
 
-/// Everything of the batch in one commit, or nothing of it.
+/// Everything of the batch in one commit, but for what is refused.
 fn write(
     database: &Opened,
     subscribers: &Subscribers,
     batch: &mut [Box<dyn Request>],
-) -> Result<(), Applied> {
+) -> Result<(), Refusal> {
+    let mut refused = vec![false; batch.len()];
+    loop {
+        match write_without(&refused, database, subscribers, batch) {
+            Ok(()) => return Ok(()),
+            // What it has written cannot be told from what others have: all of it is thrown away, and the
+            // others are made again without it.
+            Err(Failed::Half(culprit)) => refused[culprit] = true,
+            Err(Failed::Full) => return Err(Refusal::Full),
+            Err(Failed::Broken) => return Err(Refusal::FailedBefore),
+        }
+    }
+}
+
+/// Why there was no commit.
+enum Failed {
+    /// The change at that place was refused after it had begun to write.
+    Half(usize),
+    /// The disk is full.
+    Full,
+    Broken,
+}
+
+fn write_without(
+    refused: &[bool],
+    database: &Opened,
+    subscribers: &Subscribers,
+    batch: &mut [Box<dyn Request>],
+) -> Result<(), Failed> {
     let database = database.database().map_err(|err| failed(&err))?;
     let transaction = database.begin_write();
     let mut transaction = transaction.map_err(|err| failed(&err.into()))?;
@@ -189,10 +222,12 @@ fn write(
     // Without it a crash is followed by a walk over the whole file.
     transaction.set_quick_repair(true);
     let mut writing = Writing { transaction: &transaction, writes: 0, changes: Vec::new() };
-    for request in batch {
+    for (at, request) in batch.iter_mut().enumerate().filter(|(at, _)| !refused[*at]) {
         match request.apply(&mut writing) {
             Applied::Whole => {}
-            failed => return Err(failed),
+            Applied::Half => return Err(Failed::Half(at)),
+            Applied::Full => return Err(Failed::Full),
+            Applied::Broken => return Err(Failed::Broken),
         }
     }
     let Writing { writes, changes, .. } = writing;
@@ -206,14 +241,14 @@ fn write(
     Ok(())
 }
 
-fn failed(err: &IndexError) -> Applied {
+fn failed(err: &IndexError) -> Failed {
     let source = std::error::Error::source(err);
     if matches!(err, IndexError::Full(_)) {
         log::warn!("index: a change could not be saved: {err}: {source:?}");
-        return Applied::Full;
+        return Failed::Full;
     }
     log::error!("index: cannot be written any more: {err}: {source:?}");
-    Applied::Broken
+    Failed::Broken
 }
 
 /// Who wants to hear of changes.

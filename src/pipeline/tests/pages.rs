@@ -167,10 +167,12 @@ fn a_page_that_a_dead_writer_has_torn_is_rendered_again() {
     assert!(matches!(refused, Err(RewriteError::NoTalk(_))), "{refused:?}");
 }
 
-/// Does something before a call for a key, or refuses it.
+/// What is done before a call of that name for a key; the call is refused where it fails.
+type Hook = dyn Fn(&str, &Key) -> Result<(), StoreError> + Send + Sync;
+
 struct Hooked {
     store: Arc<MemoryStore>,
-    before: Box<dyn Fn(&str, &Key) -> Result<(), StoreError> + Send + Sync>,
+    before: Box<Hook>,
 }
 
 impl Store for Hooked {
