@@ -14,6 +14,7 @@ mod filing;
 mod following;
 mod inventory;
 mod jobs;
+mod newest;
 mod pages_due;
 mod placing;
 mod questions;

@@ -59,8 +59,13 @@ pub fn month_folder(conversation: &Conversation, year: u16, month: u8) -> NamedN
     folder(format!("{month:02}"), node, conversation.created_at)
 }
 
-/// A day's folder. Like all folders it keeps the time of its conversation's birth, so that its attributes
-/// can be cached for good.
+/// A folder with the time of what was published last in it, in place of its conversation's birth.
+pub fn dated(folder: NodeAttributes, newest: Option<Timestamp>) -> NodeAttributes {
+    let modified = newest.map_or(folder.modified, SystemTime::from);
+    NodeAttributes { modified, ..folder }
+}
+
+/// A day's folder.
 pub fn day_folder(conversation: &Conversation, day: Day) -> NamedNode {
     let node = Node::Day(conversation.seq, day);
     folder(format!("{:02}", day.day()), node, conversation.created_at)

@@ -8,9 +8,12 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
+use std::time::SystemTime;
 
-use common::{World, c_path, content, day, errno_of, getxattr, is_root, names, setxattr, until};
-use scribefs::model::ConversationSeq;
+use common::{
+    World, c_path, content, day, errno_of, getxattr, is_root, names, publish_at, setxattr, until,
+};
+use scribefs::model::{ConversationSeq, PageKind};
 
 const DAY: &str = "conversations/standup/2024/01/15";
 
@@ -48,6 +51,37 @@ fn a_day_holds_the_recording_and_its_pages() {
     assert!(!world.path(DAY).join("monday.html").exists());
     assert!(!world.path("conversations/standup/2024/1").exists());
     assert!(!world.path("conversations/standup/2023").exists());
+}
+
+#[test]
+fn folders_have_the_time_of_their_newest_recording_and_pages_their_own() {
+    let name = "folders_have_the_time_of_their_newest_recording_and_pages_their_own";
+    let Some(world) = with_one(name) else { return };
+    world.publish("standup", day(2024, 2, 1), "older.wav");
+    let modified = |below: &str| fs::metadata(world.path(below)).unwrap().modified().unwrap();
+    let way = [DAY, "conversations/standup/2024/01", "conversations/standup/2024"];
+    let way = way.into_iter().chain(["conversations/standup"]);
+    let first = modified(DAY);
+    assert!(way.clone().all(|folder| modified(folder) == first));
+    let later: jiff::Timestamp = "2024-03-01T12:00:00Z".parse().unwrap();
+    let newest = publish_at(&world.services, "standup", day(2024, 1, 15), "newest.wav", later);
+    for folder in way {
+        until(folder, || (modified(folder) == SystemTime::from(later)).then_some(()));
+    }
+    assert_eq!(modified("conversations/standup/2024/02"), first);
+
+    // A page of the same size is told from the one before by its time.
+    let again: jiff::Timestamp = "2024-03-02T12:00:00Z".parse().unwrap();
+    let page = format!("{DAY}/newest.srt");
+    assert_eq!(modified(&page), SystemTime::from(later));
+    let mut rewritten = newest.clone();
+    let kept = rewritten.pages.iter_mut().filter(|page| page.kind == PageKind::Srt);
+    kept.for_each(|page| page.written_at = Some(again));
+    let (seq, day) = (newest.id.conversation, newest.id.day);
+    let transcript = world.services.index.day_transcript(seq, day).unwrap().unwrap();
+    world.services.index.replace(rewritten, transcript).unwrap();
+    until("its time", || (modified(&page) == SystemTime::from(again)).then_some(()));
+    assert_eq!(modified(&format!("{DAY}/newest.vtt")), SystemTime::from(later));
 }
 
 #[test]

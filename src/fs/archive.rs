@@ -118,7 +118,8 @@ impl Archive {
     fn find_conversation(&self, name: &FileName) -> Result<Found, FsError> {
         let id = ConversationId::of_folder(name.as_bytes()).ok_or(FsError::Missing)?;
         if let Some(found) = self.index.conversation_named(&id)? {
-            return Ok(Found::shown(view::conversation_folder(&found).attributes));
+            let folder = view::conversation_folder(&found).attributes;
+            return Ok(Found::shown(self.dated(folder)?));
         }
         let removed = self.removals.conversation_named(&id);
         let removed = removed.filter(|seq| self.removals.covers(Node::Conversation(*seq)));
@@ -192,7 +193,20 @@ impl Archive {
                 return is_there.then(|| view::trashed_folder(&recording)).ok_or(FsError::Missing);
             }
         };
-        found.map(|found| found.attributes).ok_or(FsError::Missing)
+        self.dated(found.ok_or(FsError::Missing)?.attributes)
+    }
+
+    /// A folder with the time of its newest recording: programs that copy or watch trees look at it.
+    pub(crate) fn dated(&self, attributes: NodeAttributes) -> Result<NodeAttributes, FsError> {
+        let newest = match (attributes.node, days_of(attributes.node)) {
+            (Node::Conversation(seq), _) => self.index.newest_in(seq)?,
+            (node, Some((first, last))) => match conversation_of(node) {
+                Some(seq) => self.index.newest_on(seq, first, last)?,
+                None => None,
+            },
+            _ => None,
+        };
+        Ok(view::dated(attributes, newest))
     }
 
     /// The conversation, also if it is in the trash: its nodes are the same there.

@@ -46,8 +46,10 @@ impl Archive {
             | Node::Audio(_)
             | Node::Page(..) => return Err(FsError::NotDirectory),
         };
-        let listed = named.into_iter().map(Listed::new);
-        Ok(listed.filter(|entry| after < entry.cookie).collect())
+        let listed = named.into_iter().map(Listed::new).filter(|entry| after < entry.cookie);
+        listed
+            .map(|entry| Ok(Listed { attributes: self.dated(entry.attributes)?, ..entry }))
+            .collect()
     }
 
     fn list_trash(&self, after: u64, limit: usize) -> Result<Vec<Listed>, FsError> {

@@ -61,6 +61,11 @@ impl Invalidation {
             Change::Published { recording, new_conversation, new_day } => {
                 let conversation = archive.conversation(recording.id.conversation)?;
                 self.of_recording(archive, &conversation, recording)?;
+                // The folders above have the time of what is newest in them.
+                let (seq, day) = (conversation.seq, recording.id.day);
+                self.changed(Node::Month(seq, day.year(), day.month()));
+                self.changed(Node::Year(seq, day.year()));
+                self.changed(Node::Conversation(seq));
                 if *new_day || *new_conversation {
                     self.of_way_to(archive, &conversation, recording.id.day)?;
                 }

@@ -7,13 +7,13 @@ use crate::index::following::{adopt, forget_followed};
 use crate::index::same_audio::{add_audio, remove_audio};
 use crate::index::tables::{
     AUDIO, CONDEMNED, CONVERSATIONS, COPIED, COPIES, DAYS, DayKey, DayRow, EMPTY, EVERYTHING,
-    KEY_STEMS, NAMES, NOTES, PAGES_DUE, PREFIXES, PURGING, RECORDINGS, RESERVED_KEYS, RecordingKey,
+    KEY_STEMS, NAMES, NEWEST, NOTES, PAGES_DUE, PREFIXES, PURGING, RECORDINGS, RESERVED_KEYS, RecordingKey,
     SAME_AUDIO, SHOWN, STEMS, SUMS, Sums, TRASH, TRASH_NAMES, TRASHED, TRASHED_SEEN, UNPLACED,
     UPLOADS, WISHES, day_key, encoded, recording_key, row_at,
 };
 use crate::index::trash_rows::{follow_row, forget_row, is_shown};
 use crate::index::writer::Writing;
-use crate::index::{Change, DayText, IndexError, PageWork, PagesDue, pages_due, placing};
+use crate::index::{Change, DayText, IndexError, PageWork, PagesDue, newest, pages_due, placing};
 use crate::model::{
     Conversation, DayTranscript, Destination, Overlay, Placement, Recording, RecordingId,
 };
@@ -117,6 +117,7 @@ pub(crate) fn forget_recording(
     let mut days = tables.open_table(DAYS)?;
     if last_of_day {
         days.remove(day)?;
+        newest::forget(tables, day)?;
     }
     let last_of_conversation = days.range((day.0, 0)..=(day.0, u32::MAX))?.next().is_none();
     let gone = Sums { conversations: u64::from(last_of_conversation), ..sums(&recording) };
@@ -221,6 +222,7 @@ pub(crate) fn clear(writing: &mut Writing<'_>) -> Result<(), IndexError> {
     tables.delete_table(PURGING)?;
     tables.delete_table(SHOWN)?;
     tables.delete_table(TRASHED_SEEN)?;
+    tables.delete_table(NEWEST)?;
     make_tables(tables)?;
     forget_followed(tables)?;
     placing::forget_copied_bytes(tables)
@@ -252,6 +254,7 @@ pub(crate) fn make_tables(tables: &WriteTransaction) -> Result<(), IndexError> {
     tables.open_table(PURGING)?;
     tables.open_table(SHOWN)?;
     tables.open_table(TRASHED_SEEN)?;
+    tables.open_table(NEWEST)?;
     Ok(())
 }
 
@@ -318,6 +321,7 @@ pub(crate) fn file(
     day_row.last_number = day_row.last_number.max(id.number);
     day_row.transcript = transcript.or(day_row.transcript);
     tables.open_table(DAYS)?.insert(day, encoded(&day_row)?.as_slice())?;
+    newest::note(tables, day, recording.published_at)?;
     if filed.new_conversation {
         tables.open_table(EMPTY)?.remove(day.0)?;
     }

@@ -12,7 +12,7 @@ use crate::index::tables::{
 };
 use crate::index::trash_rows::forget_conversation;
 use crate::index::writer::Writing;
-use crate::index::{Change, IndexError, pages_due};
+use crate::index::{Change, IndexError, newest, pages_due};
 use crate::model::{Conversation, ConversationSeq, FileName, Key, Recording};
 
 /// Takes a conversation that was trashed before `limit` out of everybody's sight. `false`: it is none.
@@ -58,6 +58,7 @@ pub(crate) fn remove(writing: &mut Writing<'_>, seq: ConversationSeq) -> Result<
     }
     pages_due::forget_conversation(tables, seq)?;
     forget_conversation(tables, seq)?;
+    newest::forget_conversation(tables, seq)?;
     tables.open_table(DAYS)?.retain_in((seq.0, 0)..=(seq.0, u32::MAX), |_, _| false)?;
     let prefix = Key::conversation_prefix(&conversation.filed_as);
     tables.open_table(PREFIXES)?.remove(prefix.as_str())?;

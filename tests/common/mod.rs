@@ -166,7 +166,16 @@ fn object(store: &dyn Store, key: Key, bytes: &[u8]) -> Object {
 
 /// A recording as the pipeline publishes it, through the same doors.
 pub(crate) fn publish(services: &Services, conversation: &str, day: Day, name: &str) -> Recording {
-    let at: Timestamp = "2024-01-15T10:02:00Z".parse().unwrap();
+    publish_at(services, conversation, day, name, "2024-01-15T10:02:00Z".parse().unwrap())
+}
+
+pub(crate) fn publish_at(
+    services: &Services,
+    conversation: &str,
+    day: Day,
+    name: &str,
+    at: Timestamp,
+) -> Recording {
     let id = ConversationId::new(conversation).unwrap();
     let conversation = services.index.ensure_conversation(&id, at).unwrap();
     let name = FileName::new(name).unwrap();
