@@ -38,9 +38,15 @@ pub fn audio_of_json(json: &[u8]) -> Option<String> {
     json::audio(json)
 }
 
-/// `meeting_metadata.json`: everything about the recording, with the list of pages given.
-pub fn metadata(chapter: Chapter<'_>, pages: &[Page], transcript: &DayTranscript) -> Vec<u8> {
-    metadata::write(chapter, pages, transcript)
+/// `meeting_metadata.json`: everything about the recording, with the list of pages given. `recording_url` leads to
+/// the recording for as long as it lies there.
+pub fn metadata(
+    chapter: Chapter<'_>,
+    pages: &[Page],
+    transcript: &DayTranscript,
+    recording_url: Option<&str>,
+) -> Vec<u8> {
+    metadata::write(chapter, pages, transcript, recording_url)
 }
 
 /// What a `_metadata.json` in the store says, to rebuild the index from.

@@ -123,6 +123,11 @@ pub trait Store: Send + Sync {
     /// What the store knows of it.
     fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError>;
 
+    /// A name for its place that other programs understand; `None`: it has none.
+    fn url(&self, _key: &Key) -> Option<String> {
+        None
+    }
+
     /// When it was put, by the store's clock; `None` where the store does not know.
     fn written_at(&self, _key: &Key) -> Result<Option<Timestamp>, StoreError> {
         Ok(None)

@@ -73,7 +73,7 @@ impl Writer {
         let pages: Vec<Page> =
             recording.pages.iter().filter(|it| it.kind != PageKind::Metadata).cloned().collect();
         let key = recording.page(PageKind::Metadata).unwrap().object.key.clone();
-        self.bucket.put(&key, &render::metadata(chapter, &pages, &transcript)).unwrap();
+        self.bucket.put(&key, &render::metadata(chapter, &pages, &transcript, None)).unwrap();
         self.mark(&Told::Metadata(key.clone()));
         key
     }

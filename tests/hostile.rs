@@ -216,7 +216,7 @@ fn pages() -> [Vec<u8>; 2] {
         recipe: &recipe,
         talk: &talk,
     };
-    [render::json(chapter), render::metadata(chapter, &recording.pages, &transcript)]
+    [render::json(chapter), render::metadata(chapter, &recording.pages, &transcript, None)]
 }
 
 #[test]

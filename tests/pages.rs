@@ -248,6 +248,41 @@ fn scripts_without_blanks_are_broken_between_characters() {
 }
 
 #[test]
+fn a_long_name_stands_within_the_lines_of_its_cue() {
+    let said = "We should have a look at what the others have written about this before we go on.";
+    let longer = "Somebody with a very long name ".repeat(3);
+    let talk = talk(
+        vec![segment(0, 0, 0.0, 5.0, said), segment(1, 1, 6.0, 11.0, said)],
+        &[Some("Dr. Katharina Müller-Schmidt"), Some(longer.as_str())],
+    );
+    let srt = Told::new(talk).srt();
+    assert!(srt.contains("Dr. Katharina Müller-Schmidt: "), "{srt}");
+    let blocks = srt.split("\n\n").filter(|block| !block.trim().is_empty());
+    for lines in blocks.flat_map(|block| block.lines().skip(2)) {
+        assert!(lines.chars().count() <= 42, "{srt}");
+    }
+    assert_eq!(cues(&srt).iter().filter(|(_, _, text)| text.contains(':')).count(), 2, "{srt}");
+    let words: Vec<String> = cues(&srt).iter().flat_map(|(_, _, text)| words(text)).collect();
+    assert!(said.split_whitespace().all(|word| words.iter().any(|it| it == word)), "{srt}");
+}
+
+#[test]
+fn a_script_without_blanks_and_without_word_times_is_broken_too() {
+    let said =
+        "今日はとてもいい天気ですから、皆さんと一緒に公園まで歩いて行きたいと思います。".repeat(4);
+    let long = Segment { words: Vec::new(), ..segment(0, 0, 0.0, 28.0, &said) };
+    let srt = Told::new(talk(vec![long], &[None])).srt();
+    let cues = cues(&srt);
+    assert!(4 <= cues.len(), "{srt}");
+    assert!(cues.iter().all(|(start, end, _)| end - start <= 8_000), "{srt}");
+    assert!(27_000 < cues[cues.len() - 1].1, "{srt}");
+    let blocks = srt.split("\n\n").filter(|block| !block.trim().is_empty());
+    let lines: Vec<&str> = blocks.flat_map(|block| block.lines().skip(2)).collect();
+    assert!(lines.iter().all(|line| line.chars().count() <= 21), "{srt}");
+    assert_eq!(lines.concat(), said);
+}
+
+#[test]
 fn metadata_holds_all_that_the_index_knows_and_nothing_that_was_said() {
     let mut told = meeting();
     told.recording.original_name = FileName::new(vec![0xff, b'.', b'm']).unwrap();
@@ -256,6 +291,12 @@ fn metadata_holds_all_that_the_index_knows_and_nothing_that_was_said() {
         key: Key::page(&told.recording.filed_as, told.recording.id.day, b"meeting", kind),
         bytes: 3,
         blake3: "ef".repeat(32),
+    };
+    told.recording.placement = Placement::Uploading {
+        upload_id: Some("a secret of this machine".to_owned()),
+        parts: Vec::new(),
+        attempts: 0,
+        not_before: None,
     };
     let pages = [PageKind::Json, PageKind::Srt].map(|kind| Page {
         kind,
@@ -269,12 +310,25 @@ fn metadata_holds_all_that_the_index_knows_and_nothing_that_was_said() {
         modified_at: "2024-01-17T08:00:00Z".parse().unwrap(),
         access: None,
     };
-    let json = render::metadata(told.chapter(), &pages, &transcript);
+    let json =
+        render::metadata(told.chapter(), &pages, &transcript, Some("file:///talks/meeting.m4a"));
     let text = String::from_utf8(json.clone()).unwrap();
     assert!(!text.contains("build failed"), "{text}");
     let (conversation, recording, day) = render::from_metadata(&json).unwrap();
     assert_eq!(conversation, told.conversation);
-    assert_eq!(recording, Recording { pages: pages.to_vec(), ..told.recording.clone() });
+    assert!(!text.contains("a secret of this machine"), "{text}");
+    let placement = Placement::Stored;
+    let expected = Recording { pages: pages.to_vec(), placement, ..told.recording.clone() };
+    assert_eq!(recording, expected);
+    let fields: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(fields["recording_url"], "file:///talks/meeting.m4a");
+    let id = &told.conversation.id;
+    let date = told.recording.id.day.to_string().replace('-', "/");
+    let folder = format!("conversations/{id}/{date}");
+    assert!(fields["audio_file_path"].as_str().unwrap().starts_with(&folder), "{text}");
+    assert_eq!(fields["transcript_file_path"], format!("{folder}/{id}_transcript.txt"));
+    // Nobody has looked for any.
+    assert!(fields.get("entities").is_none() && fields.get("action_items").is_none());
     assert_eq!(day, transcript);
     for damaged in [&json[..json.len() / 2], b"{}", b"", b"[1]"] {
         assert!(render::from_metadata(damaged).is_err());

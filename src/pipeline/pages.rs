@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use crate::index::DayText;
 use crate::model::{
-    Conversation, Day, DayTranscript, Object, Page, PageKind, Recipe, Recording, Talk,
+    Conversation, Day, DayTranscript, Destination, Key, Object, Page, PageKind, Recipe, Recording,
+    Talk,
 };
 use crate::pipeline::shelves::{Draft, PageError, Shelves};
 use crate::pipeline::transcripts;
@@ -80,7 +81,8 @@ fn write(
     };
     fail_point!("publish-transcript-written");
     let named = named_transcript(shelves, conversation, recording, &text, now)?;
-    let metadata = render::metadata(chapter, &pages, &named);
+    let url = url(shelves, &recording.audio.key)?;
+    let metadata = render::metadata(chapter, &pages, &named, url.as_deref());
     pages.push(write_page(shelves, way, recording, PageKind::Metadata, metadata, now)?);
     recording.pages = pages;
     Ok(text)
@@ -137,6 +139,17 @@ pub(crate) fn stage_transcript(
     }
     shelves.stage(&rendered.draft)?;
     Ok(rendered.text(conversation, day, now))
+}
+
+/// Where the recording lies or is going to lie; without a signature, so that it stays the same.
+fn url(shelves: Shelves<'_>, key: &Key) -> Result<Option<String>, PageError> {
+    Ok(match shelves.index.destination()? {
+        Destination::Here => shelves.store.url(key),
+        Destination::Bucket { place } => {
+            let bucket = place.split(" at ").next().unwrap_or(&place);
+            Some(format!("{}/{key}", bucket.trim_end_matches('/')))
+        }
+    })
 }
 
 /// The transcript that a metadata page names: the one that comes with it, else the one that is there.

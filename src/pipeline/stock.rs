@@ -110,6 +110,10 @@ impl Store for Tiered<'_> {
         }
     }
 
+    fn url(&self, key: &Key) -> Option<String> {
+        self.0.near.url(key)
+    }
+
     fn head(&self, key: &Key) -> Result<Found, StoreError> {
         match (self.0.near.head(key), self.0.far) {
             (Err(StoreError::Missing { .. }), Some(far)) => far.head(key),

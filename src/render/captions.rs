@@ -6,20 +6,24 @@ use crate::model::{Recipe, Talk};
 use crate::render::cues::{self, Cue};
 use crate::render::text::{self, milliseconds};
 
+/// Columns of a name before a cue: the first word must fit beside it or below it.
+const NAME: usize = 30;
+
 /// With `Name: ` where the speaker changes, if there is more than one.
 pub(crate) fn srt(talk: &Talk) -> Vec<u8> {
     let mut page = String::new();
-    let is_dialogue = 1 < talk.speakers.len();
-    let mut before = None;
-    for (at, cue) in cues::of(talk).into_iter().enumerate() {
-        let prefix = match is_dialogue && before != Some(cue.speaker) {
-            true => format!("{}: ", text::speaker(talk, cue.speaker).replace("-->", "→")),
-            false => String::new(),
-        };
-        before = Some(cue.speaker);
+    let name = |speaker| {
+        let name = text::speaker(talk, speaker).replace("-->", "→");
+        format!("{}:", text::cut(&name, NAME))
+    };
+    let cues = match talk.speakers.len() {
+        0 | 1 => cues::of(talk),
+        _ => cues::with_prefixes(talk, &name),
+    };
+    for (at, cue) in cues.into_iter().enumerate() {
         let (start, end) = (time(cue.start, ','), time(cue.end, ','));
         // Writing to a string cannot fail.
-        let _ = writeln!(page, "{}\n{start} --> {end}\n{prefix}{}\n", at + 1, cue.lines.join("\n"));
+        let _ = writeln!(page, "{}\n{start} --> {end}\n{}\n", at + 1, cue.lines.join("\n"));
     }
     page.into_bytes()
 }

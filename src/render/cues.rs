@@ -1,6 +1,6 @@
 //! Cues: what of a talk is shown at once, and from when to when.
 //!
-//! Two lines of 42 columns, 1 to 7 seconds, no more than 20 characters a second where there is room: what
+//! Two lines of 42 columns, the speaker's name among them, 1 to 7 seconds, no more than 20 characters a second where there is room: what
 //! broadcasters and podcast directories ask for.
 
 use crate::model::{Segment, SpeakerId, Talk, Word};
@@ -36,30 +36,67 @@ struct Piece {
     start: f64,
     end: f64,
     speaker: Option<SpeakerId>,
-    words: Vec<String>,
+    words: Vec<Word>,
 }
 
 impl Piece {
     fn text(&self) -> String {
-        text::join(self.words.iter().map(String::as_str))
+        joined(&self.words)
     }
+}
+
+fn joined(words: &[Word]) -> String {
+    text::join(words.iter().map(|word| word.word.as_str()))
 }
 
 /// All cues of a talk, in order, without overlap.
 pub(crate) fn of(talk: &Talk) -> Vec<Cue> {
+    timed(ordered(talk), talk.duration)
+}
+
+/// The same, with what `prefix` says at the head of the first cue of each turn.
+pub(crate) fn with_prefixes(talk: &Talk, prefix: &dyn Fn(Option<SpeakerId>) -> String) -> Vec<Cue> {
+    let mut before = None;
+    let mut pieces = Vec::new();
+    for mut piece in ordered(talk) {
+        if before == Some(piece.speaker) {
+            pieces.push(piece);
+            continue;
+        }
+        before = Some(piece.speaker);
+        let head = Word { word: prefix(piece.speaker), ..piece.words[0].clone() };
+        piece.words.insert(0, head);
+        // The name, and at least one word with it.
+        let fits =
+            |count: &usize| lines(&piece.words[..*count]).iter().all(|it| text::width(it) <= LINE);
+        let count = (2..=piece.words.len()).rev().find(fits).unwrap_or(2);
+        let rest = piece.words.split_off(count.min(piece.words.len()));
+        let Some(first) = rest.first().map(|word| word.start) else {
+            pieces.push(piece);
+            continue;
+        };
+        let rest = Piece { start: first, words: rest, ..piece.clone() };
+        piece.end = piece.words[piece.words.len() - 1].end;
+        pieces.extend([piece, rest]);
+    }
+    timed(pieces, talk.duration)
+}
+
+/// What is shown, in order.
+fn ordered(talk: &Talk) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = talk.segments.iter().flat_map(pieces).collect();
     pieces.sort_by(|a, b| a.start.total_cmp(&b.start));
-    let mut joined: Vec<Piece> = Vec::new();
+    let mut together: Vec<Piece> = Vec::new();
     for piece in pieces {
-        match joined.last_mut() {
+        match together.last_mut() {
             Some(last) if go_together(last, &piece) => {
                 last.end = piece.end;
                 last.words.extend(piece.words);
             }
-            _ => joined.push(piece),
+            _ => together.push(piece),
         }
     }
-    timed(joined, talk.duration)
+    together
 }
 
 fn go_together(a: &Piece, b: &Piece) -> bool {
@@ -80,6 +117,7 @@ fn pieces(segment: &Segment) -> Vec<Piece> {
         .filter(|word| !word.word.is_empty())
         .collect();
     let words = if words.is_empty() { evenly(segment) } else { words };
+    let words: Vec<Word> = words.iter().flat_map(broken).collect();
     if words.is_empty() {
         return Vec::new();
     }
@@ -87,7 +125,7 @@ fn pieces(segment: &Segment) -> Vec<Piece> {
         start: words[0].start,
         end: words[words.len() - 1].end,
         speaker: segment.speaker,
-        words: words.iter().map(|word| word.word.clone()).collect(),
+        words: words.to_vec(),
     };
     fitting(&words).into_iter().map(piece).collect()
 }
@@ -108,13 +146,30 @@ fn evenly(segment: &Segment) -> Vec<Word> {
     parts.iter().enumerate().map(word).collect()
 }
 
+/// A word that is too long for a line, in parts: scripts without blanks may be broken between any two characters.
+fn broken(word: &Word) -> Vec<Word> {
+    if text::width(&word.word) <= LINE {
+        return vec![word.clone()];
+    }
+    let parts = text::breakable(&word.word);
+    let step = (word.end - word.start) / parts.len().max(1) as f64;
+    let part = |(at, part): (usize, &str)| Word {
+        word: part.to_owned(),
+        start: word.start + step * at as f64,
+        end: word.start + step * (at + 1) as f64,
+        interpolated: true,
+        ..word.clone()
+    };
+    parts.into_iter().enumerate().map(part).collect()
+}
+
 /// No line of a cue may look like the beginning of another.
 fn clean(word: &str) -> String {
     text::line(word).replace("-->", "→")
 }
 
 fn fitting(words: &[Word]) -> Vec<&[Word]> {
-    let columns = text::width(&text::join(words.iter().map(|word| word.word.as_str())));
+    let columns = text::width(&joined(words));
     let seconds = words[words.len() - 1].end - words[0].start;
     if words.len() < 2 || (columns <= CUE && seconds <= LONGEST) {
         return vec![words];
@@ -157,14 +212,13 @@ fn timed(pieces: Vec<Piece>, duration: f64) -> Vec<Cue> {
 }
 
 /// One line, or two that are as even as words allow.
-fn lines(words: &[String]) -> Vec<String> {
-    let join = |words: &[String]| text::join(words.iter().map(String::as_str));
-    let whole = join(words);
+fn lines(words: &[Word]) -> Vec<String> {
+    let whole = joined(words);
     if text::width(&whole) <= LINE || words.len() < 2 {
         return vec![whole];
     }
     let longer =
-        |at: &usize| text::width(&join(&words[..*at])).max(text::width(&join(&words[*at..])));
+        |at: &usize| text::width(&joined(&words[..*at])).max(text::width(&joined(&words[*at..])));
     let at = (1..words.len()).min_by_key(longer).unwrap_or(1);
-    vec![join(&words[..at]), join(&words[at..])]
+    vec![joined(&words[..at]), joined(&words[at..])]
 }

@@ -3,8 +3,10 @@
 //! A superset of the usual `verbose_json`, with times in seconds to three decimals.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use serde::{Deserialize, Serialize};
+use serde_json::ser::{Formatter, Serializer};
 
 use crate::model::{
     FileName, ModelRef, Recipe, Segment, Speaker, SpeakerBounds, Talk, Turn, Warning, Word,
@@ -85,7 +87,82 @@ pub(crate) fn write(chapter: Chapter<'_>) -> Vec<u8> {
         turns: talk.turns,
         warnings: talk.warnings,
     };
-    pretty(&document)
+    lines(&document)
+}
+
+/// One line for each field, and one for each entry of its list: small, and still to be read and compared.
+fn lines(value: &impl Serialize) -> Vec<u8> {
+    let mut json = Vec::new();
+    let mut writer = Serializer::with_formatter(&mut json, Lines { depth: 0 });
+    value
+        .serialize(&mut writer)
+        .expect("numbers were rounded to finite ones, and all keys are strings");
+    json.push(b'\n');
+    json
+}
+
+/// Line ends between what stands on the first two levels, and no blanks below.
+struct Lines {
+    depth: usize,
+}
+
+impl Lines {
+    /// Levels whose values have lines of their own.
+    const LEVELS: usize = 2;
+
+    fn open<W: io::Write + ?Sized>(&mut self, writer: &mut W, mark: &[u8]) -> io::Result<()> {
+        self.depth += 1;
+        writer.write_all(mark)
+    }
+
+    fn close<W: io::Write + ?Sized>(&mut self, writer: &mut W, mark: &[u8]) -> io::Result<()> {
+        self.depth -= 1;
+        writer.write_all(mark)
+    }
+
+    fn next<W: io::Write + ?Sized>(&self, writer: &mut W, is_first: bool) -> io::Result<()> {
+        if !is_first {
+            writer.write_all(b",")?;
+        }
+        if self.depth <= Self::LEVELS { writer.write_all(b"\n") } else { Ok(()) }
+    }
+}
+
+impl Formatter for Lines {
+    fn begin_array<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.open(writer, b"[")
+    }
+
+    fn end_array<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.close(writer, b"]")
+    }
+
+    fn begin_array_value<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        is_first: bool,
+    ) -> io::Result<()> {
+        self.next(writer, is_first)
+    }
+
+    fn begin_object<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.open(writer, b"{")
+    }
+
+    fn end_object<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.close(writer, b"}")
+    }
+
+    fn begin_object_key<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        is_first: bool,
+    ) -> io::Result<()> {
+        if self.depth == 1 {
+            return self.next(writer, is_first);
+        }
+        if is_first { Ok(()) } else { writer.write_all(b",") }
+    }
 }
 
 /// Two blanks a level, and a line end behind the last brace.

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::model::{
-    Access, Conversation, DayTranscript, FileName, Key, Object, Overlay, Page, PageKind, Recording,
+    Access, Conversation, DayTranscript, FileName, Key, Object, Overlay, Page, PageKind, Placement,
+    Recording,
 };
 use crate::render::json::{pretty, thousandths};
 use crate::render::{Chapter, text};
@@ -39,8 +40,15 @@ struct PageEntry {
 }
 
 /// The page of a chapter.
-pub(crate) fn write(chapter: Chapter<'_>, pages: &[Page], transcript: &DayTranscript) -> Vec<u8> {
-    let recording = Recording { pages: pages.to_vec(), ..chapter.recording.clone() };
+pub(crate) fn write(
+    chapter: Chapter<'_>,
+    pages: &[Page],
+    transcript: &DayTranscript,
+    recording_url: Option<&str>,
+) -> Vec<u8> {
+    // How far it is on its way concerns this machine alone, and is not true for long.
+    let placement = Placement::Stored;
+    let recording = Recording { pages: pages.to_vec(), placement, ..chapter.recording.clone() };
     let entries = pages.iter().map(|page| PageEntry {
         name: name_of(&recording.stem, page.kind),
         kind: page.kind,
@@ -49,7 +57,7 @@ pub(crate) fn write(chapter: Chapter<'_>, pages: &[Page], transcript: &DayTransc
     });
     pretty(&Document {
         schema: SCHEMA.to_owned(),
-        told: told(chapter, &transcript.object),
+        told: told(chapter, recording_url),
         pages: entries.collect(),
         transcript: transcript.object.clone(),
         transcript_written_at: transcript.modified_at,
@@ -64,8 +72,9 @@ fn name_of(stem: &FileName, kind: PageKind) -> String {
     format!("{}{}", stem.display(), kind.suffix())
 }
 
-/// Fields that clients of the first system know.
-fn told(chapter: Chapter<'_>, transcript: &Object) -> Map<String, Value> {
+/// Fields that clients of the first system know. Paths lead through the mount. Entities and action items are not
+/// among them: nobody has looked for any.
+fn told(chapter: Chapter<'_>, recording_url: Option<&str>) -> Map<String, Value> {
     let Chapter { conversation, recording, talk, .. } = chapter;
     let participants: Vec<Value> = talk
         .speakers
@@ -84,12 +93,10 @@ fn told(chapter: Chapter<'_>, transcript: &Object) -> Map<String, Value> {
     let fields = json!({
         "conversation_id": conversation.id,
         "message": message(chapter),
-        "audio_file_path": recording.audio.key,
-        "transcript_file_path": transcript.key,
-        "recording_url": null,
+        "audio_file_path": path(chapter, &recording.audio_name.display()),
+        "transcript_file_path": path(chapter, &format!("{}_transcript.txt", conversation.id)),
+        "recording_url": recording_url,
         "participants": participants,
-        "entities": [],
-        "action_items": [],
         "duration": thousandths(facts.duration),
         "speaker_count": talk.speakers.len(),
         "language": talk.language,
@@ -104,6 +111,13 @@ fn told(chapter: Chapter<'_>, transcript: &Object) -> Map<String, Value> {
         Value::Object(fields) => fields,
         _ => Map::new(),
     }
+}
+
+/// Below the mount.
+fn path(chapter: Chapter<'_>, file: &str) -> String {
+    let (id, day) = (&chapter.conversation.id, chapter.recording.id.day);
+    let (year, month, day) = (day.year(), day.month(), day.day());
+    format!("conversations/{id}/{year:04}/{month:02}/{day:02}/{file}")
 }
 
 fn message(chapter: Chapter<'_>) -> String {

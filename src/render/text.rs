@@ -72,6 +72,41 @@ pub(crate) fn join<'a>(words: impl Iterator<Item = &'a str>) -> String {
     text
 }
 
+/// Parts of a word between which a line may be broken, all of it together: between any two characters of scripts
+/// that have no blanks, but not before a mark that ends something.
+pub(crate) fn breakable(word: &str) -> Vec<&str> {
+    let is_open = |c: char| is_wide(c) && !is_hangul(c);
+    let mut parts = Vec::new();
+    let (mut begin, mut before) = (0, None);
+    for (at, c) in word.char_indices() {
+        if before.is_some_and(is_open) && is_open(c) && !CLOSING.contains(c) {
+            parts.push(&word[begin..at]);
+            begin = at;
+        }
+        before = Some(c);
+    }
+    parts.push(&word[begin..]);
+    parts
+}
+
+/// Marks that never begin a line.
+const CLOSING: &str = "。、，．！？：；」』）】》〉ーっゃゅょッャュョ々";
+
+/// The text in so many columns, with `…` where it is cut.
+pub(crate) fn cut(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    for c in text.chars() {
+        if columns <= width(&kept) + width(c.encode_utf8(&mut [0; 4])) {
+            break;
+        }
+        kept.push(c);
+    }
+    format!("{}…", kept.trim_end())
+}
+
 /// Korean is wide, but has blanks.
 fn is_hangul(c: char) -> bool {
     matches!(u32::from(c), 0x1100..=0x115F | 0xAC00..=0xD7A3)

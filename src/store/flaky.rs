@@ -117,6 +117,10 @@ impl<S: Store + ?Sized> Store for FlakyStore<S> {
         self.call(key.as_str(), |store| store.open_local(key))
     }
 
+    fn url(&self, key: &Key) -> Option<String> {
+        self.store.url(key)
+    }
+
     fn written_at(&self, key: &Key) -> Result<Option<Timestamp>, StoreError> {
         self.call(key.as_str(), |store| store.written_at(key))
     }

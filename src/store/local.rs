@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -240,6 +241,19 @@ impl Store for LocalStore {
 
     fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError> {
         File::open(self.path(key)).map(Some).map_err(|err| failed(key, err))
+    }
+
+    fn url(&self, key: &Key) -> Option<String> {
+        let mut url = "file://".to_owned();
+        for byte in self.path(key).as_os_str().as_bytes() {
+            match byte {
+                byte if byte.is_ascii_alphanumeric() || b"/._-~".contains(byte) => {
+                    url.push(char::from(*byte));
+                }
+                byte => url.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        Some(url)
     }
 
     fn written_at(&self, key: &Key) -> Result<Option<Timestamp>, StoreError> {

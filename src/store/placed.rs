@@ -167,6 +167,10 @@ impl Store for PlacedStore {
         )
     }
 
+    fn url(&self, key: &Key) -> Option<String> {
+        self.near.url(key)
+    }
+
     fn head(&self, key: &Key) -> Result<Found, StoreError> {
         self.nearest(|| self.near.head(key), |far| far.ask(key, |bucket| bucket.head(key)))
     }
