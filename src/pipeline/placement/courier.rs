@@ -140,6 +140,7 @@ impl Courier<'_> {
             errand,
             tally: Tally::default(),
             seen: Seen::default(),
+            sent_transcript: None,
         })))
     }
 
@@ -220,7 +221,19 @@ impl Courier<'_> {
         let is_near = self.near.head(&recording.audio.key).is_ok();
         let copied_at = is_near.then(|| (self.clock)());
         let is_ours = self.index.set_stored(recording.id, recording.revision, copied_at)?;
+        if is_ours && !self.has_sent_transcript(&trip)? {
+            // The day's text was rendered again after it was sent, while no placement could say so.
+            let Recording { id, revision, .. } = trip.recording;
+            self.index.set_placement(id, revision, Placement::PagesChanged)?;
+            return Ok(Carried::Overtaken);
+        }
         Ok(if is_ours { Carried::Stored } else { Carried::Overtaken })
+    }
+
+    fn has_sent_transcript(&self, trip: &Trip) -> Result<bool, IndexError> {
+        let (seq, day) = (trip.recording.id.conversation, trip.recording.id.day);
+        let present = self.index.filed_transcript(seq, day)?;
+        Ok(present.is_none_or(|it| trip.sent_transcript.as_ref() == Some(&it.object.blake3)))
     }
 
     fn tell(&self, recording: &Recording) -> Result<(), StoreError> {

@@ -33,6 +33,8 @@ pub(crate) struct Trip {
     pub(crate) errand: Errand,
     pub(crate) tally: Tally,
     pub(crate) seen: Seen,
+    /// Hash of the day's text that the bucket was given.
+    pub(crate) sent_transcript: Option<String>,
 }
 
 /// What this trip has learnt of the bucket: an answer that is lost then costs one question again, not all of them.

@@ -1,6 +1,6 @@
 //! Pages of a recording on their way: only in the place of our own.
 
-use crate::model::{Key, Object, Recording};
+use crate::model::{DayTranscript, Key, Object, Recording};
 use crate::pipeline::placement::courier::{Courier, is};
 use crate::pipeline::placement::fault::Fault;
 use crate::pipeline::placement::labels;
@@ -30,12 +30,15 @@ enum Owner {
 
 impl Courier<'_> {
     pub(crate) fn put_page(&self, trip: &mut Trip, place: usize) -> Result<Event, Fault> {
-        let Trip { recording, transcript, seen, .. } = trip;
+        let Trip { recording, transcript, seen, sent_transcript, .. } = trip;
         let cargo = outbox::cargo(recording, transcript);
         let object = cargo.get(place).ok_or(Fault::Overtaken)?;
         let (object, bytes) = match self.page(recording, object, &transcript.object.key)? {
             Page::Sound(object, bytes) => (object, bytes),
-            Page::Absent(object) if self.has_page(&object)? => return Ok(Event::PutDone),
+            Page::Absent(object) if self.has_page(&object)? => {
+                note_transcript(sent_transcript, transcript, &object);
+                return Ok(Event::PutDone);
+            }
             Page::Absent(object) | Page::Damaged(object) => {
                 log::warn!("{}: is not what was published, and is written anew", object.key);
                 return self.write_pages_anew(recording);
@@ -55,12 +58,16 @@ impl Courier<'_> {
         if seen.page_is_ours != Some(place) {
             match self.owner(recording, &object)? {
                 Owner::Nobody | Owner::Ours => seen.page_is_ours = Some(place),
-                Owner::Same => return Ok(Event::PutDone),
+                Owner::Same => {
+                    note_transcript(sent_transcript, transcript, &object);
+                    return Ok(Event::PutDone);
+                }
                 Owner::Other if is_about_it => return Err(Fault::Taken { key: object.key }),
                 Owner::Other => return Err(Fault::Foreign { key: object.key }),
             }
         }
         self.bucket.put_labelled(&object.key, bytes, &label).map_err(Fault::Bucket)?;
+        note_transcript(sent_transcript, transcript, &object);
         Ok(Event::PutDone)
     }
 
@@ -128,5 +135,12 @@ impl Courier<'_> {
     fn has_page(&self, page: &Object) -> Result<bool, Fault> {
         let found = verify::look(self.bucket, page).map_err(Fault::Bucket)?;
         Ok(found == InBucket::Same)
+    }
+}
+
+/// Keeps which text of the day the bucket has now.
+fn note_transcript(sent: &mut Option<String>, transcript: &DayTranscript, object: &Object) {
+    if object.key == transcript.object.key {
+        *sent = Some(object.blake3.clone());
     }
 }

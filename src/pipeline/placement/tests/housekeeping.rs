@@ -1,5 +1,6 @@
 //! What leaves the bucket and local disk, what moves elsewhere, and what is found again.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,36 @@ fn a_trashed_conversation_says_so_in_its_metadata_here_and_in_the_bucket() {
     world.index.restore_conversation(seq).unwrap();
     follow();
     check(false);
+}
+
+#[test]
+fn a_days_text_that_is_rendered_while_its_recordings_are_on_their_way_arrives_too() {
+    for step in 0.. {
+        let world = World::with_two();
+        let newer = b"rendered again meanwhile";
+        let steps = Cell::new(0);
+        let look = || {
+            steps.set(steps.get() + 1);
+            if steps.get() != step + 1 {
+                return;
+            }
+            let recording = world.all().remove(0);
+            let (seq, day) = (recording.id.conversation, recording.id.day);
+            let mut transcript = world.index.filed_transcript(seq, day).unwrap().unwrap();
+            world.near.put(&transcript.object.key, newer).unwrap();
+            transcript.object.bytes = newer.len() as u64;
+            transcript.object.blake3 = blake3::hash(newer).to_hex().to_string();
+            world.index.set_transcript(transcript.into()).unwrap();
+        };
+        assert!(world.carry_all(world.bucket.as_ref(), 50, &look));
+        if steps.get() <= step {
+            assert!(10 < step);
+            break;
+        }
+        let text = &world.in_bucket()["standup/2024/01/15/standup_transcript.txt"];
+        assert_eq!(text, newer, "rendered at step {step}");
+        world.check("");
+    }
 }
 
 #[test]
