@@ -7,9 +7,9 @@ use crate::index::following::{adopt, forget_followed};
 use crate::index::same_audio::{add_audio, remove_audio};
 use crate::index::tables::{
     AUDIO, CONDEMNED, CONVERSATIONS, COPIED, COPIES, DAYS, DayKey, DayRow, EMPTY, EVERYTHING,
-    KEY_STEMS, NAMES, NEWEST, NOTES, PAGES_DUE, PREFIXES, PURGING, RECORDINGS, RESERVED_KEYS, RecordingKey,
-    SAME_AUDIO, SHOWN, STEMS, SUMS, Sums, TRASH, TRASH_NAMES, TRASHED, TRASHED_SEEN, UNPLACED,
-    UPLOADS, WISHES, day_key, encoded, recording_key, row_at,
+    KEY_STEMS, NAMES, NEWEST, NOTES, PAGES_DUE, PREFIXES, PURGING, RECORDINGS, RESERVED_KEYS,
+    RecordingKey, SAME_AUDIO, SHOWN, STEMS, SUMS, Sums, TRASH, TRASH_NAMES, TRASHED, TRASHED_SEEN,
+    UNPLACED, UPLOADS, WISHES, day_key, encoded, recording_key, row_at,
 };
 use crate::index::trash_rows::{follow_row, forget_row, is_shown};
 use crate::index::writer::Writing;

@@ -12,7 +12,7 @@ use crate::index::same_audio::with_audio;
 use crate::index::tables::{
     AUDIO, CONDEMNED, CONVERSATIONS, COPIES, COUNTERS, DAYS, DayRow, EMPTY, EVERYTHING, JOBS,
     NAMES, NOTES, PREFIXES, PURGING, RECORDINGS, RecordingKey, SAME_AUDIO, STEMS, SUMS, Sums,
-    TRASH, UNFINISHED, UNPLACED, UPLOADS, day_key, decoded, readable, recording_key, row_at,
+    TRASH, UNFINISHED, UNPLACED, UPLOADS, day_key, readable, recording_key, row_at,
 };
 use crate::index::{Copy, IndexError};
 use crate::model::{

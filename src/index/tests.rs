@@ -417,7 +417,7 @@ fn a_change_that_is_refused_half_way_takes_no_other_with_it() {
         writer
             .send(move |writing| {
                 let id = ConversationId::new(name).unwrap();
-                let made = conversations::ensure(writing, &id, Timestamp::UNIX_EPOCH)?;
+                let made = conversations::ensure(writing, &id, Timestamp::UNIX_EPOCH, &[])?;
                 if refuse { Err(IndexError::NumbersExhausted) } else { Ok(made.seq) }
             })
             .unwrap()
