@@ -72,7 +72,9 @@ pub use follow::{
     DiscoveryError, FOLLOW_EVERY, FollowStatus, Follower, Following, StartError, discover,
     refresh_page,
 };
-pub use import::{Find, Imported, Survey, days, fetch_day, import, survey, time_for_inbox};
+pub use import::{
+    Find, Imported, Survey, days, fetch_day, import, lies_in, survey, time_for_inbox,
+};
 pub use lease::{
     Fence, HoldError, Lease, LeaseError, LeaseKeeper, LeaseOptions, Now, Watch, Writer,
 };

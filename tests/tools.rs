@@ -114,7 +114,8 @@ fn first_system(root: &Path) {
     );
     write(
         "standup/2024/01/15/monday_metadata.json",
-        r#"{ "duration": 20.5, "participants": [{ "label": "Speaker 1", "name": "Anna" }] }"#,
+        r#"{ "duration": 20.5, "participants": [{ "label": "Speaker 1", "name": "Anna" }],
+             "client": "Northwind", "entities": [{ "text": "Friday" }], "custom": { "case": 7 } }"#,
     );
     write("standup/2024/01/16/a.m4a", "tuesday's sound");
     write("standup/2024/01/16/a.txt", "We met, and nothing was said.");
@@ -140,6 +141,29 @@ fn what_is_imported_is_published_with_its_words_and_names() {
     assert_eq!((monday.facts.duration, monday.speakers), (20.5, 2));
     assert_eq!(monday.recorded_at.time.to_string(), "2024-01-15T12:00:00");
     assert_eq!(tuesday.model, "imported");
+    // What it knew beside that is kept, whatever it is.
+    let custom = serde_json::to_value(&monday.overlay.custom).unwrap();
+    let kept = serde_json::json!({
+        "client": "Northwind", "entities": [{ "text": "Friday" }], "case": 7
+    });
+    assert_eq!(custom, kept);
+}
+
+#[test]
+fn the_store_and_what_is_in_it_are_told_from_other_folders() {
+    let dir = tempfile::tempdir().unwrap();
+    let [store, below, beside] =
+        ["uploads", "uploads/standup", "uploads-of-old"].map(|name| dir.path().join(name));
+    for folder in [&below, &beside] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    for own in [&store, &below, &below.join("..")] {
+        assert!(pipeline::lies_in(own, &store).unwrap(), "{}", own.display());
+    }
+    for other in [beside.as_path(), dir.path()] {
+        assert!(!pipeline::lies_in(other, &store).unwrap(), "{}", other.display());
+    }
+    assert!(pipeline::lies_in(&dir.path().join("nowhere"), &store).is_err());
 }
 
 #[test]

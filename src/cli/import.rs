@@ -42,7 +42,9 @@ pub(crate) fn import(wish: &Import, environment: &Environment) -> Result<ExitCod
             importer.take(folder.path())?;
         }
     } else {
-        importer.take(&environment.working_directory().join(&wish.source))?;
+        let source = environment.working_directory().join(&wish.source);
+        importer.refuse_own(&source)?;
+        importer.take(&source)?;
     }
     importer.report(&wish.source)?;
     let dropped = importer.done.dropped;
@@ -112,6 +114,20 @@ struct Importer {
 }
 
 impl Importer {
+    /// The store is no source: its recordings would be filed a second time.
+    fn refuse_own(&self, source: &Path) -> Result<(), Trouble> {
+        let Target::Index(opened) = &self.target else { return Ok(()) };
+        let store = opened.near.root();
+        // A source that is not there is told of later.
+        if pipeline::lies_in(source, store).unwrap_or(false) {
+            return Err(Trouble::plain(
+                format!("{} lies in the store {}", source.display(), store.display()),
+                "Name another folder with `store` in the settings, and import into that.",
+            ));
+        }
+        Ok(())
+    }
+
     /// Takes what a tree has.
     fn take(&mut self, root: &Path) -> Result<(), Trouble> {
         let survey = pipeline::survey(root).map_err(|source| Trouble::File {

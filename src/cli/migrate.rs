@@ -83,7 +83,13 @@ fn to_bucket(
         ));
     }
     if config.storage == Storage::S3 && !keep_old {
-        pipeline::leave_disk(opened.stock(), bucket.as_ref())?;
+        let moved = pipeline::leave_disk(opened.stock(), bucket.as_ref())?;
+        if moved.kept != 0 {
+            let kept = moved.kept;
+            report::remark(&format!(
+                "{kept} recordings cannot be read in the bucket, and stay here too"
+            ));
+        }
     }
     report::print(format!("all recordings are in {}\n", config.place()))?;
     Ok(ExitCode::SUCCESS)

@@ -9,6 +9,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -32,6 +33,11 @@ pub use crate::pipeline::import::tree::{Find, Survey, survey};
 
 /// Stands for the model of a transcript that no model of ours has written.
 const MODEL: &str = "imported";
+
+/// Whether a folder is another one or lies in it: what is in the store is not imported into it once more.
+pub fn lies_in(folder: &Path, other: &Path) -> io::Result<bool> {
+    Ok(folder.canonicalize()?.starts_with(other.canonicalize()?))
+}
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,10 +216,21 @@ fn told_in(path: &Path) -> Result<Told, StockError> {
         let label = ["label", "speaker", "id"].iter().find_map(|key| person[*key].as_str())?;
         Some((label.to_owned(), person["name"].as_str()?.to_owned()))
     });
-    let custom = ["custom", "custom_fields"].iter().find_map(|key| json[*key].as_object());
+    let mut custom: BTreeMap<String, Value> = BTreeMap::new();
+    for (key, value) in json.as_object().into_iter().flatten() {
+        match (key.as_str(), value.as_object()) {
+            ("custom" | "custom_fields", Some(fields)) => {
+                custom.extend(fields.iter().map(|(key, value)| (key.clone(), value.clone())));
+            }
+            // We say these ourselves.
+            ("duration" | "duration_seconds" | "participants", _) => {}
+            // What we do not know may be what somebody looks for.
+            _ => drop(custom.entry(key.clone()).or_insert_with(|| value.clone())),
+        }
+    }
     Ok(Told {
         duration: duration.filter(|it| it.is_finite() && 0.0 <= *it).unwrap_or(0.0),
         participants: named.collect(),
-        custom: custom.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        custom,
     })
 }
