@@ -324,7 +324,9 @@ impl World {
     }
 
     fn compare(&mut self, must_be_there: &impl Fn(&Dropped) -> bool) -> BTreeMap<String, u32> {
-        let published = self.published().expect("nothing kills it here");
+        let published = self.published();
+        let published =
+            published.unwrap_or_else(|| panic!("the daemon died by itself\n{}", self.log_tail()));
         let mut faults = Vec::new();
         for (hash, dropped) in &self.manifest {
             let path = dropped.path.display();
@@ -334,7 +336,10 @@ impl World {
             }
             if dropped.is_broken {
                 let full = self.inbox().join(&dropped.path);
-                if dropped.is_closed && !note_of(&full).exists() {
+                // Killed between the two, it is failed and says why in its attribute only: a note that is not
+                // there may have been removed by somebody, and is not written again.
+                let is_told = note_of(&full).exists() || state_of(&full) == "failed";
+                if dropped.is_closed && !is_told {
                     faults.push(format!("{path}: has no sound, and no note says so"));
                 }
             } else if times == 0 && must_be_there(dropped) {
