@@ -67,6 +67,8 @@ impl Table {
 
 /// A daemon on a state folder.
 struct Mounted {
+    /// Apart from the state: a mount hides what lies below it.
+    _folder: tempfile::TempDir,
     daemon: Child,
     root: PathBuf,
     answered_after: Duration,
@@ -74,8 +76,8 @@ struct Mounted {
 
 impl Mounted {
     fn start(dir: &Path) -> Result<Self> {
-        let root = dir.join("mount");
-        fs::create_dir_all(&root)?;
+        let folder = tempfile::tempdir()?;
+        let root = folder.path().to_owned();
         let begun = Instant::now();
         let daemon = Command::new(env!("CARGO_BIN_EXE_scribefs"))
             .arg("mount")
@@ -89,7 +91,7 @@ impl Mounted {
             assert!(begun.elapsed() < Duration::from_secs(120), "the mount does not answer");
             std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(Self { daemon, root, answered_after: begun.elapsed() })
+        Ok(Self { _folder: folder, daemon, root, answered_after: begun.elapsed() })
     }
 
     /// Memory that the daemon has for itself, in KiB.
