@@ -158,9 +158,8 @@ impl Lease {
             Err(StoreError::Missing { .. }) => None,
             Err(err) => return Err(err.into()),
         };
-        let is_ours = |found: &Claim| {
-            found.token == self.claim.token || self.sent.iter().any(|sent| *sent == found.token)
-        };
+        let is_ours =
+            |found: &Claim| found.token == self.claim.token || self.sent.contains(&found.token);
         let expected = match standing {
             Some((Some(found), version)) if is_ours(&found) => Some(version),
             Some((Some(found), _)) => return Err(held_by(&found, found.valid())),

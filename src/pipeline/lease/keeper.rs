@@ -261,7 +261,8 @@ impl Keeper {
             lease.renew(self.changes.last(), now)?;
         }
         if self.is_ready {
-            return Ok(self.open(now));
+            self.open(now);
+            return Ok(());
         }
         if !self.options.bucket.knows_conditions() {
             lease.confirm()?;

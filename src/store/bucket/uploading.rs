@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_server_that_takes_nothing_or_answers_nothing_is_given_up() {
-        let takes_nothing = put_to(|stream| std::mem::forget(stream));
+        let takes_nothing = put_to(std::mem::forget);
         assert!(matches!(takes_nothing, Err(StoreError::Unavailable { .. })), "{takes_nothing:?}");
         let answers_nothing = put_to(|mut stream| {
             thread::spawn(move || while stream.read(&mut [0; 65_536]).is_ok_and(|it| 0 < it) {});
