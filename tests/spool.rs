@@ -1000,8 +1000,9 @@ fn a_mark_tells_of_a_writer_whoever_else_does_something_to_the_file() {
         };
         bench.spool.fail(id, dropped.generation, &failure()).unwrap();
         let (other, change) = (bench.clone(), touch.clone());
-        let toucher =
-            std::thread::spawn(move || drop(other.spool.set_attributes(id, &change).unwrap()));
+        let toucher = std::thread::spawn(move || {
+            other.spool.set_attributes(id, &change).unwrap();
+        });
         let open = bench.spool.open_file(id, libc::O_WRONLY).unwrap();
         toucher.join().unwrap();
         assert_eq!(mark_on_disk(&bench, "a.wav").unwrap(), b"receiving");

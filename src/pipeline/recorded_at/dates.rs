@@ -114,7 +114,8 @@ fn separated(tokens: &[Token<'_>]) -> Vec<DateReading> {
         return Vec::new();
     };
     let is_cjk = first.is_word(&["年", "년"]) && second.is_word(&["月", "월"]);
-    if !is_cjk && !(first == second && first.is_gap(&["-", "_", ".", " ", "/"])) {
+    let is_same_gap = first == second && first.is_gap(&["-", "_", ".", " ", "/"]);
+    if !(is_cjk || is_same_gap) {
         return Vec::new();
     }
     let used = 5 + usize::from(is_cjk && tokens.get(5).is_some_and(|t| t.is_word(&["日", "일"])));
