@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Names one conversation in paths, the index and the log.
 ///
 /// Always stands for 1 to 64 bytes without `/` and NUL, and neither `.` nor `..`: what a folder of that name is called. It is text
-/// everywhere else: bytes that are not UTF-8 are characters of [`RAW`], and those characters are written as
+/// everywhere else: bytes that are not UTF-8 are characters of `RAW`, and those characters are written as
 /// their bytes, so that every name is kept and no two meet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -183,7 +183,7 @@ impl Lease {
         }
     }
 
-    /// Until when changes may begin, by [`boot_time`].
+    /// Until when changes may begin, by `boot_time`.
     pub fn deadline(&self) -> Duration {
         self.deadline
     }

@@ -28,7 +28,10 @@ pub struct Foreign {
     pub named: Vec<String>,
 }
 
-#[cfg_attr(not(feature = "s3"), expect(dead_code, reason = "only buckets have foreign names"))]
+#[cfg_attr(
+    not(any(feature = "s3", test)),
+    expect(dead_code, reason = "only buckets have foreign names")
+)]
 impl ForeignNames {
     pub(crate) fn note(&self, names: impl IntoIterator<Item = String>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,7 +17,10 @@ pub(crate) fn plain_http_host(endpoint: &str) -> Option<&str> {
 }
 
 /// Whether requests to that host never leave the machine.
-#[cfg_attr(not(feature = "s3"), expect(dead_code, reason = "asked when a bucket is opened"))]
+#[cfg_attr(
+    not(any(feature = "s3", test)),
+    expect(dead_code, reason = "asked when a bucket is opened")
+)]
 pub(crate) fn is_loopback(host: &str) -> bool {
     match host.parse::<IpAddr>() {
         Ok(address) => address.to_canonical().is_loopback(),
