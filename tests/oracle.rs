@@ -82,8 +82,8 @@ fn nothing_is_lost_or_doubled_wherever_the_daemon_is_killed() {
 
     // Something to rename, to trash and to name.
     for number in 0..6 {
-        while world.has_died() {
-            world.start("");
+        if number == 0 {
+            assert!(world.start(""), "{}", world.log_tail());
         }
         world.drop_one(&speech, &format!("first{}", number % 3), true).unwrap();
     }

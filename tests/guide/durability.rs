@@ -37,8 +37,9 @@ fn promise(number: usize, begins: &str) {
 
 /// A daemon on a disk without power, and speech to drop. `None`, said aloud, where that cannot be had.
 struct Stage {
-    power: PowerFs,
+    /// Ends before the disk below it does.
     world: World,
+    power: PowerFs,
     speech: Vec<u8>,
     _dir: tempfile::TempDir,
 }
