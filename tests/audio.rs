@@ -1,13 +1,17 @@
 //! Every format and every kind of damage, at the door of the audio room.
 
+#[path = "common/tone.rs"]
+mod tone;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use scribefs::audio::{self, AudioError, Decoded, Scratch, Sound};
+use tone::wave;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -140,54 +144,6 @@ fn damaged_files_come_to_what_can_be_made_of_them() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-}
-
-/// A WAV file of 16-bit sound: a tone that comes and goes.
-fn wave(seconds: u32, rate: u32) -> Vec<u8> {
-    let samples = (0..seconds * rate).map(|n| {
-        let on = (n / rate).is_multiple_of(2);
-        if on { ((f64::from(n) * 0.1).sin() * 8_000.0) as i16 } else { 0 }
-    });
-    let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
-    let mut file = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
-    file.extend(rate.to_le_bytes());
-    file.extend((rate * 2).to_le_bytes());
-    file.extend(b"\x02\0\x10\0data");
-    file.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
-    file.extend(data);
-    file
-}
-
-fn memory_kib() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("RssAnon")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-#[test]
-fn an_hour_takes_no_more_memory_than_a_minute() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("hour.wav");
-    let minute = wave(60, 22_050);
-    let mut file = File::create(&path).unwrap();
-    file.write_all(&minute).unwrap();
-    for _ in 1..60 {
-        file.write_all(&minute[44..]).unwrap();
-    }
-    file.seek(SeekFrom::Start(40)).unwrap();
-    file.write_all(&u32::MAX.to_le_bytes()).unwrap();
-    let mut most = 0;
-    let before = memory_kib();
-    let mut told = 0;
-    let decoded = decode_at_most(DAY, File::open(&path).unwrap(), "wav", &mut |_| {
-        told += 1;
-        if told % 100 == 0 {
-            most = most.max(memory_kib());
-        }
-    })
-    .unwrap();
-    assert!((decoded.facts.duration - 3600.0).abs() < 0.01);
-    assert!(most < before + 30_000, "{before} KiB, then {most} KiB");
 }
 
 proptest! {
