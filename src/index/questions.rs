@@ -217,6 +217,7 @@ impl Moment {
         limit: usize,
     ) -> Result<Vec<Recording>, IndexError> {
         let (recordings, condemned) = (self.table(RECORDINGS)?, self.table(CONDEMNED)?);
+        let purging = self.table(PURGING)?;
         let mut found = Vec::new();
         let table = self.table(UNPLACED)?;
         let begin = after.map_or(Bound::Unbounded, |it| Bound::Excluded(unplaced_key(it)));
@@ -225,7 +226,8 @@ impl Moment {
             && let Some(row) = rows.next().transpose()?
         {
             let (_, key) = row.0.value();
-            if condemned.get(key.0)?.is_none() {
+            // What is being removed from the bucket must not be put there again.
+            if condemned.get(key.0)?.is_none() && purging.get(key)?.is_none() {
                 let row = recordings.get(key)?;
                 found.extend(row.and_then(|row| readable::<Recording>(key, row.value())));
             }
@@ -294,7 +296,8 @@ impl Moment {
     }
 
     pub(crate) fn copies(&self, limit: usize) -> Result<Vec<Copy>, IndexError> {
-        let recordings = self.table(RECORDINGS)?;
+        let (recordings, condemned) = (self.table(RECORDINGS)?, self.table(CONDEMNED)?);
+        let purging = self.table(PURGING)?;
         let mut found = Vec::new();
         let table = self.table(COPIES)?;
         let mut rows = table.iter()?;
@@ -302,6 +305,9 @@ impl Moment {
             && let Some(row) = rows.next().transpose()?
         {
             let (since, key) = row.0.value();
+            if condemned.get(key.0)?.is_some() || purging.get(key)?.is_some() {
+                continue;
+            }
             let row = recordings.get(key)?;
             let recording = row.and_then(|row| readable::<Recording>(key, row.value()));
             let since = Timestamp::from_microsecond(since).map_err(damaged)?;

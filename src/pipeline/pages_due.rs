@@ -74,16 +74,20 @@ pub(crate) fn serve(
     let shelves = Shelves { store, index };
     let mut pauses = Pauses::default();
     // What a daemon that died has left to be done, and what it has left behind.
-    let begun = write_pages_due(store, index);
-    if let Err(err) = begun {
-        log::error!("pages that are due could not be looked up: {err}");
-        return;
+    match write_pages_due(store, index) {
+        // There will be room again; they stay due until then.
+        Ok(_) | Err(IndexError::Full(_)) => {}
+        Err(err) => {
+            log::error!("pages that are due could not be looked up: {err}");
+            return;
+        }
     }
     let mut has_news = true;
     while !is_closing() {
         if has_news || pauses.is_one_over(Instant::now()) {
             match pass(shelves, &mut pauses) {
                 Ok(_) => has_news = false,
+                Err(IndexError::Full(_)) => {}
                 // Whoever writes to the index next rings the alarm.
                 Err(err) => {
                     log::error!("pages that are due could not be looked up: {err}");

@@ -249,7 +249,6 @@ impl Inner {
         {
             self.removed_at(&place);
             self.table().tell_name(&place);
-            self.table().tell_name(&place);
         }
     }
 

@@ -106,7 +106,8 @@ pub(crate) fn give_up_uploads(grounds: &Grounds) -> Result<(), RemovalError> {
     Ok(())
 }
 
-/// The time until the next look. A bucket that fails is asked again later; an index that fails is the end.
+/// The time until the next look. A bucket that fails is asked again later, and so is an index without room; an index
+/// that fails otherwise is the end.
 fn pause(outcome: Result<(), RemovalError>, usual: Duration) -> Result<Duration, IndexError> {
     match outcome {
         Ok(()) => Ok(usual),
@@ -114,6 +115,7 @@ fn pause(outcome: Result<(), RemovalError>, usual: Duration) -> Result<Duration,
             log::debug!("nothing was removed: {}", causes(&err));
             Ok(AGAIN)
         }
+        Err(RemovalError::Index(IndexError::Full(_))) => Ok(AGAIN),
         Err(RemovalError::Index(err)) => Err(err),
     }
 }
