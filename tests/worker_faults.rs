@@ -187,7 +187,7 @@ fn decoded_sound_that_does_not_fit_waits_for_room() {
     let mut running = Running::start_with(&[], vec![keep_free]);
     running.stop();
     let state = running.dir.path().join("state");
-    memory_disk(&state, "size=64m");
+    memory_disk(&state, "size=56m");
     let disk = Disk(state.clone());
     running.mount();
     let dropped = running.drop_file(&speech.join("meetings/meet4_long.mp3"), "long.mp3");
