@@ -72,7 +72,14 @@ mod tests {
     fn a_needed_thread_that_has_ended_is_missed_and_another_one_is_not() {
         let (ends, waits) = channel::<()>();
         let (other_ends, other_waits) = channel::<()>();
-        let thread = Builder::new().name("runner-77".into()).spawn(move || waits.recv()).unwrap();
+        let (begins, begun) = channel::<()>();
+        let run = move || {
+            begins.send(()).unwrap();
+            waits.recv()
+        };
+        let thread = Builder::new().name("runner-77".into()).spawn(run).unwrap();
+        // A thread takes its name when it begins.
+        begun.recv().unwrap();
         let other = Builder::new().name("scratch-77".into()).spawn(move || other_waits.recv());
         let before = Census::take();
         assert_eq!(before.0.get("runner-77"), Some(&1), "{before:?}");
