@@ -28,6 +28,8 @@ pub(crate) enum Seen {
     Folder,
     Link,
     File(Vec<u8>),
+    /// Listed, and gone when it was looked at: right for a moment only.
+    Missing,
 }
 
 /// How operations on the inbox and on conversations are done for real.
@@ -255,6 +257,7 @@ fn short(tree: &BTreeMap<String, Seen>) -> Vec<String> {
             Seen::File(bytes) => format!("{path} ({} bytes)", bytes.len()),
             Seen::Folder => format!("{path}/"),
             Seen::Link => format!("{path} ->"),
+            Seen::Missing => format!("{path} (listed, but not there)"),
         })
         .collect()
 }

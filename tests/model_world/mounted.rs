@@ -32,18 +32,19 @@ impl Mounted {
     fn audio_in(&self, folder: &str) -> BTreeMap<String, Vec<String>> {
         let root = self.world.path(folder);
         let mut found = BTreeMap::new();
-        for entry in fs::read_dir(&root).unwrap() {
-            let entry = entry.unwrap();
+        for folder in listed(&root) {
             let mut names = Vec::new();
-            walk(&entry.path(), &mut |path| {
-                let below = path.strip_prefix(entry.path()).unwrap().to_str().unwrap();
+            walk(&folder, &mut |path| {
+                let below = path.strip_prefix(&folder).unwrap().to_str().unwrap();
                 // yyyy/mm/dd/name
                 if let Some((_, day)) = below.split_once("/01/").filter(|it| it.1.ends_with(".wav"))
                 {
-                    names.push(day.to_owned());
+                    let is_there = if_there(fs::symlink_metadata(path)).is_some();
+                    names.push(if is_there { day.to_owned() } else { format!("no {day}") });
                 }
             });
-            found.insert(entry.file_name().into_string().unwrap(), names);
+            let name = folder.file_name().unwrap().to_str().unwrap();
+            found.insert(name.to_owned(), names);
         }
         found
     }
@@ -134,13 +135,7 @@ impl Inbox for Mounted {
         let mut found = BTreeMap::new();
         walk(&root, &mut |path| {
             let below = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
-            let kind = fs::symlink_metadata(path).unwrap().file_type();
-            let seen = match (kind.is_dir(), kind.is_symlink()) {
-                (true, _) => Seen::Folder,
-                (_, true) => Seen::Link,
-                _ => Seen::File(fs::read(path).unwrap()),
-            };
-            found.insert(below, seen);
+            found.insert(below, look_at(path).unwrap_or(Seen::Missing));
         });
         found
     }
@@ -181,14 +176,38 @@ impl Inbox for Mounted {
     }
 }
 
-/// Every path below `folder`, as far as it is still there when it is looked at.
+/// Every path below `folder`. The daemon removes entries by itself: what was listed may be gone when it is looked at,
+/// a folder with all that is in it.
 fn walk(folder: &Path, found: &mut impl FnMut(&Path)) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for path in listed(folder) {
         found(&path);
-        if fs::symlink_metadata(&path).is_ok_and(|stat| stat.is_dir()) {
+        if if_there(fs::symlink_metadata(&path)).is_some_and(|stat| stat.is_dir()) {
             walk(&path, found);
         }
+    }
+}
+
+fn listed(folder: &Path) -> Vec<PathBuf> {
+    let entries = if_there(fs::read_dir(folder)).into_iter().flatten();
+    entries.filter_map(|entry| Some(if_there(entry)?.path())).collect()
+}
+
+/// `None`: it has gone since it was listed.
+fn look_at(path: &Path) -> Option<Seen> {
+    let kind = if_there(fs::symlink_metadata(path))?.file_type();
+    Some(match (kind.is_dir(), kind.is_symlink()) {
+        (true, _) => Seen::Folder,
+        (_, true) => Seen::Link,
+        _ => Seen::File(if_there(fs::read(path))?),
+    })
+}
+
+/// `None` for what is not there any more; any other failure is one of the mount.
+fn if_there<T>(result: io::Result<T>) -> Option<T> {
+    match result {
+        Ok(found) => Some(found),
+        Err(err) if matches!(err.raw_os_error(), Some(libc::ENOENT | libc::ESTALE)) => None,
+        Err(err) => panic!("{err}"),
     }
 }
 

@@ -63,7 +63,8 @@ impl Plain {
     fn walk(&self, folder: InboxId, below: &str, found: &mut BTreeMap<String, Seen>) {
         let mut cookie = 0;
         loop {
-            let part = self.spool().list(folder, cookie, 3).unwrap();
+            // A folder that is removed meanwhile has nothing in it.
+            let part = if_there(self.spool().list(folder, cookie, 3)).unwrap_or_default();
             let Some(last) = part.last() else { return };
             cookie = last.cookie;
             for entry in part {
@@ -75,18 +76,19 @@ impl Plain {
                         Seen::Folder
                     }
                     EntryKind::Symlink => Seen::Link,
-                    _ => Seen::File(self.read(id)),
+                    _ => self.read(id).map_or(Seen::Missing, Seen::File),
                 };
                 found.insert(path, seen);
             }
         }
     }
 
-    fn read(&self, id: InboxId) -> Vec<u8> {
-        let open = self.spool().open_file(id, libc::O_RDONLY).unwrap();
+    /// `None`: it has gone since it was listed, as a note does by itself.
+    fn read(&self, id: InboxId) -> Option<Vec<u8>> {
+        let open = if_there(self.spool().open_file(id, libc::O_RDONLY))?;
         let bytes = bytes_of(&open);
         self.spool().release(&open);
-        bytes
+        Some(bytes)
     }
 }
 
@@ -261,6 +263,14 @@ fn bytes_of(open: &OpenFile) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(open.file.metadata().unwrap().len()).unwrap()];
     open.file.read_exact_at(&mut bytes, 0).unwrap();
     bytes
+}
+
+fn if_there<T>(result: Result<T, SpoolError>) -> Option<T> {
+    match result.map_err(errno) {
+        Ok(found) => Some(found),
+        Err(libc::ENOENT) => None,
+        Err(errno) => panic!("errno {errno}"),
+    }
 }
 
 fn errno(err: SpoolError) -> i32 {
