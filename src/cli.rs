@@ -21,6 +21,7 @@ mod stock;
 mod transcribe;
 mod trash;
 mod umount;
+mod version;
 
 use std::env;
 use std::ffi::OsStr;
@@ -78,6 +79,7 @@ fn dispatch(command: Command, environment: &Environment) -> Result<ExitCode, Tro
         Command::Models(wish) => library::models(&wish, environment),
         Command::Transcribe(wish) => transcribe::transcribe(&wish, environment),
         Command::Doctor(wish) => doctor::doctor(&wish, environment),
+        Command::Version => version::version(),
         Command::Worker(wish) => Ok(worker(&wish)),
     }
 }

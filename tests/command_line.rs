@@ -76,6 +76,17 @@ fn help_says_what_there_is_with_examples() {
 }
 
 #[test]
+fn version_says_what_a_bug_report_needs() {
+    let output = Command::new(env!("CARGO_BIN_EXE_scribefs")).arg("version").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with(&format!("scribefs {}", env!("CARGO_PKG_VERSION"))), "{text}");
+    for feature in ["sherpa", "whisper", "s3"] {
+        assert!(text.contains(&format!("+{feature}")) || text.contains(&format!("-{feature}")));
+    }
+    assert!(text.contains(std::env::consts::ARCH), "{text}");
+}
+
+#[test]
 fn every_subcommand_has_help_and_the_worker_is_nobodys_business() {
     let help_text = help(&["--help"]);
     assert!(!help_text.contains("worker"));
@@ -101,6 +112,7 @@ fn every_subcommand_has_help_and_the_worker_is_nobodys_business() {
         "gc",
         "reindex",
         "doctor",
+        "version",
     ] {
         assert!(help_text.contains(command), "{command}");
         assert!(help(&[command, "--help"]).contains("Usage:"), "{command}");

@@ -13,7 +13,7 @@ use crate::cli::settings::Settings;
 #[derive(Debug, Parser)]
 #[command(
     name = "scribefs",
-    version,
+    version = env!("PROGRAM_VERSION"),
     max_term_width = 100,
     after_help = "\
 Examples:
@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Gc(Gc),
     Reindex(Reindex),
     Doctor(Doctor),
+    /// Show the version, the commit and the features of this program
+    Version,
     /// Decodes and transcribes for the daemon.
     #[command(hide = true)]
     Worker(Worker),

@@ -1,0 +1,27 @@
+//! `version`: which scribefs this is, as a bug report wants it.
+
+use std::env;
+use std::process::ExitCode;
+
+use crate::cli::report::{self, Trouble};
+
+pub(crate) fn version() -> Result<ExitCode, Trouble> {
+    let features = [
+        ("sherpa", cfg!(feature = "sherpa")),
+        ("whisper", cfg!(feature = "whisper")),
+        ("s3", cfg!(feature = "s3")),
+    ];
+    let named: Vec<String> = features
+        .iter()
+        .map(|(name, is_on)| format!("{}{name}", if *is_on { '+' } else { '-' }))
+        .collect();
+    report::print(format!(
+        "scribefs {}\nfeatures   {}\ntarget     {}-{}\nbuild      {}\n",
+        env!("PROGRAM_VERSION"),
+        named.join(" "),
+        env::consts::ARCH,
+        env::consts::OS,
+        if cfg!(debug_assertions) { "debug" } else { "release" },
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
