@@ -9,6 +9,8 @@ mod change;
 mod conversations;
 mod creation;
 mod database;
+#[cfg(test)]
+pub(crate) mod failing_disk;
 mod failure;
 mod filing;
 mod following;

@@ -144,6 +144,8 @@ impl Work {
                 }
                 Err(Obstacle::Carrier(err)) => pipeline::causes(&err),
                 Err(Obstacle::Bucket(why)) => why,
+                // There will be room again.
+                Err(Obstacle::Index(err @ IndexError::Full(_))) => pipeline::causes(&err),
                 Err(Obstacle::Index(err)) => {
                     log::error!("the carrier cannot begin: {}", pipeline::causes(&err));
                     (self.grounds.alarm)();

@@ -6,6 +6,7 @@
 //! but the status.
 
 mod courier;
+mod disk_pause;
 mod fault;
 mod gate;
 mod labels;
@@ -20,7 +21,7 @@ mod trip;
 use std::io;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -111,6 +112,8 @@ pub struct Carrier {
     shared: Arc<Shared>,
     lease: LeaseKeeper,
     threads: Vec<JoinHandle<()>>,
+    /// Recordings that wait and that are paused, as the index last said.
+    counted: Mutex<(u64, u64)>,
 }
 
 /// What the threads share.
@@ -146,7 +149,8 @@ impl Carrier {
         let fence = lease.fence().clone();
         let shared = Arc::new(Shared { grounds, options, rounds, pace, changes, fence });
         let steward = Steward::new(shared.clone());
-        let mut carrier = Self { shared: shared.clone(), lease, threads: Vec::new() };
+        let counted = Mutex::default();
+        let mut carrier = Self { shared: shared.clone(), lease, threads: Vec::new(), counted };
         carrier.spawn("steward", move || steward.serve(&changed))?;
         for number in 0..count {
             let shared = shared.clone();
@@ -172,9 +176,15 @@ impl Carrier {
     }
 
     pub fn status(&self) -> Result<CarrierStatus, IndexError> {
-        let totals = self.shared.grounds.index.totals()?;
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.shared.grounds.index.totals() {
+            Ok(totals) => *counted = (totals.pending, totals.paused),
+            // An index without room may not be readable. That uploads pause is to be told all the same.
+            Err(IndexError::Full(_)) => {}
+            Err(err) => return Err(err),
+        }
+        let (pending, paused) = *counted;
         let bytes_per_second = self.shared.pace.bytes_per_second(Instant::now());
-        let (pending, paused) = (totals.pending, totals.paused);
         let status = self.shared.rounds.status(Timestamp::now());
         Ok(CarrierStatus { pending, paused, bytes_per_second, ..status })
     }
@@ -249,6 +259,7 @@ impl Shared {
             match self.carry_one() {
                 Ok(true) => {}
                 Ok(false) => return,
+                Err(IndexError::Full(_)) => self.rounds.wait_for_room(),
                 Err(err) => return self.give_up(&err),
             }
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use crate::index::Index;
+use crate::index::{Index, IndexError};
 use crate::pipeline::boot_clock::boot_time;
 use crate::pipeline::causes::causes;
 use crate::pipeline::change_log::Changes;
@@ -103,7 +103,10 @@ impl LeaseKeeper {
     ) -> io::Result<Result<Self, NotHeld>> {
         let mut keeper = Keeper::new(options, changes, report)?;
         match keeper.step(Now::read()) {
-            Err(NotHeld::Lease(LeaseError::Store(_)) | NotHeld::Place(PlaceError::Store(_)))
+            Err(
+                NotHeld::Lease(LeaseError::Store(_))
+                | NotHeld::Place(PlaceError::Store(_) | PlaceError::Index(IndexError::Full(_))),
+            )
             | Ok(()) => {}
             Err(err) => return Ok(Err(err)),
         }

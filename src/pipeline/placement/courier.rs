@@ -44,6 +44,14 @@ pub(crate) struct Courier<'a> {
     pub(crate) fence: &'a Fence,
 }
 
+/// How far it got: [`Carried`] without the upload itself.
+enum Outcome {
+    Stored,
+    Overtaken,
+    Waits { until: Timestamp, blame: Option<Blame>, why: String },
+    Stopped,
+}
+
 /// A refusal to tell of a change is no errand's: it is tried again after that.
 const PROBE: SignedDuration = SignedDuration::from_mins(5);
 
@@ -60,11 +68,13 @@ impl Courier<'_> {
         event: Event,
         is_requested: bool,
     ) -> Result<Carried, IndexError> {
-        let mut trip = match rested.filter(|trip| trip.is_of(&recording)) {
-            Some(trip) => trip,
-            None => match self.set_out(recording)? {
-                Some(trip) => trip,
-                None => return Ok(Carried::Overtaken),
+        let mut trip = match rested {
+            Some(trip) if trip.is_of(&recording) => trip,
+            other => match self.set_out(recording, other) {
+                Ok(Some(trip)) => trip,
+                Ok(None) => return Ok(Carried::Overtaken),
+                Err(IndexError::Full(_)) => return Ok(Carried::DiskFull(None)),
+                Err(err) => return Err(err),
             },
         };
         let Some(event) = self.first_event(&mut trip, event, is_requested) else {
@@ -72,8 +82,14 @@ impl Courier<'_> {
             let until = now.checked_add(PROBE).unwrap_or(now);
             return Ok(Carried::Waits { until, blame: None, why: String::new(), trip });
         };
-        match self.travel(trip, event) {
-            Ok(carried) => Ok(carried),
+        match self.travel(&mut trip, event) {
+            Ok(Outcome::Stored) => Ok(Carried::Stored),
+            Ok(Outcome::Overtaken) => Ok(Carried::Overtaken),
+            Ok(Outcome::Stopped) => Ok(Carried::Stopped),
+            Ok(Outcome::Waits { until, blame, why }) => {
+                Ok(Carried::Waits { until, blame, why, trip })
+            }
+            Err(Fault::Index(IndexError::Full(_))) => Ok(Carried::DiskFull(Some(trip))),
             Err(Fault::Index(err)) => Err(err),
             Err(_) => Ok(Carried::Overtaken),
         }
@@ -121,14 +137,25 @@ impl Courier<'_> {
         let shelves = Shelves { store: self.store, index: self.index };
         match refile::refile(self.near, shelves, &standing) {
             Ok(()) => Fault::Overtaken,
-            Err(RewriteError::Index(err @ (IndexError::Disk(_) | IndexError::Damaged(_)))) => {
-                Fault::Index(err)
-            }
+            Err(RewriteError::Index(
+                err @ (IndexError::Disk(_) | IndexError::Damaged(_) | IndexError::Full(_)),
+            )) => Fault::Index(err),
             Err(err) => Fault::Rewrite(err),
         }
     }
 
-    fn set_out(&self, recording: Recording) -> Result<Option<Box<Trip>>, IndexError> {
+    /// Begins anew. An upload of `stale` that its row does not know of would never be given up.
+    fn set_out(
+        &self,
+        recording: Recording,
+        stale: Option<Box<Trip>>,
+    ) -> Result<Option<Box<Trip>>, IndexError> {
+        if let Some(upload_id) = stale.as_ref().and_then(|it| it.errand.placement().upload_id())
+            && recording.placement.upload_id() != Some(upload_id)
+            && let Some(stale) = &stale
+        {
+            self.drop_upload(&stale.recording.audio.key, Some(upload_id.to_owned()))?;
+        }
         let (seq, day) = (recording.id.conversation, recording.id.day);
         let Some(transcript) = self.index.filed_transcript(seq, day)? else { return Ok(None) };
         let cargo = outbox::cargo(&recording, &transcript);
@@ -144,7 +171,7 @@ impl Courier<'_> {
         })))
     }
 
-    fn travel(&self, mut trip: Box<Trip>, mut event: Event) -> Result<Carried, Fault> {
+    fn travel(&self, trip: &mut Trip, mut event: Event) -> Result<Outcome, Fault> {
         let mut failed: Option<(Blame, String)> = None;
         loop {
             let began = match &event {
@@ -155,7 +182,7 @@ impl Courier<'_> {
             if action == Action::Rest {
                 return self.arrive(trip);
             }
-            if !self.save(&mut trip)? {
+            if !self.save(trip)? {
                 self.drop_upload(&trip.recording.audio.key, began)?;
                 return Err(Fault::Overtaken);
             }
@@ -165,13 +192,13 @@ impl Courier<'_> {
             };
             if let Some(until) = until {
                 let (blame, why) = failed.unzip();
-                return Ok(Carried::Waits { until, blame, why: why.unwrap_or_default(), trip });
+                return Ok(Outcome::Waits { until, blame, why: why.unwrap_or_default() });
             }
             if self.pace.is_closed() || !self.fence.is_open() {
-                return Ok(Carried::Stopped);
+                return Ok(Outcome::Stopped);
             }
             fail_point!("outbox-before-step");
-            event = match self.act(&mut trip, &action) {
+            event = match self.act(trip, &action) {
                 Ok(event) => {
                     // An answer to a question is no sign: it may refuse all the same.
                     if action != Action::LookForAudio {
@@ -197,37 +224,39 @@ impl Courier<'_> {
     fn save(&self, trip: &mut Trip) -> Result<bool, Fault> {
         let Recording { id, revision, .. } = trip.recording;
         let placement = trip.errand.placement().clone();
-        trip.recording.placement = placement.clone();
-        Ok(self.index.set_placement(id, revision, placement)?)
+        let is_ours = self.index.set_placement(id, revision, placement.clone())?;
+        // Not before: a row that could not be written is the one to go on from.
+        trip.recording.placement = placement;
+        Ok(is_ours)
     }
 
     /// An upload that nobody will go on with.
-    fn drop_upload(&self, key: &Key, upload_id: Option<String>) -> Result<(), Fault> {
+    fn drop_upload(&self, key: &Key, upload_id: Option<String>) -> Result<(), IndexError> {
         let Some(upload_id) = upload_id else { return Ok(()) };
         match self.bucket.abort_upload(key, &upload_id) {
             Ok(()) => Ok(()),
             // The steward tries again.
-            Err(_) => Ok(self.index.remember_upload(&upload_id, key)?),
+            Err(_) => self.index.remember_upload(&upload_id, key),
         }
     }
 
     /// Everything is in the bucket: those who follow it are told, and then the index.
-    fn arrive(&self, trip: Box<Trip>) -> Result<Carried, Fault> {
+    fn arrive(&self, trip: &Trip) -> Result<Outcome, Fault> {
         if let Err(err) = self.tell(&trip.recording) {
-            return Ok(self.tell_later(trip, Fault::Bucket(err)));
+            return Ok(self.tell_later(&Fault::Bucket(err)));
         }
         let recording = &trip.recording;
         fail_point!("outbox-before-stored");
         let is_near = self.near.head(&recording.audio.key).is_ok();
         let copied_at = is_near.then(|| (self.clock)());
         let is_ours = self.index.set_stored(recording.id, recording.revision, copied_at)?;
-        if is_ours && !self.has_sent_transcript(&trip)? {
+        if is_ours && !self.has_sent_transcript(trip)? {
             // The day's text was rendered again after it was sent, while no placement could say so.
             let Recording { id, revision, .. } = trip.recording;
             self.index.set_placement(id, revision, Placement::PagesChanged)?;
-            return Ok(Carried::Overtaken);
+            return Ok(Outcome::Overtaken);
         }
-        Ok(if is_ours { Carried::Stored } else { Carried::Overtaken })
+        Ok(if is_ours { Outcome::Stored } else { Outcome::Overtaken })
     }
 
     fn has_sent_transcript(&self, trip: &Trip) -> Result<bool, IndexError> {
@@ -243,14 +272,14 @@ impl Courier<'_> {
     }
 
     /// The errand is done; what is left waits for the bucket like everything else.
-    fn tell_later(&self, trip: Box<Trip>, fault: Fault) -> Carried {
+    fn tell_later(&self, fault: &Fault) -> Outcome {
         let now = (self.clock)();
         let blame = fault.blame();
         let until = match blame.as_ref().map(Blame::trouble) {
             Some(Trouble::Refused { .. }) => now.checked_add(PROBE).unwrap_or(now),
             Some(Trouble::Passing | Trouble::UploadLost | Trouble::Damaged { .. }) | None => now,
         };
-        Carried::Waits { until, blame, why: causes(&fault), trip }
+        Outcome::Waits { until, blame, why: causes(fault) }
     }
 
     fn act(&self, trip: &mut Trip, action: &Action) -> Result<Event, Fault> {

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::index::{Index, IndexError};
 use crate::model::{Recording, RecordingId};
 use crate::pipeline::placement::CarrierStatus;
+use crate::pipeline::placement::disk_pause::DiskPause;
 use crate::pipeline::placement::fault::Blame;
 use crate::pipeline::placement::gate::{Admission, Gate};
 use crate::pipeline::placement::trip::{Carried, Trip};
@@ -69,6 +70,7 @@ struct State {
     resting: HashMap<RecordingId, Rest>,
     /// Why nobody may go at all.
     barred: Option<String>,
+    disk: DiskPause,
     /// Counts what has changed, so that nobody falls asleep over it.
     changes: u64,
     last_error: Option<String>,
@@ -105,6 +107,10 @@ impl Rounds {
             if state.barred.is_some() {
                 return Ok(Turn::Wait { until: None, seen });
             }
+            if let Some(left) = state.disk.left() {
+                let until = now.checked_add(left).ok();
+                return Ok(Turn::Wait { until, seen });
+            }
             match state.gate.admission(now) {
                 Admission::Open => (false, seen),
                 Admission::Probe => (true, seen),
@@ -114,7 +120,11 @@ impl Rounds {
         };
         match self.oldest(index, now)? {
             Some(recording) => Ok(self.hand_out(recording, is_probe, now, seen)),
-            None => Ok(Turn::Wait { until: self.state().next_awake(now), seen }),
+            None => {
+                let mut state = self.state();
+                state.disk.end();
+                Ok(Turn::Wait { until: state.next_awake(now), seen })
+            }
         }
     }
 
@@ -162,12 +172,25 @@ impl Rounds {
     ) {
         let mut state = self.state();
         state.busy.remove(&id);
+        if !matches!(carried, Carried::DiskFull(_)) {
+            state.disk.end();
+        }
         match carried {
             Carried::Stored => {
                 state.last_success = Some(now);
                 if state.gate.answered() {
                     state.everybody_may_go();
                 }
+            }
+            Carried::DiskFull(trip) => {
+                if let Some(trip) = trip {
+                    let rest = Rest { until: now, trip, is_requested: ticket.is_requested };
+                    state.resting.insert(id, rest);
+                }
+                if ticket.is_probe {
+                    state.gate.probe_is_back();
+                }
+                state.disk.start();
             }
             Carried::Overtaken | Carried::Stopped => {
                 if ticket.is_probe {
@@ -194,6 +217,11 @@ impl Rounds {
         }
         drop(state);
         self.wake();
+    }
+
+    /// The index has no room on its disk: nobody goes for a while.
+    pub(crate) fn wait_for_room(&self) {
+        self.state().disk.start();
     }
 
     /// Sleeps until then, or until something has changed since `seen`.
@@ -279,7 +307,7 @@ impl Rounds {
         let state = self.state();
         let refused = state.gate.refused().map(str::to_owned);
         CarrierStatus {
-            paused_because: state.barred.clone().or(refused),
+            paused_because: state.barred.clone().or(state.disk.reason()).or(refused),
             away_until: state.gate.until().map(|until| until.max(now)),
             last_error: state.last_error.clone(),
             last_success: state.last_success,

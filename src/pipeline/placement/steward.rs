@@ -44,9 +44,13 @@ impl Steward {
     /// Serves until the end.
     pub(crate) fn serve(mut self, changed: &Receiver<Change>) {
         while !self.shared.rounds.is_closing() {
-            if let Err(err) = self.look_around() {
-                self.shared.give_up(&err);
-                break;
+            match self.look_around() {
+                // It is looked at again; uploads say why they wait.
+                Ok(()) | Err(IndexError::Full(_)) => {}
+                Err(err) => {
+                    self.shared.give_up(&err);
+                    break;
+                }
             }
             match changed.recv_timeout(TICK) {
                 Ok(_) => {

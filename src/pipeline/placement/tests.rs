@@ -10,6 +10,7 @@ use crate::pipeline::change_log::Told;
 use crate::pipeline::name_speakers;
 use crate::store::{FlakyStore, Store, StoreError};
 
+mod full_disk;
 mod hooked;
 mod housekeeping;
 mod patience;

@@ -20,6 +20,8 @@ pub(crate) enum Carried {
         why: String,
         trip: Box<Trip>,
     },
+    /// The index has no room on its disk. The upload goes on when it has, without loss.
+    DiskFull(Option<Box<Trip>>),
     /// The end has come first.
     Stopped,
 }

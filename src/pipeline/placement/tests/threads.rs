@@ -9,7 +9,7 @@ use super::world::{SIZES, SMALL, World, retention};
 use crate::pipeline::{Carrier, CarrierOptions, Lease, Now, Watch, Writer};
 use crate::store::StoreError;
 
-fn options(world: &World) -> CarrierOptions {
+pub(super) fn options(world: &World) -> CarrierOptions {
     CarrierOptions {
         uploads_at_once: 2,
         bytes_per_second: None,
@@ -19,7 +19,7 @@ fn options(world: &World) -> CarrierOptions {
     }
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < Duration::from_secs(60), "not in time: {what}");

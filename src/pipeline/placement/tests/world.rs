@@ -52,6 +52,10 @@ impl World {
     pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let index = Index::open(&dir.path().join("index.redb")).unwrap();
+        Self::on(index, dir)
+    }
+
+    fn on(index: Index, dir: tempfile::TempDir) -> Self {
         index.settle(&Destination::Bucket { place: "s3://talks/".into() }).unwrap();
         Self {
             dir,
@@ -67,7 +71,16 @@ impl World {
 
     /// With one recording that goes in one request and one that goes in parts, on one day.
     pub(super) fn with_two() -> Self {
-        let world = Self::new();
+        Self::new().publishing_two()
+    }
+
+    /// The same in that index.
+    pub(super) fn with_two_on(index: Index) -> Self {
+        Self::on(index, tempfile::tempdir().unwrap()).publishing_two()
+    }
+
+    fn publishing_two(self) -> Self {
+        let world = self;
         world.publish("standup", "small", SMALL);
         world.publish("standup", "large", LARGE);
         world
@@ -167,6 +180,7 @@ impl World {
                     self.jump_to(until);
                     rested = Some(trip);
                 }
+                Carried::DiskFull(upload) => rested = upload,
                 Carried::Stored | Carried::Overtaken | Carried::Stopped => {}
             }
         }
