@@ -5,7 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use scribefs::index::{Change, Index, IndexError, Totals};
+use scribefs::index::{Change, Index, IndexError, PagesDue, Totals};
 use scribefs::model::{
     Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, InboxId, Job,
     JobId, JobState, Key, Object, Overlay, Page, PageKind, Placement, RecordedAt, Recording,
@@ -807,4 +807,23 @@ fn jobs_that_are_saved_together_share_a_commit() {
     desk.index.save_jobs(Vec::new()).unwrap();
     assert_eq!(desk.index.commits(), before + 1);
     assert_eq!(desk.index.unfinished_jobs().unwrap().len(), 99);
+}
+
+#[test]
+fn pages_that_are_done_cost_no_commit_and_are_looked_at_again_at_the_worst() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.redb");
+    let index = Index::open(&path).unwrap();
+    index.owe_pages(vec![PagesDue::Conversation(ConversationSeq(1))]).unwrap();
+    let (commits, entries) = (index.commits(), index.pages_due(None, 10).unwrap());
+    index.clear_pages_due(entries).unwrap();
+    assert_eq!(index.pages_due(None, 10).unwrap(), []);
+    assert_eq!(index.commits(), commits);
+    // With the next change that costs one it is on the disk: as it is then, a killed process leaves it.
+    index.owe_pages(vec![PagesDue::Conversation(ConversationSeq(2))]).unwrap();
+    let copy = folder.path().join("killed.redb");
+    std::fs::copy(&path, &copy).unwrap();
+    let left = Index::open(&copy).unwrap().pages_due(None, 10).unwrap();
+    let left: Vec<PagesDue> = left.into_iter().map(|entry| entry.due).collect();
+    assert_eq!(left, [PagesDue::Conversation(ConversationSeq(2))]);
 }

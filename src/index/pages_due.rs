@@ -105,10 +105,11 @@ impl Index {
         })
     }
 
-    /// Removes entries whose pages are up to date, as far as nobody has written them again meanwhile.
+    /// Removes entries whose pages are up to date, as far as nobody has written them again meanwhile. A crash may bring
+    /// them back: then their pages are found to be up to date.
     pub fn clear_pages_due(&self, entries: Vec<DueEntry>) -> Result<(), IndexError> {
         self.inner.writer.change(move |writing| {
-            let mut table = writing.begin().open_table(PAGES_DUE)?;
+            let mut table = writing.begin_lazily().open_table(PAGES_DUE)?;
             for entry in entries {
                 let key = key_of(entry.due);
                 let is_same = table.get(key)?.is_some_and(|row| row.value().0 == entry.ticket);

@@ -18,6 +18,8 @@ const QUEUE: usize = 256;
 pub(crate) struct Writing<'a> {
     transaction: &'a WriteTransaction,
     writes: u32,
+    /// One of the writes must be durable before anybody is told of it.
+    is_urgent: bool,
     /// What subscribers are told after the commit.
     changes: Vec<Change>,
 }
@@ -30,6 +32,13 @@ impl<'a> Writing<'a> {
 
     /// For writing. A change looks first and writes last, so that a refusal leaves nothing half done.
     pub(crate) fn begin(&mut self) -> &'a WriteTransaction {
+        self.is_urgent = true;
+        self.begin_lazily()
+    }
+
+    /// For what a crash may forget, since it is found out and done once more after it: seen by all at once, it
+    /// reaches the disk with the next change that must, and costs no flush of its own.
+    pub(crate) fn begin_lazily(&mut self) -> &'a WriteTransaction {
         self.writes += 1;
         self.transaction
     }
@@ -216,12 +225,10 @@ fn write_without(
     let database = database.database().map_err(|err| failed(&err))?;
     let transaction = database.begin_write();
     let mut transaction = transaction.map_err(|err| failed(&err.into()))?;
-    transaction
-        .set_durability(Durability::Immediate)
-        .map_err(|err| failed(&IndexError::Disk(Box::new(err))))?;
     // Without it a crash is followed by a walk over the whole file.
     transaction.set_quick_repair(true);
-    let mut writing = Writing { transaction: &transaction, writes: 0, changes: Vec::new() };
+    let mut writing =
+        Writing { transaction: &transaction, writes: 0, is_urgent: false, changes: Vec::new() };
     for (at, request) in batch.iter_mut().enumerate().filter(|(at, _)| !refused[*at]) {
         match request.apply(&mut writing) {
             Applied::Whole => {}
@@ -230,11 +237,15 @@ fn write_without(
             Applied::Broken => return Err(Failed::Broken),
         }
     }
-    let Writing { writes, changes, .. } = writing;
+    let Writing { writes, is_urgent, changes, .. } = writing;
     if 0 < writes {
+        let durability = if is_urgent { Durability::Immediate } else { Durability::None };
+        transaction
+            .set_durability(durability)
+            .map_err(|err| failed(&IndexError::Disk(Box::new(err))))?;
         fail_point!("index-before-commit");
         transaction.commit().map_err(|err| failed(&err.into()))?;
-        subscribers.commits.fetch_add(1, Ordering::Relaxed);
+        subscribers.commits.fetch_add(u64::from(is_urgent), Ordering::Relaxed);
         fail_point!("index-committed");
         subscribers.tell(changes);
     }
