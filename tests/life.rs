@@ -343,15 +343,20 @@ fn a_signal_while_the_daemon_starts_leaves_no_dead_mount() {
 fn all_threads_that_are_counted_are_there() {
     let test = "all_threads_that_are_counted_are_there";
     let Some(running) = daemon(test, &[]) else { return };
-    let tasks = fs::read_dir(format!("/proc/{}/task", running.pid())).unwrap();
-    let names: Vec<String> =
-        tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap()).collect();
+    // A thread has its name a moment after it was started, and others end meanwhile.
+    let names = || -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", running.pid())).unwrap();
+        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
+        tasks.filter_map(|task| name(task.ok()?)).collect()
+    };
     let source = include_str!("../src/daemon/census.rs");
     let counted = source.split("ALWAYS: ").nth(1).unwrap().split("];").next().unwrap();
     let counted: Vec<&str> = counted.split('"').skip(1).step_by(2).collect();
     assert!(5 < counted.len());
     for name in counted {
-        assert!(names.iter().any(|it| it.starts_with(name)), "no thread `{name}` in {names:?}");
+        running.wait_for(&format!("a thread `{name}`"), || {
+            names().iter().any(|it| it.starts_with(name))
+        });
     }
 }
 

@@ -18,8 +18,9 @@ use running::{Running, obstacle, skip};
 use servers::Server;
 use servers::proxy::{Fault, Plan, Proxy};
 
-/// Nothing that needs no bucket may take so long, on a machine that does other things too.
-const AT_ONCE: Duration = Duration::from_secs(5);
+/// Nothing that needs no bucket may take so long, on a machine that does other things too. What waits for a
+/// bucket that does not answer takes 20 s.
+const AT_ONCE: Duration = Duration::from_secs(15);
 
 /// A daemon, the proxy before its bucket, and the bucket as it is behind it.
 struct World {
@@ -288,7 +289,8 @@ fn a_read_from_a_dead_bucket_ends_and_takes_no_other_along() {
     let failed = reading.join().unwrap().unwrap_err();
     assert_eq!(failed.raw_os_error(), Some(libc::EIO), "{failed}");
     assert_ne!(failed.kind(), ErrorKind::NotFound);
-    assert!(began.elapsed() < Duration::from_secs(28), "{:?}", began.elapsed());
+    // One deadline, and not one for each try.
+    assert!(began.elapsed() < Duration::from_secs(35), "{:?}", began.elapsed());
     world.proxy.heal();
 }
 
@@ -299,7 +301,7 @@ fn a_worker_never_sees_the_keys_of_the_bucket() {
     };
     // Kept warm for the next recording.
     world.publish(0);
-    let workers = world.running.workers();
+    let workers = world.running.engines();
     assert!(!workers.is_empty());
     for worker in workers {
         let environment = fs::read(format!("/proc/{worker}/environ")).unwrap();
@@ -344,8 +346,9 @@ fn kept(world: &World) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut folders = vec![uploads];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
+        // A folder goes with the last that was in it.
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
             } else {

@@ -23,8 +23,11 @@ use tempfile::TempDir;
 const MIB: u64 = 1 << 20;
 const KIB: u64 = 1 << 10;
 
-/// Far more than a read from memory takes, and far less than any deadline.
-const AT_ONCE: Duration = Duration::from_millis(500);
+/// Far more than a read from memory takes on a slow machine, and far less than the usual deadline.
+const AT_ONCE: Duration = Duration::from_secs(4);
+
+/// How long a bucket is left alone that has not answered, at first.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A store with a bucket behind it, over one folder.
 struct Place {
@@ -171,11 +174,15 @@ fn a_dead_endpoint_is_known_in_milliseconds() {
     place.bucket.set_mood(Mood::Dead);
     let fails = |number: u64| is_unavailable(store.read(&object, number * MIB..number * MIB + 9));
     (0..3).for_each(|number| assert!(fails(number)));
-    let requests = place.bucket.requests();
-    let begun = Instant::now();
-    (0..30).for_each(|number| assert!(fails(number)));
-    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
-    assert_eq!(place.bucket.requests(), requests);
+    // Whoever holds us up until the pause is over sees it asked again: then once more, in the next one.
+    loop {
+        let (requests, begun) = (place.bucket.requests(), Instant::now());
+        (0..30).for_each(|number| assert!(fails(number)));
+        if place.bucket.requests() == requests {
+            break;
+        }
+        assert!(FIRST_PAUSE / 2 < begun.elapsed(), "it is asked again after {:?}", begun.elapsed());
+    }
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn syncs_and_commits_that_take_long_hold_up_nobody_else() {
         // None of them comes back, and everybody else is answered: folders that the kernel does not know yet, too.
         for below in ["conversations/standup-3/2024", "inbox", ".scribefs"] {
             let output = Command::new("timeout")
-                .args(["20", "ls", "-l"])
+                .args(["120", "ls", "-l"])
                 .arg(world.path(below))
                 .output()
                 .unwrap();

@@ -4,6 +4,7 @@
 //! A program that is not installed is skipped by name; `scripts/suites --install` gets all of them.
 
 mod pieces;
+mod ports;
 mod running;
 
 use std::collections::BTreeSet;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use pieces::{piece, public_speech};
+use ports::free_port;
 use running::{Running, is_full, is_root, obstacle, skip};
 
 /// What is to come of a script.
@@ -37,7 +39,7 @@ struct Writer {
     needs: &'static [&'static str],
     end: End,
     /// In bash. `$SRC` is a WAV, `$DIR` a folder of the inbox, `$TMP` an empty folder elsewhere, `$URL` leads to
-    /// `$SRC`. What is wanted is `$SRC`, unless the script puts something else at `$KEEP`.
+    /// `$SRC`, nobody listens on `$PORT`. What is wanted is `$SRC`, unless the script puts something else at `$KEEP`.
     script: &'static str,
 }
 
@@ -225,7 +227,9 @@ END"#,
         "curl-killed",
         &["curl"],
         Beginning,
-        r#"timeout -s KILL 1 curl -s --limit-rate 20k -o "$DIR/a.wav" "$URL" || true"#,
+        r#"curl -s --limit-rate 4k -o "$DIR/a.wav" "$URL" &
+        until [ -s "$DIR/a.wav" ]; do sleep 0.1; done
+        kill -KILL $! || true; wait $! || true"#,
     ),
     writer("wget", &["wget"], WithRoughTime, r#"cd "$DIR"; wget -q "$URL""#),
     writer(
@@ -289,7 +293,6 @@ convert() {
     mv "$TMP/$name" "$KEEP"
 }
 samba_share() {
-    PORT=$((20000 + $$ % 20000))
     mkdir -p "$TMP/samba"
     cat > "$TMP/smb.conf" <<END
 [global]
@@ -431,6 +434,7 @@ impl<'a> Run<'a> {
         command.args(["-c", &script]).current_dir(&self.scratch);
         command.env("SRC", &self.source).env("KEEP", &self.kept);
         command.env("DIR", &self.folder).env("TMP", &self.scratch).env("HOME", &self.scratch);
+        command.env("PORT", free_port().to_string());
         command.env("TZ", "UTC").env("URL", format!("http://127.0.0.1:{}/{below}", server.port));
         command.stdin(Stdio::null()).output().unwrap()
     }
@@ -509,7 +513,7 @@ struct Server {
 
 impl Server {
     fn start(folder: &Path) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let free = free_port();
         let mut command = Command::new("python3");
         command.args(["-m", "http.server", "--bind", "127.0.0.1", "--directory"]).arg(folder);
         command.arg(free.to_string()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -109,7 +109,7 @@ fn drop_file(spool: &Spool, events: &Receiver<SpoolEvent>, name: &str) -> Droppe
     spool.release(&open);
     drop(open);
     loop {
-        match events.recv_timeout(Duration::from_secs(10)).unwrap() {
+        match events.recv_timeout(Duration::from_secs(60)).unwrap() {
             SpoolEvent::Ready(dropped) if dropped.path[0].display() == name => break dropped,
             _ => continue,
         }

@@ -20,7 +20,7 @@ use naive::{Before, Naive, Outcome, RENAMED, REWRITTEN};
 use operation::{End, Operation, Rename};
 
 /// For what the daemon does by itself, and the kernel hears of a moment later.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One entry of the inbox as it is seen from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -188,33 +189,46 @@ impl Running {
         let note = self.outcome(dropped);
         assert_eq!(note, None, "{} was refused", dropped.display());
         let name = dropped.file_name().unwrap().to_string_lossy().into_owned();
-        let found = self.recordings().into_iter().find(|(_, json)| json["source"]["file"] == *name);
-        found.unwrap_or_else(|| panic!("{name} left the inbox and is nowhere")).1
+        let mut published = None;
+        // Listings that the kernel keeps may be a moment behind.
+        self.wait_for(&format!("{name}, which has left the inbox, to be seen"), || {
+            let mut recordings = self.recordings().into_iter();
+            published = recordings.find(|(_, json)| json["source"]["file"] == *name);
+            published.is_some()
+        });
+        published.unwrap().1
     }
 
     /// Every published `_metadata.json` beside its transcript JSON, with the path of the latter.
     pub(crate) fn recordings(&self) -> Vec<(PathBuf, Value)> {
-        let mut found = Vec::new();
-        let mut folders = vec![self.root().join("conversations")];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                let name = path.file_name().unwrap().to_string_lossy().into_owned();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if name.ends_with(".json") && !name.ends_with("_metadata.json") {
-                    let text = fs::read(&path).unwrap();
-                    found.push((path, serde_json::from_slice(&text).unwrap()));
+        let mut found = None;
+        // What is renamed, removed or written again between its listing and its reading is looked at again.
+        self.wait_for("the conversations to hold still", || {
+            match recordings_below(&self.root().join("conversations")) {
+                Ok(recordings) => found = Some(recordings),
+                Err(err) => {
+                    let is_gone = matches!(err.raw_os_error(), Some(libc::ENOENT | libc::ESTALE));
+                    assert!(is_gone, "{err}");
                 }
             }
-        }
-        found.sort_by(|a, b| a.0.cmp(&b.0));
-        found
+            found.is_some()
+        });
+        found.unwrap()
     }
 
     pub(crate) fn status(&self) -> Value {
         let text = fs::read(self.root().join(".scribefs/status.json")).unwrap();
         serde_json::from_slice(&text).unwrap()
+    }
+
+    /// Process ids of the workers that diarize and transcribe. Those that decode come and go with each recording.
+    pub(crate) fn engines(&self) -> Vec<i32> {
+        let mut workers = self.workers();
+        workers.retain(|id| {
+            let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).any(|word| word == b"--models")
+        });
+        workers
     }
 
     /// Process ids of the daemon's workers.
@@ -296,6 +310,26 @@ pub(crate) fn looks_broken(root: &Path) -> bool {
     let listed: std::io::Result<Vec<_>> = fs::read_dir(root).and_then(Iterator::collect);
     fs::read(root.join(".scribefs/status.json")).is_err_and(|err| is_broken(&err))
         && listed.map_or_else(|err| is_broken(&err), |entries| !entries.is_empty())
+}
+
+/// As [`Running::recordings`]; an error where something was changed meanwhile.
+fn recordings_below(folder: &Path) -> io::Result<Vec<(PathBuf, Value)>> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            if entry.file_type()?.is_dir() {
+                folders.push(path);
+            } else if name.ends_with(".json") && !name.ends_with("_metadata.json") {
+                let text = fs::read(&path)?;
+                found.push((path, serde_json::from_slice(&text).unwrap()));
+            }
+        }
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
 }
 
 pub(crate) fn note_of(dropped: &Path) -> PathBuf {

@@ -3,11 +3,13 @@
 //! A server ends with the process that started it, however that ends: it watches a pipe that closes then.
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+#[path = "../ports/mod.rs"]
+mod ports;
 pub(crate) mod proxy;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -15,6 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ports::free_port;
 use scribefs::store::{BucketOptions, Keys, Provider, Secret};
 use tempfile::TempDir;
 
@@ -232,7 +235,7 @@ fn repository() -> PathBuf {
 }
 
 fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
 }
 
 fn leashed(mut shell: Command, program: &[&std::ffi::OsStr]) -> Child {

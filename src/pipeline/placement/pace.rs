@@ -93,7 +93,7 @@ mod tests {
         let begun = Instant::now();
         pace.take(u64::MAX);
         pace.take(1);
-        assert!(begun.elapsed() < Duration::from_secs(1));
+        assert!(begun.elapsed() < Duration::from_secs(60));
     }
 
     #[test]

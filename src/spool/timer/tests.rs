@@ -23,7 +23,7 @@ fn spool(settle: Duration) -> (tempfile::TempDir, Spool) {
 
 fn ready(events: &Receiver<SpoolEvent>) -> Dropped {
     loop {
-        if let SpoolEvent::Ready(dropped) = events.recv_timeout(Duration::from_secs(20)).unwrap() {
+        if let SpoolEvent::Ready(dropped) = events.recv_timeout(Duration::from_secs(60)).unwrap() {
             return dropped;
         }
     }
