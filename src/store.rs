@@ -70,6 +70,9 @@ pub struct ObjectFacts {
     pub blake3: Option<String>,
     /// The same of the recording that a page is about.
     pub recording: Option<String>,
+    /// When the conversation of a day's transcript was created, by its label: two that are filed under one name by two
+    /// indexes differ in it.
+    pub conversation_created: Option<String>,
     /// It bears a mark of scribefs: nobody else has put it there.
     pub is_ours: bool,
     /// By the store's clock.
@@ -234,14 +237,17 @@ impl Label {
     pub const CONVERSATION: &str = "conversation";
     /// BLAKE3 of the recording that a page is about.
     pub const RECORDING: &str = "recording";
+    /// When the conversation of a day's transcript was created.
+    pub const CONVERSATION_CREATED: &str = "conversation-created";
 }
 
 impl ObjectFacts {
     /// What an object's label says of it; `field` gives a field's text.
     pub(crate) fn of_label(bytes: u64, field: impl Fn(&str) -> Option<String>) -> Self {
         let (blake3, recording) = (field(Label::BLAKE3), field(Label::RECORDING));
+        let conversation_created = field(Label::CONVERSATION_CREATED);
         let is_ours = blake3.is_some() && field(Label::CONVERSATION).is_some();
-        Self { bytes, blake3, recording, is_ours, written_at: None }
+        Self { bytes, blake3, recording, conversation_created, is_ours, written_at: None }
     }
 }
 

@@ -16,6 +16,7 @@ use scribefs::store::{Bucket, FlakyStore, MemoryStore, Store};
 fn services(dir: &Path) -> Services {
     let services = services_in(dir, quiet_spool());
     services.index.settle(&Destination::Bucket { place: "s3://talks/".into() }).unwrap();
+    services.index.owe_discovery(false).unwrap();
     services
 }
 

@@ -36,6 +36,7 @@ impl Shed {
         let index = Index::open(&dir.path().join("index.redb")).unwrap();
         if home != Home::Disk {
             index.settle(&Destination::Bucket { place: "s3://talks/".to_owned() }).unwrap();
+            index.owe_discovery(false).unwrap();
         }
         let shed = Self { dir, near, far: MemoryStore::default(), index, home };
         shed.import();

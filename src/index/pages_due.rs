@@ -9,7 +9,7 @@ use redb::{ReadableTable, WriteTransaction};
 
 use crate::index::tables::{COUNTERS, PAGES_DUE, RecordingKey, recording_key};
 use crate::index::writer::Writing;
-use crate::index::{Index, IndexError};
+use crate::index::{Change, Index, IndexError};
 use crate::model::{ConversationSeq, Day, DayTranscript, RecordingId};
 
 /// What has pages to be brought up to date.
@@ -101,7 +101,13 @@ impl Index {
     /// Notes pages that are to be rendered again.
     pub fn owe_pages(&self, dues: Vec<PagesDue>) -> Result<(), IndexError> {
         self.inner.writer.change(move |writing| {
-            dues.iter().try_for_each(|due| owe(writing, *due, PageWork::Render))
+            for due in &dues {
+                owe(writing, *due, PageWork::Render)?;
+                if let PagesDue::Day(conversation, day) = *due {
+                    writing.tell(Change::DayTranscript { conversation, day });
+                }
+            }
+            Ok(())
         })
     }
 

@@ -22,7 +22,8 @@ pub(crate) const DESTINATION: &str = "destination";
 /// The bucket that the state folder belongs to.
 pub(crate) const PLACE: &str = "place";
 
-/// Present while the bucket has not been asked for what an index that was made anew may lack.
+/// Present while the bucket has not been asked for what the index may lack: it was made anew, or the bucket is new to
+/// it.
 pub(crate) const DISCOVERY: &str = "discovery";
 pub(crate) const COPIED_BYTES: &str = "copied_bytes";
 
@@ -164,6 +165,10 @@ pub(crate) fn settle(writing: &mut Writing<'_>, wanted: &Destination) -> Result<
     tables.open_table(NOTES)?.insert(DESTINATION, text.as_str())?;
     // Which bucket that is turns out when it answers.
     tables.open_table(NOTES)?.remove(PLACE)?;
+    if let Destination::Bucket { .. } = wanted {
+        // It may be full of recordings already, of another index or of this one's former self.
+        tables.open_table(NOTES)?.insert(DISCOVERY, "owed")?;
+    }
     let mut moved = 0;
     each_recording(tables, |mut recording| {
         remove_copy(tables, recording_key(recording.id))?;

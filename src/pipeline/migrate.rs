@@ -85,9 +85,13 @@ fn leave_bucket(stock: Stock<'_>, far: &dyn Bucket) -> Result<(), StockError> {
         }
         let mut objects: Vec<&Object> = stock::objects(&recording).collect();
         objects.sort_by_key(|object| !object.key.is_metadata());
-        objects.into_iter().try_for_each(|object| Ok(verify::remove(far, object)?))
+        objects.into_iter().try_for_each(|object| Ok(verify::remove(far, &recording, object)?))
     })?;
-    stock.each_transcript(&mut |transcript| Ok(verify::remove(far, &transcript.object)?))
+    stock.each_transcript(&mut |transcript| {
+        let conversation = stock.index.filed_conversation(transcript.conversation)?;
+        let Some(conversation) = conversation else { return Ok(()) };
+        Ok(verify::remove_transcript(far, &conversation, &transcript.object)?)
+    })
 }
 
 /// Removes local copies of audio that is in the bucket, by its label or, without one, by reading it. Pages stay:

@@ -117,7 +117,7 @@ fn remove_recording(bins: Bins<'_>, recording: &Recording) -> Result<(), Removal
     let id = recording.id;
     let objects = objects_of(recording);
     if let Some((bucket, changes)) = far {
-        objects.iter().try_for_each(|object| verify::remove(bucket, object))?;
+        objects.iter().try_for_each(|object| verify::remove(bucket, recording, object))?;
         let metadata = recording.audio.key.page_beside(PageKind::Metadata);
         changes.tell(bucket, &Told::Removed(metadata), &Timestamp::now)?;
     }
@@ -127,8 +127,10 @@ fn remove_recording(bins: Bins<'_>, recording: &Recording) -> Result<(), Removal
     let transcript = index.filed_transcript(id.conversation, id.day)?;
     let is_last = index.filed_recordings(id.conversation, id.day)?.len() <= 1;
     if let Some(transcript) = transcript.filter(|_| is_last) {
-        if let Some((bucket, _)) = far {
-            verify::remove(bucket, &transcript.object)?;
+        if let (Some((bucket, _)), Some(conversation)) =
+            (far, index.filed_conversation(id.conversation)?)
+        {
+            verify::remove_transcript(bucket, &conversation, &transcript.object)?;
         }
         near.delete(&transcript.object.key)?;
     }
@@ -146,14 +148,14 @@ fn remove(bins: Bins<'_>, conversation: &Conversation) -> Result<(), RemovalErro
             let metadata = recording.audio.key.page_beside(PageKind::Metadata);
             let objects = objects_of(&recording);
             if let Some((bucket, changes)) = far {
-                objects.iter().try_for_each(|object| verify::remove(bucket, object))?;
+                objects.iter().try_for_each(|object| verify::remove(bucket, &recording, object))?;
                 changes.tell(bucket, &Told::Removed(metadata), &Timestamp::now)?;
             }
             keys.extend(objects.into_iter().map(|object| object.key.clone()));
         }
         let transcript = index.filed_transcript(seq, day)?;
         if let (Some((bucket, _)), Some(transcript)) = (far, &transcript) {
-            verify::remove(bucket, &transcript.object)?;
+            verify::remove_transcript(bucket, conversation, &transcript.object)?;
         }
         keys.push(Key::transcript(&conversation.filed_as, day));
     }

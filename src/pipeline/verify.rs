@@ -3,8 +3,8 @@
 
 use std::ops::ControlFlow;
 
-use crate::model::Object;
-use crate::store::{Bucket, StoreError};
+use crate::model::{Conversation, Object, Recording};
+use crate::store::{Bucket, ObjectFacts, StoreError};
 
 /// What lies in the bucket under an object's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,16 +42,43 @@ pub(crate) fn is_readable(bucket: &dyn Bucket, object: &Object) -> Result<bool, 
     }
 }
 
-/// Removes an object from the bucket, if it is the one that the index knows or bears our label and is a page (of
+/// Removes an object of a recording from the bucket: the one that the index knows, or a page about that recording (of
 /// which the bucket may still have an older one). What else lies there stays.
-pub(crate) fn remove(bucket: &dyn Bucket, object: &Object) -> Result<(), StoreError> {
+pub(crate) fn remove(
+    bucket: &dyn Bucket,
+    recording: &Recording,
+    object: &Object,
+) -> Result<(), StoreError> {
+    remove_if(bucket, object, |facts| {
+        // Labels of older versions do not say what a page is about.
+        facts.recording.as_ref().is_none_or(|about| *about == recording.audio.blake3)
+    })
+}
+
+/// The same of a day's transcript.
+pub(crate) fn remove_transcript(
+    bucket: &dyn Bucket,
+    conversation: &Conversation,
+    transcript: &Object,
+) -> Result<(), StoreError> {
+    let created = conversation.created_at.to_string();
+    remove_if(bucket, transcript, |facts| {
+        facts.conversation_created.as_ref().is_none_or(|told| *told == created)
+    })
+}
+
+fn remove_if(
+    bucket: &dyn Bucket,
+    object: &Object,
+    is_about_ours: impl Fn(&ObjectFacts) -> bool,
+) -> Result<(), StoreError> {
     let facts = match bucket.facts(&object.key) {
         Err(StoreError::Missing { .. }) => return Ok(()),
         facts => facts?,
     };
-    let is_ours = (facts.is_ours && object.key.is_page())
-        || match facts.blake3 {
-            Some(hash) => hash == object.blake3,
+    let is_ours = (facts.is_ours && object.key.is_page() && is_about_ours(&facts))
+        || match &facts.blake3 {
+            Some(hash) => *hash == object.blake3,
             None => facts.bytes == object.bytes && hash(bucket, object)? == object.blake3,
         };
     if is_ours {

@@ -1,6 +1,10 @@
-//! What a bucket has that the writer's own index lacks: when the index was made anew the bucket did not answer.
+//! What a bucket has that the writer's own index lacks: the bucket did not answer when the index was made anew, or is
+//! new to it.
 
-use crate::index::{Index, IndexError};
+use std::collections::BTreeMap;
+
+use crate::index::{Index, IndexError, PagesDue};
+use crate::model::{ConversationSeq, Day, RecordingId};
 use crate::pipeline::follow::reading;
 use crate::pipeline::follow::survey::is_page;
 use crate::store::{Bucket, StoreError};
@@ -22,6 +26,8 @@ pub enum DiscoveryError {
 pub fn discover(bucket: &dyn Bucket, index: &Index) -> Result<u64, DiscoveryError> {
     let mut discovered = 0;
     let mut after = String::new();
+    // Recordings that were found on each day.
+    let mut days: BTreeMap<(ConversationSeq, Day), u64> = BTreeMap::new();
     loop {
         let listed = bucket.list_after("", &after, PAGE)?;
         let mut unknown = Vec::new();
@@ -33,11 +39,25 @@ pub fn discover(bucket: &dyn Bucket, index: &Index) -> Result<u64, DiscoveryErro
         let told = reading::recordings(bucket, &unknown)?;
         discovered += told.len() as u64;
         index.follow(told)?;
+        for key in &unknown {
+            if let Some(recording) = index.filed_recording_at(key)? {
+                let RecordingId { conversation, day, .. } = recording.id;
+                *days.entry((conversation, day)).or_insert(0) += 1;
+            }
+        }
         match listed.last() {
             Some(last) if listed.len() == PAGE => after = last.key.to_string(),
             _ => break,
         }
     }
+    // A day that had others already needs one text of all of them.
+    let mut shared = Vec::new();
+    for ((conversation, day), found) in days {
+        if found < index.recordings_on(conversation, day)? {
+            shared.push(PagesDue::Day(conversation, day));
+        }
+    }
+    index.owe_pages(shared)?;
     index.owe_discovery(false)?;
     Ok(discovered)
 }

@@ -4,6 +4,7 @@
 //! while nobody writes them, so that those of one recording belong together.
 
 mod audio;
+mod owner;
 mod pages;
 
 use jiff::{SignedDuration, Timestamp};

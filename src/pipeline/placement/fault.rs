@@ -23,7 +23,7 @@ pub(crate) enum Fault {
     Taken { key: Key },
     /// The same where no other name is to be had.
     #[error(
-        "the bucket has a {key} that scribefs has not put there: move it away, or name another prefix"
+        "the bucket has a {key} that is not of this scribefs: move it away, or name another prefix"
     )]
     Foreign { key: Key },
     #[error("the local copy cannot be read")]

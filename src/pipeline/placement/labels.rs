@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{DayTranscript, Object, PageKind, Recording};
+use crate::model::{Conversation, ConversationId, Object, PageKind, Recording};
 use crate::store::Label;
 
 /// The label of the audio: enough to know a recording by in any tool that lists buckets.
 pub(crate) fn of_audio(recording: &Recording) -> Label {
-    let mut fields = common(recording, &recording.audio);
+    let mut fields = common(&recording.filed_as, &recording.audio);
     let facts = &recording.facts;
     let modified = recording.modified_at.as_nanosecond();
     fields.insert("duration", format!("{:.3}", facts.duration));
@@ -20,24 +20,25 @@ pub(crate) fn of_audio(recording: &Recording) -> Label {
     Label { content_type: audio_type(&facts.container), fields }
 }
 
-/// The label of a page or of the day's transcript.
-pub(crate) fn of_page(recording: &Recording, transcript: &DayTranscript, object: &Object) -> Label {
+/// The label of a page about a recording.
+pub(crate) fn of_page(recording: &Recording, object: &Object) -> Label {
     let page = recording.pages.iter().find(|page| page.object.key == object.key);
-    let content_type = match page {
-        Some(page) => page.kind.content_type(),
-        None if object.key == transcript.object.key => "text/plain; charset=utf-8",
-        None => PageKind::Json.content_type(),
-    };
-    let mut fields = common(recording, object);
-    if page.is_some() {
-        fields.insert(Label::RECORDING, recording.audio.blake3.clone());
-    }
+    let content_type = page.map_or(PageKind::Json, |page| page.kind).content_type();
+    let mut fields = common(&recording.filed_as, object);
+    fields.insert(Label::RECORDING, recording.audio.blake3.clone());
     Label { content_type, fields }
 }
 
-fn common(recording: &Recording, object: &Object) -> BTreeMap<&'static str, String> {
+/// The label of a day's transcript.
+pub(crate) fn of_transcript(conversation: &Conversation, object: &Object) -> Label {
+    let mut fields = common(&conversation.filed_as, object);
+    fields.insert(Label::CONVERSATION_CREATED, conversation.created_at.to_string());
+    Label { content_type: "text/plain; charset=utf-8", fields }
+}
+
+fn common(filed_as: &ConversationId, object: &Object) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
-        (Label::CONVERSATION, recording.filed_as.to_string()),
+        (Label::CONVERSATION, filed_as.to_string()),
         (Label::BLAKE3, object.blake3.clone()),
     ])
 }

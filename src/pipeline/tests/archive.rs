@@ -51,6 +51,7 @@ impl Archive {
         let archive = Self::new();
         let place = "s3://talks/".to_owned();
         archive.services.index.settle(&Destination::Bucket { place }).unwrap();
+        archive.services.index.owe_discovery(false).unwrap();
         archive
     }
 

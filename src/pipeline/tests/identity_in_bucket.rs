@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use super::archive::{Archive, keeps_all};
 use super::contents;
-use crate::model::{Key, Placement};
+use crate::model::{ConversationSeq, Destination, Key, PageKind, Placement, SpeakerId};
 use crate::pipeline::eviction::{self, Retention};
-use crate::pipeline::{Home, Stock, leave_disk};
+use crate::pipeline::{Home, Stock, discover, leave_disk, name_speakers, verify, write_pages_due};
 use crate::store::{Bucket, Bytes, Label, MemoryStore, Store};
 
 #[test]
@@ -120,4 +120,129 @@ fn a_local_copy_goes_only_when_the_bucket_has_these_very_bytes() {
         assert_eq!((moved.objects, moved.kept), (0, 1));
         assert_eq!(archive.audio_of(&recording), b"sound");
     }
+}
+
+const TRANSCRIPT: &str = "standup/2024/01/15/standup_transcript.txt";
+
+fn text_of(bucket: &MemoryStore, key: &str) -> String {
+    let bytes = bucket.get_range(&Key::new(key).unwrap(), 0..u64::MAX).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// The same object with a label that lacks a field, as older versions wrote it.
+fn drop_field(bucket: &MemoryStore, key: &Key, field: &str) {
+    let bytes = bucket.get_range(key, 0..u64::MAX).unwrap();
+    let mut label = bucket.label(key).unwrap();
+    assert!(label.fields.remove(field).is_some(), "{key} has no {field}");
+    bucket.put_labelled(key, bytes.into(), &label).unwrap();
+}
+
+#[test]
+fn a_days_transcript_of_another_index_is_replaced_by_one_of_all_recordings_only() {
+    let bucket = Arc::new(MemoryStore::default());
+    let other = Archive::for_bucket();
+    other.publish("standup", "monday.wav", b"of another index");
+    assert_eq!(other.carry(&bucket), None);
+    let theirs = text_of(&bucket, TRANSCRIPT);
+
+    let archive = Archive::for_bucket();
+    archive.publish("standup", "rec.wav", b"sound");
+    let why = archive.carry(&bucket).unwrap();
+    assert!(why.contains(TRANSCRIPT), "{why}");
+    assert_eq!(text_of(&bucket, TRANSCRIPT), theirs);
+
+    // What the bucket has becomes known, and the day gets one text.
+    let index = &archive.services.index;
+    assert_eq!(discover(bucket.as_ref(), index).unwrap(), 1);
+    for found in other.near.list("").unwrap().into_iter().filter(|it| it.key.as_str() != TRANSCRIPT)
+    {
+        let bytes = other.near.get_range(&found.key, 0..u64::MAX).unwrap();
+        archive.near.put(&found.key, &bytes).unwrap();
+    }
+    write_pages_due(archive.near.as_ref(), index).unwrap();
+    // What was refused is tried again at each start.
+    assert!((0..100).any(|_| archive.carry(&bucket).is_none()));
+    let text = text_of(&bucket, TRANSCRIPT);
+    assert!(text.contains("monday.wav") && text.contains("rec.wav"), "{text}");
+}
+
+#[test]
+fn a_days_transcript_of_an_older_version_goes_on() {
+    let archive = Archive::for_bucket();
+    archive.publish("standup", "one.wav", b"sound");
+    let bucket = Arc::new(MemoryStore::default());
+    assert_eq!(archive.carry(&bucket), None);
+    drop_field(&bucket, &Key::new(TRANSCRIPT).unwrap(), Label::CONVERSATION_CREATED);
+    archive.publish("standup", "two.wav", b"another sound");
+    assert_eq!(archive.carry(&bucket), None);
+    assert!(text_of(&bucket, TRANSCRIPT).contains("two.wav"));
+    let facts = bucket.facts(&Key::new(TRANSCRIPT).unwrap()).unwrap();
+    assert!(facts.conversation_created.is_some());
+}
+
+#[test]
+fn a_page_of_an_older_version_belongs_to_the_recording_that_it_is_about() {
+    let bucket = Arc::new(MemoryStore::default());
+    let other = Archive::for_bucket();
+    let theirs = other.publish("standup", "rec.mp3", b"of another index");
+    assert_eq!(other.carry(&bucket), None);
+    for page in &theirs.pages {
+        drop_field(&bucket, &page.object.key, Label::RECORDING);
+    }
+    let before = contents(bucket.as_ref());
+    let archive = Archive::for_bucket();
+    let recording = archive.publish("standup", "rec.wav", b"sound");
+    // That the day's text is another's is told of when all else has gone.
+    bucket.delete(&Key::new(TRANSCRIPT).unwrap()).unwrap();
+    assert_eq!(archive.carry(&bucket), None);
+    for page in &theirs.pages {
+        let now = bucket.get_range(&page.object.key, 0..u64::MAX).unwrap();
+        assert_eq!(now, before[page.object.key.as_str()], "{}", page.object.key);
+    }
+    let ours = archive.services.index.recording(recording.id).unwrap().unwrap();
+    assert_eq!(ours.stem.display(), "rec-2");
+
+    // Our own are written over, whatever their labels lack.
+    for page in &ours.pages {
+        drop_field(&bucket, &page.object.key, Label::RECORDING);
+    }
+    let names = [(SpeakerId(0), "Anna".to_owned())].into();
+    name_speakers(archive.near.as_ref(), &archive.services.index, ours.id, &names).unwrap();
+    assert_eq!(archive.carry(&bucket), None);
+    let row = archive.services.index.recording(recording.id).unwrap().unwrap();
+    assert_eq!((row.stem.display().as_str(), row.placement), ("rec-2", Placement::Stored));
+    assert!(text_of(&bucket, "standup/2024/01/15/rec-2.json").contains("Anna"));
+}
+
+#[test]
+fn what_is_about_another_recording_survives_a_removal_for_good() {
+    let archive = Archive::for_bucket();
+    let recording = archive.publish("standup", "rec.wav", b"sound");
+    let bucket = MemoryStore::default();
+    let json = &recording.page(PageKind::Json).unwrap().object;
+    let transcript = archive.services.index.filed_transcript(ConversationSeq(1), recording.id.day);
+    let transcript = transcript.unwrap().unwrap().object;
+    let conversation = archive.services.index.filed_conversation(ConversationSeq(1));
+    let conversation = conversation.unwrap().unwrap();
+    let mut label = label_of(b"another page");
+    for (field, value) in [
+        (Label::RECORDING, "0".repeat(64)),
+        (Label::CONVERSATION_CREATED, "1999-01-01T00:00:00Z".to_owned()),
+    ] {
+        label.fields.insert(field, value);
+    }
+    for key in [&json.key, &transcript.key] {
+        bucket.put_labelled(key, Bytes::from_static(b"another page"), &label).unwrap();
+    }
+    verify::remove(&bucket, &recording, json).unwrap();
+    verify::remove_transcript(&bucket, &conversation, &transcript).unwrap();
+    assert_eq!(bucket.list("").unwrap().len(), 2);
+}
+
+#[test]
+fn a_bucket_that_is_new_to_an_index_is_asked_for_what_it_has() {
+    let index = Archive::new().services.index;
+    assert!(!index.owes_discovery().unwrap());
+    index.settle(&Destination::Bucket { place: "s3://talks/".to_owned() }).unwrap();
+    assert!(index.owes_discovery().unwrap());
 }

@@ -1,6 +1,7 @@
 //! Pages of a recording on their way: only in the place of our own.
 
 use crate::model::{DayTranscript, Key, Object, Recording};
+use crate::pipeline::placement::courier::owner::{self, Owner};
 use crate::pipeline::placement::courier::{Courier, is};
 use crate::pipeline::placement::fault::Fault;
 use crate::pipeline::placement::labels;
@@ -17,15 +18,6 @@ enum Page {
     Sound(Object, Bytes),
     Absent(Object),
     Damaged(Object),
-}
-
-/// Whose page lies in the bucket.
-enum Owner {
-    Nobody,
-    Ours,
-    /// It is the very page.
-    Same,
-    Other,
 }
 
 impl Courier<'_> {
@@ -45,8 +37,13 @@ impl Courier<'_> {
             }
         };
         self.pace.take(object.bytes);
-        let label = labels::of_page(recording, transcript, &object);
+        let seq = recording.id.conversation;
+        let conversation = self.index.filed_conversation(seq)?.ok_or(Fault::Overtaken)?;
         let is_about_it = object.key != transcript.object.key;
+        let label = match is_about_it {
+            true => labels::of_page(recording, &object),
+            false => labels::of_transcript(&conversation, &object),
+        };
         let is_first = is_about_it && seen.is_new;
         if is_first && seen.page_may_be_there != Some(place) {
             seen.page_may_be_there = Some(place);
@@ -56,7 +53,11 @@ impl Courier<'_> {
             }
         }
         if seen.page_is_ours != Some(place) {
-            match self.owner(recording, &object)? {
+            let owner = match is_about_it {
+                true => owner::of_page(self.bucket, recording, &object).map_err(Fault::Bucket)?,
+                false => owner::of_transcript(self.bucket, self.index, &conversation, &object)?,
+            };
+            match owner {
                 Owner::Nobody | Owner::Ours => seen.page_is_ours = Some(place),
                 Owner::Same => {
                     note_transcript(sent_transcript, transcript, &object);
@@ -69,30 +70,6 @@ impl Courier<'_> {
         self.bucket.put_labelled(&object.key, bytes, &label).map_err(Fault::Bucket)?;
         note_transcript(sent_transcript, transcript, &object);
         Ok(Event::PutDone)
-    }
-
-    /// Whose page lies in the bucket where ours is to go.
-    fn owner(&self, recording: &Recording, object: &Object) -> Result<Owner, Fault> {
-        let facts = match self.bucket.facts(&object.key) {
-            Err(StoreError::Missing { .. }) => return Ok(Owner::Nobody),
-            facts => facts.map_err(Fault::Bucket)?,
-        };
-        let about = facts.recording;
-        if facts.is_ours {
-            let is_about_it = about.is_none_or(|about| about == recording.audio.blake3);
-            let is_same = facts.blake3.as_ref() == Some(&object.blake3);
-            return Ok(match (is_about_it, is_same) {
-                (true, true) => Owner::Same,
-                (true, false) => Owner::Ours,
-                (false, _) => Owner::Other,
-            });
-        }
-        // Copied there without its label: the same page, unless it is not.
-        Ok(match verify::look(self.bucket, object).map_err(Fault::Bucket)? {
-            InBucket::Nothing => Owner::Nobody,
-            InBucket::Same => Owner::Ours,
-            InBucket::Other => Owner::Other,
-        })
     }
 
     /// A page as it is now, read while nobody writes.

@@ -57,6 +57,7 @@ impl World {
 
     fn on(index: Index, dir: tempfile::TempDir) -> Self {
         index.settle(&Destination::Bucket { place: "s3://talks/".into() }).unwrap();
+        index.owe_discovery(false).unwrap();
         Self {
             dir,
             near: Arc::default(),
