@@ -9,6 +9,8 @@ mod rttm;
 mod text;
 mod transcript;
 
+pub use crate::render::json::TranscriptSource;
+
 use crate::model::{Conversation, DayTranscript, Key, Page, Recipe, Recording, Talk};
 
 /// A recording and what was said in it: all that a page is made of.
@@ -36,6 +38,14 @@ pub fn talk_from_json(json: &[u8]) -> Result<(Talk, Recipe), String> {
 /// The BLAKE3 of the recording that a `meeting.json` is about; `None`: it cannot be read.
 pub fn audio_of_json(json: &[u8]) -> Option<String> {
     json::audio(json)
+}
+
+/// What a `meeting.json` says of its recording.
+///
+/// # Errors
+/// Says in one line what is wrong with a page that cannot be read back.
+pub fn source_of_json(json: &[u8]) -> Result<TranscriptSource, String> {
+    json::read_source(json)
 }
 
 /// `meeting_metadata.json`: everything about the recording, with the list of pages given. `recording_url` leads to

@@ -1,5 +1,8 @@
 //! What the tools do to local disk, bucket and index: import, check, mend, clear up.
 
+#[path = "tools/lost.rs"]
+mod lost;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +25,7 @@ use tempfile::TempDir;
 struct Shed {
     dir: TempDir,
     near: LocalStore,
-    far: MemoryStore,
+    far: Arc<MemoryStore>,
     index: Index,
     home: Home,
 }
@@ -38,7 +41,7 @@ impl Shed {
             index.settle(&Destination::Bucket { place: "s3://talks/".to_owned() }).unwrap();
             index.owe_discovery(false).unwrap();
         }
-        let shed = Self { dir, near, far: MemoryStore::default(), index, home };
+        let shed = Self { dir, near, far: Arc::default(), index, home };
         shed.import();
         shed
     }
@@ -57,8 +60,19 @@ impl Shed {
     }
 
     fn stock(&self) -> Stock<'_> {
-        let far = (self.home != Home::Disk).then_some(&self.far as _);
+        let far = (self.home != Home::Disk).then_some(self.far.as_ref() as &dyn Bucket);
         Stock { near: &self.near, far, index: &self.index, home: self.home }
+    }
+
+    /// Both places as the mount sees them.
+    fn placed(&self) -> PlacedStore {
+        let near = Arc::new(LocalStore::open(self.near.root()).unwrap());
+        if self.home == Home::Disk {
+            return PlacedStore::new(near);
+        }
+        let options = CacheOptions { limit_bytes: 1 << 30, keep_free_bytes: 0 };
+        let cache = BlockCache::open(&self.dir.path().join("blocks"), options).unwrap();
+        PlacedStore::with_bucket(near, self.far.clone(), cache, ReadOptions::default())
     }
 
     fn import(&self) -> Vec<Imported> {
@@ -320,9 +334,10 @@ fn a_damaged_recording_in_the_bucket_keeps_no_other_from_being_taken_in() {
 fn orphans_are_removed_when_they_are_an_hour_old_and_nothing_else_is() {
     let shed = Shed::in_bucket();
     let orphan = Key::new("standup/2024/02/01/cut-off.wav").unwrap();
-    shed.near.put(&orphan, b"x").unwrap();
-    shed.far.put_labelled(&orphan, "x".into(), &label_of(b"x")).unwrap();
-    for store in [&shed.near as &dyn Store, &shed.far] {
+    let sound = b"monday's sound";
+    shed.near.put(&orphan, sound).unwrap();
+    shed.far.put_labelled(&orphan, sound[..].into(), &label_of(sound)).unwrap();
+    for store in [&shed.near as &dyn Store, shed.far.as_ref()] {
         store.put(&Key::new("_scribefs/writer.json").unwrap(), b"{}").unwrap();
         store.put(&Key::new("backup.zip").unwrap(), b"not ours").unwrap();
     }
@@ -389,7 +404,7 @@ fn what_others_have_put_in_the_place_of_a_recording_survives_its_removal() {
     for key in [&monday.audio.key, &page] {
         shed.far.put(key, b"another's").unwrap();
     }
-    pipeline::bring_home(shed.stock(), &shed.far, Old::Removed, &mut |_| ()).unwrap();
+    pipeline::bring_home(shed.stock(), shed.far.as_ref(), Old::Removed, &mut |_| ()).unwrap();
     for key in [&monday.audio.key, &page] {
         assert_eq!(shed.far.get_range(key, 0..99).unwrap(), b"another's");
     }
@@ -481,11 +496,13 @@ fn everything_comes_home_and_the_bucket_is_left_empty() {
     let shed = Shed::in_bucket();
     shed.near.delete(&shed.recordings()[0].audio.key).unwrap();
     shed.near.delete(&shed.json_page()).unwrap();
-    let moved = pipeline::bring_home(shed.stock(), &shed.far, Old::Kept, &mut |_| ()).unwrap();
+    let moved =
+        pipeline::bring_home(shed.stock(), shed.far.as_ref(), Old::Kept, &mut |_| ()).unwrap();
     assert_eq!(moved, Moved { recordings: 2, objects: 2, kept: 0 });
     assert_eq!(shed.index.destination().unwrap(), Destination::Here);
     assert!(!shed.far.list("").unwrap().is_empty());
-    let again = pipeline::bring_home(shed.stock(), &shed.far, Old::Removed, &mut |_| ()).unwrap();
+    let again =
+        pipeline::bring_home(shed.stock(), shed.far.as_ref(), Old::Removed, &mut |_| ()).unwrap();
     assert_eq!(again.objects, 0);
     // Nothing but two words for those who follow it.
     let left = shed.far.list("").unwrap();
@@ -502,8 +519,8 @@ fn coming_home_can_be_cut_off_at_every_call_and_done_again() {
         for recording in shed.recordings() {
             shed.near.delete(&recording.audio.key).unwrap();
         }
-        let far = Arc::new(shed.far);
-        let shed = Shed { far: MemoryStore::default(), home: Home::Disk, ..shed };
+        let far = shed.far.clone();
+        let shed = Shed { far: Arc::default(), home: Home::Disk, ..shed };
         let flaky = FlakyStore::failing_after(calls, far.clone());
         let cut = pipeline::bring_home(shed.stock(), &flaky, Old::Removed, &mut |_| ());
         pipeline::bring_home(shed.stock(), far.as_ref(), Old::Removed, &mut |_| ()).unwrap();
@@ -522,7 +539,7 @@ fn what_the_bucket_has_wrong_is_not_brought_home_nor_removed() {
     let audio = shed.recordings()[0].audio.key.clone();
     shed.near.delete(&audio).unwrap();
     shed.far.put(&audio, b"monday's lies!").unwrap();
-    let stopped = pipeline::bring_home(shed.stock(), &shed.far, Old::Removed, &mut |_| ());
+    let stopped = pipeline::bring_home(shed.stock(), shed.far.as_ref(), Old::Removed, &mut |_| ());
     assert!(matches!(stopped, Err(StockError::Damaged { .. })), "{stopped:?}");
     assert!(shed.far.head(&audio).is_ok());
     assert_ne!(shed.index.destination().unwrap(), Destination::Here);
@@ -533,7 +550,7 @@ fn local_copies_go_only_when_the_bucket_has_the_audio() {
     let shed = Shed::in_bucket();
     let [monday, tuesday] = &shed.recordings()[..] else { panic!() };
     shed.far.put(&tuesday.audio.key, b"cut off").unwrap();
-    let moved = pipeline::leave_disk(shed.stock(), &shed.far).unwrap();
+    let moved = pipeline::leave_disk(shed.stock(), shed.far.as_ref()).unwrap();
     assert_eq!(moved.objects, 1);
     assert!(shed.near.head(&monday.audio.key).is_err());
     assert!(shed.near.head(&tuesday.audio.key).is_ok());

@@ -113,6 +113,9 @@ fn remedy(finding: &Finding) -> &'static str {
         Fault::Unindexed { .. } => "`scribefs fsck --repair` takes it into the index",
         Fault::Strange { .. } => "put back what it names, or move it away with the files beside it",
         Fault::Orphan { .. } => "`scribefs gc --yes` removes it",
+        Fault::OnlyCopy { .. } => {
+            "it stays: drop a recording into the inbox to have it transcribed again, and move away what you do not need"
+        }
         Fault::Foreign { .. } => "it stays as it is",
     }
 }
@@ -141,6 +144,12 @@ fn clear_up(wish: &Gc, stock: Stock<'_>, config: &Config) -> Result<ExitCode, Tr
     for ((place, folder), count) in &left.foreign {
         let (place, folder) = (place_of(*place), printable(folder));
         report::remark(&format!("{place}  {folder}: {count} files are not scribefs's, and stay"));
+    }
+    if left.only_copies != 0 {
+        let count = left.only_copies;
+        report::remark(&format!(
+            "{count} files that no recording names stay: there is no other copy of them, and `scribefs fsck` lists them"
+        ));
     }
     let count = left.orphans.len();
     if !wish.yes {

@@ -220,8 +220,21 @@ pub(crate) fn reindex(wish: &Reindex, environment: &Environment) -> Result<ExitC
     for key in &rebuilt.torn {
         report::remark(&format!("{key}: taken over; some of its pages were rendered again"));
     }
+    for key in &rebuilt.salvaged {
+        report::remark(&format!(
+            "{key}: its metadata is lost; filed again by its json page, without title, custom fields and access"
+        ));
+    }
+    for key in &rebuilt.unfiled {
+        report::remark(&format!(
+            "{key}: left out: its metadata and json page are lost; put them back from a backup, or drop a copy \
+             into the inbox to have it transcribed again"
+        ));
+    }
     report::print(format!("{} recordings\n", rebuilt.recordings))?;
-    let is_whole = rebuilt.unreadable.is_empty() && rebuilt.incomplete.is_empty();
+    let is_whole = rebuilt.unreadable.is_empty()
+        && rebuilt.incomplete.is_empty()
+        && rebuilt.unfiled.is_empty();
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -104,6 +104,12 @@ fn make_index(
     for key in &rebuilt.incomplete {
         log::warn!("{key}: left out of the index: its recording is missing");
     }
+    for key in &rebuilt.salvaged {
+        log::warn!("{key}: the metadata of its recording is lost; filed again by this page");
+    }
+    for key in &rebuilt.unfiled {
+        log::warn!("{key}: left out of the index: its metadata and its json page are lost");
+    }
     Ok(Index::open(path)?)
 }
 

@@ -15,8 +15,8 @@ use crate::index::trash_rows::{enter_conversation, leave_conversation};
 use crate::index::writer::Writing;
 use crate::index::{Change, Index, IndexError, filing, placing};
 use crate::model::{
-    Conversation, ConversationId, ConversationSeq, DayTranscript, Key, Object, PageKind, Recording,
-    RecordingId,
+    Conversation, ConversationId, ConversationSeq, Day, DayTranscript, Key, Object, PageKind,
+    Recording, RecordingId,
 };
 
 /// The note that says how far this index follows a bucket.
@@ -96,6 +96,11 @@ impl Index {
         last: Option<&str>,
     ) -> Result<Vec<Object>, IndexError> {
         self.now()?.metadata_between(after, last)
+    }
+
+    /// The conversation and the day that a key is filed under, whether or not they are in the trash.
+    pub fn day_at(&self, key: &Key) -> Result<Option<(ConversationSeq, Day)>, IndexError> {
+        self.now()?.day_at(key)
     }
 
     /// The recording that has its audio or a page at that key, whether or not it is in the trash.

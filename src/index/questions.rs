@@ -167,6 +167,13 @@ impl Moment {
         }
     }
 
+    /// The conversation and the day that a key is filed under.
+    pub(crate) fn day_at(&self, key: &Key) -> Result<Option<(ConversationSeq, Day)>, IndexError> {
+        let Some((prefix, day)) = key.folder() else { return Ok(None) };
+        let seq = self.table(PREFIXES)?.get(prefix)?.map(|seq| seq.value());
+        Ok(seq.map(|seq| (ConversationSeq(seq), day)))
+    }
+
     pub(crate) fn filed_recording_at(&self, key: &Key) -> Result<Option<Recording>, IndexError> {
         let Some((prefix, day)) = key.folder() else { return Ok(None) };
         let Some(seq) = self.table(PREFIXES)?.get(prefix)?.map(|seq| seq.value()) else {

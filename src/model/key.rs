@@ -53,8 +53,7 @@ impl Key {
 
     /// A page about the recording whose audio has this key.
     pub fn page_beside(&self, kind: PageKind) -> Self {
-        let folder = &self.0[..self.0.len() - self.file_name().len()];
-        Self(format!("{folder}{}{}", self.stem(), kind.suffix()))
+        self.page_of(self.stem(), kind)
     }
 
     /// The id that the keys of a new conversation are made of: a legal part of a key as it stands.
@@ -172,10 +171,28 @@ impl Key {
         self.0.strip_suffix(PageKind::Metadata.suffix())
     }
 
+    /// Whether this is the transcript of a day.
+    pub fn is_transcript(&self) -> bool {
+        self.0.ends_with(TRANSCRIPT)
+    }
+
+    /// What the names of all that belongs to one recording begin with, by any of these names.
+    pub fn recording_stem(&self) -> &str {
+        let name = self.file_name();
+        let page = PageKind::ALL.into_iter().find_map(|kind| name.strip_suffix(kind.suffix()));
+        page.unwrap_or_else(|| self.stem())
+    }
+
+    /// The page of the recording with that stem, in the folder of this key.
+    pub fn page_of(&self, stem: &str, kind: PageKind) -> Self {
+        let folder = &self.0[..self.0.len() - self.file_name().len()];
+        Self(format!("{folder}{stem}{}", kind.suffix()))
+    }
+
     /// Whether this is text about recordings: a page or a day's transcript.
     pub fn is_page(&self) -> bool {
         let is_page = |kind: PageKind| self.0.ends_with(kind.suffix());
-        self.0.ends_with(TRANSCRIPT) || PageKind::ALL.into_iter().any(is_page)
+        self.is_transcript() || PageKind::ALL.into_iter().any(is_page)
     }
 }
 
@@ -286,6 +303,16 @@ mod tests {
         assert!(json.is_page_beside(&metadata, PageKind::Json));
         assert!(!json.is_page_beside(&metadata, PageKind::Srt));
         assert!(!json.is_page_beside(&key("monday_metadata.json"), PageKind::Json));
+    }
+
+    #[test]
+    fn audio_and_pages_of_one_recording_have_one_stem() {
+        let audio = Key::new("standup/2026/03/09/take.2.wav").unwrap();
+        let pages = PageKind::ALL.map(|kind| audio.page_beside(kind));
+        for key in pages.iter().chain([&audio]) {
+            assert_eq!(key.recording_stem(), "take.2");
+            assert_eq!(key.page_of(key.recording_stem(), PageKind::Srt), pages[2]);
+        }
     }
 
     #[test]

@@ -1,21 +1,23 @@
 //! Whether index, local disk and bucket agree: every row has its objects where its placement says, and every
 //! object has a row.
 
+mod finding;
 mod mend;
+pub(crate) mod strangers;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use crate::model::{ConversationSeq, Day, Key, Object, Placement, Recording, RecordingId};
+use crate::model::{
+    ConversationSeq, Day, Key, Object, PageKind, Placement, Recording, RecordingId,
+};
+use crate::pipeline::folders;
 use crate::pipeline::stock::{self, Home, Stock, StockError};
-use crate::store::{Found, ObjectFacts, Store, StoreError};
+use crate::store::Found;
 
+pub use crate::pipeline::check::finding::{Fault, Finding, Where};
 pub use crate::pipeline::check::mend::mend;
-
-/// Objects that nothing names are left alone for so long: somebody may be about to name them.
-const YOUNG: SignedDuration = SignedDuration::from_hours(1);
 
 /// How closely objects are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,107 +26,6 @@ pub enum Depth {
     Sizes,
     /// All their bytes too, which are read (and, from a bucket, paid for).
     Contents,
-}
-
-/// One of the two places.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Where {
-    Disk,
-    Bucket,
-}
-
-impl fmt::Display for Where {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Disk => "on local disk",
-            Self::Bucket => "in the bucket",
-        })
-    }
-}
-
-/// What is wrong with an object.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case", tag = "fault")]
-pub enum Fault {
-    /// It should be there and is not, or not whole.
-    Missing {
-        place: Where,
-    },
-    Size {
-        place: Where,
-        found: u64,
-        expected: u64,
-    },
-    /// It has the right size and other bytes.
-    Content {
-        place: Where,
-    },
-    /// Metadata of a whole recording that the index does not know.
-    Unindexed {
-        place: Where,
-    },
-    /// Metadata that the index does not know, and that cannot be read or names what is not there.
-    Strange {
-        place: Where,
-    },
-    /// No row names it, and no metadata beside it might.
-    Orphan {
-        place: Where,
-    },
-    /// It lies where recordings are filed, and scribefs has not put it there. It is none of our business.
-    Foreign {
-        place: Where,
-    },
-}
-
-impl Fault {
-    fn place(&self) -> Where {
-        match self {
-            Self::Missing { place }
-            | Self::Size { place, .. }
-            | Self::Content { place }
-            | Self::Unindexed { place }
-            | Self::Strange { place }
-            | Self::Orphan { place }
-            | Self::Foreign { place } => *place,
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = self.place();
-        match self {
-            Self::Missing { .. } => write!(f, "missing {place}"),
-            Self::Size { found, expected, .. } => {
-                write!(f, "{place} it has {found} bytes, and should have {expected}")
-            }
-            Self::Content { .. } => write!(f, "{place} its bytes are not the published ones"),
-            Self::Unindexed { .. } => {
-                write!(f, "{place} there is a recording that the index lacks")
-            }
-            Self::Strange { .. } => {
-                write!(f, "{place} it cannot be read, or names files that are not there")
-            }
-            Self::Orphan { .. } => write!(f, "{place} no recording names it"),
-            Self::Foreign { .. } => write!(f, "{place} scribefs has not put it there"),
-        }
-    }
-}
-
-/// Something that does not agree.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Finding {
-    pub key: Key,
-    #[serde(flatten)]
-    pub fault: Fault,
-    /// As the index has it; `None` where the index does not know the object.
-    #[serde(skip)]
-    pub object: Option<Object>,
-    /// A recording whose way to the bucket would mend it.
-    #[serde(skip)]
-    pub recording: Option<RecordingId>,
 }
 
 /// What a check has seen.
@@ -217,6 +118,12 @@ impl Inspection<'_> {
             let duty = self.duty(object, far);
             self.object(object, duty, Some(id), findings)?;
         }
+        // Pages that it has no more, or does not have yet, are its own all the same.
+        for kind in PageKind::ALL {
+            let page = recording.audio.key.page_beside(kind);
+            self.near.remove(&page);
+            self.far.as_mut().and_then(|far| far.remove(&page));
+        }
         Ok(())
     }
 
@@ -281,76 +188,19 @@ impl Inspection<'_> {
         Ok((hash != object.blake3).then_some(Fault::Content { place }))
     }
 
-    /// What no row has claimed: whole recordings that the index lacks, and orphans that are not young.
+    /// What no row has claimed.
     fn strangers(&mut self, now: Timestamp, findings: &mut Vec<Finding>) -> Result<(), StockError> {
         let near = std::mem::take(&mut self.near);
-        strangers_in(self.stock.near, Where::Disk, near, now, findings)?;
-        match (self.stock.far, self.far.take()) {
-            (Some(far), Some(left)) => strangers_in(far, Where::Bucket, left, now, findings),
-            _ => Ok(()),
+        let folders = folders::by_folder(near, self.far.take().unwrap_or_default());
+        for folder in folders.values() {
+            strangers::judge(self.stock, folder, now, &mut |finding| findings.push(finding))?;
         }
+        Ok(())
     }
-}
-
-fn strangers_in<S: Store + ?Sized>(
-    store: &S,
-    place: Where,
-    mut left: BTreeMap<Key, u64>,
-    now: Timestamp,
-    findings: &mut Vec<Finding>,
-) -> Result<(), StockError> {
-    let mut found = |key: Key, fault: Fault| {
-        findings.push(Finding { key, fault, object: None, recording: None });
-    };
-    let pages: Vec<Key> = left.keys().filter(|key| key.is_metadata()).cloned().collect();
-    for key in pages {
-        match mend::whole_recording(store, &key, &left)? {
-            Some(named) => {
-                for key in &named {
-                    left.remove(key);
-                }
-                found(key, Fault::Unindexed { place });
-            }
-            // What lies beside it may be what it names: nothing there is taken for an orphan.
-            None => {
-                for other in beside(&left, &key) {
-                    left.remove(&other);
-                }
-                found(key, Fault::Strange { place });
-            }
-        }
-    }
-    for key in left.into_keys() {
-        let facts = match store.facts(&key) {
-            // It has gone meanwhile.
-            Err(StoreError::Missing { .. }) => continue,
-            facts => facts?,
-        };
-        if !facts.is_ours {
-            found(key, Fault::Foreign { place });
-        } else if is_old(&facts, now) {
-            found(key, Fault::Orphan { place });
-        }
-    }
-    Ok(())
-}
-
-/// Everything that lies in the folder of a key.
-fn beside(left: &BTreeMap<Key, u64>, key: &Key) -> Vec<Key> {
-    let folder = key.as_str().trim_end_matches(key.file_name());
-    let Some(first) = Key::new(folder.trim_end_matches('/')) else { return Vec::new() };
-    let others = left.range(first.clone()..).map(|(other, _)| other);
-    let others = others.take_while(|other| other.as_str().starts_with(first.as_str()));
-    others.filter(|other| other.folder() == key.folder()).cloned().collect()
 }
 
 /// What is not filed by day is none of a recording's: housekeeping, or somebody else's.
 fn sizes(found: Vec<Found>) -> BTreeMap<Key, u64> {
     let objects = found.into_iter().filter(|found| found.key.folder().is_some());
     objects.map(|found| (found.key, found.bytes)).collect()
-}
-
-/// Whether an object that nothing names has been there for long. One whose age nobody knows counts as young.
-fn is_old(facts: &ObjectFacts, now: Timestamp) -> bool {
-    facts.written_at.is_some_and(|at| YOUNG <= now.duration_since(at))
 }

@@ -10,7 +10,7 @@ use crate::pipeline::check::{self, Depth, Fault, Where};
 use crate::pipeline::stock::{self, Stock, StockError};
 use crate::store::BlockCache;
 
-/// An object that scribefs has put where it is, and that no recording names.
+/// An object that scribefs has put where it is, that no recording names, and of which there is another copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orphan {
     pub place: Where,
@@ -22,12 +22,14 @@ pub struct Orphan {
 pub struct Left {
     /// What may be removed.
     pub orphans: Vec<Orphan>,
+    /// How many objects stay that no recording names, because nobody knows of another copy of them.
+    pub only_copies: u64,
     /// How many objects scribefs has not put there, by place and folder. They stay.
     pub foreign: BTreeMap<(Where, String), u64>,
 }
 
-/// Orphans that are older than an hour. What may belong to metadata that this version cannot read is none, and
-/// what does not bear our mark is none of ours.
+/// Orphans that are older than an hour: copies of what is kept elsewhere. What may belong to metadata that this
+/// version cannot read is none, and what does not bear our mark is none of ours.
 pub fn orphans(stock: Stock<'_>, now: Timestamp) -> Result<Left, StockError> {
     let checked = check::check(stock, Depth::Sizes, now, &mut |_| ())?;
     let mut left = Left::default();
@@ -39,6 +41,7 @@ pub fn orphans(stock: Stock<'_>, now: Timestamp) -> Result<Left, StockError> {
                 let folder = path[..path.len() - finding.key.file_name().len()].to_owned();
                 *left.foreign.entry((place, folder)).or_default() += 1;
             }
+            Fault::OnlyCopy { .. } => left.only_copies += 1,
             Fault::Missing { .. }
             | Fault::Size { .. }
             | Fault::Content { .. }

@@ -3,6 +3,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io;
 use std::thread;
 
 use jiff::Timestamp;
@@ -11,6 +12,10 @@ use crate::index::{Index, IndexError, PagesDue};
 use crate::model::{
     Conversation, DayTranscript, Key, Object, Page, PageKind, Placement, Recording,
 };
+use crate::pipeline::check::{Fault, Finding, strangers};
+use crate::pipeline::folders::{self, Folder};
+use crate::pipeline::salvage;
+use crate::pipeline::stock::{Home, Stock, StockError};
 use crate::render;
 use crate::store::{Bucket, Found, Store, StoreError};
 
@@ -30,12 +35,18 @@ pub struct Rebuilt {
     pub incomplete: Vec<Key>,
     /// Recordings that have pages which are not there with the right size: those are rendered again.
     pub torn: Vec<Key>,
+    /// Json pages of recordings whose metadata is lost, which were filed by these alone.
+    pub salvaged: Vec<Key>,
+    /// Audio, and words without audio, of which nothing tells enough to file them. They stay where they are.
+    pub unfiled: Vec<Key>,
 }
 
 impl Rebuilt {
-    /// Metadata of what is in the store and not in the index.
-    fn left_out(&self) -> impl Iterator<Item = &Key> {
-        self.unreadable.iter().map(|(key, _)| key).chain(&self.incomplete)
+    /// Metadata keys of what is in the store and not in the index.
+    fn left_out(&self) -> Vec<Key> {
+        let metadata = |key: &Key| key.page_of(key.recording_stem(), PageKind::Metadata);
+        let told = self.unreadable.iter().map(|(key, _)| key).chain(&self.incomplete);
+        told.chain(&self.unfiled).map(metadata).collect()
     }
 }
 
@@ -46,6 +57,19 @@ pub enum RebuildError {
     Store(#[from] StoreError),
     #[error("the index could not be written")]
     Index(#[from] IndexError),
+    #[error("the disk refused")]
+    Disk(#[from] io::Error),
+}
+
+impl From<StockError> for RebuildError {
+    fn from(err: StockError) -> Self {
+        match err {
+            StockError::Store(err) => Self::Store(err),
+            StockError::Index(err) => Self::Index(err),
+            StockError::Disk(err) => Self::Disk(err),
+            StockError::Damaged { key } => Self::Store(StoreError::Missing { key }),
+        }
+    }
 }
 
 /// Forgets what the index says of recordings and fills it from the store. Jobs stay.
@@ -115,8 +139,9 @@ impl Sources<'_> {
             rebuilt.recordings += told.len() as u64;
             index.adopt(told)?;
         }
+        self.file_by_json_pages(index, &holdings, &mut rebuilt)?;
         // What lies in the store stays there, whether or not it can be read.
-        index.reserve_keys(rebuilt.left_out().cloned().collect())?;
+        index.reserve_keys(rebuilt.left_out())?;
         index.owe_pages(dues(index, &torn)?)?;
         if rebuilt.recordings != 0 {
             index.set_rebuilt_at(now)?;
@@ -126,6 +151,72 @@ impl Sources<'_> {
             index.note_copies(near, now)?;
         }
         Ok(rebuilt)
+    }
+
+    /// Files recordings whose metadata is lost, as far as their json pages tell of them; the others are named.
+    fn file_by_json_pages(
+        &self,
+        index: &Index,
+        holdings: &Holdings,
+        rebuilt: &mut Rebuilt,
+    ) -> Result<(), RebuildError> {
+        let stock = Stock { near: self.near, far: self.bucket, index, home: Home::Disk };
+        let filed = |sizes: &BTreeMap<Key, u64>| -> BTreeMap<Key, u64> {
+            let filed = sizes.iter().filter(|(key, _)| key.folder().is_some());
+            filed.map(|(key, bytes)| (key.clone(), *bytes)).collect()
+        };
+        let folders = folders::by_folder(filed(&holdings.near), filed(&holdings.far));
+        for mut folder in folders.into_values() {
+            claim_all(index, &mut folder)?;
+            if folder.is_empty() {
+                continue;
+            }
+            let mut strangers = Vec::new();
+            // Whatever its age: nobody is at work here.
+            strangers::judge(stock, &folder, Timestamp::MAX, &mut |it| strangers.push(it))?;
+            for stranger in strangers {
+                self.file_by_json_page(stock, &folder, stranger, rebuilt)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn file_by_json_page(
+        &self,
+        stock: Stock<'_>,
+        folder: &Folder,
+        stranger: Finding,
+        rebuilt: &mut Rebuilt,
+    ) -> Result<(), RebuildError> {
+        let key = stranger.key;
+        match stranger.fault {
+            Fault::Unindexed { .. } if !key.is_metadata() => {
+                let Some((conversation, mut recording, transcript)) =
+                    salvage::rows_at(stock, &key)?
+                else {
+                    rebuilt.unfiled.push(key);
+                    return Ok(());
+                };
+                recording.placement = match self.bucket {
+                    None => Placement::Stored,
+                    Some(_) if folder.far.contains_key(&recording.audio.key) => {
+                        Placement::PagesChanged
+                    }
+                    Some(_) => Placement::Local,
+                };
+                salvage::file(stock, (conversation, recording, transcript))?;
+                rebuilt.recordings += 1;
+                rebuilt.salvaged.push(key);
+            }
+            Fault::OnlyCopy { .. }
+                if !key.is_page() || key == key.page_of(key.recording_stem(), PageKind::Json) =>
+            {
+                rebuilt.unfiled.push(key);
+            }
+            // Named already, or somebody else's.
+            _ => {}
+        }
+        Ok(())
     }
 
     fn holdings(&self) -> Result<Holdings, StoreError> {
@@ -229,6 +320,21 @@ impl Holdings {
             true => Placement::PagesChanged,
         }
     }
+}
+
+/// Takes out of a folder what the index names.
+fn claim_all(index: &Index, folder: &mut Folder) -> Result<(), IndexError> {
+    let first = folder.keys().next().cloned();
+    let day = first.map(|key| index.day_at(&key)).transpose()?.flatten();
+    let Some((seq, day)) = day else { return Ok(()) };
+    for recording in index.filed_recordings(seq, day)? {
+        folder.claim(&recording);
+    }
+    if let Some(transcript) = index.filed_transcript(seq, day)? {
+        folder.near.remove(&transcript.object.key);
+        folder.far.remove(&transcript.object.key);
+    }
+    Ok(())
 }
 
 /// Why a metadata page gives no row.

@@ -150,6 +150,11 @@ pub(crate) fn objects(recording: &Recording) -> impl Iterator<Item = &Object> {
     std::iter::once(&recording.audio).chain(recording.pages.iter().map(|page| &page.object))
 }
 
+/// The object that these bytes are.
+pub(crate) fn object(key: Key, bytes: &[u8]) -> Object {
+    Object { key, bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() }
+}
+
 /// BLAKE3 of an object on local disk.
 pub(crate) fn hash_near(near: &dyn Store, object: &Object) -> Result<String, StockError> {
     let mut hasher = blake3::Hasher::new();

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::ser::{Formatter, Serializer};
 
 use crate::model::{
-    FileName, ModelRef, Recipe, Segment, Speaker, SpeakerBounds, Talk, Turn, Warning, Word,
-    escaped_json,
+    FileName, ModelRef, Recipe, RecordedAt, Segment, SoundFacts, Speaker, SpeakerBounds, Talk,
+    TimeSource, Turn, Warning, Word, escaped_json,
 };
 use crate::render::Chapter;
 
@@ -242,6 +242,56 @@ pub(crate) fn audio(json: &[u8]) -> Option<String> {
         source: Source,
     }
     serde_json::from_slice::<Page>(json).ok().map(|page| page.source.blake3)
+}
+
+/// What a page says of the recording that it is about: enough to file it again when its metadata page is lost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TranscriptSource {
+    /// What its conversation was called when the page was rendered.
+    pub conversation: String,
+    pub original_name: FileName,
+    /// BLAKE3 of the audio, hexadecimal.
+    pub blake3: String,
+    pub bytes: u64,
+    /// Without tags.
+    pub facts: SoundFacts,
+    /// Without a zone.
+    pub recorded_at: RecordedAt,
+    pub revision: u32,
+}
+
+/// What the page says of its recording.
+pub(crate) fn read_source(json: &[u8]) -> Result<TranscriptSource, String> {
+    let document: Document = serde_json::from_slice(json).map_err(|err| err.to_string())?;
+    if document.schema != SCHEMA {
+        return Err(format!("its schema is {}, not {SCHEMA}", document.schema));
+    }
+    let source = document.source;
+    let time = source.recorded_at.parse().map_err(|err| format!("its time: {err}"))?;
+    let time_source = serde_json::from_value(source.recorded_at_source.into());
+    Ok(TranscriptSource {
+        conversation: document.conversation_id,
+        original_name: source.file,
+        blake3: source.blake3,
+        bytes: source.bytes,
+        facts: SoundFacts {
+            container: source.container,
+            codec: source.codec,
+            channels: source.channels,
+            sample_rate: source.sample_rate,
+            bits_per_sample: None,
+            duration: source.duration,
+            created: None,
+            tags: BTreeMap::new(),
+        },
+        recorded_at: RecordedAt {
+            time,
+            zone: "local".to_owned(),
+            source: time_source.unwrap_or(TimeSource::Now),
+            detail: "json page".to_owned(),
+        },
+        revision: document.revision,
+    })
 }
 
 /// Times and probabilities to three decimals, all of them finite.

@@ -2,26 +2,31 @@
 //! neither place has are rendered again, and nothing is deleted but a damaged object of our own of which local disk
 //! has the right bytes.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 
 use crate::model::{Key, Object, Page, PageKind, Placement, Recording, RecordingId};
-use crate::pipeline::check::{Fault, Finding, Where};
+use crate::pipeline::check::finding::{Fault, Finding, Where};
 use crate::pipeline::rewrite::{self, RewriteError};
+use crate::pipeline::salvage::{self, Rows};
 use crate::pipeline::shelves::Shelves;
-use crate::pipeline::stock::{self, Stock, StockError, Tiered};
+use crate::pipeline::stock::{self, Home, Stock, StockError, Tiered};
+use crate::pipeline::verify::{self, InBucket};
 use crate::pipeline::{pages_due, publish};
 use crate::render;
-use crate::store::{Bucket, Store, StoreError};
+use crate::store::{Bucket, StoreError};
 
 /// Mends what was found, if it can be mended. `false`: it cannot.
 pub fn mend(stock: Stock<'_>, finding: &Finding) -> Result<bool, StockError> {
     let mended = match (&finding.fault, &finding.object) {
-        (Fault::Unindexed { place }, _) => adopt(stock, *place, &finding.key),
-        (Fault::Orphan { .. } | Fault::Strange { .. } | Fault::Foreign { .. }, _) | (_, None) => {
-            Ok(false)
-        }
+        (Fault::Unindexed { .. }, _) => adopt(stock, &finding.key),
+        (
+            Fault::Orphan { .. }
+            | Fault::OnlyCopy { .. }
+            | Fault::Strange { .. }
+            | Fault::Foreign { .. },
+            _,
+        )
+        | (_, None) => Ok(false),
         (
             Fault::Missing { place } | Fault::Size { place, .. } | Fault::Content { place },
             Some(object),
@@ -143,36 +148,89 @@ fn remove_damaged(far: &dyn Bucket, object: &Object) -> Result<(), StockError> {
     Ok(())
 }
 
-/// Takes a recording that the store has and the index lacks into the index.
-fn adopt(stock: Stock<'_>, place: Where, key: &Key) -> Result<bool, StockError> {
-    let store = match (place, stock.far) {
-        (Where::Disk, _) => stock.near,
-        (Where::Bucket, Some(far)) => far as &dyn Store,
-        (Where::Bucket, None) => return Ok(false),
+/// Takes a recording that is there and that the index lacks into the index: by its metadata, else by its json page.
+/// What it lacks is fetched or rendered again.
+fn adopt(stock: Stock<'_>, page: &Key) -> Result<bool, StockError> {
+    let rows = match page.is_metadata() {
+        true => told_by_metadata(stock, page)?,
+        false => salvage::rows_at(stock, page)?,
     };
-    let json = store.get_range(key, 0..u64::MAX)?;
-    let Ok((mut conversation, mut recording, transcript)) = render::from_metadata_at(key, &json)
-    else {
-        return Ok(false);
-    };
-    // This index has not seen it put into the trash.
-    conversation.trashed_at = conversation.trashed_at.map(|_| Timestamp::now());
-    recording.pages.retain(|page| page.kind != PageKind::Metadata);
-    let blake3 = blake3::hash(&json).to_hex().to_string();
-    let object = Object { key: key.clone(), bytes: json.len() as u64, blake3 };
-    recording.pages.push(Page { kind: PageKind::Metadata, object, written_at: None });
-    recording.placement = match place {
-        Where::Disk => stock.index.destination()?.first_placement(),
-        Where::Bucket => Placement::Stored,
-    };
-    if let (Where::Bucket, Some(far)) = (place, stock.far) {
+    let Some((conversation, mut recording, transcript)) = rows else { return Ok(false) };
+    if let Some(far) = stock.far {
         for page in &recording.pages {
-            stock.fetch(far, &page.object)?;
+            fetch_missing(stock, far, &page.object)?;
         }
         bring_transcript(stock, far, &transcript.object)?;
     }
-    stock.index.adopt(vec![(conversation, recording, transcript)])?;
+    recording.placement = placement(stock, &recording)?;
+    let audio = recording.audio.clone();
+    salvage::file(stock, (conversation, recording, transcript))?;
+    note_copy(stock, &audio)?;
+    pages_due::write_pages_due(&Tiered(stock), stock.index)?;
     Ok(true)
+}
+
+fn told_by_metadata(stock: Stock<'_>, page: &Key) -> Result<Option<Rows>, StockError> {
+    let Some(json) = stock.read(page)? else { return Ok(None) };
+    let Ok((mut conversation, mut recording, transcript)) = render::from_metadata_at(page, &json)
+    else {
+        return Ok(None);
+    };
+    // This index has not seen it put into the trash.
+    let now = Timestamp::now();
+    conversation.trashed_at = conversation.trashed_at.map(|_| now);
+    recording.overlay.trashed_at = recording.overlay.trashed_at.map(|_| now);
+    recording.pages.retain(|page| page.kind != PageKind::Metadata);
+    let object = stock::object(page.clone(), &json);
+    recording.pages.push(Page { kind: PageKind::Metadata, object, written_at: None });
+    Ok(Some((conversation, recording, transcript)))
+}
+
+/// Where its audio is; pages follow.
+fn placement(stock: Stock<'_>, recording: &Recording) -> Result<Placement, StockError> {
+    let first = stock.index.destination()?.first_placement();
+    match stock.far {
+        Some(far) if first != Placement::Stored => {
+            let mut objects = recording.objects();
+            let is_there = |object: &Object| Ok(verify::look(far, object)? == InBucket::Same);
+            Ok(match objects.next().map_or(Ok(false), is_there)? {
+                false => first,
+                true if objects
+                    .map(is_there)
+                    .collect::<Result<Vec<_>, StoreError>>()?
+                    .contains(&false) =>
+                {
+                    Placement::PagesChanged
+                }
+                true => Placement::Stored,
+            })
+        }
+        _ => Ok(first),
+    }
+}
+
+/// Notes the local copy of what is in the bucket too.
+fn note_copy(stock: Stock<'_>, audio: &Object) -> Result<(), StockError> {
+    let recording = stock.index.filed_recording_at(&audio.key)?;
+    let is_stored = |it: &Recording| it.placement == Placement::Stored;
+    if stock.home != Home::Disk
+        && let Some(recording) = recording.filter(is_stored)
+        && stock.near.is_taken(audio.key.as_str())?
+    {
+        stock.index.set_stored(recording.id, recording.revision, Some(Timestamp::now()))?;
+    }
+    Ok(())
+}
+
+/// A page that local disk lacks, from the bucket. One that neither has is rendered again.
+fn fetch_missing(stock: Stock<'_>, far: &dyn Bucket, page: &Object) -> Result<(), StockError> {
+    if stock.near.is_taken(page.key.as_str())? {
+        return Ok(());
+    }
+    match stock.fetch(far, page) {
+        Err(StockError::Store(StoreError::Missing { .. })) => Ok(()),
+        fetched => fetched,
+    }
 }
 
 /// A day's transcript may be newer than the metadata says: then the one that is there stands.
@@ -181,32 +239,12 @@ fn bring_transcript(
     far: &dyn Bucket,
     transcript: &Object,
 ) -> Result<(), StockError> {
+    if stock.near.is_taken(transcript.key.as_str())? {
+        return Ok(());
+    }
     match stock.fetch(far, transcript) {
         Ok(())
         | Err(StockError::Damaged { .. } | StockError::Store(StoreError::Missing { .. })) => Ok(()),
         Err(err) => Err(err),
     }
-}
-
-/// The keys of a recording that is there whole, by its metadata; `None` where it is not.
-pub(crate) fn whole_recording<S: Store + ?Sized>(
-    store: &S,
-    metadata: &Key,
-    there: &BTreeMap<Key, u64>,
-) -> Result<Option<Vec<Key>>, StockError> {
-    let json = match store.get_range(metadata, 0..u64::MAX) {
-        Ok(json) => json,
-        Err(StoreError::Missing { .. }) => return Ok(None),
-        Err(err) => return Err(err.into()),
-    };
-    let Ok((_, recording, transcript)) = render::from_metadata_at(metadata, &json) else {
-        return Ok(None);
-    };
-    let others = stock::objects(&recording).filter(|object| object.key != *metadata);
-    let others: Vec<&Object> = others.collect();
-    if others.iter().any(|object| there.get(&object.key) != Some(&object.bytes)) {
-        return Ok(None);
-    }
-    let keys = others.iter().map(|object| object.key.clone());
-    Ok(Some(keys.chain([metadata.clone(), transcript.object.key]).collect()))
 }

@@ -1,0 +1,114 @@
+//! `fsck`, `gc`, `reindex` and `migrate` as people call them, on a state folder that has been through something.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+
+/// A home with two recordings of one day, on local disk.
+struct Home {
+    dir: TempDir,
+}
+
+impl Home {
+    fn new() -> Self {
+        let home = Self { dir: tempfile::tempdir().unwrap() };
+        let day = home.dir.path().join("old/c/2024/01/15");
+        fs::create_dir_all(&day).unwrap();
+        for name in ["a1", "a2"] {
+            fs::write(day.join(format!("{name}.wav")), format!("{name}'s sound")).unwrap();
+            fs::write(day.join(format!("{name}.txt")), "Anna: Good morning.\nBen: Yes.\n").unwrap();
+        }
+        home.succeeds(&["import", "old"]);
+        home
+    }
+
+    /// Exit code, standard output and standard error, with the home's own path taken out.
+    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scribefs"));
+        command.args(arguments).current_dir(self.dir.path()).env("HOME", self.dir.path());
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if ["AWS_", "S3_", "XDG_", "SCRIBEFS_"].iter().any(|begin| text.starts_with(begin)) {
+                command.env_remove(name);
+            }
+        }
+        let output = command.output().unwrap();
+        let text = |bytes| {
+            let text = String::from_utf8(bytes).unwrap();
+            text.replace(&self.dir.path().display().to_string(), "~")
+        };
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    fn succeeds(&self, arguments: &[&str]) -> String {
+        let (code, out, err) = self.run(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {out}{err}");
+        out
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.path().join(".local/state/scribefs")
+    }
+
+    fn day(&self) -> PathBuf {
+        self.state().join("uploads/c/2024/01/15")
+    }
+
+    /// As if everything had been published hours ago.
+    fn grow_old(&self) {
+        let long_ago = SystemTime::now() - Duration::from_hours(3);
+        let mut folders = vec![self.state().join("uploads")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => folders.push(path),
+                    false => File::open(path).unwrap().set_modified(long_ago).unwrap(),
+                }
+            }
+        }
+    }
+
+    fn remove(&self, path: impl AsRef<Path>) {
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn a_recording_that_has_lost_its_metadata_and_the_index_comes_back_and_is_not_collected() {
+    let home = Home::new();
+    home.remove(home.day().join("a1_metadata.json"));
+    home.remove(home.state().join("index.redb"));
+    home.grow_old();
+    let (code, out, err) = home.run(&["reindex"]);
+    assert_eq!((code, out.as_str()), (0, "2 recordings\n"), "{err}");
+    assert!(err.contains("a1.json: its metadata is lost; filed again"), "{err}");
+    home.grow_old();
+    assert_eq!(home.succeeds(&["fsck", "--deep"]), "2 recordings, 11 objects: all is well\n");
+    assert_eq!(home.succeeds(&["gc", "--yes"]), "");
+    assert_eq!(fs::read(home.day().join("a1.wav")).unwrap(), b"a1's sound");
+}
+
+#[test]
+fn an_original_of_which_nothing_else_is_left_is_named_and_kept() {
+    let home = Home::new();
+    for name in ["a1_metadata.json", "a1.json"] {
+        home.remove(home.day().join(name));
+    }
+    home.remove(home.state().join("index.redb"));
+    home.grow_old();
+    let (code, out, err) = home.run(&["reindex"]);
+    assert_eq!((code, out.as_str()), (1, "1 recordings\n"), "{err}");
+    assert!(err.contains("a1.wav: left out: "), "{err}");
+    let (code, out, _) = home.run(&["fsck"]);
+    assert_eq!(code, 1);
+    assert!(out.contains("a1.wav: on local disk no recording names it"), "{out}");
+    assert!(!out.contains("gc"), "{out}");
+    let (code, _, err) = home.run(&["gc", "--yes"]);
+    assert_eq!(code, 0);
+    assert!(err.contains("no other copy"), "{err}");
+    assert_eq!(fs::read(home.day().join("a1.wav")).unwrap(), b"a1's sound");
+}
