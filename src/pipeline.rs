@@ -4,7 +4,6 @@
 //! engines. The road that a recording takes through all rooms is in `run.rs`, to be read from top to bottom.
 
 mod backlog;
-mod boot_clock;
 mod causes;
 mod change_log;
 mod check;

@@ -2,6 +2,7 @@
 
 mod backoff;
 mod blocking;
+mod boot_clock;
 mod bucket;
 mod bucket_health;
 mod cache;
@@ -26,6 +27,7 @@ pub use bytes::Bytes;
 use jiff::Timestamp;
 
 pub use crate::store::backoff::{Backoff, chance};
+pub(crate) use crate::store::boot_clock::{boot_id, boot_time};
 #[cfg(feature = "s3")]
 pub use crate::store::bucket::S3Bucket;
 pub use crate::store::bucket::{
@@ -78,6 +80,9 @@ pub struct ObjectFacts {
     /// By the store's clock.
     pub written_at: Option<Timestamp>,
 }
+
+/// No request that changes a bucket is under way for longer.
+pub const LONGEST_CHANGE: Duration = Duration::from_secs(150);
 
 /// Keeps objects by key. Every implementor passes `tests/store_contract.rs`.
 pub trait Store: Send + Sync {
@@ -140,7 +145,8 @@ pub trait Store: Send + Sync {
 /// A store at the other end of a network. Objects have labels there, large ones arrive in parts, and a small
 /// one can be put on condition. Every implementor passes `tests/bucket_contract.rs`.
 ///
-/// Each call has a deadline of its own and ends in [`StoreError::Unavailable`] when it is over.
+/// Each request that a call makes has a deadline by its size and ends in [`StoreError::Unavailable`] when it is over. One
+/// that changes the bucket lasts [`LONGEST_CHANGE`] at most, however it goes: a lease is no protection otherwise.
 pub trait Bucket: Store {
     /// [`Store::put`] with a label.
     fn put_labelled(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<(), StoreError>;

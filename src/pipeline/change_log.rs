@@ -31,8 +31,10 @@ const LISTED: usize = 1_000;
 /// Writes them.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    /// The last name's time. Held while a change is written: were a later name to arrive first, whoever has
-    /// read on behind it would never see the earlier one.
+    /// Held while a change is written: were a later name to arrive first, whoever has read on behind it would never
+    /// see the earlier one.
+    writing: Mutex<()>,
+    /// Guards the last name's time, and is never held over a request: the lease is renewed with it.
     last: Mutex<Option<Timestamp>>,
 }
 
@@ -43,19 +45,24 @@ impl Changes {
         told: &Told,
         clock: &dyn Fn() -> Timestamp,
     ) -> Result<(), StoreError> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let tick = SignedDuration::from_micros(1);
-        let next = last.and_then(|last| last.checked_add(tick).ok());
-        let at = next.map_or_else(clock, |next| next.max(clock()));
-        *last = Some(at);
-        let key = Key::change(at, 0);
+        let _in_order = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = Key::change(self.next_time(clock), 0);
         let label = Label { content_type: "application/json", ..Label::default() };
         let json = serde_json::to_vec(told)
             .map_err(|err| StoreError::Refused { at: key.to_string(), source: Box::new(err) })?;
         bucket.put_labelled(&key, Bytes::from(json), &label)
     }
 
-    /// The last name that was given.
+    fn next_time(&self, clock: &dyn Fn() -> Timestamp) -> Timestamp {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let tick = SignedDuration::from_micros(1);
+        let next = last.and_then(|last| last.checked_add(tick).ok());
+        let at = next.map_or_else(clock, |next| next.max(clock()));
+        *last = Some(at);
+        at
+    }
+
+    /// The last name that was given. Waits for no request.
     pub(crate) fn last(&self) -> Option<Key> {
         let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.map(|at| Key::change(at, 0))

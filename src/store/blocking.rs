@@ -32,10 +32,16 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 mod network {
     use std::future::Future;
     use std::io;
+    use std::pin::pin;
     use std::time::Duration;
 
     use tokio::runtime::{Builder, Handle, Runtime};
     use tokio::time::timeout;
+
+    use crate::store::boot_time;
+
+    /// The runtime's clock stands still in suspend. After it a wait ends within this time.
+    const TICK: Duration = Duration::from_millis(250);
 
     /// Threads that carry bytes while callers wait. Signing and hashing is done by the callers themselves.
     const THREADS: usize = 2;
@@ -70,7 +76,8 @@ mod network {
             Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
         }
 
-        /// Runs a future on this thread, for as long as `longest`.
+        /// Runs a future on this thread, for as long as `longest`. Suspend counts: what was begun before may be
+        /// anything but welcome after it.
         ///
         /// # Panics
         /// On a thread of a runtime.
@@ -79,9 +86,27 @@ mod network {
             longest: Duration,
             future: F,
         ) -> Result<F::Output, TooLate> {
-            self.handle
-                .block_on(async { timeout(longest, future).await })
-                .map_err(|_| TooLate { within: longest })
+            self.wait_by(&boot_time, longest, future)
+        }
+
+        fn wait_by<F: Future>(
+            &self,
+            clock: &dyn Fn() -> Duration,
+            longest: Duration,
+            future: F,
+        ) -> Result<F::Output, TooLate> {
+            let end = clock().saturating_add(longest);
+            let mut future = pin!(future);
+            self.handle.block_on(async {
+                loop {
+                    let left = end.saturating_sub(clock());
+                    match timeout(left.min(TICK), future.as_mut()).await {
+                        Ok(output) => return Ok(output),
+                        Err(_) if clock() < end => {}
+                        Err(_) => return Err(TooLate { within: longest }),
+                    }
+                }
+            })
         }
     }
 
@@ -97,7 +122,8 @@ mod network {
     #[cfg(test)]
     mod tests {
         use std::future::pending;
-        use std::time::Duration;
+        use std::sync::atomic::{AtomicU64, Ordering};
+        use std::time::{Duration, Instant};
 
         use super::*;
 
@@ -107,6 +133,18 @@ mod network {
             let late = network.wait(Duration::from_millis(10), pending::<()>()).unwrap_err();
             assert_eq!(late.to_string(), "no answer within 10ms");
             assert_eq!(network.wait(Duration::from_secs(10), async { 7 }).unwrap(), 7);
+        }
+
+        #[test]
+        fn time_in_suspend_counts() {
+            let network = Network::start().unwrap();
+            let begun = Instant::now();
+            // An hour goes by between two looks.
+            let looks = AtomicU64::new(0);
+            let clock = || Duration::from_hours(looks.fetch_add(1, Ordering::Relaxed));
+            let ten_minutes = Duration::from_mins(10);
+            assert!(network.wait_by(&clock, ten_minutes, pending::<()>()).is_err());
+            assert!(begun.elapsed() < ten_minutes / 2);
         }
     }
 }

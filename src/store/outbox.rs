@@ -16,9 +16,9 @@ use crate::model::{
 };
 use crate::store::backoff::Backoff;
 
-/// Objects up to this size go in one request; larger audio goes in parts, so that little is lost with a
-/// connection. Four uploads at once hold no more than 64 MiB in memory.
-pub const SINGLE_PUT_BYTES: u64 = 16 << 20;
+/// Objects up to this size go in one request; larger audio goes in parts of it, the smallest that S3 takes: a request has
+/// [`LONGEST_CHANGE`](crate::store::LONGEST_CHANGE), so a line needs 40 KiB/s for each that is under way.
+pub const SINGLE_PUT_BYTES: u64 = 5 << 20;
 
 /// Longest time to wait after a failure that time can cure.
 const LONGEST_DELAY: Duration = Duration::from_mins(5);
@@ -43,7 +43,7 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { single_put_bytes: SINGLE_PUT_BYTES, part_bytes: 16 << 20 }
+        Self { single_put_bytes: SINGLE_PUT_BYTES, part_bytes: SINGLE_PUT_BYTES }
     }
 }
 

@@ -8,16 +8,19 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use crate::model::Key;
-use crate::pipeline::boot_clock::boot_time;
 use crate::pipeline::lease::watch::Watch;
 use crate::pipeline::lease::writer::Writer;
-use crate::store::{Bucket, Bytes, StoreError, Version};
+use crate::store::{Bucket, Bytes, LONGEST_CHANGE, StoreError, Version, boot_time};
 
 /// A lease that has not been renewed for so long is free.
 const VALID: Duration = Duration::from_mins(5);
 
-/// The last change may be on its way for so long: nothing new begins in the last part of [`VALID`].
-const GRACE: Duration = Duration::from_mins(1);
+/// Nothing new begins in the last part of [`VALID`], so that the last change has arrived, or never will, when another
+/// may begin.
+const GRACE: Duration = Duration::from_mins(3);
+
+/// What is left is for answers and packets that are late.
+const _: () = assert!(LONGEST_CHANGE.as_secs() + 30 <= GRACE.as_secs());
 
 /// Nobody's claim keeps others out for longer than this, whatever it says.
 const LONGEST_VALID: Duration = Duration::from_hours(1);
@@ -383,7 +386,7 @@ mod tests {
         assert!(lease.deadline() < at(300).boot, "what was not heard of counts for nothing");
         lease.bucket = memory;
         lease.renew(None, at(120)).unwrap();
-        assert_eq!(lease.deadline(), at(360).boot);
+        assert_eq!(lease.deadline(), at(120).boot + (VALID - GRACE));
     }
 
     #[test]

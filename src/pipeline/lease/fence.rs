@@ -9,8 +9,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::{Key, Object, UploadedPart};
-use crate::pipeline::boot_clock::boot_time;
-use crate::store::{Bucket, Bytes, Foreign, Found, Label, ObjectFacts, Store, StoreError, Version};
+use crate::store::{
+    Bucket, Bytes, Foreign, Found, Label, ObjectFacts, Store, StoreError, Version, boot_time,
+};
 
 /// Until when changes may be made. Shared by whoever renews the lease and whoever makes changes.
 #[derive(Debug, Default)]

@@ -8,7 +8,6 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crate::index::{Index, IndexError};
-use crate::pipeline::boot_clock::boot_time;
 use crate::pipeline::causes::causes;
 use crate::pipeline::change_log::Changes;
 use crate::pipeline::lease::claim::{Lease, LeaseError, Now};
@@ -16,7 +15,7 @@ use crate::pipeline::lease::fence::{Fence, FencedBucket};
 use crate::pipeline::lease::watch::Watch;
 use crate::pipeline::lease::writer::Writer;
 use crate::pipeline::place::{self, PlaceError};
-use crate::store::{Backoff, Bucket, StoreError, chance};
+use crate::store::{Backoff, Bucket, StoreError, boot_time, chance};
 
 /// How often it is renewed: a few failures in a row do no harm.
 const RENEWED: Duration = Duration::from_mins(1);

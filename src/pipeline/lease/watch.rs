@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::pipeline::boot_clock::boot_id;
-use crate::store::Version;
+use crate::store::{Version, boot_id};
 
 /// Remembers which version of another's lease was seen since when.
 #[derive(Debug, Default)]

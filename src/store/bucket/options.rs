@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::store::Provider;
+use crate::store::{LONGEST_CHANGE, Provider};
 
 /// How to reach a bucket. Its `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -26,11 +26,10 @@ pub struct BucketOptions {
     pub keys: Keys,
     /// For one small request and its answer. 15 s by default: a file manager has not given up by then.
     pub deadline: Duration,
-    /// A download may take [`BucketOptions::deadline`] and as long as its bytes take at this speed. 32 KiB/s by
-    /// default. Uploads have no such limit: they end when nothing happens for twice
-    /// [`BucketOptions::longest_silence`].
+    /// A transfer may take [`BucketOptions::deadline`] and as long as its bytes take at this speed. 32 KiB/s by
+    /// default.
     pub slowest_bytes_per_second: u64,
-    /// A download without a byte for so long is over. 15 s by default.
+    /// A download without a byte for so long is over, and an upload after twice as long. 15 s by default.
     pub longest_silence: Duration,
 }
 
@@ -52,7 +51,12 @@ impl BucketOptions {
         }
     }
 
-    /// How long the download of so many bytes may take.
+    /// How long a request that changes the bucket with so many bytes may take, however it goes.
+    pub fn change_deadline(&self, bytes: u64) -> Duration {
+        self.deadline_of(bytes).min(LONGEST_CHANGE)
+    }
+
+    /// How long the transfer of so many bytes may take.
     pub fn deadline_of(&self, bytes: u64) -> Duration {
         let seconds = bytes / self.slowest_bytes_per_second.max(1);
         self.deadline.saturating_add(Duration::from_secs(seconds))
@@ -151,6 +155,7 @@ pub struct BucketFacts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::outbox::SINGLE_PUT_BYTES;
 
     #[test]
     fn nothing_shows_a_secret() {
@@ -173,5 +178,9 @@ mod tests {
         let options = BucketOptions::new("recordings");
         assert_eq!(options.deadline_of(1_000), Duration::from_secs(15));
         assert_eq!(options.deadline_of(16 << 20), Duration::from_secs(15 + 512));
+        assert_eq!(options.change_deadline(1 << 20), Duration::from_secs(15 + 32));
+        for bytes in [SINGLE_PUT_BYTES, 16 << 20, u64::MAX] {
+            assert_eq!(options.change_deadline(bytes), LONGEST_CHANGE);
+        }
     }
 }

@@ -106,18 +106,18 @@ impl S3Bucket {
         sink: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         let promised = answer.range.end - answer.range.start;
-        let began = Instant::now();
+        let (began, longest) = (Instant::now(), self.options.deadline_of(promised));
         let mut body = answer.into_stream();
         let mut arrived = 0;
-        while let Some(piece) =
-            self.wait(key.as_str(), self.options.longest_silence, body.next())?
-        {
+        loop {
+            let left = longest.saturating_sub(began.elapsed()).min(self.options.longest_silence);
+            let Some(piece) = self.wait(key.as_str(), left, body.next())? else { break };
             let piece = piece.map_err(|err| self.failed(key, &err))?;
             arrived += piece.len() as u64;
             if sink(piece).is_break() {
                 return Ok(());
             }
-            if self.options.deadline_of(promised) < began.elapsed() {
+            if longest < began.elapsed() {
                 return Err(unavailable(key.as_str(), "the bytes arrive too slowly"));
             }
         }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::ops::{ControlFlow, Range};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use object_store::Attribute;
@@ -183,9 +183,13 @@ impl Bucket for S3Bucket {
         if self.knows_conditions() {
             return self.send_new(key, bytes, label);
         }
+        let (begun, longest) = (Instant::now(), self.options.change_deadline(bytes.len() as u64));
         match self.look(key) {
             Ok(_) => Ok(false),
-            Err(StoreError::Missing { .. }) => self.send(key, bytes, label).map(|()| true),
+            Err(StoreError::Missing { .. }) => {
+                let left = longest.saturating_sub(begun.elapsed());
+                self.send_within(left, key, bytes, label).map(|()| true)
+            }
             Err(err) => Err(err),
         }
     }

@@ -1,5 +1,5 @@
-//! Uploads, timed by their bytes: a line that takes them is given time, however slow it is, and one that takes none
-//! for a while is dead. A limit on the whole would cut off uploads that are going well, for ever.
+//! Uploads, timed by their bytes: a line that takes none for a while is dead, long before the deadline of the whole
+//! request ([`BucketOptions::change_deadline`]) has passed.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -217,7 +217,7 @@ impl Body for Answer {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::thread;
 
@@ -273,6 +273,31 @@ mod tests {
         let bucket = S3Bucket::open(&options).unwrap();
         let key = Key::new("a/2024/01/15/x.wav").unwrap();
         bucket.put_labelled(&key, vec![7; 8 << 20].into(), &Label::default())
+    }
+
+    /// Takes a request's bytes slowly and without a pause, and then says that all is well.
+    fn drip(mut stream: TcpStream) {
+        thread::spawn(move || {
+            let mut taken = 0;
+            while taken < 8 << 20 {
+                match stream.read(&mut [0; 65_536]) {
+                    Ok(bytes) if 0 < bytes => taken += bytes,
+                    _ => return,
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+            let answer = b"HTTP/1.1 200 OK\r\nETag: \"a\"\r\nContent-Length: 0\r\n\r\n";
+            // Nobody may listen any more.
+            let _ = stream.write_all(answer);
+        });
+    }
+
+    #[test]
+    fn an_upload_ends_at_its_deadline_however_well_it_goes() {
+        let begun = Instant::now();
+        let dripped = put_to(drip);
+        assert!(matches!(dripped, Err(StoreError::Unavailable { .. })), "{dripped:?}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
 
     #[test]

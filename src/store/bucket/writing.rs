@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::{
@@ -15,21 +15,26 @@ use crate::model::{Key, UploadedPart};
 use crate::store::bucket::failure::{is_unmet_condition, refused};
 use crate::store::bucket::label::attributes;
 use crate::store::outbox::SINGLE_PUT_BYTES;
-use crate::store::{Bytes, Label, S3Bucket, StoreError, Version};
-
-/// One part of a file that is too large for a single put.
-const PART_BYTES: u64 = 16 << 20;
-
-/// An upload ends when nothing happens for a while (see `uploading`), and not because it takes long.
-const WHOLE: Duration = Duration::from_hours(24);
+use crate::store::{Bytes, LONGEST_CHANGE, Label, S3Bucket, StoreError, Version};
 
 /// A bucket may put thousands of parts together for minutes before it answers.
 const ASSEMBLY: Duration = Duration::from_mins(2);
 
 impl S3Bucket {
     pub(crate) fn send(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<(), StoreError> {
+        self.send_within(self.options.change_deadline(bytes.len() as u64), key, bytes, label)
+    }
+
+    /// The same, if it is done so soon.
+    pub(crate) fn send_within(
+        &self,
+        longest: Duration,
+        key: &Key,
+        bytes: Bytes,
+        label: &Label,
+    ) -> Result<(), StoreError> {
         let options = PutOptions { attributes: attributes(label), ..PutOptions::default() };
-        self.try_send(key, bytes, options)?.map_err(|err| self.failed(key, &err))?;
+        self.try_send(longest, key, bytes, options)?.map_err(|err| self.failed(key, &err))?;
         Ok(())
     }
 
@@ -42,7 +47,8 @@ impl S3Bucket {
     ) -> Result<bool, StoreError> {
         let attributes = attributes(label);
         let options = PutOptions { attributes, mode: PutMode::Create, ..PutOptions::default() };
-        match self.try_send(key, bytes, options)? {
+        let longest = self.options.change_deadline(bytes.len() as u64);
+        match self.try_send(longest, key, bytes, options)? {
             Ok(_) => Ok(true),
             Err(err) if is_unmet_condition(&err) => Ok(false),
             Err(err) => Err(self.failed(key, &err)),
@@ -51,13 +57,14 @@ impl S3Bucket {
 
     fn try_send(
         &self,
+        longest: Duration,
         key: &Key,
         bytes: Bytes,
         options: PutOptions,
     ) -> Result<object_store::Result<PutResult>, StoreError> {
         let path = self.path(key);
         let put = self.connection.writes.put_opts(&path, PutPayload::from_bytes(bytes), options);
-        let answer = self.wait(key.as_str(), WHOLE, put)?;
+        let answer = self.wait(key.as_str(), longest, put)?;
         Ok(answer.inspect(|_| self.note_answer()))
     }
 
@@ -86,8 +93,8 @@ impl S3Bucket {
         size: u64,
     ) -> Result<(), StoreError> {
         let mut parts = Vec::new();
-        for (number, start) in (1..).zip((0..size).step_by(PART_BYTES as usize)) {
-            let bytes = read(file, start, PART_BYTES.min(size - start))
+        for (number, start) in (1..).zip((0..size).step_by(SINGLE_PUT_BYTES as usize)) {
+            let bytes = read(file, start, SINGLE_PUT_BYTES.min(size - start))
                 .map_err(|err| refused(key.as_str(), Box::new(err)))?;
             parts.push(self.send_part(key, upload_id, number, bytes)?);
         }
@@ -99,7 +106,7 @@ impl S3Bucket {
             PutMultipartOptions { attributes: attributes(label), ..PutMultipartOptions::default() };
         let path = self.path(key);
         let begin = self.connection.writes.create_multipart_opts(&path, options);
-        self.ask(key, self.options.deadline, begin)
+        self.ask(key, self.options.change_deadline(0), begin)
     }
 
     pub(crate) fn send_part(
@@ -115,7 +122,7 @@ impl S3Bucket {
         let place = number.saturating_sub(1) as usize;
         let payload = PutPayload::from_bytes(bytes);
         let put = self.connection.writes.put_part(&path, &upload_id, place, payload);
-        let part = self.ask(key, WHOLE, put)?;
+        let part = self.ask(key, self.options.change_deadline(size), put)?;
         Ok(UploadedPart { number, etag: part.content_id, bytes: size })
     }
 
@@ -129,7 +136,7 @@ impl S3Bucket {
         let (path, upload_id) = (self.path(key), upload_id.to_owned());
         let parts = parts.iter().map(|part| PartId { content_id: part.etag.clone() }).collect();
         let complete = self.connection.writes.complete_multipart(&path, &upload_id, parts);
-        self.ask(key, ASSEMBLY.max(self.options.deadline), complete)?;
+        self.ask(key, ASSEMBLY.max(self.options.deadline).min(LONGEST_CHANGE), complete)?;
         Ok(())
     }
 
@@ -137,7 +144,7 @@ impl S3Bucket {
     pub(crate) fn abort(&self, key: &Key, upload_id: &str) -> Result<(), StoreError> {
         let (path, upload_id) = (self.path(key), upload_id.to_owned());
         let abort = self.connection.reads.abort_multipart(&path, &upload_id);
-        match self.ask(key, self.options.deadline, abort) {
+        match self.ask(key, self.options.change_deadline(0), abort) {
             Ok(()) | Err(StoreError::Missing { .. }) => Ok(()),
             Err(err) => Err(err),
         }
@@ -146,7 +153,7 @@ impl S3Bucket {
     pub(crate) fn remove(&self, key: &Key) -> Result<(), StoreError> {
         let path = self.path(key);
         let delete = self.connection.reads.delete(&path);
-        match self.ask(key, self.options.deadline, delete) {
+        match self.ask(key, self.options.change_deadline(0), delete) {
             Ok(()) | Err(StoreError::Missing { .. }) => Ok(()),
             Err(err) => Err(err),
         }
@@ -166,7 +173,8 @@ impl S3Bucket {
             }
         };
         let options = PutOptions { mode, ..PutOptions::default() };
-        match self.try_send(key, bytes, options)? {
+        let longest = self.options.change_deadline(bytes.len() as u64);
+        match self.try_send(longest, key, bytes, options)? {
             Ok(put) => version_of(key, put).map(Some),
             Err(err) if is_unmet_condition(&err) => Ok(None),
             Err(err) => match self.failed(key, &err) {
@@ -184,6 +192,7 @@ impl S3Bucket {
         bytes: Bytes,
         expected: Option<&Version>,
     ) -> Result<Option<Version>, StoreError> {
+        let (begun, longest) = (Instant::now(), self.options.change_deadline(bytes.len() as u64));
         let found = match self.whole(key) {
             Ok((_, version)) => Some(version),
             Err(StoreError::Missing { .. }) => None,
@@ -192,7 +201,8 @@ impl S3Bucket {
         if found.as_ref() != expected {
             return Ok(None);
         }
-        let put = self.try_send(key, bytes, PutOptions::default())?;
+        let left = longest.saturating_sub(begun.elapsed());
+        let put = self.try_send(left, key, bytes, PutOptions::default())?;
         version_of(key, put.map_err(|err| self.failed(key, &err))?).map(Some)
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::hooked::Hooked;
 use super::world::{LARGE, SMALL, World, retention};
 use crate::index::Index;
 use crate::model::{ConversationSeq, Destination, Key, Placement, Recording};
@@ -257,4 +258,33 @@ fn a_marker_never_comes_before_an_earlier_one() {
         found.iter().map(|it| serde_json::from_slice(&read(&it.key)).unwrap()).collect();
     assert_eq!(all, [told(0), told(1), told(2)]);
     assert_eq!(serde_json::to_string(&told(0)).unwrap(), r#"{"removed":"a/0"}"#);
+}
+
+#[test]
+fn the_last_marker_is_known_while_one_is_on_its_way() {
+    let world = World::new();
+    let (is_under_way, begun) = std::sync::mpsc::channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let hook = move |name: &str, is_over: bool| {
+        if name == "put_labelled" && !is_over {
+            is_under_way.send(()).unwrap();
+            // The bucket takes its time.
+            let _ = wait.lock().unwrap().recv();
+        }
+        Ok(())
+    };
+    let bucket = Hooked { bucket: world.bucket.clone(), hook: Box::new(hook) };
+    let told = Told::Removed(Key::probe());
+    std::thread::scope(|scope| {
+        scope.spawn(|| world.changes.tell(&bucket, &told, &|| world.now()));
+        begun.recv().unwrap();
+        let (answer, answered) = std::sync::mpsc::channel();
+        let changes = &world.changes;
+        scope.spawn(move || answer.send(changes.last()));
+        // The thread that renews the lease asks this.
+        let last = answered.recv_timeout(Duration::from_secs(20));
+        drop(go);
+        assert!(last.unwrap().is_some());
+    });
 }
