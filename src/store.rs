@@ -16,6 +16,7 @@ mod memory;
 pub mod outbox;
 mod paths;
 mod placed;
+mod staged;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -41,6 +42,7 @@ pub use crate::store::flaky::FlakyStore;
 pub use crate::store::local::LocalStore;
 pub use crate::store::memory::MemoryStore;
 pub use crate::store::placed::PlacedStore;
+pub use crate::store::staged::StagedFile;
 
 use crate::model::{Key, Object, UploadedPart};
 
@@ -101,6 +103,42 @@ pub trait Store: Send + Sync {
             return Ok(false);
         }
         self.put_file(key, file).map(|()| true)
+    }
+
+    /// A durable copy of an open file, read from its start, that has no name yet: what is in it can be looked at before
+    /// [`Store::put_staged`] or [`Store::put_staged_new`] names it. `None`: `may_go_on` said no. It is asked all
+    /// the while.
+    ///
+    /// A store that cannot keep what has no name copies when it names.
+    fn stage_file(
+        &self,
+        file: &File,
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<StagedFile>, StoreError> {
+        let file = file.try_clone().map_err(|err| StoreError::Refused {
+            at: "the copy of a file".to_owned(),
+            source: Box::new(err),
+        })?;
+        Ok(may_go_on().then(|| StagedFile::original(file)))
+    }
+
+    /// Names a staged file, in place of what was there.
+    fn put_staged(&self, key: &Key, staged: StagedFile) -> Result<(), StoreError> {
+        self.put_file(key, staged.file())
+    }
+
+    /// The same, if there is nothing at `key` ([`Store::put_file_new`]). What was not put stays staged.
+    fn put_staged_new(&self, key: &Key, staged: &mut StagedFile) -> Result<bool, StoreError> {
+        self.put_file_new(key, staged.file())
+    }
+
+    /// Gives what is at `from` the name `to`, in place of what was there.
+    ///
+    /// After `Ok` the change survives a power cut.
+    fn rename(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
+        let bytes = self.get_range(from, 0..u64::MAX)?;
+        self.put(to, &bytes)?;
+        self.delete(from)
     }
 
     /// Whether anything is where a put would go: at a key, or below a prefix that ends in `/`. No network is

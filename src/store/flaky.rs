@@ -9,7 +9,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::{Key, Object, UploadedPart};
-use crate::store::{Bucket, Bytes, Found, Label, ObjectFacts, Store, StoreError, Version};
+use crate::store::{
+    Bucket, Bytes, Found, Label, ObjectFacts, StagedFile, Store, StoreError, Version,
+};
 
 /// Passes calls on to another store or bucket, and says [`StoreError::Unavailable`] to some.
 pub struct FlakyStore<S: ?Sized> {
@@ -83,6 +85,26 @@ impl<S: Store + ?Sized> Store for FlakyStore<S> {
 
     fn put_file_new(&self, key: &Key, file: &File) -> Result<bool, StoreError> {
         self.call(key.as_str(), |store| store.put_file_new(key, file))
+    }
+
+    fn stage_file(
+        &self,
+        file: &File,
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<StagedFile>, StoreError> {
+        self.call("staging", |store| store.stage_file(file, may_go_on))
+    }
+
+    fn put_staged(&self, key: &Key, staged: StagedFile) -> Result<(), StoreError> {
+        self.call(key.as_str(), |store| store.put_staged(key, staged))
+    }
+
+    fn put_staged_new(&self, key: &Key, staged: &mut StagedFile) -> Result<bool, StoreError> {
+        self.call(key.as_str(), |store| store.put_staged_new(key, staged))
+    }
+
+    fn rename(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
+        self.call(to.as_str(), |store| store.rename(from, to))
     }
 
     fn is_taken(&self, place: &str) -> Result<bool, StoreError> {

@@ -25,7 +25,7 @@ use crate::store::blocking::block_on;
 use crate::store::disk::free_bytes;
 use crate::store::local::staging::{Staging, discard, is_marked, make_folder, move_new};
 use crate::store::paths::{key_of, path_of};
-use crate::store::{Found, ObjectFacts, Store, StoreError};
+use crate::store::{Found, ObjectFacts, StagedFile, Store, StoreError};
 
 /// Where files are written before they get their name. No key starts with a dot.
 const STAGING: &str = ".staging";
@@ -75,7 +75,7 @@ impl LocalStore {
         &self.root
     }
 
-    /// A folder on the same disk for what is not whole yet. What is left in it is swept after an hour.
+    /// A folder on the same disk for what is not whole yet. What is left in it is swept.
     pub fn staging(&self) -> &Path {
         self.staging.folder()
     }
@@ -83,28 +83,39 @@ impl LocalStore {
     /// [`Store::put`], if there is nothing at `key` yet. Whether it was put.
     pub fn put_new(&self, key: &Key, bytes: &[u8]) -> Result<bool, StoreError> {
         let staged = self.staging.bytes(bytes).map_err(|err| failed(key, err))?;
-        self.name_new(key, &staged)
+        self.name_new_or_discard(key, &staged)
     }
 
-    /// Gives a staged file the name of `key`, in place of what has it.
+    /// Gives a staged file the name of `key`, in place of what has it. It is gone if that fails.
     fn name(&self, key: &Key, staged: &Path) -> Result<(), StoreError> {
-        let path = self.path(key);
         fail_point!("store-file-staged");
-        let named = self.in_folders(key, || fs::rename(staged, &path));
+        let named = self.move_to(key, staged);
         if named.is_err() {
             discard(staged);
         }
+        named
+    }
+
+    /// Gives a file on the same disk the name of `key`, in place of what has it.
+    fn move_to(&self, key: &Key, file: &Path) -> Result<(), StoreError> {
+        let path = self.path(key);
+        let named = self.in_folders(key, || fs::rename(file, &path));
         named.and_then(|()| sync(folder_of(&path))).map_err(|err| failed(key, err))
     }
 
-    /// The same where nothing has that name yet. Whether it got it.
+    fn name_new_or_discard(&self, key: &Key, staged: &Path) -> Result<bool, StoreError> {
+        let named = self.name_new(key, staged);
+        if !matches!(named, Ok(true)) {
+            discard(staged);
+        }
+        named
+    }
+
+    /// The same as [`Self::name`] where nothing has that name yet. Whether it got it; it is still staged where not.
     fn name_new(&self, key: &Key, staged: &Path) -> Result<bool, StoreError> {
         let path = self.path(key);
         fail_point!("store-file-staged");
         let named = self.in_folders(key, || move_new(staged, &path));
-        if named.is_err() {
-            discard(staged);
-        }
         // What is there may have been put by a process that was killed before it could make its name durable.
         named
             .and_then(|is_new| sync(folder_of(&path)).map(|()| is_new))
@@ -170,7 +181,44 @@ impl Store for LocalStore {
             return Ok(false);
         }
         let staged = self.staging.file(file).map_err(|err| failed(key, err))?;
-        self.name_new(key, &staged)
+        self.name_new_or_discard(key, &staged)
+    }
+
+    fn stage_file(
+        &self,
+        file: &File,
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<StagedFile>, StoreError> {
+        self.staging.file_while(file, may_go_on).map_err(|err| failed_at(STAGING, err))
+    }
+
+    fn put_staged(&self, key: &Key, mut staged: StagedFile) -> Result<(), StoreError> {
+        let Some(path) = staged.path() else { return self.put_file(key, staged.file()) };
+        fail_point!("store-file-staged");
+        self.move_to(key, path)?;
+        staged.is_named();
+        Ok(())
+    }
+
+    fn put_staged_new(&self, key: &Key, staged: &mut StagedFile) -> Result<bool, StoreError> {
+        let Some(path) = staged.path() else { return self.put_file_new(key, staged.file()) };
+        let is_new = self.name_new(key, path)?;
+        if is_new {
+            staged.is_named();
+        }
+        Ok(is_new)
+    }
+
+    fn rename(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
+        let old = self.path(from);
+        match old.symlink_metadata() {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::Missing { key: from.clone() });
+            }
+            found => found.map_err(|err| failed(from, err))?,
+        };
+        self.move_to(to, &old)?;
+        sync(folder_of(&old)).map_err(|err| failed(from, err))
     }
 
     fn is_taken(&self, place: &str) -> Result<bool, StoreError> {

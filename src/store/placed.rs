@@ -14,7 +14,7 @@ use crate::model::{Key, Object};
 use crate::store::far::Far;
 use crate::store::{
     BlockCache, Bucket, BucketHealth, Bytes, CacheUse, Found, LocalStore, ObjectFacts, ReadOptions,
-    Store, StoreError,
+    StagedFile, Store, StoreError,
 };
 
 /// The store that the rest of the house sees.
@@ -139,6 +139,27 @@ impl Store for PlacedStore {
 
     fn put_file_new(&self, key: &Key, file: &File) -> Result<bool, StoreError> {
         self.near.put_file_new(key, file)
+    }
+
+    fn stage_file(
+        &self,
+        file: &File,
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<StagedFile>, StoreError> {
+        self.near.stage_file(file, may_go_on)
+    }
+
+    fn put_staged(&self, key: &Key, staged: StagedFile) -> Result<(), StoreError> {
+        self.near.put_staged(key, staged)
+    }
+
+    fn put_staged_new(&self, key: &Key, staged: &mut StagedFile) -> Result<bool, StoreError> {
+        self.near.put_staged_new(key, staged)
+    }
+
+    /// On local disk.
+    fn rename(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
+        self.near.rename(from, to)
     }
 
     /// On local disk, where a put goes.

@@ -24,7 +24,7 @@ pub(crate) fn file_of(bytes: &[u8]) -> File {
 
 /// Runs the contract of `Store` against a fresh one for each promise.
 pub(crate) fn contract(fresh: &dyn Fn() -> Arc<dyn Store>) {
-    let promises: [fn(&dyn Store); 13] = [
+    let promises: [fn(&dyn Store); 15] = [
         what_is_put_comes_back,
         a_put_takes_the_place_of_what_was_there,
         ranges_are_cut_short_at_the_end,
@@ -38,6 +38,8 @@ pub(crate) fn contract(fresh: &dyn Fn() -> Arc<dyn Store>) {
         an_object_knows_when_it_was_put,
         what_is_new_takes_nobodys_place,
         a_place_is_taken_by_what_is_there,
+        a_staged_file_is_named_where_it_may_be,
+        what_gets_another_name_takes_the_place_of_what_was_there,
     ];
     for promise in promises {
         promise(&*fresh());
@@ -69,6 +71,35 @@ fn what_is_new_takes_nobodys_place(store: &dyn Store) {
     store.delete(&key).unwrap();
     assert!(store.put_file_new(&key, &file_of(b"third")).unwrap());
     assert_eq!(store.facts(&key).unwrap().bytes, 5);
+}
+
+fn a_staged_file_is_named_where_it_may_be(store: &dyn Store) {
+    let stage = |bytes: &[u8]| store.stage_file(&file_of(bytes), &|| true).unwrap().unwrap();
+    let key = key("a/b");
+    let mut first = stage(b"first");
+    assert!(matches!(store.head(&key), Err(StoreError::Missing { .. })));
+    assert!(store.put_staged_new(&key, &mut first).unwrap());
+    let mut second = stage(b"second");
+    assert!(!store.put_staged_new(&key, &mut second).unwrap());
+    assert_eq!(store.get_range(&key, 0..99).unwrap(), b"first");
+    store.put_staged(&key, second).unwrap();
+    assert_eq!(store.get_range(&key, 0..99).unwrap(), b"second");
+    drop(stage(b"third"));
+    assert!(store.stage_file(&file_of(b"fourth"), &|| false).unwrap().is_none());
+    assert_eq!(store.list("").unwrap().len(), 1);
+}
+
+fn what_gets_another_name_takes_the_place_of_what_was_there(store: &dyn Store) {
+    store.put(&key("a/b"), b"new").unwrap();
+    store.put(&key("c/d/e"), b"old").unwrap();
+    store.rename(&key("a/b"), &key("c/d/e")).unwrap();
+    assert_eq!(store.get_range(&key("c/d/e"), 0..99).unwrap(), b"new");
+    assert_eq!(store.list("").unwrap().len(), 1);
+    store.rename(&key("c/d/e"), &key("x/y")).unwrap();
+    assert_eq!(store.get_range(&key("x/y"), 0..99).unwrap(), b"new");
+    let gone = store.rename(&key("a/b"), &key("x/y"));
+    assert!(matches!(gone, Err(StoreError::Missing { .. })), "{gone:?}");
+    assert_eq!(store.get_range(&key("x/y"), 0..99).unwrap(), b"new");
 }
 
 fn a_place_is_taken_by_what_is_there(store: &dyn Store) {

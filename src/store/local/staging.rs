@@ -2,6 +2,8 @@
 //!
 //! A staged file is whole and on disk before it is moved, so that nobody ever sees half of one. The move either
 //! takes the place of what is there or, for what must never be written over, fails where there is something.
+//!
+//! Whoever writes a file holds a lock on it, so that a file without one was left by a dead process.
 
 use std::ffi::CString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -16,8 +18,16 @@ use std::time::{Duration, SystemTime};
 
 use xattr::FileExt as _;
 
+use crate::store::StagedFile;
+
 /// What no process has written to for so long belongs to nobody.
 const ABANDONED: Duration = Duration::from_hours(1);
+
+/// A file that nobody has locked may still be about to be locked, or to get its name, for so long.
+const UNLOCKED: Duration = Duration::from_secs(60);
+
+/// Bytes of a copy after which they are brought to disk: what is left for the end is soon there.
+const SYNC_BYTES: u64 = 64 << 20;
 
 /// On every file that a store has written: it tells our files from others in the same folder.
 const MARK: &str = "user.scribefs.object";
@@ -48,15 +58,27 @@ impl Staging {
 
     /// A durable copy of `file`, wherever its position is.
     pub(crate) fn file(&self, file: &File) -> io::Result<PathBuf> {
-        self.fill(|staged| copy(file, staged))
+        self.fill(|staged| copy(file, staged, &|| true).map(drop))
+    }
+
+    /// The same, as long as it is wanted: `None` where `may_go_on` said no.
+    pub(crate) fn file_while(
+        &self,
+        file: &File,
+        may_go_on: &dyn Fn() -> bool,
+    ) -> io::Result<Option<StagedFile>> {
+        let (mut staged, path) = self.new_file()?;
+        let is_whole = match copy(file, &mut staged, may_go_on) {
+            Ok(true) => finish(&staged).map(|()| true),
+            copied => copied,
+        };
+        let staged = StagedFile::at(path, staged);
+        Ok(is_whole?.then_some(staged))
     }
 
     fn fill(&self, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<PathBuf> {
         let (mut staged, path) = self.new_file()?;
-        let filled = fill(&mut staged);
-        // A disk that keeps no attributes keeps our files all the same; only `gc` leaves them alone then.
-        let _ = staged.set_xattr(MARK, b"1");
-        let filled = filled.and_then(|()| staged.sync_all());
+        let filled = fill(&mut staged).and_then(|()| finish(&staged));
         if filled.is_err() {
             discard(&path);
         }
@@ -67,13 +89,27 @@ impl Staging {
         loop {
             let number = self.count.fetch_add(1, Ordering::Relaxed);
             let path = self.folder.join(format!("{}-{number}", process::id()));
-            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create_new(true).mode(0o600);
+            match options.open(&path) {
                 // A dead process had our number.
                 Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
-                opened => return opened.map(|file| (file, path)),
+                opened => {
+                    let file = opened?;
+                    // Where a disk knows no locks, a sweep goes by the age alone.
+                    let _ = file.try_lock();
+                    return Ok((file, path));
+                }
             }
         }
     }
+}
+
+/// Marks a file as ours and brings it to disk.
+fn finish(staged: &File) -> io::Result<()> {
+    // A disk that keeps no attributes keeps our files all the same; only `gc` leaves them alone then.
+    let _ = staged.set_xattr(MARK, b"1");
+    staged.sync_all()
 }
 
 /// Makes a folder that only its owner may enter. One that is there stays as it is.
@@ -91,7 +127,7 @@ pub(crate) fn discard(staged: &Path) {
     let _ = fs::remove_file(staged);
 }
 
-/// Gives a staged file its name, if nothing has that name yet. Whether it got it; it is gone either way.
+/// Gives a staged file its name, if nothing has that name yet. Whether it got it; it is still staged where not.
 pub(crate) fn move_new(staged: &Path, path: &Path) -> io::Result<bool> {
     let moved = match rename_new(staged, path) {
         // Not every file system has this call, and those that lack it have links.
@@ -99,16 +135,8 @@ pub(crate) fn move_new(staged: &Path, path: &Path) -> io::Result<bool> {
         moved => moved,
     };
     match moved {
-        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
-            discard(staged);
-            Ok(false)
-        }
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Err(err),
-        Err(err) => {
-            discard(staged);
-            Err(err)
-        }
-        Ok(()) => Ok(true),
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        moved => moved.map(|()| true),
     }
 }
 
@@ -144,14 +172,14 @@ fn is_unknown(err: &io::Error) -> bool {
     err.raw_os_error().is_some_and(|code| refused.contains(&code))
 }
 
-/// Removes what dead processes have left. Another process may be at work here too: what was written to
-/// lately stays.
+/// Removes what dead processes have left. Another process may be at work here too: what it has locked stays, and
+/// so does what was written to lately.
 fn sweep(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let is_folder = entry.file_type().is_ok_and(|it| it.is_dir());
         let removed = match written_at(&entry.path(), is_folder) {
-            Ok(at) if at.elapsed().is_ok_and(|age| ABANDONED <= age) => match is_folder {
+            Ok(at) if is_abandoned(&entry.path(), is_folder, at) => match is_folder {
                 true => fs::remove_dir_all(entry.path()),
                 false => fs::remove_file(entry.path()),
             },
@@ -164,6 +192,16 @@ fn sweep(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn is_abandoned(path: &Path, is_folder: bool, written_at: SystemTime) -> bool {
+    let is_older = |limit: Duration| written_at.elapsed().is_ok_and(|age| limit <= age);
+    // A folder has no lock.
+    let is_locked = || match File::open(path).map(|file| file.try_lock()) {
+        Ok(Ok(())) => false,
+        Ok(Err(_)) | Err(_) => true,
+    };
+    is_older(ABANDONED) || (!is_folder && is_older(UNLOCKED) && !is_locked())
 }
 
 /// When a file, or anything in a folder, was written to last.
@@ -179,11 +217,11 @@ fn written_at(path: &Path, is_folder: bool) -> io::Result<SystemTime> {
     Ok(newest)
 }
 
-/// Copies all of `from`, wherever its position is. On one disk the kernel copies, or shares the blocks
-/// where the file system can.
-fn copy(from: &File, to: &mut File) -> io::Result<()> {
-    let mut offset: i64 = 0;
-    loop {
+/// Copies all of `from`, wherever its position is, as long as it may. Whether all of it was copied. On one disk the
+/// kernel copies, or shares the blocks where the file system can.
+fn copy(from: &File, to: &mut File, may_go_on: &dyn Fn() -> bool) -> io::Result<bool> {
+    let (mut offset, mut synced): (i64, i64) = (0, 0);
+    while may_go_on() {
         // SAFETY: both descriptors are open for the whole call, `offset` is a valid place to read from and
         // write to, and no place is given for the other offset.
         let copied = unsafe {
@@ -198,33 +236,49 @@ fn copy(from: &File, to: &mut File) -> io::Result<()> {
         };
         match copied {
             // Some file systems say so instead of refusing.
-            0 if offset == 0 => return copy_through_memory(from, to),
-            0 => return Ok(()),
-            copied if 0 < copied => {}
+            0 if offset == 0 => return copy_through_memory(from, to, may_go_on),
+            0 => return Ok(true),
+            copied if 0 < copied => sync_now_and_then(to, offset, &mut synced)?,
             _ => match io::Error::last_os_error() {
                 err if err.kind() == io::ErrorKind::Interrupted => {}
-                _ if offset == 0 => return copy_through_memory(from, to),
+                _ if offset == 0 => return copy_through_memory(from, to, may_go_on),
                 err => return Err(err),
             },
         }
     }
+    Ok(false)
 }
 
-/// Bytes that one call copies: enough to keep calls rare.
-const CHUNK: usize = 64 << 20;
+/// Bytes that one call copies: enough to keep calls rare, and few enough to stop soon.
+const CHUNK: usize = 16 << 20;
 
-fn copy_through_memory(from: &File, to: &mut File) -> io::Result<()> {
+fn copy_through_memory(
+    from: &File,
+    to: &mut File,
+    may_go_on: &dyn Fn() -> bool,
+) -> io::Result<bool> {
     let mut buffer = vec![0; 1 << 20];
-    let mut offset = 0;
-    loop {
-        let read = match from.read_at(&mut buffer, offset) {
+    let (mut offset, mut synced): (i64, i64) = (0, 0);
+    while may_go_on() {
+        let read = match from.read_at(&mut buffer, offset.unsigned_abs()) {
             Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
             read => read?,
         };
         if read == 0 {
-            return Ok(());
+            return Ok(true);
         }
         to.write_all(&buffer[..read])?;
-        offset += read as u64;
+        offset += i64::try_from(read).map_err(io::Error::other)?;
+        sync_now_and_then(to, offset, &mut synced)?;
     }
+    Ok(false)
+}
+
+/// A sync of a whole recording at the end could not be stopped for long.
+fn sync_now_and_then(to: &File, offset: i64, synced: &mut i64) -> io::Result<()> {
+    if SYNC_BYTES <= offset.abs_diff(*synced) {
+        to.sync_data()?;
+        *synced = offset;
+    }
+    Ok(())
 }
