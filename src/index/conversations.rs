@@ -37,7 +37,7 @@ pub(crate) fn ensure(
     Ok(conversation)
 }
 
-/// What [`ensure`] would file it under; `None` where it is there.
+/// What [`ensure`] would file it under, and whether it could; `None` where it is there.
 pub(crate) fn filing_id(
     tables: &WriteTransaction,
     id: &ConversationId,
@@ -47,6 +47,7 @@ pub(crate) fn filing_id(
     if tables.open_table(NAMES)?.get(id.as_str())?.is_some() {
         return Ok(None);
     }
+    next_seq(tables)?;
     free_prefix(tables, id, at, taken).map(Some)
 }
 

@@ -5,8 +5,6 @@
 //! Where the store has something under a stem, the next stem is tried. The same bytes are no stranger: a
 //! publication that was cut off has left them, or an index that was lost, and they are taken over.
 
-use std::fs::File;
-
 use jiff::Timestamp;
 
 use crate::index::{Index, IndexError, Reservation};
@@ -14,7 +12,7 @@ use crate::model::{Conversation, ConversationId, Day, FileName, Key, Object, Ove
 use crate::pipeline::publish::PublishError;
 use crate::pipeline::stock::{self, StockError};
 use crate::render;
-use crate::store::{Store, StoreError};
+use crate::store::{StagedFile, Store, StoreError};
 
 /// What is to be placed.
 #[derive(Clone, Copy)]
@@ -26,7 +24,6 @@ pub(crate) struct Wanted<'a> {
     pub(crate) bytes: u64,
     /// Hexadecimal.
     pub(crate) blake3: &'a str,
-    pub(crate) recording: &'a File,
 }
 
 /// Where it is now.
@@ -42,17 +39,18 @@ pub(crate) struct Claimed {
 }
 
 /// Puts the audio where nothing else is: under the wanted stem, else under the next one. A day that is full goes
-/// on in the next conversation: `calls`, `calls-2`, ...
+/// on in the next conversation: `calls`, `calls-2`, ... `staged` is the audio, which was found to be what is wanted.
 pub(crate) fn claim(
     store: &dyn Store,
     index: &Index,
     wanted: Wanted<'_>,
+    staged: &mut StagedFile,
     now: Timestamp,
 ) -> Result<Claimed, PublishError> {
     for id in wanted.conversation.numbered() {
         let conversation = conversation(store, index, &id, now)?;
         let seq = conversation.seq.0;
-        match claim_in(store, index, wanted, conversation) {
+        match claim_in(store, index, wanted, staged, conversation) {
             Err(PublishError::Index(IndexError::DayFull)) => {
                 log::info!("conversation {}: its day is full, and the next one goes on", seq);
             }
@@ -60,6 +58,24 @@ pub(crate) fn claim(
         }
     }
     Err(PublishError::Index(IndexError::NumbersExhausted))
+}
+
+/// Looks whether a recording of that day will find a place in the conversation of that name, or in one that goes on
+/// behind it: before hours of work go into it.
+pub(crate) fn find_room(
+    index: &Index,
+    wanted: &ConversationId,
+    day: Day,
+    now: Timestamp,
+) -> Result<(), IndexError> {
+    for id in wanted.numbered() {
+        match index.conversation_named(&id)? {
+            Some(conversation) if index.is_day_full(conversation.seq, day)? => {}
+            Some(_) => return Ok(()),
+            None => return index.filing_id(&id, now, &[]).map(drop),
+        }
+    }
+    Err(IndexError::NumbersExhausted)
 }
 
 /// The conversation of that name. A new one is filed where the store has nothing yet.
@@ -85,6 +101,7 @@ pub(crate) fn claim_in(
     store: &dyn Store,
     index: &Index,
     wanted: Wanted<'_>,
+    staged: &mut StagedFile,
     conversation: Conversation,
 ) -> Result<Claimed, PublishError> {
     let mut rejected = Vec::new();
@@ -94,7 +111,7 @@ pub(crate) fn claim_in(
         let stem = reserved.stem.as_bytes();
         let key = Key::audio(&conversation.filed_as, wanted.day, stem, wanted.extension);
         let audio = Object { key, bytes: wanted.bytes, blake3: wanted.blake3.to_owned() };
-        if let Some((overlay, is_new)) = put(store, &audio, wanted.recording)? {
+        if let Some((overlay, is_new)) = put(store, &audio, staged)? {
             return Ok(Claimed { conversation, reserved, audio, overlay, is_new });
         }
         log::warn!(
@@ -110,7 +127,7 @@ pub(crate) fn claim_in(
 fn put(
     store: &dyn Store,
     audio: &Object,
-    recording: &File,
+    staged: &mut StagedFile,
 ) -> Result<Option<(Overlay, bool)>, StoreError> {
     let told = match told_beside(store, audio)? {
         Beside::Nothing => None,
@@ -120,7 +137,7 @@ fn put(
     if told.is_none() && has_pages(store, audio)? && !is_same(store, audio)? {
         return Ok(None);
     }
-    let is_new = store.put_file_new(&audio.key, recording)?;
+    let is_new = store.put_staged_new(&audio.key, staged)?;
     let is_ours = is_new || is_same(store, audio)?;
     Ok(is_ours.then(|| (told.unwrap_or_default(), is_new)))
 }

@@ -15,12 +15,14 @@ use crate::pipeline::worker_process::{DecodeBudget, WorkerError, command};
 /// Time between looks at a converter that is at work: it has no way to call us.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The recording as a 16 kHz WAV in an unlinked file. `what` names the codec, for messages.
+/// The recording as a 16 kHz WAV in an unlinked file. `what` names the codec, for messages. `may_go_on` is asked all
+/// the while.
 pub(crate) fn to_wav(
     setup: &Setup,
     recording: &File,
     budget: DecodeBudget,
     what: &str,
+    may_go_on: &dyn Fn() -> bool,
 ) -> Result<File, WorkerError> {
     let ffmpeg = setup.ffmpeg.as_deref().ok_or_else(|| WorkerError::Failed(missing(what)))?;
     let convert = || -> io::Result<(End, File)> {
@@ -31,12 +33,13 @@ pub(crate) fn to_wav(
         command.arg("--cpu-seconds").arg(budget.cpu_seconds.to_string());
         command.stdin(recording.try_clone()?).stdout(wav.try_clone()?).stderr(Stdio::null());
         let mut process = Converter(command.spawn()?);
-        let end = watch(&mut process, &wav, setup)?;
+        let end = watch(&mut process, &wav, setup, may_go_on)?;
         Ok((end, wav))
     };
     let failed = |failure| Err(WorkerError::Failed(failure));
     match convert() {
         Ok((End::Succeeded, wav)) if 0 < size(&wav) => Ok(wav),
+        Ok((End::Stopped, _)) => Err(WorkerError::Stopped),
         Ok((End::NoRoom, wav)) => Err(WorkerError::NoRoom { reached_bytes: size(&wav) }),
         // What is longer than accepted ends at the largest file that it may write.
         Ok((End::Failed, wav)) if budget.file_bytes <= size(&wav) => failed(too_long()),
@@ -59,6 +62,7 @@ enum End {
     Succeeded,
     Failed,
     NoRoom,
+    Stopped,
 }
 
 /// Killed when dropped, with all that it may have started.
@@ -77,11 +81,19 @@ impl Drop for Converter {
 }
 
 /// Waits for the converter, as long as its output grows.
-fn watch(process: &mut Converter, wav: &File, setup: &Setup) -> io::Result<End> {
+fn watch(
+    process: &mut Converter,
+    wav: &File,
+    setup: &Setup,
+    may_go_on: &dyn Fn() -> bool,
+) -> io::Result<End> {
     let mut last_growth = (Instant::now(), 0);
     loop {
         if let Some(status) = process.0.try_wait()? {
             return Ok(if status.success() { End::Succeeded } else { End::Failed });
+        }
+        if !may_go_on() {
+            return Ok(End::Stopped);
         }
         if spare_bytes(setup) == 0 {
             return Ok(End::NoRoom);
@@ -138,5 +150,37 @@ pub(crate) fn unknown_facts(what: &str) -> SoundFacts {
         duration: 0.0,
         created: None,
         tags: BTreeMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use super::*;
+    use crate::pipeline::tests::setup;
+
+    #[test]
+    fn a_converter_ends_when_nobody_wants_its_sound() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut setup = setup(dir.path());
+        fs::create_dir(&setup.scratch).unwrap();
+        // Stands for the worker that runs ffmpeg, and would go on for ever.
+        let program = dir.path().join("worker");
+        let text = "#!/bin/sh\necho $$ > \"$(dirname \"$0\")/started\"\nexec sleep 600\n";
+        // Written by a process of its own: a file that this one has open for writing cannot be run by it.
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "printf %s \"$1\" > \"$0\"; chmod 755 \"$0\""]).arg(&program).arg(text);
+        assert!(shell.status().unwrap().success());
+        setup.executable = program;
+        setup.ffmpeg = Some("/usr/bin/ffmpeg".into());
+        let started = dir.path().join("started");
+        let recording = tempfile::tempfile().unwrap();
+        let budget = DecodeBudget { file_bytes: 1 << 20, cpu_seconds: 30 };
+        let pid = || fs::read_to_string(&started).unwrap_or_default().trim().to_owned();
+        let ended = to_wav(&setup, &recording, budget, "AMR", &|| pid().is_empty());
+        assert!(matches!(ended, Err(WorkerError::Stopped)), "{ended:?}");
+        assert!(!std::path::Path::new(&format!("/proc/{}", pid())).exists());
     }
 }

@@ -4,11 +4,11 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::audio::SCRATCH_FILES;
 use crate::model::{DecodeOrder, SoundFacts, Warning, WorkEvent};
+use crate::pipeline::shortage::free_bytes;
 use crate::pipeline::worker_failures::{self, Role};
 use crate::pipeline::worker_process::{DecodeBudget, StopSwitch, WorkerError, WorkerProcess};
 use crate::pipeline::{Setup, convert};
@@ -38,6 +38,8 @@ pub(crate) struct DecodeJob<'a> {
     pub(crate) extension: String,
     /// Is given the switch that stops it.
     pub(crate) hand_out: &'a dyn Fn(StopSwitch),
+    /// Asked while a converter is at work, which has no such switch.
+    pub(crate) may_go_on: &'a dyn Fn() -> bool,
 }
 
 /// Decodes, with a converter's help where that takes one.
@@ -54,7 +56,7 @@ pub(crate) fn decode(
     match decode_once(job, &order, job.recording, hear) {
         Err(WorkerError::NeedsConverter { what }) => {
             let budget = budget(setup, job.recording);
-            let converted = convert::to_wav(setup, job.recording, budget, &what)?;
+            let converted = convert::to_wav(setup, job.recording, budget, &what, job.may_go_on)?;
             "wav".clone_into(&mut order.extension);
             order.converted_from = Some(convert::unknown_facts(&what));
             decode_once(job, &order, &converted, hear).map_err(|err| match err {
@@ -130,17 +132,6 @@ fn budget(setup: &Setup, input: &File) -> DecodeBudget {
 /// What the disk of the scratch folder has beside what is kept free. All there is where it does not tell.
 pub(crate) fn spare_bytes(setup: &Setup) -> u64 {
     free_bytes(&setup.scratch).map_or(u64::MAX, |free| free.saturating_sub(setup.keep_free_bytes))
-}
-
-fn free_bytes(folder: &Path) -> Option<u64> {
-    let folder = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
-    // SAFETY: an all-zero `statvfs` is a valid one.
-    let mut space: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: `folder` ends in NUL, and `space` has room for what is written.
-    if unsafe { libc::statvfs(folder.as_ptr(), &raw mut space) } != 0 {
-        return None;
-    }
-    Some(space.f_bavail.saturating_mul(space.f_frsize))
 }
 
 fn cannot(err: &io::Error) -> WorkerError {

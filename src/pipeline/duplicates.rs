@@ -1,14 +1,15 @@
 //! Bytes that are known already: nothing to write down, and never a reason to lose them.
 //!
-//! Dropped into the conversation that has them, they are a duplicate, once its stored copy was looked at: where
-//! that is gone or damaged, the drop takes its place. Dropped into another one they are filed there too, with the
-//! words that are known. Each place has audio of its own, so that one can go without the other.
+//! Dropped into the conversation that has them, they are a duplicate, once its stored copy was looked at. Dropped into
+//! another one they are filed there too, with the words that are known. Each place has audio of its own, so that one
+//! can go without the other. Wherever the stored copy is gone or damaged, the drop takes its place.
 
 use std::fs::File;
 
 use crate::index::{Index, IndexError};
 use crate::model::{Conversation, Job, Object, Placement, Recipe, Recording, Talk};
 use crate::pipeline::Services;
+use crate::pipeline::content_hash::content_hash;
 use crate::pipeline::publish::{self, PublishError};
 use crate::pipeline::shelves::Shelves;
 use crate::pipeline::stock::{self, StockError};
@@ -100,58 +101,234 @@ pub(crate) fn is_same_work(done: &Recipe, wanted: &Recipe) -> bool {
     said(done) == said(wanted)
 }
 
-/// Sees to it that the stored audio of a recording is there and has its bytes, which `dropped` has. Whether it had
-/// to be put back.
+/// A file of the inbox whose bytes are known.
+#[derive(Clone, Copy)]
+pub(crate) struct DroppedFile<'a> {
+    pub(crate) job: &'a Job,
+    pub(crate) file: &'a File,
+    /// Hexadecimal.
+    pub(crate) blake3: &'a str,
+    /// Asked while files are read and copied.
+    pub(crate) may_go_on: &'a dyn Fn() -> bool,
+}
+
+/// What became of the stored copy of bytes that were dropped again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It is whole.
+    Whole,
+    /// It was lost or damaged, and the drop took its place.
+    PutBack,
+    /// The bucket cannot say now, or cannot give it: the drop is kept on local disk too.
+    Copied,
+}
+
+/// How the stored copy is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Whole,
+    /// Nothing is here, and nothing of it in the bucket.
+    Lost,
+    /// On local disk are other bytes.
+    Damaged,
+    /// Nothing is here, and the bucket cannot say or give it now.
+    Unknown,
+}
+
+/// Sees to it that the stored audio of a recording is there and has its bytes, which the drop has.
 pub(crate) fn keep_whole(
     services: &Services,
     recording: &Recording,
-    dropped: &File,
-) -> Result<bool, PublishError> {
-    let (store, audio) = (services.store.as_ref(), &recording.audio);
-    if is_whole(store, audio)? {
-        return Ok(false);
+    dropped: DroppedFile<'_>,
+) -> Result<Kept, PublishError> {
+    let found = look(services.store.as_ref(), &recording.audio, dropped.may_go_on)?;
+    let kept = match found {
+        Found::Whole => return Ok(Kept::Whole),
+        Found::Lost | Found::Damaged => Kept::PutBack,
+        Found::Unknown => Kept::Copied,
+    };
+    put_back(services, recording, dropped, found)?;
+    Ok(kept)
+}
+
+/// The same for all recordings of these bytes, as far as their copies are known to be lost or damaged. A copy that
+/// cannot be read now is left as it is.
+pub(crate) fn mend(services: &Services, dropped: DroppedFile<'_>) -> Result<(), PublishError> {
+    for recording in services.index.recordings_with_audio(dropped.blake3)? {
+        mend_one(services, &recording, dropped)?;
     }
+    Ok(())
+}
+
+/// The same but for `known`.
+pub(crate) fn mend_others(
+    services: &Services,
+    known: &Recording,
+    dropped: DroppedFile<'_>,
+) -> Result<(), PublishError> {
+    let all = services.index.recordings_with_audio(dropped.blake3)?;
+    all.iter().filter(|it| it.id != known.id).try_for_each(|it| mend_one(services, it, dropped))
+}
+
+fn mend_one(
+    services: &Services,
+    recording: &Recording,
+    dropped: DroppedFile<'_>,
+) -> Result<(), PublishError> {
+    let mended = match look(services.store.as_ref(), &recording.audio, dropped.may_go_on) {
+        Ok(Found::Whole | Found::Unknown) => Ok(()),
+        Ok(found) => put_back(services, recording, dropped, found),
+        Err(err) => Err(err),
+    };
+    match mended {
+        Err(PublishError::Store(err)) => {
+            log::warn!("{}: its stored copy could not be looked at: {err}", recording.id);
+            Ok(())
+        }
+        mended => mended,
+    }
+}
+
+/// Puts the drop where the recording's audio belongs: over what was found to be damaged, and else where nothing is.
+fn put_back(
+    services: &Services,
+    recording: &Recording,
+    dropped: DroppedFile<'_>,
+    found: Found,
+) -> Result<(), PublishError> {
+    let DroppedFile { job, file, blake3, may_go_on } = dropped;
+    let (store, audio) = (services.store.as_ref(), &recording.audio);
+    let mut staged = publish::stage(services, job, file, blake3, may_go_on)?;
     let _alone = publish::alone();
-    // The index owns what lies there, damaged as it is.
-    store.put_file(&audio.key, dropped)?;
-    if services.index.destination()?.first_placement() != Placement::Stored {
-        // The bucket may lack it too, or may be away and have it: it is looked at when it answers.
-        let is_there = matches!(
-            recording.placement,
-            Placement::Stored | Placement::PagesChanged | Placement::Paused { .. }
-        );
-        if is_there {
-            let (id, revision) = (recording.id, recording.revision);
-            services.index.set_placement(id, revision, Placement::unknown())?;
+    // It may have been renamed or removed for good meanwhile.
+    let standing = services.index.filed_recording(recording.id)?;
+    let Some(standing) = standing.filter(|it| it.audio == *audio) else { return Ok(()) };
+    match found {
+        Found::Damaged => store.put_staged(&audio.key, staged)?,
+        Found::Whole | Found::Lost | Found::Unknown => {
+            // Where something has come meanwhile, it is looked at by whoever asks next.
+            if !store.put_staged_new(&audio.key, &mut staged)? {
+                let source = "something has come to where a recording is put back".into();
+                let at = audio.key.to_string();
+                return Err(PublishError::Store(StoreError::Unavailable { at, source }));
+            }
         }
     }
-    log::warn!("{}: was lost or damaged, and is put back from a drop", audio.key);
-    Ok(true)
+    look_in_bucket(&services.index, &standing)?;
+    match found {
+        Found::Unknown => log::info!("{}: the bucket cannot give it now: kept here", audio.key),
+        _ => log::warn!("{}: was lost or damaged, and is put back from a drop", audio.key),
+    }
+    Ok(())
 }
 
-/// By all bytes where it is on local disk, by its label where it is in the bucket. What cannot be asked now is not
-/// known to be there.
-fn is_whole(store: &dyn Store, audio: &Object) -> Result<bool, StoreError> {
+/// The bucket may lack it too, or may be away and have it: it is looked at when it answers.
+fn look_in_bucket(index: &Index, standing: &Recording) -> Result<(), IndexError> {
+    let is_there = matches!(
+        standing.placement,
+        Placement::Stored | Placement::PagesChanged | Placement::Paused { .. }
+    );
+    if is_there && index.destination()?.first_placement() != Placement::Stored {
+        index.set_placement(standing.id, standing.revision, Placement::unknown())?;
+    }
+    Ok(())
+}
+
+/// By all bytes where it is on local disk, by its label and the first byte where it is in the bucket: what was moved
+/// to an archive cannot be read for hours.
+///
+/// # Errors
+/// A copy that cannot be read is no damaged one: reading may work the next time.
+fn look(
+    store: &dyn Store,
+    audio: &Object,
+    may_go_on: &dyn Fn() -> bool,
+) -> Result<Found, PublishError> {
     if store.is_taken(audio.key.as_str())? {
-        return match stock::hash_near(store, audio) {
-            Ok(hash) => Ok(hash == audio.blake3),
-            Err(StockError::Store(StoreError::Unavailable { at, source })) => {
-                Err(StoreError::Unavailable { at, source })
-            }
-            // It cannot be read: whatever lies there is not the recording any more.
-            Err(_) => Ok(false),
-        };
+        return Ok(match hash_near(store, audio, may_go_on)? {
+            None => Found::Lost,
+            Some(hash) if hash == audio.blake3 => Found::Whole,
+            Some(_) => Found::Damaged,
+        });
     }
-    let facts = store.facts(&audio.key);
-    Ok(facts.is_ok_and(|it| it.bytes == audio.bytes && it.blake3.as_ref() == Some(&audio.blake3)))
+    let facts = match store.facts(&audio.key) {
+        Err(StoreError::Missing { .. }) => return Ok(Found::Lost),
+        Err(StoreError::Unavailable { .. } | StoreError::Refused { .. }) => {
+            return Ok(Found::Unknown);
+        }
+        Ok(facts) => facts,
+    };
+    Ok(match facts.blake3 {
+        Some(hash) if hash == audio.blake3 && facts.bytes == audio.bytes => {
+            let first = store.get_range(&audio.key, 0..1);
+            if first.is_ok() { Found::Whole } else { Found::Unknown }
+        }
+        // The bucket has something else, and here is nothing.
+        Some(_) => Found::Lost,
+        None => Found::Unknown,
+    })
 }
 
-/// For whoever waits for the drop.
-pub(crate) fn remark(known: &Recording, is_put_back: bool) -> String {
-    let name = known.audio_name.display();
-    if is_put_back {
-        format!("The same bytes were there as {name}, lost or damaged: they are put back.")
-    } else {
-        format!("The same bytes are there already, as {name}.")
+/// BLAKE3 of the copy on local disk; `None` where it has gone.
+fn hash_near(
+    store: &dyn Store,
+    audio: &Object,
+    may_go_on: &dyn Fn() -> bool,
+) -> Result<Option<String>, PublishError> {
+    let opened = match store.open_local(&audio.key) {
+        Err(StoreError::Missing { .. }) => return Ok(None),
+        opened => opened?,
+    };
+    if let Some(file) = opened {
+        let hash = content_hash(&file, may_go_on).map_err(|err| StoreError::Refused {
+            at: audio.key.to_string(),
+            source: Box::new(err),
+        })?;
+        return hash.map(Some).ok_or(PublishError::Withdrawn);
     }
+    match stock::hash_near(store, audio) {
+        Ok(hash) => Ok(Some(hash)),
+        Err(StockError::Store(StoreError::Missing { .. })) => Ok(None),
+        Err(StockError::Store(err)) => Err(err.into()),
+        Err(StockError::Index(err)) => Err(err.into()),
+        Err(StockError::Disk(_) | StockError::Damaged { .. }) => Ok(None),
+    }
+}
+
+/// For whoever waits for a drop that was a duplicate.
+pub(crate) fn remark(index: &Index, known: &Recording, kept: Kept) -> Result<String, IndexError> {
+    let place = place(index, known)?;
+    Ok(match kept {
+        Kept::Whole => format!("The same bytes are there already, as {place}."),
+        Kept::PutBack => {
+            format!("The same bytes were there as {place}, lost or damaged: they are put back.")
+        }
+        Kept::Copied => format!(
+            "The same bytes are there already, as {place}; the bucket cannot give them now, so \
+             they are kept on local disk too."
+        ),
+    })
+}
+
+/// For whoever waits for a drop that is filed with words that were known.
+pub(crate) fn remark_of_filing(index: &Index, known: &Recording) -> Result<String, IndexError> {
+    let place = place(index, known)?;
+    Ok(format!("The same bytes are known as {place}: they are filed with the words from there."))
+}
+
+/// Where users find a recording.
+fn place(index: &Index, recording: &Recording) -> Result<String, IndexError> {
+    let (name, day) = (recording.audio_name.display(), recording.id.day);
+    let conversation = index.conversation(recording.id.conversation)?;
+    let is_trashed = recording.overlay.trashed_at.is_some();
+    Ok(match conversation.filter(|_| !is_trashed) {
+        Some(conversation) => format!(
+            "conversations/{}/{:04}/{:02}/{:02}/{name}",
+            conversation.id.shown(),
+            day.year(),
+            day.month(),
+            day.day()
+        ),
+        None => format!("{name} of {day}, in the trash"),
+    })
 }

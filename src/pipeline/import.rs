@@ -17,15 +17,16 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use crate::index::IndexError;
+use crate::index::{Index, IndexError};
 use crate::model::{
     Day, ModelRef, Overlay, Recipe, RecordedAt, Recording, RecordingId, SoundFacts, SpeakerBounds,
     Talk, TimeSource,
 };
 use crate::pipeline::claim::{self, Wanted};
-use crate::pipeline::publish::{self, FromStart, PublishError};
+use crate::pipeline::content_hash::content_hash;
+use crate::pipeline::publish::{self, PublishError};
 use crate::pipeline::shelves::{PageError, Shelves};
-use crate::pipeline::stock::{Stock, StockError};
+use crate::pipeline::stock::{Stock, StockError, Tiered};
 use crate::pipeline::{convert, pages};
 
 pub use crate::pipeline::import::bucket::{days, fetch_day};
@@ -56,11 +57,9 @@ pub fn import(
     now: Timestamp,
 ) -> Result<Imported, StockError> {
     let audio = File::open(&find.audio)?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(FromStart::new(&audio))?;
-    let blake3 = hasher.finalize().to_hex().to_string();
-    if let Some(known) = stock.index.recording_with_audio(&blake3)? {
-        return Ok(Imported::Known(known.id));
+    let blake3 = hash(&audio)?;
+    if let Some(known) = known(stock.index, &blake3)? {
+        return Ok(Imported::Known(known));
     }
     let stat = audio.metadata()?;
     let modified_at = Timestamp::try_from(stat.modified()?).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -84,6 +83,22 @@ pub fn import(
     publish(stock, find, heard, &talk, now).map(Imported::Published)
 }
 
+fn hash(file: &File) -> io::Result<String> {
+    let hash = content_hash(file, &|| true)?;
+    hash.ok_or_else(|| io::ErrorKind::Interrupted.into())
+}
+
+/// A recording with these bytes that is there for users: in the trash nothing is.
+fn known(index: &Index, blake3: &str) -> Result<Option<RecordingId>, IndexError> {
+    for recording in index.recordings_with_audio(blake3)? {
+        let is_trashed = recording.overlay.trashed_at.is_some();
+        if !is_trashed && index.conversation(recording.id.conversation)?.is_some() {
+            return Ok(Some(recording.id));
+        }
+    }
+    Ok(None)
+}
+
 /// What is known of a recording that nobody has heard.
 struct Heard<'a> {
     audio: &'a File,
@@ -102,6 +117,11 @@ fn publish(
     talk: &Talk,
     now: Timestamp,
 ) -> Result<RecordingId, StockError> {
+    let staged = stock.near.stage_file(heard.audio, &|| true)?;
+    let mut staged = staged.ok_or(io::ErrorKind::Interrupted).map_err(io::Error::from)?;
+    if hash(staged.file())? != heard.blake3 {
+        return Err(io::Error::other("the recording has changed while it was copied").into());
+    }
     let _alone = publish::alone();
     let (stem, extension) = find.name.stem_and_extension(&heard.facts.container);
     let wanted = Wanted {
@@ -111,9 +131,9 @@ fn publish(
         extension: &extension,
         bytes: heard.bytes,
         blake3: &heard.blake3,
-        recording: heard.audio,
     };
-    let claimed = claim::claim(stock.near, stock.index, wanted, now).map_err(as_stock)?;
+    let claimed = claim::claim(stock.near, stock.index, wanted, &mut staged, now);
+    let claimed = claimed.map_err(as_stock)?;
     let conversation = claimed.conversation;
     let mut recording = Recording {
         id: claimed.reserved.id,
@@ -134,7 +154,9 @@ fn publish(
         revision: 1,
         overlay: heard.overlay,
     };
-    let shelves = Shelves { store: stock.near, index: stock.index };
+    // Words of other recordings of the day may be in the bucket only.
+    let tiered = Tiered(stock);
+    let shelves = Shelves { store: &tiered, index: stock.index };
     let text = pages::write_new(shelves, &conversation, &mut recording, (&recipe(), talk), now)
         .map_err(|err| match err {
             PageError::Store(err) => StockError::Store(err),

@@ -43,8 +43,13 @@ impl FileTranscriber {
         let hint = name.and_then(|name| speakers::hint(&[name], None));
         let recipe = models.recipe(&self.setup, hint.unwrap_or(self.setup.speakers));
         let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-        let job =
-            DecodeJob { setup: &self.setup, recording: &recording, extension, hand_out: &|_| {} };
+        let job = DecodeJob {
+            setup: &self.setup,
+            recording: &recording,
+            extension,
+            hand_out: &|_| {},
+            may_go_on: &|| true,
+        };
         let decoded = decode::decode(&job, hear).map_err(failure)?;
         let mut engines = match self.engines.take() {
             Some(engines) => engines,

@@ -1,13 +1,13 @@
 //! From talk to pages, from pages to the store, and only then to the index.
 //!
-//! Order: audio, pages, metadata (which names them all), index. The day's transcript is shared with other
+//! Order: audio, pages, metadata (which names them all), index. The audio is copied to where the store stages files,
+//! and looked at there, before anybody else has to wait; then it is named. The day's transcript is shared with other
 //! recordings: it is staged before the index is told, and takes the place of the old one after it. A crash in
 //! between leaves objects that nothing names yet; the job runs again and writes the same keys.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -15,14 +15,15 @@ use jiff::tz::TimeZone;
 
 use crate::index::IndexError;
 use crate::model::{
-    Access, Day, FileName, Job, JobState, Object, Overlay, Placement, Recipe, RecordedAt,
-    Recording, SoundFacts, SpeakerId, Talk,
+    Access, Day, FileName, Job, JobState, Key, Object, Overlay, PageKind, Placement, Recipe,
+    RecordedAt, Recording, SoundFacts, SpeakerId, Talk,
 };
 use crate::pipeline::claim::{self, Claimed, Wanted};
+use crate::pipeline::content_hash::content_hash;
 use crate::pipeline::recorded_at::{self, Clues};
 use crate::pipeline::shelves::{PageError, Shelves};
 use crate::pipeline::{Services, pages};
-use crate::store::StoreError;
+use crate::store::{StagedFile, Store, StoreError};
 
 /// A job whose words are known.
 pub(crate) struct Finished<'a> {
@@ -37,6 +38,8 @@ pub(crate) struct Finished<'a> {
     pub(crate) recording: &'a File,
     pub(crate) zone: &'a TimeZone,
     pub(crate) now: Timestamp,
+    /// Asked while the recording is copied.
+    pub(crate) may_go_on: &'a dyn Fn() -> bool,
 }
 
 /// Why a recording was not published.
@@ -68,42 +71,46 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
     PUBLISHING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes the recording part of its conversation, durably. The caller is [`alone`].
+/// Makes the recording part of its conversation, durably.
 pub(crate) fn publish(
     services: &Services,
     finished: Finished<'_>,
-    _alone: &MutexGuard<'static, ()>,
 ) -> Result<Recording, PublishError> {
-    let job = finished.job;
-    let recorded_at = recorded_at(&finished);
-    let day = Day::new(recorded_at.time.date()).unwrap_or(Day::UNKNOWN);
+    let Finished { job, blake3, recording, may_go_on, .. } = finished;
+    fail_point!("publish-before-audio");
+    let mut staged = stage(services, job, recording, blake3, may_go_on)?;
+    let recorded_at = recorded_at(job, &finished.facts, finished.zone, finished.now);
     let original_name = job.path.last().cloned().unwrap_or_else(FileName::unnamed);
     let (stem, extension) = original_name.stem_and_extension(&finished.facts.container);
     let wanted = Wanted {
         conversation: &job.conversation,
-        day,
+        day: day(&recorded_at),
         stem: &stem,
         extension: &extension,
         bytes: job.bytes,
-        blake3: finished.blake3,
-        recording: finished.recording,
+        blake3,
     };
+    let _alone = alone();
+    if !services.spool.is_current(job.inbox, job.generation) {
+        return Err(PublishError::Withdrawn);
+    }
     // Held until the index has it: nobody else gets this number and this stem meanwhile.
-    fail_point!("publish-before-audio");
-    let claimed = claim::claim(services.store.as_ref(), &services.index, wanted, finished.now)?;
+    let (store, index) = (services.store.as_ref(), &services.index);
+    let claimed = claim::claim(store, index, wanted, &mut staged, finished.now)?;
     let audio_name = claimed.reserved.stem.with_extension(&extension);
     let mut recording = describe(&finished, &claimed, audio_name, original_name, recorded_at);
-    recording.placement = services.index.destination()?.first_placement();
+    recording.placement = index.destination()?.first_placement();
     fail_point!("publish-audio-stored");
 
-    let shelves = Shelves { store: services.store.as_ref(), index: &services.index };
+    let shelves = Shelves { store, index };
     let talk = named(finished.talk, &recording);
     let said = (finished.recipe, &talk);
+    let new = new_keys(store, &claimed)?;
     let conversation = &claimed.conversation;
     let text = pages::write_new(shelves, conversation, &mut recording, said, finished.now)?;
     let transcript = text.transcript().map(|transcript| transcript.object.clone());
     if !services.spool.is_current(job.inbox, job.generation) {
-        discard(shelves, &recording, transcript.as_ref(), claimed.is_new);
+        discard(shelves, &new, transcript.as_ref());
         return Err(PublishError::Withdrawn);
     }
     let mut done = job.clone();
@@ -111,13 +118,37 @@ pub(crate) fn publish(
     done.updated_at = finished.now;
     done.recording = Some(recording.id);
     fail_point!("publish-before-index");
-    services.index.publish(recording.clone(), text, Some(done))?;
+    index.publish(recording.clone(), text, Some(done))?;
     fail_point!("publish-before-install");
     if let Err(err) = pages::install(shelves, &recording, transcript.as_ref()) {
         // It is owed, and readers find it where it is staged.
         log::warn!("{}: its day's transcript is not in its place yet: {err}", recording.id);
     }
     Ok(recording)
+}
+
+/// A durable copy of a dropped file in which the bytes are that were read before.
+pub(crate) fn stage(
+    services: &Services,
+    job: &Job,
+    recording: &File,
+    blake3: &str,
+    may_go_on: &dyn Fn() -> bool,
+) -> Result<StagedFile, PublishError> {
+    let refused = |source: Box<dyn std::error::Error + Send + Sync>| {
+        PublishError::Store(StoreError::Refused { at: "the copy of a recording".into(), source })
+    };
+    let staged = services.store.stage_file(recording, may_go_on)?;
+    let staged = staged.ok_or(PublishError::Withdrawn)?;
+    let hash = content_hash(staged.file(), may_go_on).map_err(|err| refused(err.into()))?;
+    let is_it = hash.ok_or(PublishError::Withdrawn)? == blake3;
+    if !services.spool.is_current(job.inbox, job.generation) {
+        return Err(PublishError::Withdrawn);
+    }
+    if !is_it {
+        return Err(refused("the copy has other bytes than were read before".into()));
+    }
+    Ok(staged)
 }
 
 /// What was said, with the names that speakers were given elsewhere.
@@ -129,15 +160,24 @@ fn named(talk: &Talk, recording: &Recording) -> Talk {
     talk
 }
 
-fn recorded_at(finished: &Finished<'_>) -> RecordedAt {
-    let names: Vec<String> = finished.job.path.iter().map(FileName::display).collect();
+fn recorded_at(job: &Job, facts: &SoundFacts, zone: &TimeZone, now: Timestamp) -> RecordedAt {
+    let names: Vec<String> = job.path.iter().map(FileName::display).collect();
     recorded_at::recorded_at(Clues {
-        created: finished.facts.created.as_ref(),
+        created: facts.created.as_ref(),
         path: &names.join("/"),
-        modified_at: modified_at(finished.job),
-        now: finished.now,
-        zone: finished.zone,
+        modified_at: modified_at(job),
+        now,
+        zone,
     })
+}
+
+fn day(recorded_at: &RecordedAt) -> Day {
+    Day::new(recorded_at.time.date()).unwrap_or(Day::UNKNOWN)
+}
+
+/// The day that a job's recording will be filed under.
+pub(crate) fn day_of(job: &Job, facts: &SoundFacts, zone: &TimeZone, now: Timestamp) -> Day {
+    day(&recorded_at(job, facts, zone, now))
 }
 
 fn modified_at(job: &Job) -> Timestamp {
@@ -180,34 +220,27 @@ fn access_of(recording: &File) -> Option<Access> {
     Some(Access { owner: Some((stat.uid(), stat.gid())), mode: stat.mode() & 0o777 })
 }
 
-/// Takes back what was put for a recording that was withdrawn at the last moment.
-fn discard(shelves: Shelves<'_>, recording: &Recording, transcript: Option<&Object>, is_new: bool) {
-    // What was there before this job is not its to remove.
-    let keys = recording.objects().map(|object| &object.key).filter(|_| is_new);
+/// Keys of the recording at which nothing was before it.
+fn new_keys(store: &dyn Store, claimed: &Claimed) -> Result<Vec<Key>, StoreError> {
+    let mut keys = Vec::new();
+    for kind in PageKind::ALL {
+        let key = claimed.audio.key.page_beside(kind);
+        if !store.is_taken(key.as_str())? {
+            keys.push(key);
+        }
+    }
+    // The metadata first: without it nobody takes what is left for a recording.
+    keys.extend(claimed.is_new.then(|| claimed.audio.key.clone()));
+    Ok(keys)
+}
+
+/// Takes back what was put for a recording that was withdrawn at the last moment. What was there before this job
+/// is not its to remove.
+fn discard(shelves: Shelves<'_>, new: &[Key], transcript: Option<&Object>) {
     let staged = transcript.map(|object| shelves.discard_staged(object));
-    for discarded in keys.map(|key| shelves.store.delete(key)).chain(staged) {
+    for discarded in new.iter().map(|key| shelves.store.delete(key)).chain(staged) {
         if let Err(err) = discarded {
             log::warn!("a withdrawn recording has left something in the store: {err}");
         }
-    }
-}
-
-/// Reads an open file from its start without moving anybody's position.
-pub(crate) struct FromStart<'a> {
-    file: &'a File,
-    at: u64,
-}
-
-impl<'a> FromStart<'a> {
-    pub(crate) fn new(file: &'a File) -> Self {
-        Self { file, at: 0 }
-    }
-}
-
-impl Read for FromStart<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.at)?;
-        self.at += read as u64;
-        Ok(read)
     }
 }

@@ -325,6 +325,12 @@ impl JobQueue {
         }
     }
 
+    /// Whether nobody wants the job to go on: it was withdrawn, or the daemon ends.
+    pub(crate) fn is_stopped(&self, id: JobId) -> bool {
+        let state = self.state();
+        state.closing || state.running.get(&id).is_some_and(|it| it.stopped)
+    }
+
     /// Nobody works on it any more.
     pub(crate) fn forget(&self, id: JobId) {
         self.state().running.remove(&id);

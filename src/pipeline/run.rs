@@ -5,50 +5,23 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::index::IndexError;
 use crate::model::{
-    Failure, FailureCause, FileName, Job, JobId, JobState, Recipe, Recording, Talk, Waiting,
-    WorkEvent, WorkOrder,
+    FileName, Job, JobId, JobState, Recipe, Recording, Talk, Waiting, WorkEvent, WorkOrder,
 };
+use crate::pipeline::content_hash::content_hash;
 use crate::pipeline::decode::{self, DecodeJob, DecodedRecording};
-use crate::pipeline::duplicates::{self, Known, Told};
+use crate::pipeline::duplicates::{self, DroppedFile, Known, Told};
 use crate::pipeline::job_models::Models;
-use crate::pipeline::publish::{self, Finished, PublishError};
-use crate::pipeline::shortage::{has_room, shortage};
-use crate::pipeline::worker_failures::{self, Role};
+use crate::pipeline::outcome::{Outcome, Stop, from_publish, from_spool, from_worker, refused};
+use crate::pipeline::publish::{self, Finished};
+use crate::pipeline::shortage::has_room;
 use crate::pipeline::worker_process::{StopSwitch, WorkerError, WorkerProcess};
-use crate::pipeline::{Services, Setup, causes, speakers};
+use crate::pipeline::{Services, Setup, claim, speakers};
 use crate::spool::{SpoolError, Work};
-
-/// What came of a job.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    Published(Box<Recording>),
-    /// Its bytes are those of this recording.
-    Duplicate(Box<Recording>),
-    /// The file was changed or removed, or somebody said stop.
-    Withdrawn,
-    /// No recognizer is installed: the job waits for one.
-    NoModel,
-    /// Its sound takes more than these bytes, which are not to be had.
-    NoRoom {
-        bytes: u64,
-    },
-    /// Another job works on the same bytes.
-    Twin {
-        of: JobId,
-    },
-    Failed(Failure),
-    /// There is too little of something: no attempt was made, or none that counts.
-    Short(Waiting),
-    /// The index can no longer be written: the daemon must end.
-    Broken(IndexError),
-}
 
 /// What a job is done with.
 pub(crate) struct Context<'a> {
@@ -56,6 +29,8 @@ pub(crate) struct Context<'a> {
     pub(crate) services: &'a Services,
     /// Is given the switch that stops this job.
     pub(crate) hand_out: Box<dyn Fn(StopSwitch) + 'a>,
+    /// Whether somebody said stop: asked by whatever takes long and has no worker to be stopped.
+    pub(crate) is_stopped: Box<dyn Fn() -> bool + 'a>,
 }
 
 /// A recording that is ready for the engines, with its job.
@@ -86,34 +61,6 @@ impl Prepared {
     }
 }
 
-/// Why the road ended early.
-enum Stop {
-    Outcome(Outcome),
-    Index(IndexError),
-}
-
-impl From<Outcome> for Stop {
-    fn from(outcome: Outcome) -> Self {
-        Self::Outcome(outcome)
-    }
-}
-
-impl From<IndexError> for Stop {
-    fn from(err: IndexError) -> Self {
-        Self::Index(err)
-    }
-}
-
-impl From<Stop> for Outcome {
-    fn from(stop: Stop) -> Self {
-        match stop {
-            Stop::Outcome(outcome) => outcome,
-            Stop::Index(err @ (IndexError::Disk(_) | IndexError::Damaged(_))) => Self::Broken(err),
-            Stop::Index(err) => refused(&err),
-        }
-    }
-}
-
 /// From the file in the inbox to sound. `twin` names another job that works on the same bytes already.
 pub(crate) fn prepare(
     context: &Context<'_>,
@@ -134,20 +81,29 @@ fn decode(
     }
     let recording = services.spool.take(job.inbox, job.generation).map_err(from_spool)?;
     fail_point!("job-taken");
-    let blake3 = hash(&recording).map_err(|err| refused(&err))?;
+    let may_go_on = || !(context.is_stopped)();
+    let blake3 = content_hash(&recording, &may_go_on).map_err(|err| refused(&err))?;
+    let blake3 = blake3.ok_or(Outcome::Withdrawn)?;
     let known = duplicates::known(services, job, &blake3).map_err(from_publish)?;
+    let dropped = DroppedFile { job, file: &recording, blake3: &blake3, may_go_on: &may_go_on };
     let known = match known {
         Some(Known::Here(known)) => {
             // It goes once it is certain that its bytes are kept.
-            let kept = duplicates::keep_whole(services, &known, &recording);
-            job.remark = Some(duplicates::remark(&known, kept.map_err(from_publish)?));
+            let kept = duplicates::keep_whole(services, &known, dropped).map_err(from_publish)?;
+            duplicates::mend_others(services, &known, dropped).map_err(from_publish)?;
+            let remark = duplicates::remark(&services.index, &known, kept)?;
+            job.remark = Some(remark);
             let_go(services, job)?;
             return Err(Outcome::Duplicate(known).into());
         }
         Some(Known::Elsewhere(told)) => {
+            duplicates::mend(services, dropped).map_err(from_publish)?;
             return Err(publish_again(context, job, *told, &recording, &blake3)?.into());
         }
-        Some(Known::InTrash(told)) => Some(told),
+        Some(Known::InTrash(told)) => {
+            duplicates::mend(services, dropped).map_err(from_publish)?;
+            Some(told)
+        }
         None => None,
     };
     if let Some(of) = twin(&blake3) {
@@ -158,12 +114,15 @@ fn decode(
     if let Some(told) = known.filter(|told| duplicates::is_same_work(&told.recipe, &recipe)) {
         return Err(publish_again(context, job, *told, &recording, &blake3)?.into());
     }
+    // The day is known when it is decoded; that numbers have run out is known now.
+    services.index.filing_id(&job.conversation, Timestamp::now(), &[])?;
     job.recipe = Some(recipe.clone());
     let decoding = DecodeJob {
         setup: context.setup,
         recording: &recording,
         extension: job.path.last().map(FileName::extension).unwrap_or_default(),
         hand_out: &*context.hand_out,
+        may_go_on: &may_go_on,
     };
     enter(services, job, JobState::Decoding, 0.0);
     let (inbox, generation) = (job.inbox, job.generation);
@@ -174,6 +133,9 @@ fn decode(
         }
     });
     let decoded = decoded.map_err(from_worker)?;
+    // Found now, and not after the engines.
+    let day = publish::day_of(job, &decoded.facts, &context.setup.zone, Timestamp::now());
+    claim::find_room(&services.index, &job.conversation, day, Timestamp::now())?;
     // It may wait for engines for long.
     enter(services, job, JobState::Queued, overall(JobState::Decoding, 1.0));
     Ok(Material { recording, blake3, recipe, models, decoded })
@@ -229,9 +191,9 @@ fn transcribe_and_publish(
         recording: &recording,
         zone: &context.setup.zone,
         now: Timestamp::now(),
+        may_go_on: &|| !(context.is_stopped)(),
     };
-    let published = publish::publish(services, finished, &publish::alone());
-    let published = published.map_err(from_publish)?;
+    let published = publish::publish(services, finished).map_err(from_publish)?;
     fail_point!("job-published");
     let_go(services, job)?;
     Ok(published)
@@ -296,8 +258,7 @@ fn publish_again(
 ) -> Result<Outcome, Stop> {
     let Told { recording: known, talk, recipe } = told;
     log::info!("job {}: bytes that are known, filed with their words", job.id);
-    let remark = "The same bytes were written down before: they are filed with those words.";
-    job.remark = Some(remark.to_owned());
+    job.remark = Some(duplicates::remark_of_filing(&context.services.index, &known)?);
     let finished = Finished {
         job,
         blake3,
@@ -308,9 +269,9 @@ fn publish_again(
         recording,
         zone: &context.setup.zone,
         now: Timestamp::now(),
+        may_go_on: &|| !(context.is_stopped)(),
     };
-    let published = publish::publish(context.services, finished, &publish::alone());
-    let published = published.map_err(from_publish)?;
+    let published = publish::publish(context.services, finished).map_err(from_publish)?;
     let_go(context.services, job)?;
     Ok(Outcome::Published(Box::new(published)))
 }
@@ -339,53 +300,4 @@ fn overall(state: JobState, done: f32) -> f32 {
         _ => (0.0, 0.0),
     };
     from + (to - from) * done.clamp(0.0, 1.0)
-}
-
-fn hash(recording: &File) -> io::Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    // A file of its own, so that nobody's position is moved.
-    hasher.update_reader(publish::FromStart::new(recording))?;
-    Ok(hasher.finalize().to_hex().to_string())
-}
-
-fn from_publish(err: PublishError) -> Stop {
-    match err {
-        PublishError::Withdrawn => Stop::Outcome(Outcome::Withdrawn),
-        PublishError::Index(err) => Stop::Index(err),
-        PublishError::Store(err) => Stop::Outcome(refused(&err)),
-    }
-}
-
-fn from_worker(err: WorkerError) -> Outcome {
-    match err {
-        WorkerError::Stopped => Outcome::Withdrawn,
-        WorkerError::NoRoom { reached_bytes } => Outcome::NoRoom { bytes: reached_bytes },
-        WorkerError::Failed(failure) => Outcome::Failed(failure),
-        WorkerError::NeedsConverter { what } => {
-            Outcome::Failed(worker_failures::misbehaved(Role::Engines, &format!("met {what}")))
-        }
-    }
-}
-
-fn from_spool(err: SpoolError) -> Outcome {
-    match err {
-        SpoolError::Changed | SpoolError::Missing => Outcome::Withdrawn,
-        SpoolError::Full { .. } | SpoolError::Overlap { .. } | SpoolError::Disk(_) => refused(&err),
-    }
-}
-
-/// What that leads to: what is short is waited for.
-fn refused(err: &(dyn std::error::Error + 'static)) -> Outcome {
-    shortage(err).map_or_else(|| Outcome::Failed(storage(err)), Outcome::Short)
-}
-
-/// A disk or a store that refused, with all its causes.
-pub(crate) fn storage(err: &(dyn std::error::Error + 'static)) -> Failure {
-    Failure {
-        cause: FailureCause::Storage,
-        message: format!("The result could not be kept: {}.", causes(err)),
-        remedy: "Free some space or mend what refuses (`scribefs doctor` tells), then `touch` the \
-                 recording to try again."
-            .to_owned(),
-    }
 }

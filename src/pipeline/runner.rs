@@ -8,8 +8,9 @@ use crate::index::IndexError;
 use crate::model::{Failure, Job, JobState, Waiting};
 use crate::pipeline::MOST_ATTEMPTS;
 use crate::pipeline::backlog::Rest;
+use crate::pipeline::outcome::Outcome;
 use crate::pipeline::queue::{JobQueue, Next, Runner};
-use crate::pipeline::run::{self, Context, Outcome, Prepared};
+use crate::pipeline::run::{self, Context, Prepared};
 use crate::pipeline::worker_process::WorkerProcess;
 use crate::spool::{SpoolError, Work};
 
@@ -60,6 +61,7 @@ fn context<'a>(queue: &'a JobQueue, job: &Job) -> Context<'a> {
         setup: &queue.setup,
         services: &queue.services,
         hand_out: Box::new(move |switch| queue.may_be_stopped_by(id, switch)),
+        is_stopped: Box::new(move || queue.is_stopped(id)),
     }
 }
 

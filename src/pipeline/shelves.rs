@@ -53,10 +53,9 @@ impl Shelves<'_> {
     pub(crate) fn install(self, object: &Object) -> Result<(), StoreError> {
         let staged = staged(object);
         match whole(self.store, &staged)? {
-            Some(bytes) if is(object, &bytes) => self.store.put(&object.key, &bytes)?,
-            Some(_) | None => return Ok(()),
+            Some(bytes) if is(object, &bytes) => self.store.rename(&staged, &object.key),
+            Some(_) | None => Ok(()),
         }
-        self.store.delete(&staged)
     }
 
     pub(crate) fn discard_staged(self, object: &Object) -> Result<(), StoreError> {

@@ -84,7 +84,8 @@ pub(crate) fn has_room(setup: &Setup, job: &Job) -> bool {
         .all(|(folder, wanted)| free_bytes(folder).is_none_or(|free| wanted <= free))
 }
 
-fn free_bytes(folder: &Path) -> Option<u64> {
+/// What users other than root may still write on the disk of a folder; `None` where it does not say.
+pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
     let folder = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
     let mut space = std::mem::MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: `folder` ends in NUL, and `space` has room for one `statvfs`.

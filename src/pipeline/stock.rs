@@ -7,7 +7,7 @@ use std::ops::{ControlFlow, Range};
 
 use crate::index::{Index, IndexError};
 use crate::model::{DayTranscript, Key, Object, Recording};
-use crate::store::{Bucket, Found, ObjectFacts, Store, StoreError};
+use crate::store::{Bucket, Found, ObjectFacts, StagedFile, Store, StoreError};
 
 /// Rows that are asked for at once.
 const PAGE: usize = 500;
@@ -99,6 +99,30 @@ impl Store for Tiered<'_> {
 
     fn put_file(&self, key: &Key, file: &File) -> Result<(), StoreError> {
         self.0.near.put_file(key, file)
+    }
+
+    fn put_file_new(&self, key: &Key, file: &File) -> Result<bool, StoreError> {
+        self.0.near.put_file_new(key, file)
+    }
+
+    fn stage_file(
+        &self,
+        file: &File,
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<StagedFile>, StoreError> {
+        self.0.near.stage_file(file, may_go_on)
+    }
+
+    fn put_staged(&self, key: &Key, staged: StagedFile) -> Result<(), StoreError> {
+        self.0.near.put_staged(key, staged)
+    }
+
+    fn put_staged_new(&self, key: &Key, staged: &mut StagedFile) -> Result<bool, StoreError> {
+        self.0.near.put_staged_new(key, staged)
+    }
+
+    fn rename(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
+        self.0.near.rename(from, to)
     }
 
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {

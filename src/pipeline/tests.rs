@@ -1,9 +1,12 @@
 //! The road cut at every step, and travelled again.
 
 mod archive;
+mod duplicates;
 mod identity;
 mod identity_in_bucket;
+mod importing;
 mod pages;
+mod refiling;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
@@ -92,8 +95,9 @@ impl Bench {
             recording: &recording,
             zone: &TimeZone::UTC,
             now,
+            may_go_on: &|| true,
         };
-        publish::publish(&self.services, finished, &publish::alone())
+        publish::publish(&self.services, finished)
     }
 }
 
@@ -211,7 +215,7 @@ fn an_index_is_made_anew_from_the_store_alone() {
     let index = Index::open(&dir.path().join("index.redb")).unwrap();
     let rebuilt = rebuild(store.as_ref(), &index).unwrap();
     assert_eq!((rebuilt.recordings, rebuilt.unreadable.len()), (1, 0));
-    let found = index.recording_with_audio(&published.audio.blake3).unwrap().unwrap();
+    let found = index.recordings_with_audio(&published.audio.blake3).unwrap().remove(0);
     assert_eq!(found.stem, published.stem);
     assert_eq!(found.pages.len(), published.pages.len());
 
@@ -241,6 +245,16 @@ fn names_are_laid_over_all_pages_and_can_be_taken_back() {
     assert_eq!((pages("Anna"), pages("[00:00:00] Speaker 1")), (0, 1));
     let nobody = BTreeMap::from([(SpeakerId(7), "Anna".to_owned())]);
     assert!(name_speakers(store.as_ref(), &bench.services.index, published.id, &nobody).is_err());
+}
+
+/// Rows of recordings that only their numbers tell apart.
+pub(super) fn recordings_of_a_day(count: u16) -> Vec<Recording> {
+    let recording = Bench::new(Arc::new(MemoryStore::default())).publish().unwrap();
+    let numbered = |number| Recording {
+        id: crate::model::RecordingId { number, ..recording.id },
+        ..recording.clone()
+    };
+    (1..=count).map(numbered).collect()
 }
 
 /// How recordings are worked on, where nothing is installed.

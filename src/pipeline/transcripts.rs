@@ -36,7 +36,7 @@ pub(crate) fn is_rendered_at_once(
 /// A day's text, with or without words that could not be read.
 pub(crate) struct Rendered {
     pub(crate) draft: Draft,
-    /// Every recording whose words can be read at all is in it.
+    /// Every recording of the day is in it.
     is_complete: bool,
     /// Who may read all recordings that are in it.
     access: Option<Access>,
@@ -76,7 +76,11 @@ pub(crate) fn render(
     for recording in &recordings {
         match chapter(shelves, conversation, recording) {
             Ok(Some(text)) => chapters.push((sorted(recording), text)),
-            Ok(None) => log::warn!("{}: left out of its day's transcript", recording.id),
+            // Its words are missing or damaged: they may be mended.
+            Ok(None) => {
+                log::debug!("{}: left out of its day's transcript", recording.id);
+                is_complete = false;
+            }
             // It is in a bucket that is away.
             Err(err @ StoreError::Unavailable { .. }) => {
                 log::debug!("{}: not in its day's transcript yet: {err}", recording.audio.key);

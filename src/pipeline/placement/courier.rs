@@ -19,7 +19,6 @@ use crate::pipeline::placement::labels;
 use crate::pipeline::placement::pace::Pace;
 use crate::pipeline::placement::tally::Tally;
 use crate::pipeline::placement::trip::{Carried, Seen, Trip};
-use crate::pipeline::publish;
 use crate::pipeline::refile;
 use crate::pipeline::rewrite::RewriteError;
 use crate::pipeline::shelves::Shelves;
@@ -130,14 +129,13 @@ impl Courier<'_> {
 
     /// The bucket has something else under the recording's name: it gets another one, and goes there anew.
     fn refile(&self, recording: &Recording) -> Fault {
-        let _alone = publish::alone();
         let standing = match self.standing(recording) {
             Ok(standing) => standing,
             Err(fault) => return fault,
         };
         let shelves = Shelves { store: self.store, index: self.index };
         match refile::refile(self.near, shelves, &standing) {
-            Ok(()) => Fault::Overtaken,
+            Ok(()) | Err(RewriteError::Missing) => Fault::Overtaken,
             Err(RewriteError::Index(
                 err @ (IndexError::Disk(_) | IndexError::Damaged(_) | IndexError::Full(_)),
             )) => Fault::Index(err),

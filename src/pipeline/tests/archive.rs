@@ -124,8 +124,9 @@ impl Archive {
             recording: &recording,
             zone: &TimeZone::UTC,
             now: Timestamp::now(),
+            may_go_on: &|| true,
         };
-        let published = publish::publish(&self.services, finished, &publish::alone());
+        let published = publish::publish(&self.services, finished);
         self.services.spool.finish(dropped.id, dropped.generation).unwrap();
         published
     }

@@ -11,7 +11,7 @@ use super::contents;
 use crate::model::{
     ConversationId, Day, FileName, Key, PageKind, Recording, RecordingId, SpeakerId,
 };
-use crate::pipeline::duplicates::{self, Known};
+use crate::pipeline::duplicates::Known;
 use crate::pipeline::name_speakers;
 use crate::store::Store;
 
@@ -164,24 +164,4 @@ fn the_same_bytes_are_at_home_in_every_conversation_that_has_them() {
     index.restore_conversation(second.id.conversation).unwrap();
     assert!(is(archive.known("b", "z.wav", b"sound"), &second));
     assert!(is(archive.known("a", "z.wav", b"sound"), &third));
-}
-
-#[test]
-fn lost_or_damaged_audio_is_put_back_from_a_drop() {
-    let archive = Archive::new();
-    let recording = archive.publish("standup", "rec.wav", b"sound");
-    let path = archive.near.root().join(recording.audio.key.as_str());
-    let dropped = archive.drop_file("again.wav", b"sound");
-    let file = archive.services.spool.take(dropped.id, dropped.generation).unwrap();
-    let keep = || duplicates::keep_whole(&archive.services, &recording, &file).unwrap();
-    assert!(!keep());
-    for damage in [None, Some(&b"soun!"[..]), Some(b"so"), Some(b"")] {
-        fs::remove_file(&path).unwrap();
-        if let Some(bytes) = damage {
-            fs::write(&path, bytes).unwrap();
-        }
-        assert!(keep(), "{damage:?}");
-        assert_eq!(archive.audio_of(&recording), b"sound");
-        assert!(!keep());
-    }
 }

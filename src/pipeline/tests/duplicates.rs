@@ -1,0 +1,199 @@
+//! What becomes of stored copies when their bytes are dropped again.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::model::{Job, Placement, Recording};
+use crate::pipeline::duplicates::{self, DroppedFile, Kept, Known};
+use crate::pipeline::publish::PublishError;
+use crate::store::{
+    BlockCache, Bucket, Bytes, CacheOptions, FlakyStore, Label, MemoryStore, PlacedStore,
+    ReadOptions, StoreError,
+};
+
+use super::archive::Archive;
+
+/// A drop of those bytes into that conversation, with its job.
+fn dropped(archive: &Archive, conversation: &str, sound: &[u8]) -> (Job, File) {
+    let dropped = archive.drop_file("again.wav", sound);
+    let file = archive.services.spool.take(dropped.id, dropped.generation).unwrap();
+    (archive.job(&dropped, conversation), file)
+}
+
+fn keep(
+    archive: &Archive,
+    recording: &Recording,
+    (job, file): &(Job, File),
+) -> Result<Kept, PublishError> {
+    let blake3 = recording.audio.blake3.as_str();
+    let dropped = DroppedFile { job, file, blake3, may_go_on: &|| true };
+    duplicates::keep_whole(&archive.services, recording, dropped)
+}
+
+fn path_of(archive: &Archive, recording: &Recording) -> PathBuf {
+    archive.near.root().join(recording.audio.key.as_str())
+}
+
+fn staged(archive: &Archive) -> usize {
+    fs::read_dir(archive.near.staging()).unwrap().count()
+}
+
+#[test]
+fn lost_or_damaged_audio_is_put_back_from_a_drop() {
+    let archive = Archive::new();
+    let recording = archive.publish("standup", "rec.wav", b"sound");
+    let path = path_of(&archive, &recording);
+    let again = dropped(&archive, "standup", b"sound");
+    assert_eq!(keep(&archive, &recording, &again).unwrap(), Kept::Whole);
+    for damage in [None, Some(&b"soun!"[..]), Some(b"so"), Some(b"")] {
+        fs::remove_file(&path).unwrap();
+        if let Some(bytes) = damage {
+            fs::write(&path, bytes).unwrap();
+        }
+        assert_eq!(keep(&archive, &recording, &again).unwrap(), Kept::PutBack, "{damage:?}");
+        assert_eq!(archive.audio_of(&recording), b"sound");
+        assert_eq!(keep(&archive, &recording, &again).unwrap(), Kept::Whole);
+    }
+    assert_eq!(staged(&archive), 0);
+}
+
+#[test]
+fn a_drop_that_is_not_what_was_read_takes_nobodys_place() {
+    for damage in [None, Some(&b"soun!"[..])] {
+        let archive = Archive::new();
+        let recording = archive.publish("standup", "rec.wav", b"sound");
+        let path = path_of(&archive, &recording);
+        fs::remove_file(&path).unwrap();
+        damage.inspect(|bytes| fs::write(&path, bytes).unwrap());
+        // Behind everybody's back, after it was hashed.
+        let (job, file) = dropped(&archive, "standup", b"sound");
+        let own = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+        let writable = File::options().write(true).open(own).unwrap();
+        writable.write_all_at(b"S", 0).unwrap();
+        let kept = keep(&archive, &recording, &(job, file));
+        assert!(kept.is_err(), "{kept:?}");
+        assert_eq!(fs::read(&path).ok().as_deref(), damage);
+        assert_eq!(staged(&archive), 0);
+    }
+}
+
+#[test]
+fn a_drop_that_is_withdrawn_meanwhile_takes_nobodys_place() {
+    let archive = Archive::new();
+    let recording = archive.publish("standup", "rec.wav", b"sound");
+    let path = path_of(&archive, &recording);
+    fs::write(&path, b"soun!").unwrap();
+    let (job, file) = dropped(&archive, "standup", b"sound");
+    let spool = &archive.services.spool;
+    spool.unlink(crate::model::InboxId::ROOT, "again.wav".as_ref()).unwrap();
+    let kept = keep(&archive, &recording, &(job.clone(), file.try_clone().unwrap()));
+    assert!(matches!(kept, Err(PublishError::Withdrawn)), "{kept:?}");
+    // Or somebody says stop while it is copied.
+    let blake3 = recording.audio.blake3.as_str();
+    let stopped = DroppedFile { job: &job, file: &file, blake3, may_go_on: &|| false };
+    let kept = duplicates::keep_whole(&archive.services, &recording, stopped);
+    assert!(matches!(kept, Err(PublishError::Withdrawn)), "{kept:?}");
+    assert_eq!(fs::read(&path).unwrap(), b"soun!");
+}
+
+#[test]
+fn a_copy_that_cannot_be_read_now_is_not_taken_for_a_damaged_one() {
+    let archive = Archive::new();
+    let recording = archive.publish("standup", "rec.wav", b"sound");
+    let path = path_of(&archive, &recording);
+    // Whatever is there, reading it fails.
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let kept = keep(&archive, &recording, &dropped(&archive, "standup", b"sound"));
+    assert!(matches!(kept, Err(PublishError::Store(StoreError::Refused { .. }))), "{kept:?}");
+    assert!(path.is_dir());
+}
+
+#[test]
+fn copies_in_other_conversations_are_mended_by_a_drop() {
+    let archive = Archive::new();
+    let first = archive.publish("a", "x.wav", b"sound");
+    let second = archive.publish("b", "x.wav", b"sound");
+    let third = archive.publish("c", "x.wav", b"sound");
+    fs::write(path_of(&archive, &first), b"soun!").unwrap();
+    fs::remove_file(path_of(&archive, &second)).unwrap();
+    let (job, file) = dropped(&archive, "d", b"sound");
+    let blake3 = first.audio.blake3.as_str();
+    let again = DroppedFile { job: &job, file: &file, blake3, may_go_on: &|| true };
+    duplicates::mend(&archive.services, again).unwrap();
+    for recording in [&first, &second, &third] {
+        assert_eq!(archive.audio_of(recording), b"sound");
+    }
+    fs::write(path_of(&archive, &first), b"soun!").unwrap();
+    duplicates::mend_others(&archive.services, &third, again).unwrap();
+    assert_eq!(archive.audio_of(&first), b"sound");
+}
+
+/// A bucket that has the audio of a recording, and no copy of it here.
+fn in_bucket(archive: &mut Archive, recording: &Recording, bucket: Arc<dyn Bucket>) {
+    fs::remove_file(path_of(archive, recording)).unwrap();
+    let index = &archive.services.index;
+    index.set_stored(recording.id, recording.revision, None).unwrap();
+    let limits = CacheOptions { limit_bytes: 1 << 20, keep_free_bytes: 0 };
+    let cache = BlockCache::open(&archive.dir.path().join("cache"), limits).unwrap();
+    let near = archive.near.clone();
+    archive.services.store =
+        Arc::new(PlacedStore::with_bucket(near, bucket, cache, ReadOptions::default()));
+}
+
+fn bucket_with(recording: &Recording, sound: &'static [u8]) -> Arc<MemoryStore> {
+    let bucket = Arc::new(MemoryStore::default());
+    let blake3 = blake3::hash(sound).to_hex().to_string();
+    let fields = [(Label::BLAKE3, blake3), (Label::CONVERSATION, "standup".to_owned())];
+    let label = Label { content_type: "audio/wav", fields: fields.into() };
+    bucket.put_labelled(&recording.audio.key, Bytes::from_static(sound), &label).unwrap();
+    bucket
+}
+
+#[test]
+fn what_the_bucket_has_is_not_kept_here_again() {
+    let mut archive = Archive::for_bucket();
+    let recording = archive.publish("standup", "rec.wav", b"sound");
+    in_bucket(&mut archive, &recording, bucket_with(&recording, b"sound"));
+    let again = dropped(&archive, "standup", b"sound");
+    assert_eq!(keep(&archive, &recording, &again).unwrap(), Kept::Whole);
+    assert!(!path_of(&archive, &recording).exists());
+}
+
+#[test]
+fn a_drop_is_kept_here_where_the_bucket_cannot_give_its_copy() {
+    // Nothing of it can be asked; or its label can, and it is in an archive.
+    for calls in [0, 1] {
+        let mut archive = Archive::for_bucket();
+        let recording = archive.publish("standup", "rec.wav", b"sound");
+        let bucket = FlakyStore::failing_after(calls, bucket_with(&recording, b"sound"));
+        in_bucket(&mut archive, &recording, Arc::new(bucket));
+        let again = dropped(&archive, "standup", b"sound");
+        assert_eq!(keep(&archive, &recording, &again).unwrap(), Kept::Copied, "{calls}");
+        assert_eq!(archive.audio_of(&recording), b"sound");
+        // It is looked at again when the bucket answers.
+        let row = archive.services.index.recording(recording.id).unwrap().unwrap();
+        assert_eq!(row.placement, Placement::unknown());
+    }
+}
+
+#[test]
+fn a_remark_says_where_the_recording_is() {
+    let archive = Archive::new();
+    let recording = archive.publish("Team & friends", "rec.wav", b"sound");
+    let index = &archive.services.index;
+    let place = "conversations/Team & friends/2024/01/15/rec.wav";
+    for kept in [Kept::Whole, Kept::PutBack, Kept::Copied] {
+        let remark = duplicates::remark(index, &recording, kept).unwrap();
+        assert!(remark.contains(place), "{remark}");
+    }
+    let known = archive.known("other", "again.wav", b"sound");
+    let Some(Known::Elsewhere(told)) = known else { panic!("it is known elsewhere") };
+    let remark = duplicates::remark_of_filing(index, &told.recording).unwrap();
+    assert!(remark.contains(place), "{remark}");
+    index.trash_conversation(recording.id.conversation, jiff::Timestamp::now()).unwrap();
+    let remark = duplicates::remark_of_filing(index, &told.recording).unwrap();
+    assert!(remark.contains("rec.wav of 2024-01-15, in the trash"), "{remark}");
+}

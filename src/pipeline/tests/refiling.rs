@@ -1,0 +1,109 @@
+//! A recording that gets other keys leaves nothing behind, whatever is cut off.
+
+use std::fs;
+use std::sync::Arc;
+
+use super::archive::Archive;
+use super::contents;
+use crate::index::Index;
+use crate::model::{Key, Recording};
+use crate::pipeline::change_log::Changes;
+use crate::pipeline::refile::refile;
+use crate::pipeline::shelves::Shelves;
+use crate::pipeline::{rebuild, removals, write_pages_due};
+use crate::store::{Bucket, Bytes, FlakyStore, Label, LocalStore, MemoryStore, Store};
+
+fn refiled(archive: &Archive, near: &dyn Store, standing: &Recording) -> Recording {
+    let index = &archive.services.index;
+    refile(near, Shelves { store: near, index }, standing).unwrap();
+    index.recording(standing.id).unwrap().unwrap()
+}
+
+/// How many calls refiling makes before the first removal of what is left.
+fn calls_before_removal() -> u64 {
+    let mut calls = 0;
+    loop {
+        let archive = Archive::new();
+        let standing = archive.publish("standup", "rec.wav", b"sound");
+        let near = FlakyStore::failing_after(calls, archive.near.clone());
+        let index = &archive.services.index;
+        if refile(&near, Shelves { store: &near, index }, &standing).is_ok() {
+            return calls;
+        }
+        calls += 1;
+    }
+}
+
+#[test]
+fn a_refiling_that_is_cut_off_after_its_commit_leaves_no_second_recording() {
+    let first = calls_before_removal();
+    for calls in first..first + 12 {
+        let archive = Archive::new();
+        let standing = archive.publish("standup", "rec.wav", b"sound");
+        let near = FlakyStore::failing_after(calls, archive.near.clone());
+        let moved = refiled(&archive, &near, &standing);
+        assert_eq!(moved.stem.display(), "rec-2");
+        // The next daemon does the rest.
+        let index = &archive.services.index;
+        write_pages_due(archive.near.as_ref(), index).unwrap();
+        assert_eq!(index.removals_due().unwrap(), []);
+        assert_eq!(found(&archive.near, &archive), ["rec-2.wav"], "{calls} calls");
+        let here = contents(archive.near.as_ref());
+        assert!(here.keys().all(|key| !key.contains("/rec.") && !key.contains("/rec_")));
+    }
+}
+
+/// Names of recordings that an index made anew finds.
+fn found(near: &Arc<LocalStore>, archive: &Archive) -> Vec<String> {
+    let path = archive.dir.path().join("anew.redb");
+    let anew = Index::open(&path).unwrap();
+    rebuild(near.as_ref(), &anew).unwrap();
+    let all = anew.every_recording(None, 10).unwrap();
+    all.iter().map(|recording| recording.audio_name.display()).collect()
+}
+
+#[test]
+fn nothing_is_filed_under_former_keys_before_they_are_free() {
+    let archive = Archive::new();
+    let standing = archive.publish("standup", "rec.wav", b"sound");
+    let near = FlakyStore::failing_after(calls_before_removal(), archive.near.clone());
+    refiled(&archive, &near, &standing);
+    // The very bytes that are still left under the old name.
+    let other = archive.publish("standup", "rec.wav", b"sound");
+    write_pages_due(archive.near.as_ref(), &archive.services.index).unwrap();
+    assert_eq!(archive.audio_of(&other), b"sound");
+}
+
+#[test]
+fn what_a_refiled_recording_has_left_in_the_bucket_goes_when_it_has_arrived() {
+    let archive = Archive::for_bucket();
+    let index = &archive.services.index;
+    let standing = archive.publish("standup", "rec.wav", b"sound");
+    let bucket = Arc::new(MemoryStore::default());
+    // Its audio was there already, and then somebody else has put a page of the same name.
+    let fields = [
+        (Label::BLAKE3, standing.audio.blake3.clone()),
+        (Label::CONVERSATION, "standup".to_owned()),
+    ];
+    let label = Label { content_type: "audio/wav", fields: fields.into() };
+    bucket.put_labelled(&standing.audio.key, Bytes::from_static(b"sound"), &label).unwrap();
+    let page = Key::new("standup/2024/01/15/rec.json").unwrap();
+    bucket.put(&page, b"another's").unwrap();
+    assert_eq!(archive.carry(&bucket), None);
+    let moved = index.recording(standing.id).unwrap().unwrap();
+    assert_eq!(moved.stem.display(), "rec-2");
+
+    let changes = Changes::default();
+    removals::remove_from_bucket(bucket.as_ref(), &changes, index).unwrap();
+    assert_eq!(index.removals_due().unwrap(), []);
+    assert!(!bucket.is_taken(standing.audio.key.as_str()).unwrap());
+    assert!(bucket.is_taken(moved.audio.key.as_str()).unwrap());
+    assert_eq!(bucket.get_range(&page, 0..99).unwrap(), b"another's");
+    let told: Vec<String> = contents(bucket.as_ref())
+        .into_iter()
+        .filter(|(key, _)| key.starts_with(Key::CHANGES))
+        .map(|(_, json)| String::from_utf8(json).unwrap())
+        .collect();
+    assert!(told.iter().any(|told| told.contains("removed") && told.contains("rec_metadata")));
+    assert!(!fs::exists(archive.near.root().join(standing.audio.key.as_str())).unwrap());
+}
