@@ -17,11 +17,13 @@ mod following;
 mod inventory;
 mod jobs;
 mod newest;
+mod numbering;
 mod pages_due;
 mod placing;
 mod questions;
 mod rebuilding;
 mod removal;
+mod removals_due;
 mod reservations;
 mod reserved;
 mod role;
@@ -47,6 +49,7 @@ pub use crate::index::change::Change;
 pub use crate::index::following::{Followed, Surveying};
 pub use crate::index::pages_due::{DayText, DueEntry, PageWork, PagesDue};
 pub use crate::index::questions::Totals;
+pub use crate::index::removals_due::RemovalDue;
 pub use crate::index::reservations::Reservation;
 pub use crate::index::trash::{TrashEntry, TrashPlace, Trashed};
 
@@ -55,8 +58,8 @@ use crate::index::questions::Moment;
 use crate::index::reservations::Reservations;
 use crate::index::writer::{Subscribers, Writer};
 use crate::model::{
-    Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Job, Overlay,
-    Recording, RecordingId, StateRole,
+    Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Job, Recording,
+    RecordingId, StateRole,
 };
 
 /// What went wrong in the index, by what the caller can do about it.
@@ -246,11 +249,6 @@ impl Index {
         self.now()?.filed_recording_with_stem(seq, day, stem)
     }
 
-    /// The recording that has these bytes (BLAKE3, hexadecimal), also if its conversation is in the trash.
-    pub fn recording_with_audio(&self, blake3: &str) -> Result<Option<Recording>, IndexError> {
-        self.now()?.recording_with_audio(blake3)
-    }
-
     pub fn totals(&self) -> Result<Totals, IndexError> {
         self.now()?.totals()
     }
@@ -309,10 +307,6 @@ impl Index {
             }
             Ok(())
         })
-    }
-
-    pub fn set_overlay(&self, id: RecordingId, overlay: Overlay) -> Result<(), IndexError> {
-        self.inner.writer.change(move |writing| filing::set_overlay(writing, id, overlay))
     }
 
     pub fn rename_conversation(

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use scribefs::index::{Change, Index, IndexError, PagesDue, Totals};
 use scribefs::model::{
     Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, InboxId, Job,
-    JobId, JobState, Key, Object, Overlay, Page, PageKind, Placement, RecordedAt, Recording,
-    RecordingId, SoundFacts, TimeSource,
+    JobId, JobState, Key, Object, Page, PageKind, Placement, RecordedAt, Recording, RecordingId,
+    SoundFacts, TimeSource,
 };
 
 fn at(second: i64) -> Timestamp {
@@ -73,7 +73,7 @@ fn recording(conversation: &Conversation, id: RecordingId, stem: &FileName) -> R
         model: "moonshine-tiny-en".into(),
         placement: Placement::Stored,
         revision: 1,
-        overlay: Overlay::default(),
+        overlay: scribefs::model::Overlay::default(),
     }
 }
 
@@ -157,7 +157,7 @@ fn what_is_published_is_found_by_every_road() {
     assert_eq!(index.recording(recording.id).unwrap(), some);
     assert_eq!(index.recordings(seq, day(15)).unwrap(), vec![recording.clone()]);
     assert_eq!(index.recording_with_stem(seq, day(15), &name("meeting")).unwrap(), some);
-    assert_eq!(index.recording_with_audio(&recording.audio.blake3).unwrap(), some);
+    assert_eq!(index.recordings_with_audio(&recording.audio.blake3).unwrap(), [recording.clone()]);
     assert_eq!(index.days(seq).unwrap(), [day(15)]);
     assert_eq!(index.day_transcript(seq, day(15)).unwrap().unwrap().modified_at, at(1));
     assert_eq!(index.conversations(ConversationSeq(0), 10).unwrap().len(), 1);
@@ -293,8 +293,8 @@ fn the_trash_hides_a_conversation_and_gives_it_back() {
     assert_eq!(index.unplaced(9).unwrap(), std::slice::from_ref(&recording));
     assert_eq!(index.totals().unwrap(), Totals::default());
     assert_eq!(index.trashed_conversations().unwrap()[0].trashed_at, Some(at(5)));
-    let same = index.recording_with_audio(&recording.audio.blake3).unwrap();
-    assert_eq!(same, Some(recording.clone()));
+    let same = index.recordings_with_audio(&recording.audio.blake3).unwrap();
+    assert_eq!(same, [recording.clone()]);
     assert!(matches!(index.trash_conversation(seq, at(6)), Err(IndexError::NoConversation)));
 
     index.restore_conversation(seq).unwrap();
@@ -461,9 +461,50 @@ fn a_replaced_recording_keeps_its_place() {
     assert_eq!(all(&changes)[0], Change::Replaced { recording: Box::new(recording.clone()) });
     let totals = desk.index.totals().unwrap();
     assert_eq!((totals.recordings, totals.audio_bytes), (1, 5));
-    let overlay = Overlay { title: Some("Team sync".into()), ..Overlay::default() };
-    desk.index.set_overlay(recording.id, overlay.clone()).unwrap();
-    assert_eq!(desk.index.recording(recording.id).unwrap().unwrap().overlay, overlay);
+}
+
+#[test]
+fn what_is_being_removed_for_good_does_not_come_back_into_the_trash() {
+    let desk = desk();
+    let index = &desk.index;
+    let recording = desk.publish("standup", day(15), "a");
+    desk.publish("standup", day(15), "b");
+    index.trash_recording(recording.id, at(5)).unwrap();
+    for _ in 0..2 {
+        index.condemn_old(Duration::ZERO, Timestamp::now(), Duration::from_secs(1)).unwrap();
+    }
+    assert_eq!(index.purging_recordings().unwrap().len(), 1);
+    assert_eq!(index.trash_entries(0, 9).unwrap(), []);
+    // Whoever has read its row before still writes to it.
+    let (id, revision) = (recording.id, recording.revision);
+    assert!(!index.set_placement(id, revision, Placement::PagesChanged).unwrap());
+    assert!(!index.set_stored(id, revision, Some(at(6))).unwrap());
+    assert!(index.hide_page(id, PageKind::Srt).is_err());
+    let conversation = index.conversation(id.conversation).unwrap().unwrap();
+    let text = transcript(&conversation, day(15), 50);
+    assert!(index.replace(recording.clone(), text).is_err());
+    assert_eq!(index.trash_entries(0, 9).unwrap(), []);
+    assert_eq!(index.filed_recording(id).unwrap(), None);
+    index.finish_purge(id).unwrap();
+    assert_eq!(index.purging_recordings().unwrap(), []);
+}
+
+#[test]
+fn equal_names_in_the_trash_cost_few_looks_each() {
+    let desk = desk();
+    let began = desk.index.trash_entries(0, 9).unwrap();
+    assert_eq!(began, []);
+    for _ in 0..40 {
+        let id = desk.publish("standup", day(15), "a").id.conversation;
+        desk.index.trash_conversation(id, at(5)).unwrap();
+    }
+    let entries = desk.index.trash_entries(0, 99).unwrap();
+    let names: std::collections::BTreeSet<FileName> =
+        entries.iter().map(|entry| entry.name.clone()).collect();
+    assert_eq!((entries.len(), names.len()), (40, 40));
+    for entry in entries {
+        assert_eq!(desk.index.trash_entry_named(&entry.name).unwrap(), Some(entry));
+    }
 }
 
 /// Everything that questions can see.

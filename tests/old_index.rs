@@ -47,7 +47,7 @@ fn the_first_format_still_answers() {
     assert_eq!(first.original_name.as_bytes(), b"meeting \xff.wav");
     assert_eq!(first.facts.duration, 12.5);
     assert_eq!(first.overlay.title.as_deref(), Some("Team sync"));
-    assert_eq!(index.recording_with_audio(&first.audio.blake3).unwrap().as_ref(), Some(first));
+    assert_eq!(index.recordings_with_audio(&first.audio.blake3).unwrap().first(), Some(first));
     let transcript = index.day_transcript(conversation.seq, day()).unwrap().unwrap();
     assert_eq!(transcript.object.key.file_name(), "standup_transcript.txt");
     assert_eq!(index.trashed_conversations().unwrap()[0].id.as_str(), "old");

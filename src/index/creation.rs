@@ -10,7 +10,7 @@ use crate::index::IndexError;
 use crate::index::failure::{damaged, opening};
 use crate::index::filing::make_tables;
 use crate::index::reserved::ReservedFile;
-use crate::index::tables::{COUNTERS, FORMAT, JOBS, NEWEST, UNFINISHED};
+use crate::index::tables::{COUNTERS, FORMAT, JOBS, REMOVALS_DUE, UNFINISHED};
 use crate::index::trash_rows::name_all;
 
 /// Memory for pages of the file. The kernel caches them too, so little is won by more.
@@ -62,7 +62,7 @@ pub(crate) fn check_format(database: &Database) -> Result<(), IndexError> {
 
 /// Tables that came later than the format: there was nothing to say in them before.
 fn add_tables(database: &Database) -> Result<(), IndexError> {
-    match database.begin_read()?.open_table(NEWEST) {
+    match database.begin_read()?.open_table(REMOVALS_DUE) {
         Ok(_) => return Ok(()),
         Err(TableError::TableDoesNotExist(_)) => {}
         Err(err) => return Err(err.into()),

@@ -7,16 +7,17 @@ use crate::index::following::{adopt, forget_followed};
 use crate::index::same_audio::{add_audio, remove_audio};
 use crate::index::tables::{
     AUDIO, CONDEMNED, CONVERSATIONS, COPIED, COPIES, DAYS, DayKey, DayRow, EMPTY, EVERYTHING,
-    KEY_STEMS, NAMES, NEWEST, NOTES, PAGES_DUE, PREFIXES, PURGING, RECORDINGS, RESERVED_KEYS,
-    RecordingKey, SAME_AUDIO, SHOWN, STEMS, SUMS, Sums, TRASH, TRASH_NAMES, TRASHED, TRASHED_SEEN,
-    UNPLACED, UPLOADS, WISHES, day_key, encoded, recording_key, row_at,
+    KEY_STEMS, NAMES, NEWEST, NOTES, PAGES_DUE, PREFIXES, PURGING, RECORDINGS, REMOVALS_DUE,
+    RESERVED_KEYS, RecordingKey, SAME_AUDIO, SHOWN, STEMS, SUMS, Sums, TRASH, TRASH_NAMES, TRASHED,
+    TRASHED_SEEN, UNPLACED, UPLOADS, WISHES, day_key, encoded, recording_key, row_at,
 };
 use crate::index::trash_rows::{follow_row, forget_row, is_shown};
 use crate::index::writer::Writing;
-use crate::index::{Change, DayText, IndexError, PageWork, PagesDue, newest, pages_due, placing};
-use crate::model::{
-    Conversation, DayTranscript, Destination, Overlay, Placement, Recording, RecordingId,
+use crate::index::{
+    Change, DayText, IndexError, PageWork, PagesDue, RemovalDue, newest, pages_due, placing,
+    removals_due,
 };
+use crate::model::{Conversation, DayTranscript, Destination, Placement, Recording, RecordingId};
 
 pub(crate) fn publish(
     writing: &mut Writing<'_>,
@@ -102,7 +103,7 @@ pub(crate) fn forget_recording(
     writing: &mut Writing<'_>,
     id: RecordingId,
 ) -> Result<(), IndexError> {
-    let (conversation, recording) = at(writing.tables(), id)?;
+    let (conversation, recording) = at_even_purging(writing.tables(), id)?;
     let (day, key) = (day_key(id.conversation, id.day), recording_key(id));
     let tables = writing.begin();
     forget(tables, &recording)?;
@@ -160,7 +161,7 @@ pub(crate) fn replace(
 }
 
 /// The row under another stem, with other keys. Whoever shows names takes the old ones for gone and the new ones
-/// for new. All of it is yet to be brought to where it belongs.
+/// for new. All of it is yet to be brought to where it belongs, and what is left under the old keys to be removed.
 pub(crate) fn rename_recording(
     writing: &mut Writing<'_>,
     mut recording: Recording,
@@ -170,6 +171,11 @@ pub(crate) fn rename_recording(
     recording.placement = placing::destination(writing.tables())?.first_placement();
     let work = text.work();
     file(writing, &conversation, &recording, text.into_transcript())?;
+    let tables = writing.begin();
+    // It was counted with its old keys; the new ones have not been in the bucket yet.
+    placing::remove_copy(tables, recording_key(recording.id))?;
+    let is_in_bucket = recording.placement != Placement::Stored;
+    removals_due::owe(tables, &RemovalDue { recording: old.clone(), is_here: true, is_in_bucket })?;
     let (seq, day) = (recording.id.conversation, recording.id.day);
     pages_due::owe(writing, PagesDue::Day(seq, day), work)?;
     writing.tell(Change::Removed {
@@ -181,18 +187,6 @@ pub(crate) fn rename_recording(
     let recording = Box::new(recording);
     writing.tell(Change::Published { recording, new_conversation: false, new_day: false });
     writing.tell(Change::DayTranscript { conversation: seq, day });
-    Ok(())
-}
-
-pub(crate) fn set_overlay(
-    writing: &mut Writing<'_>,
-    id: RecordingId,
-    overlay: Overlay,
-) -> Result<(), IndexError> {
-    let (conversation, mut recording) = at(writing.tables(), id)?;
-    recording.overlay = overlay;
-    file(writing, &conversation, &recording, None)?;
-    writing.tell(Change::Replaced { recording: Box::new(recording) });
     Ok(())
 }
 
@@ -255,11 +249,23 @@ pub(crate) fn make_tables(tables: &WriteTransaction) -> Result<(), IndexError> {
     tables.open_table(SHOWN)?;
     tables.open_table(TRASHED_SEEN)?;
     tables.open_table(NEWEST)?;
+    tables.open_table(REMOVALS_DUE)?;
     Ok(())
 }
 
-/// The row, also of a conversation in the trash, but not of one that is being removed.
+/// The row, also in the trash, but not of what is being removed for good.
 pub(crate) fn at(
+    tables: &WriteTransaction,
+    id: RecordingId,
+) -> Result<(Conversation, Recording), IndexError> {
+    if tables.open_table(PURGING)?.get(recording_key(id))?.is_some() {
+        return Err(IndexError::NoConversation);
+    }
+    at_even_purging(tables, id)
+}
+
+/// The same of a recording that is being removed for good, too.
+pub(crate) fn at_even_purging(
     tables: &WriteTransaction,
     id: RecordingId,
 ) -> Result<(Conversation, Recording), IndexError> {

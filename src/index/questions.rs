@@ -183,16 +183,6 @@ impl Moment {
         Ok(self.filed_recordings(ConversationSeq(seq), day)?.into_iter().find(has_it))
     }
 
-    pub(crate) fn recording_with_audio(
-        &self,
-        blake3: &str,
-    ) -> Result<Option<Recording>, IndexError> {
-        match self.table(AUDIO)?.get(blake3)? {
-            Some(key) => row_at(&self.table(RECORDINGS)?, key.value()),
-            None => Ok(None),
-        }
-    }
-
     /// The highest number that was ever given out on a day.
     pub(crate) fn last_number(&self, seq: ConversationSeq, day: Day) -> Result<u16, IndexError> {
         let row: Option<DayRow> = row_at(&self.table(DAYS)?, day_key(seq, day))?;
@@ -253,7 +243,8 @@ impl Moment {
     }
 
     pub(crate) fn filed_recording(&self, id: RecordingId) -> Result<Option<Recording>, IndexError> {
-        if self.table(CONDEMNED)?.get(id.conversation.0)?.is_some() {
+        let is_condemned = self.table(CONDEMNED)?.get(id.conversation.0)?.is_some();
+        if is_condemned || self.table(PURGING)?.get(recording_key(id))?.is_some() {
             return Ok(None);
         }
         row_at(&self.table(RECORDINGS)?, recording_key(id))

@@ -10,7 +10,7 @@ use crate::index::conversations::NEXT;
 use crate::index::following::FOLLOWED;
 use crate::index::placing::DISCOVERY;
 use crate::index::tables::{COUNTERS, JOBS, NOTES, RESERVED_KEYS, UNFINISHED, UPLOADS};
-use crate::index::{Index, IndexError};
+use crate::index::{Index, IndexError, removals_due};
 use crate::model::Key;
 
 /// Rows that share one commit.
@@ -23,10 +23,10 @@ const REBUILT: &str = "rebuilt_at";
 const OF_RECORDINGS: [&str; 3] = [FOLLOWED, DISCOVERY, REBUILT];
 
 impl Index {
-    /// Takes over what the store does not hold: jobs, open uploads, notes, and numbers that are never used again.
+    /// Takes over what the store does not hold: jobs, open uploads, removals that are due, notes, and numbers that are never used again.
     pub fn take_over(&self, old: &Index) -> Result<(), IndexError> {
         self.copy_jobs(old)?;
-        let uploads = old.uploads()?;
+        let (uploads, removals) = (old.uploads()?, old.removals_due()?);
         let mut notes = Vec::new();
         let mut counters = Vec::new();
         {
@@ -44,6 +44,9 @@ impl Index {
             let tables = writing.begin();
             for (id, key) in &uploads {
                 tables.open_table(UPLOADS)?.insert(id.as_str(), key.as_str())?;
+            }
+            for due in &removals {
+                removals_due::owe(tables, due)?;
             }
             for (name, text) in &notes {
                 if !OF_RECORDINGS.contains(&name.as_str()) {

@@ -8,7 +8,10 @@ use jiff::Timestamp;
 use redb::ReadableTable;
 
 use crate::index::conversations::{ensure, filing_id, present};
-use crate::index::tables::{DAYS, DayRow, KEY_STEMS, RESERVED_KEYS, STEMS, day_key, row_at};
+use crate::index::numbering::first_free;
+use crate::index::tables::{
+    DAYS, DayRow, KEY_STEMS, REMOVALS_DUE, RESERVED_KEYS, STEMS, day_key, row_at,
+};
 use crate::index::writer::Writing;
 use crate::index::{Index, IndexError};
 use crate::model::{
@@ -115,6 +118,7 @@ impl Reservations {
         let (stems, key_stems) =
             (writing.tables().open_table(STEMS)?, writing.tables().open_table(KEY_STEMS)?);
         let reserved = writing.tables().open_table(RESERVED_KEYS)?;
+        let removed = writing.tables().open_table(REMOVALS_DUE)?;
         let stem = free_stem(wanted, &|candidate| {
             let key_stem = Key::stem_for(candidate.as_bytes());
             let meets = |held: &FileName| Key::stem_for(held.as_bytes()) == key_stem;
@@ -125,7 +129,8 @@ impl Reservations {
                 || stems.get(at(candidate.as_bytes()))?.is_some()
                 || stems.get(at(key_stem.as_bytes()))?.is_some()
                 || key_stems.get(at(key_stem.as_bytes()))?.is_some()
-                || reserved.get(metadata.as_str())?.is_some())
+                || reserved.get(metadata.as_str())?.is_some()
+                || removed.get(metadata.as_str())?.is_some())
         })?;
         Ok(self.hold(RecordingId { conversation: seq, day, number }, stem))
     }
@@ -142,35 +147,16 @@ impl Reservations {
     }
 }
 
-/// A stem that is not taken: `wanted`, else one with a number. Numbers are looked for in growing steps and then
-/// between the last two, so that a day with thousands of equal names costs a few looks each.
+/// A stem that is not taken: `wanted`, else one with a number, as far as numbers are given out in order.
 fn free_stem(
     wanted: &FileName,
     is_taken: &dyn Fn(&FileName) -> Result<bool, IndexError>,
 ) -> Result<FileName, IndexError> {
-    let free = |number| match wanted.numbered_stem(number) {
+    let stem = first_free(&|number| match wanted.numbered_stem(number) {
         Some(stem) => Ok((!is_taken(&stem)?).then_some(stem)),
-        None => Ok::<_, IndexError>(None),
-    };
-    if let Some(stem) = free(1)? {
-        return Ok(stem);
-    }
-    let (mut taken, mut step) = (1_u32, 1);
-    let (mut found, mut stem) = loop {
-        let number = taken.checked_add(step).ok_or(IndexError::DayFull)?;
-        match free(number)? {
-            Some(stem) => break (number, stem),
-            None => (taken, step) = (number, step.saturating_mul(2)),
-        }
-    };
-    while taken + 1 < found {
-        let middle = taken + (found - taken) / 2;
-        match free(middle)? {
-            Some(free) => (found, stem) = (middle, free),
-            None => taken = middle,
-        }
-    }
-    Ok(stem)
+        None => Ok(None),
+    })?;
+    stem.ok_or(IndexError::DayFull)
 }
 
 #[cfg(test)]

@@ -94,6 +94,8 @@ pub(crate) const TRASHED_SEEN: TableDefinition<RecordingKey, u64> =
 pub(crate) const PURGING: TableDefinition<RecordingKey, ()> = TableDefinition::new("purging");
 /// Recordings of a day that are not in the trash, where some are or were. Of 0 nobody sees the day.
 pub(crate) const SHOWN: TableDefinition<DayKey, u32> = TableDefinition::new("shown");
+/// What recordings have left under former keys, by the key of the metadata there.
+pub(crate) const REMOVALS_DUE: TableDefinition<&str, &[u8]> = TableDefinition::new("removals_due");
 /// Small facts that are kept by name, such as where recordings belong.
 pub(crate) const NOTES: TableDefinition<&str, &str> = TableDefinition::new("notes");
 pub(crate) const JOBS: Rows<u64> = Rows::new("jobs");

@@ -54,7 +54,7 @@ fn recording(conversation: &Conversation, id: RecordingId, stem: &FileName) -> R
         model: String::new(),
         placement: Placement::Local,
         revision: 1,
-        overlay: Overlay::default(),
+        overlay: crate::model::Overlay::default(),
     }
 }
 

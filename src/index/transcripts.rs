@@ -6,7 +6,7 @@ use crate::index::filing::{at, file};
 use crate::index::tables::{DAYS, DayRow, RECORDINGS, day_key, decoded, encoded, row_at};
 use crate::index::writer::Writing;
 use crate::index::{Change, DayText, Index, IndexError, PagesDue, pages_due, placing};
-use crate::model::{ConversationSeq, Day, Destination, Recording};
+use crate::model::{ConversationSeq, Day, Destination, Recording, RecordingId};
 
 impl Index {
     /// A day's transcript, rendered anew. Where recordings belong into a bucket, the day's last one brings it
@@ -25,6 +25,18 @@ impl Index {
             count += 1;
         }
         Ok(count)
+    }
+
+    /// Whether a day has that recording and no other, whether or not they are in the trash.
+    pub fn is_only_recording(&self, id: RecordingId) -> Result<bool, IndexError> {
+        let (seq, day) = day_key(id.conversation, id.day);
+        let table = self.now()?.table(RECORDINGS)?;
+        for row in table.range((seq, day, 0)..=(seq, day, u16::MAX))?.take(2) {
+            if row?.0.value().2 != id.number {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

@@ -3,6 +3,7 @@
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::index::IndexError;
+use crate::index::numbering::first_free;
 use crate::index::tables::{
     CONVERSATIONS, DAYS, DayKey, PURGING, RECORDINGS, RecordingKey, SHOWN, TRASH, TRASH_NAMES,
     TRASHED, recording_key, row_at,
@@ -22,9 +23,11 @@ pub(crate) fn follow_row(
     let key = recording_key(new.id);
     let was_shown = old.is_some_and(|old| old.overlay.trashed_at.is_none());
     let is_shown = new.overlay.trashed_at.is_none();
+    // What is being removed for good has left already, and nobody sees it again.
+    let is_purging = tables.open_table(PURGING)?.get(key)?.is_some();
     if is_shown {
         leave(tables, key)?;
-    } else {
+    } else if !is_purging {
         let name = name_in_trash(conversation, new);
         enter(tables, key, &name)?;
     }
@@ -90,12 +93,14 @@ fn enter(tables: &WriteTransaction, key: RecordingKey, wanted: &[u8]) -> Result<
     if trashed.get(key)?.is_some() {
         return Ok(());
     }
-    let mut name = wanted.to_vec();
-    let mut number = 1_u64;
-    while names.get(name.as_slice())?.is_some() {
-        number += 1;
-        name = [wanted, format!("-{number}").as_bytes()].concat();
-    }
+    let name = first_free(&|number| {
+        let name = match number {
+            1 => wanted.to_vec(),
+            number => [wanted, format!("-{number}").as_bytes()].concat(),
+        };
+        Ok(names.get(name.as_slice())?.is_none().then_some(name))
+    })?;
+    let name = name.ok_or(IndexError::NumbersExhausted)?;
     names.insert(name.as_slice(), key)?;
     trashed.insert(key, name.as_slice())?;
     Ok(())

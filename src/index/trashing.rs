@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use redb::ReadableTable;
 
 use crate::index::conversations::{known, trash};
-use crate::index::filing::{at, file, forget};
+use crate::index::filing::{at, at_even_purging, file, forget};
 use crate::index::placing::remove_copy;
 use crate::index::tables::{
     DAYS, DayRow, PURGING, RECORDINGS, RecordingKey, TRASHED, day_key, encoded, recording_key,
@@ -79,8 +79,7 @@ pub(crate) fn restore_recording(
     id: RecordingId,
 ) -> Result<(), IndexError> {
     let (conversation, mut recording) = at(writing.tables(), id)?;
-    let is_purging = writing.tables().open_table(PURGING)?.get(recording_key(id))?.is_some();
-    if conversation.trashed_at.is_some() || is_purging {
+    if conversation.trashed_at.is_some() {
         return Err(IndexError::NoConversation);
     }
     if recording.overlay.trashed_at.take().is_none() {
@@ -146,7 +145,7 @@ pub(crate) fn begin_purge(
 
 /// Removes the row of a recording that is being removed for good; whether its day has no other.
 pub(crate) fn purge(writing: &mut Writing<'_>, id: RecordingId) -> Result<bool, IndexError> {
-    let (_, recording) = at(writing.tables(), id)?;
+    let (_, recording) = at_even_purging(writing.tables(), id)?;
     let (key, day) = (recording_key(id), day_key(id.conversation, id.day));
     let tables = writing.begin();
     forget(tables, &recording)?;
@@ -156,6 +155,7 @@ pub(crate) fn purge(writing: &mut Writing<'_>, id: RecordingId) -> Result<bool, 
     let is_last = recordings.range((key.0, key.1, 0)..=(key.0, key.1, u16::MAX))?.next().is_none();
     drop(recordings);
     forget_row(tables, &recording)?;
+    pages_due::forget_recording(tables, id, is_last)?;
     let mut days = tables.open_table(DAYS)?;
     let row: Option<DayRow> = row_at(&days, day)?;
     if let Some(row) = row.filter(|_| is_last) {

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::index::{Change, DayText, DueEntry, Index, IndexError, PageWork, PagesDue};
-use crate::model::{Conversation, ConversationSeq, Day, Key, PageKind, Recording, RecordingId};
+use crate::model::{Conversation, ConversationSeq, Day, PageKind, Recording, RecordingId};
+use crate::pipeline::eviction::RemovalError;
 use crate::pipeline::rewrite::{self, RewriteError};
 use crate::pipeline::shelves::Shelves;
-use crate::pipeline::{causes, pages, publish};
+use crate::pipeline::{causes, pages, publish, removals, staged_pages};
 use crate::render;
 use crate::store::{Store, StoreError};
 
@@ -25,7 +26,7 @@ const TICK: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
-/// A day's transcript is rendered when nothing has been published on the day for so long ...
+/// A day's transcript is rendered when nothing has changed on the day for so long ...
 const QUIET: Duration = Duration::from_secs(2);
 
 /// ... or the oldest recording that it lacks has waited so many times as long as the last rendering took: at most
@@ -59,7 +60,7 @@ pub fn write_pages_due(store: &dyn Store, index: &Index) -> Result<Drained, Inde
             done => drained.done += done,
         }
     }
-    sweep(shelves)?;
+    staged_pages::sweep(shelves)?;
     drained.left = u64::try_from(pauses.failed.len()).unwrap_or(u64::MAX);
     Ok(drained)
 }
@@ -112,7 +113,7 @@ pub(crate) fn serve(
 #[derive(Debug, Default)]
 struct Pauses {
     failed: HashMap<PagesDue, Pause>,
-    /// Days on which something was published: since when, and when the last time.
+    /// Days on which something changes: since when, and when the last time.
     busy: HashMap<PagesDue, (Instant, Instant)>,
     /// How long the last rendering of a transcript took.
     rendering: Duration,
@@ -128,7 +129,10 @@ impl Pauses {
     /// Whether the change leaves pages that are due.
     fn note(&mut self, change: &Change, now: Instant) -> bool {
         match change {
-            Change::Published { recording, .. } => {
+            // Of a long day they come one after the other: its text is rendered for all of them at once.
+            Change::Published { recording, .. }
+            | Change::Replaced { recording }
+            | Change::RecordingMoved { recording, .. } => {
                 let RecordingId { conversation, day, .. } = recording.id;
                 let busy = self.busy.entry(PagesDue::Day(conversation, day)).or_insert((now, now));
                 busy.1 = now;
@@ -137,8 +141,6 @@ impl Pauses {
             Change::Renamed { .. }
             | Change::Trashed { .. }
             | Change::Restored { .. }
-            | Change::Replaced { .. }
-            | Change::RecordingMoved { .. }
             | Change::DayTranscript { .. } => true,
             Change::Purging { .. }
             | Change::Removed { .. }
@@ -191,7 +193,27 @@ fn pass(shelves: Shelves<'_>, pauses: &mut Pauses) -> Result<u64, IndexError> {
             shelves.index.clear_pages_due(settled)?;
         }
     }
+    remove_old_keys(shelves, pauses)?;
     Ok(done)
+}
+
+/// What recordings that were given other keys have left on local disk.
+fn remove_old_keys(shelves: Shelves<'_>, pauses: &mut Pauses) -> Result<(), IndexError> {
+    for due in shelves.index.removals_due()?.iter().filter(|due| due.is_here) {
+        let recording = PagesDue::Recording(due.recording.id);
+        if pauses.is_paused(recording, Instant::now()) {
+            continue;
+        }
+        match removals::remove_here(shelves.store, shelves.index, due) {
+            Ok(()) => pauses.done(recording),
+            Err(RemovalError::Index(err)) => return Err(err),
+            Err(RemovalError::Store(err)) => {
+                log::debug!("{}: is removed later: {}", due.key(), causes(&err));
+                pauses.failed(recording, Instant::now());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Does one thing that is due. `false`: it stays due.
@@ -338,18 +360,25 @@ fn warn_of(err: &RewriteError) {
     log::warn!("{err}: `scribefs fsck` says what can be done");
 }
 
-/// Removes what a writer that died has staged and no index names: nothing is staged for anybody now.
-fn sweep(shelves: Shelves<'_>) -> Result<(), IndexError> {
-    let _alone = publish::alone();
-    if !shelves.index.pages_due(None, 1)?.is_empty() {
-        return Ok(());
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::tests::recordings_of_a_day;
+
+    #[test]
+    fn a_day_of_which_one_recording_after_the_other_is_removed_is_rendered_when_that_is_over() {
+        let recordings = recordings_of_a_day(40);
+        let (mut pauses, mut now) = (Pauses::default(), Instant::now());
+        let id = recordings[0].id;
+        let day = PagesDue::Day(id.conversation, id.day);
+        for recording in recordings {
+            let moved = Change::RecordingMoved { recording: Box::new(recording), with_day: false };
+            assert!(pauses.note(&moved, now));
+            assert!(pauses.is_paused(day, now));
+            now += Duration::from_millis(50);
+        }
+        assert!(!pauses.is_paused(day, now + QUIET));
+        // However long it goes on, the day does not wait for ever.
+        assert!(!pauses.is_paused(day, now + LEAST_PATIENCE));
     }
-    let swept = shelves
-        .store
-        .list(Key::STAGED)
-        .and_then(|found| found.iter().try_for_each(|found| shelves.store.delete(&found.key)));
-    if let Err(err) = swept {
-        log::debug!("staged pages that nobody needs are left: {err}");
-    }
-    Ok(())
 }

@@ -58,7 +58,6 @@ pub(crate) fn refile(
         standing.audio.key,
         audio
     );
-    fail_point!("refile-committed");
     remove_old(near, index, standing);
     Ok(())
 }

@@ -5,6 +5,7 @@ mod duplicates;
 mod identity;
 mod identity_in_bucket;
 mod importing;
+mod left_behind;
 mod pages;
 mod refiling;
 

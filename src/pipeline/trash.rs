@@ -11,9 +11,9 @@ use crate::pipeline::Grounds;
 use crate::pipeline::change_log::{Changes, Told};
 use crate::pipeline::eviction::RemovalError;
 use crate::pipeline::lease::Now;
-use crate::pipeline::publish;
-use crate::pipeline::verify;
-use crate::store::{Bucket, Store};
+use crate::pipeline::shelves::Shelves;
+use crate::pipeline::{publish, staged_pages, verify};
+use crate::store::{Bucket, Store, StoreError};
 
 /// Nothing is removed for good for so long after the index was made anew.
 const AFTER_REBUILD: SignedDuration = SignedDuration::from_hours(24);
@@ -95,24 +95,32 @@ pub(crate) fn empty(
         return Ok(0);
     }
     bins.index.condemn_old(kept, now, observed)?;
-    for recording in bins.index.purging_recordings()? {
+    let purging = bins.index.purging_recordings()?;
+    for recording in &purging {
         if !is_busy(recording.id.conversation) {
-            remove_recording(bins, &recording)?;
+            remove_recording(bins, recording, is_busy)?;
         }
     }
     let mut removed = 0;
     for conversation in bins.index.condemned()? {
         // Nothing new of it is carried from now on; what is under way would come after its removal.
         if !is_busy(conversation.seq) {
-            remove(bins, &conversation)?;
-            removed += 1;
+            removed += u64::from(remove(bins, &conversation, is_busy)?);
         }
+    }
+    if removed != 0 || !purging.is_empty() {
+        // Words of theirs may have been staged more than once.
+        staged_pages::sweep(Shelves { store: bins.near, index: bins.index })?;
     }
     Ok(removed)
 }
 
 /// One recording that is in the trash by itself.
-fn remove_recording(bins: Bins<'_>, recording: &Recording) -> Result<(), RemovalError> {
+fn remove_recording(
+    bins: Bins<'_>,
+    recording: &Recording,
+    is_busy: &dyn Fn(ConversationSeq) -> bool,
+) -> Result<(), RemovalError> {
     let Bins { near, far, index } = bins;
     let id = recording.id;
     let objects = objects_of(recording);
@@ -121,28 +129,37 @@ fn remove_recording(bins: Bins<'_>, recording: &Recording) -> Result<(), Removal
         let metadata = recording.audio.key.page_beside(PageKind::Metadata);
         changes.tell(bucket, &Told::Removed(metadata), &Timestamp::now)?;
     }
+    let is_last = index.is_only_recording(id)?;
+    let transcript = index.filed_transcript(id.conversation, id.day)?.filter(|_| is_last);
+    if let (Some((bucket, _)), Some(transcript)) = (far, &transcript)
+        && let Some(conversation) = index.filed_conversation(id.conversation)?
+    {
+        verify::remove_transcript(bucket, &conversation, &transcript.object)?;
+    }
     // Pages may be about to be written anew, by somebody who has read the row before.
     let _alone = publish::alone();
-    objects.iter().try_for_each(|object| near.delete(&object.key))?;
-    let transcript = index.filed_transcript(id.conversation, id.day)?;
-    let is_last = index.filed_recordings(id.conversation, id.day)?.len() <= 1;
-    if let Some(transcript) = transcript.filter(|_| is_last) {
-        if let (Some((bucket, _)), Some(conversation)) =
-            (far, index.filed_conversation(id.conversation)?)
-        {
-            verify::remove_transcript(bucket, &conversation, &transcript.object)?;
-        }
-        near.delete(&transcript.object.key)?;
+    if is_busy(id.conversation) {
+        // Whoever carries it was faster: all of it is removed once more.
+        return Ok(());
+    }
+    objects.iter().try_for_each(|object| delete(near, object))?;
+    if let Some(transcript) = transcript {
+        delete(near, &transcript.object)?;
     }
     index.finish_purge(id)?;
     log::info!("a recording of conversation {}: removed from the trash", id.conversation.0);
     Ok(())
 }
 
-fn remove(bins: Bins<'_>, conversation: &Conversation) -> Result<(), RemovalError> {
+/// Whether it was removed.
+fn remove(
+    bins: Bins<'_>,
+    conversation: &Conversation,
+    is_busy: &dyn Fn(ConversationSeq) -> bool,
+) -> Result<bool, RemovalError> {
     let Bins { near, far, index } = bins;
     let seq = conversation.seq;
-    let mut keys = Vec::new();
+    let mut removed = Vec::new();
     for day in index.filed_days(seq)? {
         for recording in index.filed_recordings(seq, day)? {
             let metadata = recording.audio.key.page_beside(PageKind::Metadata);
@@ -151,24 +168,38 @@ fn remove(bins: Bins<'_>, conversation: &Conversation) -> Result<(), RemovalErro
                 objects.iter().try_for_each(|object| verify::remove(bucket, &recording, object))?;
                 changes.tell(bucket, &Told::Removed(metadata), &Timestamp::now)?;
             }
-            keys.extend(objects.into_iter().map(|object| object.key.clone()));
+            removed.extend(objects.into_iter().cloned());
         }
         let transcript = index.filed_transcript(seq, day)?;
         if let (Some((bucket, _)), Some(transcript)) = (far, &transcript) {
             verify::remove_transcript(bucket, conversation, &transcript.object)?;
         }
-        keys.push(Key::transcript(&conversation.filed_as, day));
+        let unnamed = || {
+            let key = Key::transcript(&conversation.filed_as, day);
+            Object { key, bytes: 0, blake3: String::new() }
+        };
+        removed.push(transcript.map_or_else(unnamed, |transcript| transcript.object));
     }
     // Pages may be about to be written anew, by somebody who has read the row before.
     let _alone = publish::alone();
-    for key in &keys {
+    if is_busy(seq) {
+        // Whoever carries it was faster: all of it is removed once more.
+        return Ok(false);
+    }
+    for object in &removed {
         fail_point!("trash-before-delete");
-        near.delete(key)?;
+        delete(near, object)?;
     }
     fail_point!("trash-before-index");
     index.remove_conversation(seq)?;
     log::info!("conversation {}: removed from the trash", seq.0);
-    Ok(())
+    Ok(true)
+}
+
+/// From its key, and from where it may be staged.
+fn delete(near: &dyn Store, object: &Object) -> Result<(), StoreError> {
+    near.delete(&object.key)?;
+    near.delete(&object.key.staged(&object.blake3))
 }
 
 /// The metadata first: without it nobody takes what is left for a recording.

@@ -13,6 +13,7 @@ use crate::pipeline::change_log::Changes;
 use crate::pipeline::eviction::{self, RemovalError};
 use crate::pipeline::lease::Now;
 use crate::pipeline::placement::{Grounds, Shared};
+use crate::pipeline::removals;
 use crate::pipeline::trash::{self, Bins, TrashClock};
 
 /// Longest time without a look around.
@@ -74,9 +75,12 @@ impl Steward {
         }
         if self.eviction_due <= now {
             let retention = &self.shared.options.retention;
-            let evicted = eviction::evict(&self.shared.grounds, retention, Timestamp::now());
-            self.eviction_due = now + pause(evicted.map(drop), EVICTION)?;
             let grounds = &self.shared.grounds;
+            let evicted = eviction::evict(grounds, retention, Timestamp::now());
+            let (bucket, changes) = (grounds.bucket.as_ref(), &self.shared.changes);
+            let removed =
+                evicted.and_then(|_| removals::remove_from_bucket(bucket, changes, &grounds.index));
+            self.eviction_due = now + pause(removed, EVICTION)?;
             (grounds.copied)(grounds.index.copied_bytes()?);
         }
         if self.housekeeping_due <= now {

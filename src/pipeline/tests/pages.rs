@@ -17,7 +17,12 @@ use crate::pipeline::{RewriteError, empty_trash, name_speakers, rebuild, write_p
 use crate::render;
 use crate::store::{FlakyStore, Found, MemoryStore, ObjectFacts, Store, StoreError};
 
-fn name(store: &dyn Store, index: &Index, it: &Recording, name: &str) -> Result<(), RewriteError> {
+pub(super) fn name(
+    store: &dyn Store,
+    index: &Index,
+    it: &Recording,
+    name: &str,
+) -> Result<(), RewriteError> {
     name_speakers(store, index, it.id, &BTreeMap::from([(SpeakerId(0), name.to_owned())]))
 }
 
@@ -36,7 +41,7 @@ fn assert_readable(store: &dyn Store, index: &Index, context: &str) {
 }
 
 /// The same without anything that is staged, and a new index made of it finds every recording.
-fn assert_settled(store: &dyn Store, index: &Index, context: &str) {
+pub(super) fn assert_settled(store: &dyn Store, index: &Index, context: &str) {
     assert_eq!(write_pages_due(store, index).unwrap().left, 0, "{context}");
     assert_eq!(index.pages_due(None, 9).unwrap(), [], "{context}");
     let recordings = index.every_recording(None, 1_000).unwrap();
@@ -168,11 +173,11 @@ fn a_page_that_a_dead_writer_has_torn_is_rendered_again() {
 }
 
 /// What is done before a call of that name for a key; the call is refused where it fails.
-type Hook = dyn Fn(&str, &Key) -> Result<(), StoreError> + Send + Sync;
+pub(super) type Hook = dyn Fn(&str, &Key) -> Result<(), StoreError> + Send + Sync;
 
-struct Hooked {
-    store: Arc<MemoryStore>,
-    before: Box<Hook>,
+pub(super) struct Hooked {
+    pub(super) store: Arc<MemoryStore>,
+    pub(super) before: Box<Hook>,
 }
 
 impl Store for Hooked {
@@ -227,102 +232,6 @@ fn a_recording_that_is_withdrawn_at_the_last_moment_leaves_no_word_behind() {
     assert!(matches!(withdrawn, Err(PublishError::Withdrawn)), "{withdrawn:?}");
     assert_eq!(contents(store.as_ref()), before);
     assert_settled(store.as_ref(), &bench.services.index, "withdrawn");
-}
-
-#[test]
-fn a_withdrawn_recording_takes_no_page_along_that_was_there_before() {
-    let store = Arc::new(MemoryStore::default());
-    let mut bench = Bench::new(store.clone());
-    let published = bench.publish().unwrap();
-    name(store.as_ref(), &bench.services.index, &published, "Anna").unwrap();
-    // Its audio is lost, and so is the index: what users said about it stands in its pages alone.
-    store.delete(&published.audio.key).unwrap();
-    let before: Vec<String> = contents(store.as_ref()).into_keys().collect();
-    let dir = tempfile::tempdir().unwrap();
-    bench.services.index = Index::open(&dir.path().join("index.redb")).unwrap();
-    let id = ConversationId::new("standup").unwrap();
-    bench.services.index.ensure_conversation(&id, Timestamp::now()).unwrap();
-    let (spool, dropped) = (bench.services.spool.clone(), bench.dropped.clone());
-    let withdraw = move |call: &str, key: &Key| {
-        if call == "put" && key.is_metadata() {
-            spool.unlink(InboxId::ROOT, dropped.path[0].as_os_str()).unwrap();
-        }
-        Ok(())
-    };
-    bench.services.store = Arc::new(Hooked { store: store.clone(), before: Box::new(withdraw) });
-    let withdrawn = bench.publish();
-    assert!(matches!(withdrawn, Err(PublishError::Withdrawn)), "{withdrawn:?}");
-    let after = contents(store.as_ref());
-    assert_eq!(after.keys().cloned().collect::<Vec<_>>(), before);
-    let key = published.audio.key.page_beside(PageKind::Metadata);
-    assert!(String::from_utf8_lossy(&after[key.as_str()]).contains("Anna"));
-}
-
-#[test]
-fn what_is_purged_leaves_no_staged_word_behind() {
-    for as_a_whole in [true, false] {
-        let store = Arc::new(MemoryStore::default());
-        let mut bench = Bench::new(store.clone());
-        let published = bench.publish().unwrap();
-        bench.drop_another("second.wav");
-        let second = bench.publish().unwrap();
-        let index = &bench.services.index;
-        // Pages get no further than to where they are staged, twice.
-        let refuse = |call: &str, key: &Key| match call {
-            "put" if !key.is_staged() => {
-                let source = "the disk is in a mood".into();
-                Err(StoreError::Unavailable { at: key.to_string(), source })
-            }
-            _ => Ok(()),
-        };
-        let hooked = Hooked { store: store.clone(), before: Box::new(refuse) };
-        for speaker in ["Anna", "Ben"] {
-            name(&hooked, index, &published, speaker).unwrap();
-        }
-        let staged =
-            || contents(store.as_ref()).into_keys().filter(|key| key.starts_with(Key::STAGED));
-        assert!(staged().count() > 4);
-        match as_a_whole {
-            true => index.trash_conversation(published.id.conversation, Timestamp::now()).unwrap(),
-            false => index.trash_recording(published.id, Timestamp::now()).unwrap(),
-        }
-        let long = Duration::from_hours(9_999);
-        for _ in 0..2 {
-            empty_trash(store.as_ref(), index, Duration::ZERO, Timestamp::now(), long).unwrap();
-        }
-        assert_eq!(index.filed_recording(published.id).unwrap(), None);
-        let words = |text: &[u8]| String::from_utf8_lossy(text).contains("Ben");
-        if as_a_whole {
-            assert_eq!(contents(store.as_ref()).into_keys().collect::<Vec<_>>(), [""; 0]);
-        } else {
-            assert_settled(store.as_ref(), index, "purged");
-            assert!(index.filed_recording(second.id).unwrap().is_some());
-            assert!(contents(store.as_ref()).values().all(|text| !words(text)));
-        }
-        assert_eq!(staged().count(), 0);
-    }
-}
-
-#[test]
-fn a_day_whose_words_are_damaged_stays_due_until_they_are_mended() {
-    let store = Arc::new(MemoryStore::default());
-    let mut bench = Bench::new(store.clone());
-    let first = bench.publish().unwrap();
-    let index = bench.services.index.clone();
-    // Its chapter is remembered under another name then.
-    name(store.as_ref(), &index, &first, "Ilse").unwrap();
-    let first = index.recording(first.id).unwrap().unwrap();
-    let json = first.page(PageKind::Json).unwrap().object.key.clone();
-    let whole = store.get_range(&json, 0..u64::MAX).unwrap();
-    store.put(&json, b"{").unwrap();
-    bench.drop_another("second.wav");
-    bench.publish().unwrap();
-    assert_eq!(write_pages_due(store.as_ref(), &index).unwrap().left, 1);
-    store.put(&json, &whole).unwrap();
-    assert_settled(store.as_ref(), &index, "mended");
-    let all = contents(store.as_ref());
-    let text = all.iter().find(|(key, _)| key.ends_with("_transcript.txt")).unwrap().1;
-    assert!(String::from_utf8_lossy(text).contains("Ilse"));
 }
 
 #[test]

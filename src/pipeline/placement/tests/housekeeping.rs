@@ -222,7 +222,7 @@ fn an_index_is_made_anew_from_local_disk_and_bucket_together() {
     let rebuilt = rebuild_with_bucket(world.near.as_ref(), world.bucket.as_ref(), &index).unwrap();
     assert_eq!((rebuilt.recordings, rebuilt.incomplete.len()), (3, 0));
     let placement = |recording: &Recording| {
-        index.recording_with_audio(&recording.audio.blake3).unwrap().unwrap().placement
+        index.recordings_with_audio(&recording.audio.blake3).unwrap().remove(0).placement
     };
     assert_eq!(placement(&small), Placement::Stored);
     assert_eq!(placement(&large), Placement::Stored);

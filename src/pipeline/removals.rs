@@ -1,0 +1,96 @@
+//! Removes what recordings have left under former keys: from local disk at once, from the bucket when they have
+//! arrived there under their new ones. What is left to be done stands in the index.
+
+use jiff::Timestamp;
+
+use crate::index::{Index, IndexError, RemovalDue};
+use crate::model::{Object, PageKind, Placement, Recording};
+use crate::pipeline::change_log::{Changes, Told};
+use crate::pipeline::eviction::RemovalError;
+use crate::pipeline::publish;
+use crate::store::{Bucket, Store, StoreError};
+
+/// Removes one recording's former objects from local disk.
+pub(crate) fn remove_here(
+    store: &dyn Store,
+    index: &Index,
+    due: &RemovalDue,
+) -> Result<(), RemovalError> {
+    {
+        let _alone = publish::alone();
+        // A recording that was read back from there has them now.
+        if index.filed_recording_at(&due.recording.audio.key)?.is_some() {
+            return Ok(index.set_removed_here(&due.key())?);
+        }
+        for object in last_first(&due.recording) {
+            store.delete(&object.key)?;
+            store.delete(&object.key.staged(&object.blake3))?;
+        }
+    }
+    Ok(index.set_removed_here(&due.key())?)
+}
+
+/// Removes from the bucket whatever is due there and tells those who follow it.
+pub(crate) fn remove_from_bucket(
+    bucket: &dyn Bucket,
+    changes: &Changes,
+    index: &Index,
+) -> Result<(), RemovalError> {
+    for due in index.removals_due()?.iter().filter(|due| due.is_in_bucket) {
+        if index.filed_recording_at(&due.recording.audio.key)?.is_some() {
+            index.set_removed_from_bucket(&due.key())?;
+            continue;
+        }
+        if !has_arrived(index, due)? {
+            continue;
+        }
+        for object in last_first(&due.recording) {
+            remove_ours(bucket, &due.recording, object)?;
+        }
+        let metadata = due.key();
+        // Another's may lie there: nobody is told that it is gone.
+        match bucket.facts(&metadata) {
+            Err(StoreError::Missing { .. }) => {
+                changes.tell(bucket, &Told::Removed(metadata.clone()), &Timestamp::now)?;
+            }
+            facts => drop(facts?),
+        }
+        index.set_removed_from_bucket(&metadata)?;
+    }
+    Ok(())
+}
+
+/// Until it has, the bucket may have nothing else of the recording.
+fn has_arrived(index: &Index, due: &RemovalDue) -> Result<bool, IndexError> {
+    let standing = index.filed_recording(due.recording.id)?;
+    Ok(standing.is_none_or(|it| matches!(it.placement, Placement::Stored)))
+}
+
+/// Removes an object that bears our label and is this recording's. What else lies there stays.
+fn remove_ours(
+    bucket: &dyn Bucket,
+    recording: &Recording,
+    object: &Object,
+) -> Result<(), StoreError> {
+    let facts = match bucket.facts(&object.key) {
+        Err(StoreError::Missing { .. }) => return Ok(()),
+        facts => facts?,
+    };
+    let is_same = facts.blake3.as_ref() == Some(&object.blake3);
+    let is_about_it = facts.recording.as_ref() == Some(&recording.audio.blake3);
+    let is_page = object.key != recording.audio.key;
+    if facts.is_ours && (is_same || (is_page && is_about_it)) {
+        return bucket.delete(&object.key);
+    }
+    Ok(())
+}
+
+/// The metadata first: without it nobody takes what is left for a recording.
+fn last_first(recording: &Recording) -> Vec<&Object> {
+    let is_metadata = |object: &Object| {
+        recording.page(PageKind::Metadata).is_some_and(|page| page.object == *object)
+    };
+    let mut objects: Vec<&Object> = recording.objects().collect();
+    objects.sort_by_key(|object| !is_metadata(object));
+    objects
+}
