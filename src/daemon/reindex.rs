@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Config;
@@ -36,13 +36,21 @@ pub fn open_index(
 pub(crate) fn sound_index(path: &Path) -> Result<Option<Index>, DaemonError> {
     match end_mark::patiently(path, || Index::open_existing(path)) {
         Err(IndexError::Damaged(why)) => {
-            let aside = path.with_extension("redb.damaged");
+            let aside = aside(path);
             log::error!("the index is damaged ({why}) and kept as {}", aside.display());
             fs::rename(path, &aside).map_err(|source| folder(&aside, source))?;
             Ok(None)
         }
         opened => Ok(opened?),
     }
+}
+
+/// Where a damaged index goes: beside those that went there before, of which none may be the worse one.
+fn aside(path: &Path) -> PathBuf {
+    let numbered = (2_u32..).map(|number| path.with_extension(format!("redb.damaged-{number}")));
+    let mut names = std::iter::once(path.with_extension("redb.damaged")).chain(numbered);
+    let is_free = |name: &PathBuf| name.symlink_metadata().is_err();
+    names.find(is_free).unwrap_or_else(|| path.with_extension("redb.damaged"))
 }
 
 /// Makes the index anew, whether or not there is one. Until the new one is whole, the old one stands.
@@ -180,6 +188,20 @@ mod tests {
             failure: None,
             remark: None,
             recording: None,
+        }
+    }
+
+    #[test]
+    fn a_damaged_index_never_takes_the_place_of_another_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.redb");
+        let names = ["index.redb.damaged", "index.redb.damaged-2", "index.redb.damaged-3"];
+        for name in names {
+            fs::write(&path, name).unwrap();
+            assert!(sound_index(&path).unwrap().is_none());
+        }
+        for name in names {
+            assert_eq!(fs::read(dir.path().join(name)).unwrap(), name.as_bytes());
         }
     }
 
