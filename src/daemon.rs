@@ -30,7 +30,7 @@ pub use process::{
 pub use reindex::{open_index, reindex};
 pub use rooms::{DaemonError, carrier_options, open_bucket, open_near};
 pub use serve::{Plan, serve};
-pub use state::StateError;
+pub use state::{StateError, settle_writer};
 pub use state_folder::private_folder;
 pub use storage::{cache_options, open_placed};
 pub use supervisor::supervise;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use scribefs::index::Index;
-use scribefs::model::{Destination, Key, Object, PageKind, Placement, Recording};
+use scribefs::model::{ConversationId, Destination, Key, Object, PageKind, Placement, Recording};
 use scribefs::pipeline::{
     self, Checked, Depth, Fault, Finding, Home, Imported, Moved, Old, Orphan, Stock, StockError,
     Where,
@@ -508,6 +508,19 @@ fn everything_comes_home_and_the_bucket_is_left_empty() {
     let left = shed.far.list("").unwrap();
     assert!(left.iter().all(|it| it.key.as_str().starts_with(Key::CHANGES)), "{left:?}");
     assert_eq!(left.len(), 2);
+    let shed = Shed { home: Home::Disk, ..shed };
+    assert_eq!(shed.faults(Depth::Contents), []);
+}
+
+#[test]
+fn pages_that_are_due_are_written_before_everything_comes_home() {
+    let shed = Shed::in_bucket();
+    let seq = shed.recordings()[0].id.conversation;
+    shed.index.rename_conversation(seq, &ConversationId::new("weekly").unwrap()).unwrap();
+    pipeline::bring_home(shed.stock(), shed.far.as_ref(), Old::Removed, &mut |_| ()).unwrap();
+    assert_eq!(shed.index.pages_due(None, 9).unwrap(), []);
+    let transcript = text(&shed.near, "standup/2024/01/15/standup_transcript.txt");
+    assert!(transcript.starts_with("weekly\n"), "{transcript}");
     let shed = Shed { home: Home::Disk, ..shed };
     assert_eq!(shed.faults(Depth::Contents), []);
 }

@@ -8,23 +8,32 @@ use serde_json::{Value, json};
 
 use crate::cli::arguments::{Fsck, Gc};
 use crate::cli::report::{self, Trouble};
-use crate::cli::stock::{self, Opened, hold_lease};
+use crate::cli::stock::{self, Opened};
 use crate::config::Config;
 use crate::daemon::Environment;
 use crate::model::printable;
-use crate::pipeline::{
-    self, Checked, Depth, Fault, Finding, LeaseKeeper, Orphan, Stock, StockError, Where,
-};
+use crate::pipeline::{self, Checked, Depth, Fault, Finding, Orphan, Stock, StockError, Where};
 use crate::store::Foreign;
 
 pub(crate) fn fsck(wish: &Fsck, environment: &Environment) -> Result<ExitCode, Trouble> {
     let config = wish.settings.config(environment)?;
     let opened = Opened::open(&config)?;
-    let stock = opened.stock();
-    if wish.repair {
-        let placed = opened.placed(&config)?;
-        pipeline::write_pages_due(&placed, &opened.index).map_err(StockError::Index)?;
+    let is_clean = match wish.repair {
+        true => opened.under_lease(&config, false, |stock| {
+            let placed = opened.placed(&config)?;
+            pipeline::write_pages_due(&placed, &opened.index).map_err(StockError::Index)?;
+            check(wish, stock, &opened)
+        }),
+        false => check(wish, opened.stock(), &opened),
+    }?;
+    if let Some(bucket) = &opened.bucket {
+        name_foreign(&bucket.take_foreign());
     }
+    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether nothing is left to be mended.
+fn check(wish: &Fsck, stock: Stock<'_>, opened: &Opened) -> Result<bool, Trouble> {
     let depth = if wish.deep { Depth::Contents } else { Depth::Sizes };
     let bar = progress_bar(opened.recordings()?);
     let checked = pipeline::check(stock, depth, Timestamp::now(), &mut |_| bar.inc(1))?;
@@ -36,13 +45,8 @@ pub(crate) fn fsck(wish: &Fsck, environment: &Environment) -> Result<ExitCode, T
     } else {
         report::print(as_text(&checked, &is_mended))?;
     }
-    if let Some(bucket) = &opened.bucket {
-        name_foreign(&bucket.take_foreign());
-    }
     let is_foreign = |finding: &Finding| matches!(finding.fault, Fault::Foreign { .. });
-    let is_clean =
-        checked.findings.iter().enumerate().all(|(at, it)| is_mended(at) || is_foreign(it));
-    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(checked.findings.iter().enumerate().all(|(at, it)| is_mended(at) || is_foreign(it)))
 }
 
 /// Names that cannot be scribefs' are nobody's fault, and are left alone.
@@ -124,16 +128,11 @@ pub(crate) fn gc(wish: &Gc, environment: &Environment) -> Result<ExitCode, Troub
     let config = wish.settings.config(environment)?;
     // What dead publications had begun to write is swept away by opening.
     let opened = Opened::open(&config)?;
-    // Nobody else may be writing to what is cleared up here.
-    let lease = match &opened.bucket {
-        Some(bucket) if wish.yes => Some(hold_lease(&opened, bucket, &config)?),
-        _ => None,
-    };
-    let far = lease.as_ref().map(|lease| lease.bucket().as_ref());
-    let stock = Stock { far: far.or(opened.stock().far), ..opened.stock() };
-    let cleared = clear_up(wish, stock, &config);
-    lease.into_iter().for_each(LeaseKeeper::release);
-    cleared
+    match wish.yes {
+        // Nobody else may be writing to what is cleared up here.
+        true => opened.under_lease(&config, true, |stock| clear_up(wish, stock, &config)),
+        false => clear_up(wish, opened.stock(), &config),
+    }
 }
 
 fn clear_up(wish: &Gc, stock: Stock<'_>, config: &Config) -> Result<ExitCode, Trouble> {

@@ -11,8 +11,8 @@ use crate::cli::arguments::{Goal, Migrate};
 use crate::cli::report::{self, Trouble};
 use crate::cli::stock::{Opened, hold_lease};
 use crate::config::{Config, Storage};
-use crate::daemon::{Environment, carrier_options, open_placed};
-use crate::pipeline::{self, Carrier, CarrierStatus, Grounds, Old, StockError};
+use crate::daemon::{DaemonError, Environment, carrier_options, open_placed, settle_writer};
+use crate::pipeline::{self, Carrier, CarrierStatus, DiscoveryError, Grounds, Old, StockError};
 use crate::store::Bucket;
 
 /// Time between looks at how far the carrier is.
@@ -60,11 +60,13 @@ fn to_bucket(
     config: &Config,
     keep_old: bool,
 ) -> Result<ExitCode, Trouble> {
-    let place = config.destination();
-    opened.index.settle(&place).map_err(StockError::Index)?;
+    settle_writer(config, Some(bucket.as_ref()), &opened.index).map_err(DaemonError::State)?;
+    let placed = Arc::new(open_placed(config, opened.near.clone(), Some(bucket.clone()))?);
+    discover(opened, bucket.as_ref())?;
+    pipeline::write_pages_due(placed.as_ref(), &opened.index).map_err(StockError::Index)?;
     let grounds = Grounds {
         near: opened.near.clone(),
-        store: Arc::new(open_placed(config, opened.near.clone(), Some(bucket.clone()))?),
+        store: placed,
         bucket: bucket.clone(),
         index: opened.index.clone(),
         free_bytes: Arc::new(|| None),
@@ -93,6 +95,17 @@ fn to_bucket(
     }
     report::print(format!("all recordings are in {}\n", config.place()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Before anything moves, the index knows all that there is.
+fn discover(opened: &Opened, bucket: &dyn Bucket) -> Result<(), Trouble> {
+    if opened.index.owes_discovery().map_err(StockError::Index)? {
+        pipeline::discover(bucket, &opened.index).map_err(|err| match err {
+            DiscoveryError::Store(err) => StockError::Store(err),
+            DiscoveryError::Index(err) => StockError::Index(err),
+        })?;
+    }
+    Ok(())
 }
 
 /// Waits until everything has arrived; or says why it cannot.
@@ -124,6 +137,7 @@ fn to_disk(
 ) -> Result<ExitCode, Trouble> {
     let old = if keep_old { Old::Kept } else { Old::Removed };
     // Nobody else may be writing to what is emptied here.
+    discover(opened, bucket.as_ref())?;
     let lease = hold_lease(opened, bucket, config)?;
     let bar = bar(opened.recordings()?);
     let moved =

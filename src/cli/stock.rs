@@ -39,6 +39,26 @@ impl Opened {
         Stock { near: self.near.as_ref(), far, index: &self.index, home: self.home }
     }
 
+    /// Does something to both places, while nobody else may change the bucket where that belongs to it too. A bucket
+    /// that recordings were moved away from is only read, unless `clears` says that something is to be removed there.
+    pub(crate) fn under_lease<T>(
+        &self,
+        config: &Config,
+        clears: bool,
+        work: impl FnOnce(Stock<'_>) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        let lease = match &self.bucket {
+            Some(bucket) if clears || self.home != Home::Disk => {
+                Some(hold_lease(self, bucket, config)?)
+            }
+            _ => None,
+        };
+        let far = lease.as_ref().map(|lease| lease.bucket().as_ref());
+        let done = work(Stock { far: far.or(self.bucket.as_deref()), ..self.stock() });
+        lease.into_iter().for_each(LeaseKeeper::release);
+        done
+    }
+
     /// Both places as the mount sees them.
     pub(crate) fn placed(&self, config: &Config) -> Result<PlacedStore, Trouble> {
         Ok(open_placed(config, self.near.clone(), self.bucket.clone())?)

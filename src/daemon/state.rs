@@ -24,7 +24,7 @@ pub enum StateError {
 }
 
 /// Makes the index that of a writer, and marks everything in it that is not where the settings want it.
-pub(crate) fn settle_writer(
+pub fn settle_writer(
     config: &Config,
     bucket: Option<&dyn Bucket>,
     index: &Index,

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use crate::model::{Destination, Key, Object, PageKind, Placement, Recording};
 use crate::pipeline::change_log::{Changes, Told};
-use crate::pipeline::stock::{self, Stock, StockError};
+use crate::pipeline::pages_due;
+use crate::pipeline::stock::{self, Stock, StockError, Tiered};
 use crate::pipeline::verify::{self, InBucket};
 use crate::store::{Bucket, StoreError};
 
@@ -37,6 +38,9 @@ pub fn bring_home(
     hear: &mut dyn FnMut(&Recording),
 ) -> Result<Moved, StockError> {
     let mut moved = Moved::default();
+    // Pages that are still to be rendered, or lie where they are staged, are not what the index says.
+    let tiered = Tiered(Stock { far: Some(far), ..stock });
+    pages_due::write_pages_due(&tiered, stock.index)?;
     let mut audio: HashSet<Key> = HashSet::new();
     stock.each_recording(&mut |recording| {
         for object in stock::objects(&recording) {
