@@ -8,11 +8,12 @@
 use std::error::Error;
 use std::fs::File;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
 use scribefs::model::SpeakerBounds;
-use scribefs::speech::{Go, open_diarizer};
+use scribefs::speech::open_diarizer;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // SAFETY: every pair of bytes is an `i16`, and a map begins at a page.
     let (_, sound, _) = unsafe { bytes.align_to::<i16>() };
     let begun = Instant::now();
-    let found = diarizer.diarize(sound, speakers, &mut |_| Go::On)?;
+    let found = diarizer.diarize(sound, speakers, &mut |_| ControlFlow::Continue(()))?;
     let name = Path::new(file).file_stem().unwrap_or_default().to_string_lossy();
     let mut out = std::io::stdout().lock();
     for turn in &found.turns {

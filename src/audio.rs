@@ -1,15 +1,15 @@
 //! What kind of sound a file is, how long, recorded when; and its sound as 16 kHz mono.
 
+mod channels;
 mod converter;
-mod created;
+mod creation_time;
 mod decode;
-mod dressing;
-mod refusal;
-mod repairs;
+mod error;
+mod facts;
+mod header_repair;
 mod resample;
 mod scratch;
-mod sides;
-mod signature;
+mod sniff;
 mod source;
 mod tags;
 mod track;
@@ -56,7 +56,7 @@ pub enum AudioError {
 }
 
 /// Decodes `input`, whatever it is, in constant memory; more than `longest` is refused. `extension` is a
-/// hint. `progress` is told how far it is, 0 to 1.
+/// hint. `progress` gets 0 to 1.
 pub fn decode(
     input: File,
     extension: &str,

@@ -1,22 +1,23 @@
-//! From sound to words and voices: engines behind two seams, and the road that joins them.
+//! From sound to words and speakers: engines behind two traits, and the pipeline that joins them.
 
 mod capacity;
 mod diarize;
 mod engines;
-mod hearing;
 mod heartbeat;
 mod join;
-mod loops;
 mod loudness;
 mod onnx;
-mod road;
+mod pipeline;
+mod recognition;
+mod repetition;
 #[cfg(feature = "sherpa")]
 mod sherpa;
-mod spread;
 #[cfg(feature = "whisper")]
 mod whisper;
 mod window;
+mod word_times;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::model::{Segment, SpeakerBounds, SpeakerId, Talk, Turn, WorkStage};
@@ -24,7 +25,7 @@ use crate::model::{Segment, SpeakerBounds, SpeakerId, Talk, Turn, WorkStage};
 pub use capacity::usable_threads;
 pub use heartbeat::with_heartbeat;
 
-/// Hertz of everything that an engine hears.
+/// Sample rate of the sound that engines get, in hertz.
 pub const SAMPLE_RATE: usize = 16_000;
 
 /// What went wrong in an engine, by what the caller can do about it.
@@ -41,9 +42,9 @@ pub enum SpeechError {
     Stopped,
 }
 
-/// One word as an engine heard it, in seconds from the start of its window.
+/// One word, in seconds from the start of its window.
 #[derive(Debug, Clone, PartialEq)]
-pub struct HeardWord {
+pub struct TranscribedWord {
     pub word: String,
     pub start: f64,
     pub end: f64,
@@ -52,27 +53,27 @@ pub struct HeardWord {
 
 /// What a recognizer made of one window.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Heard {
+pub struct Transcription {
     pub text: String,
     /// Empty where the engine has no word times.
-    pub words: Vec<HeardWord>,
+    pub words: Vec<TranscribedWord>,
     /// BCP 47 code, where the engine knows.
     pub language: Option<String>,
     pub avg_logprob: Option<f32>,
     pub no_speech_prob: Option<f32>,
 }
 
-/// Writes down one window of speech. Every implementor passes `tests/speech_contract.rs`.
+/// Transcribes one window of speech. Every implementor passes `tests/speech_contract.rs`.
 pub trait Transcriber: Send {
-    /// Hears one window of at most 30 s: 16 kHz mono, -1 to 1. Windows are independent of each other.
-    fn hear(&mut self, window: &[f32]) -> Result<Heard, SpeechError>;
+    /// Transcribes one window of at most 30 s: 16 kHz mono, -1 to 1. Windows are independent of each other.
+    fn transcribe(&mut self, window: &[f32]) -> Result<Transcription, SpeechError>;
 
-    /// Whether `hear` gives word times.
+    /// Whether `transcribe` gives word times.
     fn has_word_times(&self) -> bool;
 
-    /// Listens to a few windows of a new recording, and keeps to one language for all of it. Does nothing
+    /// Detects the language of a new recording by a few of its windows, and keeps to it for all of it. Does nothing
     /// where the language is given or the engine knows only one.
-    fn settle_language(&mut self, _windows: &[Vec<f32>]) -> Result<(), SpeechError> {
+    fn detect_language(&mut self, _windows: &[Vec<f32>]) -> Result<(), SpeechError> {
         Ok(())
     }
 }
@@ -88,21 +89,14 @@ pub struct Diarization {
     pub voices: Vec<(SpeakerId, Vec<f32>)>,
 }
 
-/// Whether to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Go {
-    On,
-    Stop,
-}
-
-/// Tells voices apart. Every implementor passes `tests/speech_contract.rs`.
+/// Finds who speaks when. Every implementor passes `tests/speech_contract.rs`.
 pub trait Diarizer: Send {
-    /// Who speaks when in `sound` (16 kHz mono). `progress` is told 0 to 1 and may say stop.
+    /// Who speaks when in `sound` (16 kHz mono). `progress` gets 0 to 1 and may stop it.
     fn diarize(
         &mut self,
         sound: &[i16],
         speakers: SpeakerBounds,
-        progress: &mut dyn FnMut(f32) -> Go,
+        progress: &mut dyn FnMut(f32) -> ControlFlow<()>,
     ) -> Result<Diarization, SpeechError>;
 }
 
@@ -121,26 +115,27 @@ pub fn open_diarizer(folder: &Path, threads: u16) -> Result<Box<dyn Diarizer>, S
     diarize::open(folder, threads)
 }
 
-/// What the road tells while it goes.
+/// What the pipeline reports while it runs.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Heading {
-    Progress(WorkStage, f32),
+pub enum Progress {
+    /// How much of a stage is done, 0 to 1.
+    Stage(WorkStage, f32),
     Segment(Segment),
 }
 
-/// The engines of one road. Without a diarizer everybody is one speaker.
+/// The engines of one pipeline. Without a diarizer everybody is one speaker.
 pub struct Engines<'a> {
     pub diarizer: Option<&'a mut dyn Diarizer>,
     /// At least one; windows are shared out among them.
     pub transcribers: &'a mut [Box<dyn Transcriber>],
 }
 
-/// The whole road over one signal, or over one signal for each party. `heading` may say stop.
-pub fn write_down(
+/// Transcribes one signal, or one signal for each party. `report` may stop it.
+pub fn transcribe(
     sounds: &[&[i16]],
     engines: Engines<'_>,
     speakers: SpeakerBounds,
-    heading: &mut dyn FnMut(Heading) -> Go,
+    report: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Talk, SpeechError> {
-    road::write_down(sounds, engines, speakers, heading)
+    pipeline::transcribe(sounds, engines, speakers, report)
 }

@@ -6,11 +6,11 @@
 
 mod confine;
 mod decoding;
+mod engines;
 mod events;
 mod interpreter;
 mod orders;
 mod syscalls;
-mod work;
 
 pub use confine::has_landlock;
 
@@ -23,9 +23,9 @@ use std::process::ExitCode;
 use crate::audio;
 use crate::model::WorkEvent;
 use crate::worker::confine::{Access, ConfineError, Limits};
+use crate::worker::engines::LoadedEngines;
 use crate::worker::events::EventWriter;
-use crate::worker::orders::Orders;
-use crate::worker::work::Bench;
+use crate::worker::orders::OrderReader;
 
 /// Could not begin, or was told nonsense: why is on standard error.
 const GAVE_UP: u8 = 70;
@@ -81,10 +81,10 @@ fn serve_engines(models: &Path, options: Options) -> Result<(), WorkerError> {
     let mut events = EventWriter::take_stdout()?;
     confine::confine(Access::Engines { models }, options.limits())?;
     events.send(&WorkEvent::Ready)?;
-    let mut bench = Bench::new(options.memory_mb);
-    let mut orders = Orders::from_stdin();
+    let mut engines = LoadedEngines::new(options.memory_mb);
+    let mut orders = OrderReader::from_stdin();
     while let Some((order, sounds)) = orders.next()? {
-        bench.work(&order, &sounds, &mut events)?;
+        engines.work(&order, &sounds, &mut events)?;
     }
     Ok(())
 }
@@ -94,7 +94,7 @@ fn decode_one(options: Options) -> Result<(), WorkerError> {
     let mut events = EventWriter::take_stdout()?;
     confine::confine(Access::Decoder, options.limits())?;
     events.send(&WorkEvent::Ready)?;
-    match Orders::from_stdin().next()? {
+    match OrderReader::from_stdin().next()? {
         Some((order, files)) => Ok(decoding::decode(&order, files, &mut events)?),
         None => Ok(()),
     }

@@ -3,10 +3,11 @@
 
 mod ggml;
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use scribefs::model::SpeakerBounds;
-use scribefs::speech::{Go, SpeechError, Transcriber, open_diarizer, open_transcribers};
+use scribefs::speech::{SpeechError, Transcriber, open_diarizer, open_transcribers};
 
 /// The folder of an installed model; without it the test is skipped, and says so.
 fn installed(test: &str, model: &str) -> Option<PathBuf> {
@@ -36,9 +37,9 @@ fn sound(seconds: usize) -> Vec<f32> {
 /// The promises of [`Transcriber`].
 fn check(transcriber: &mut dyn Transcriber) {
     let windows = [sound(3), vec![0.0; 16_000], sound(28), vec![0.1; 160], Vec::new()];
-    transcriber.settle_language(&windows[..2]).unwrap();
+    transcriber.detect_language(&windows[..2]).unwrap();
     for window in &windows {
-        let heard = transcriber.hear(window).unwrap();
+        let heard = transcriber.transcribe(window).unwrap();
         let seconds = window.len() as f64 / 16_000.0;
         assert!(transcriber.has_word_times() || heard.words.is_empty());
         for word in &heard.words {
@@ -47,9 +48,9 @@ fn check(transcriber: &mut dyn Transcriber) {
         }
     }
     // Windows are independent: what was heard before changes nothing.
-    let first = transcriber.hear(&windows[0]).unwrap().text;
-    transcriber.hear(&windows[2]).unwrap();
-    assert_eq!(transcriber.hear(&windows[0]).unwrap().text, first);
+    let first = transcriber.transcribe(&windows[0]).unwrap().text;
+    transcriber.transcribe(&windows[2]).unwrap();
+    assert_eq!(transcriber.transcribe(&windows[0]).unwrap().text, first);
 }
 
 #[test]
@@ -61,7 +62,7 @@ fn whisper_runs_any_ggml_file_of_the_right_shape() {
         assert_eq!(transcribers.len(), 1);
         assert!(transcribers[0].has_word_times());
         check(transcribers[0].as_mut());
-        let heard = transcribers[0].hear(&sound(2)).unwrap();
+        let heard = transcribers[0].transcribe(&sound(2)).unwrap();
         assert!(heard.language.is_some());
         if let Some(language) = language {
             assert_eq!(heard.language.as_deref(), Some(language));
@@ -77,7 +78,7 @@ fn moonshine_keeps_its_promises_on_each_thread() {
     assert_eq!(transcribers.len(), 2);
     for transcriber in &mut transcribers {
         check(transcriber.as_mut());
-        assert_eq!(transcriber.hear(&sound(1)).unwrap().language.as_deref(), Some("en"));
+        assert_eq!(transcriber.transcribe(&sound(1)).unwrap().language.as_deref(), Some("en"));
     }
 }
 
@@ -110,7 +111,7 @@ fn the_diarizer_keeps_its_promises() {
     let mut told = Vec::new();
     let found = diarizer.diarize(&sound, SpeakerBounds::default(), &mut |done| {
         told.push(done);
-        Go::On
+        ControlFlow::Continue(())
     });
     let found = found.unwrap();
     assert!(told.is_sorted() && told.iter().all(|done| (0.0..=1.0).contains(done)));
@@ -124,8 +125,11 @@ fn the_diarizer_keeps_its_promises() {
         );
     }
     assert!(found.exclusive.windows(2).all(|pair| pair[0].end <= pair[1].start + 1e-9));
-    let stopped = diarizer.diarize(&sound, SpeakerBounds::default(), &mut |_| Go::Stop);
+    let stopped =
+        diarizer.diarize(&sound, SpeakerBounds::default(), &mut |_| ControlFlow::Break(()));
     assert!(matches!(stopped, Err(SpeechError::Stopped)));
-    let nothing = diarizer.diarize(&[], SpeakerBounds::default(), &mut |_| Go::On).unwrap();
+    let nothing = diarizer
+        .diarize(&[], SpeakerBounds::default(), &mut |_| ControlFlow::Continue(()))
+        .unwrap();
     assert_eq!(nothing.turns, []);
 }

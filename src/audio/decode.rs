@@ -9,11 +9,11 @@ use std::time::Duration;
 use symphonia::core::audio::GenericAudioBufferRef;
 use symphonia::core::errors::Error;
 
-use crate::audio::resample::ToTarget;
+use crate::audio::channels::ChannelWriter;
+use crate::audio::resample::SpeechResampler;
 use crate::audio::scratch::{PcmWriter, Scratch};
-use crate::audio::sides::Sides;
 use crate::audio::track::{self, Opened};
-use crate::audio::{AudioError, Decoded, Sound, dressing, refusal};
+use crate::audio::{AudioError, Decoded, Sound, error, facts};
 use crate::model::Warning;
 
 /// Packets in a row that fail before the rest is given up.
@@ -37,9 +37,9 @@ pub(crate) fn decode(
 ) -> Result<Decoded, AudioError> {
     let mut pass = |gain| {
         scratch.start_over();
-        guarded(|| pass(input, extension, Stream::new(scratch, gain), longest, progress))
+        guarded(|| pass(input, extension, SoundWriter::new(scratch, gain), longest, progress))
     };
-    let Pass { decoded, peak } = pass(1.0)?;
+    let DecodePass { decoded, peak } = pass(1.0)?;
     if ABSURD_PEAK < peak {
         // Its files are written again.
         drop(decoded);
@@ -49,11 +49,13 @@ pub(crate) fn decode(
 }
 
 /// A parser that meets what its author never thought of must not take the worker with it.
-fn guarded(pass: impl FnOnce() -> Result<Pass, AudioError>) -> Result<Pass, AudioError> {
-    catch_unwind(AssertUnwindSafe(pass)).unwrap_or_else(|_| Err(refusal::damaged("a recording")))
+fn guarded(
+    pass: impl FnOnce() -> Result<DecodePass, AudioError>,
+) -> Result<DecodePass, AudioError> {
+    catch_unwind(AssertUnwindSafe(pass)).unwrap_or_else(|_| Err(error::damaged("a recording")))
 }
 
-struct Pass {
+struct DecodePass {
     decoded: Decoded,
     peak: f32,
 }
@@ -61,10 +63,10 @@ struct Pass {
 fn pass(
     input: &File,
     extension: &str,
-    mut stream: Stream<'_>,
+    mut stream: SoundWriter<'_>,
     longest: Duration,
     progress: &mut dyn FnMut(f32),
-) -> Result<Pass, AudioError> {
+) -> Result<DecodePass, AudioError> {
     let mut opened = track::open(input, extension)?;
     let claimed = opened.claimed_seconds(input);
     let length = LengthLimit { longest, claims_more: longest.as_secs_f64() < claimed };
@@ -74,16 +76,16 @@ fn pass(
     };
     let (frames, channels) = (stream.frames, stream.channels);
     let warnings = warnings(&opened, input, &stream, end, rate);
-    let facts = dressing::facts(&mut opened, input, rate, channels, frames);
+    let facts = facts::facts(&mut opened, input, rate, channels, frames);
     let peak = stream.peak;
     let sound = stream.finish()?;
     progress(1.0);
-    Ok(Pass { decoded: Decoded { facts, sound, warnings }, peak })
+    Ok(DecodePass { decoded: Decoded { facts, sound, warnings }, peak })
 }
 
 /// How reading came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum StreamEnd {
     Whole,
     /// The file ended in the middle of something.
     Cut,
@@ -107,7 +109,7 @@ impl LengthLimit {
         let foreseen = seconds / f64::from(used.clamp(f32::MIN_POSITIVE, 1.0));
         let is_foreseen = self.claims_more && PACE_SECONDS <= seconds && longest < foreseen;
         if longest < seconds || is_foreseen {
-            return Err(refusal::too_long(self.longest));
+            return Err(error::too_long(self.longest));
         }
         Ok(())
     }
@@ -115,24 +117,24 @@ impl LengthLimit {
 
 fn read_packets(
     opened: &mut Opened,
-    stream: &mut Stream<'_>,
+    stream: &mut SoundWriter<'_>,
     length: LengthLimit,
     progress: &mut dyn FnMut(f32),
-) -> Result<End, AudioError> {
+) -> Result<StreamEnd, AudioError> {
     let mut failures = 0;
     let all = opened.bytes.max(1) as f32;
     let mut packed: u64 = 0;
     loop {
         let packet = match opened.format.next_packet() {
             Ok(Some(packet)) => packet,
-            Ok(None) => return Ok(End::Whole),
+            Ok(None) => return Ok(StreamEnd::Whole),
             Err(Error::IoError(err)) if err.kind() == io::ErrorKind::UnexpectedEof => {
-                return Ok(End::Cut);
+                return Ok(StreamEnd::Cut);
             }
             Err(Error::ResetRequired) => {
                 // Another stream follows, as in a chain of Ogg files.
                 let Ok((track, decoder)) = track::choose(opened.format.as_ref()) else {
-                    return Ok(End::Nonsense);
+                    return Ok(StreamEnd::Nonsense);
                 };
                 (opened.track, opened.decoder) = (track, decoder);
                 continue;
@@ -141,7 +143,7 @@ fn read_packets(
                 log::debug!("a packet could not be read: {err}");
                 failures += 1;
                 if MOST_FAILURES < failures || !matches!(err, Error::DecodeError(_)) {
-                    return Ok(End::Nonsense);
+                    return Ok(StreamEnd::Nonsense);
                 }
                 continue;
             }
@@ -162,25 +164,25 @@ fn read_packets(
                 stream.failed_packets += 1;
                 failures += 1;
                 if MOST_FAILURES < failures {
-                    return Ok(End::Nonsense);
+                    return Ok(StreamEnd::Nonsense);
                 }
             }
         }
     }
 }
 
-fn nothing(opened: &Opened, stream: &Stream<'_>) -> AudioError {
+fn nothing(opened: &Opened, stream: &SoundWriter<'_>) -> AudioError {
     if stream.failed_packets != 0 && opened.decoder.codec_info().short_name == "aac" {
         return track::needs_converter("HE-AAC or another AAC beyond AAC-LC");
     }
-    refusal::nothing_decodes(opened.container)
+    error::nothing_decodes(opened.container)
 }
 
 fn warnings(
     opened: &Opened,
     input: &File,
-    stream: &Stream<'_>,
-    end: End,
+    stream: &SoundWriter<'_>,
+    end: StreamEnd,
     rate: u32,
 ) -> Vec<Warning> {
     let warning = |code: &str, message: String| Warning { code: code.to_owned(), message };
@@ -190,7 +192,7 @@ fn warnings(
     let missing = claimed - seconds(stream.frames);
     let is_short = MISSING_SECONDS.max(MISSING_SHARE * claimed) < missing;
     // A WAV file that is read to its end, whatever its header says, ends where a packet might go on.
-    let is_cut = end == End::Cut && !matches!(opened.container, "wav" | "rf64");
+    let is_cut = end == StreamEnd::Cut && !matches!(opened.container, "wav" | "rf64");
     if is_short || is_cut || opened.repairs.is_truncated {
         warnings.push(warning(
             "truncated",
@@ -198,7 +200,7 @@ fn warnings(
                 .to_owned(),
         ));
     }
-    if stream.failed_packets != 0 || end == End::Nonsense {
+    if stream.failed_packets != 0 || end == StreamEnd::Nonsense {
         warnings.push(warning(
             "corrupt",
             "Parts of the file are damaged and could not be decoded; times may be off after them."
@@ -212,11 +214,11 @@ fn warnings(
 }
 
 /// Sound on its way from the decoder to the disk.
-struct Stream<'a> {
+struct SoundWriter<'a> {
     scratch: &'a Scratch,
     gain: f32,
     planes: Vec<Vec<f32>>,
-    out: Option<(u32, usize, ToTarget)>,
+    out: Option<(u32, usize, SpeechResampler)>,
     /// Sound of the file, as first met.
     rate: Option<u32>,
     channels: usize,
@@ -230,10 +232,10 @@ struct Stream<'a> {
 
 enum Sink {
     One(PcmWriter),
-    Two(Box<Sides>),
+    Two(Box<ChannelWriter>),
 }
 
-impl<'a> Stream<'a> {
+impl<'a> SoundWriter<'a> {
     fn new(scratch: &'a Scratch, gain: f32) -> Self {
         Self {
             scratch,
@@ -263,7 +265,7 @@ impl<'a> Stream<'a> {
             self.rate = Some(rate);
             self.channels = channels;
             self.sink = Some(match channels {
-                2 => Sink::Two(Box::new(Sides::new(self.scratch)?)),
+                2 => Sink::Two(Box::new(ChannelWriter::new(self.scratch)?)),
                 _ => Sink::One(PcmWriter::new(self.scratch)?),
             });
         }
@@ -303,8 +305,8 @@ impl<'a> Stream<'a> {
         let fits = self.out.as_ref().is_some_and(|(is, count, _)| (*is, *count) == (rate, wanted));
         if !fits {
             self.flush()?;
-            let resampler = ToTarget::new(rate, wanted)
-                .ok_or_else(|| refusal::impossible(&format!("a sample rate of {rate} Hz")))?;
+            let resampler = SpeechResampler::new(rate, wanted)
+                .ok_or_else(|| error::impossible(&format!("a sample rate of {rate} Hz")))?;
             self.out = Some((rate, wanted, resampler));
         }
         let Some((_, _, resampler)) = &mut self.out else { return Ok(()) };

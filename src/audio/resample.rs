@@ -11,7 +11,7 @@ const CHUNK: usize = 1024;
 const SUB_CHUNKS: usize = 2;
 
 /// Resamples planar sound piece by piece.
-pub(crate) struct ToTarget {
+pub(crate) struct SpeechResampler {
     /// `None` where the rate is right as it is.
     fft: Option<Fft<f32>>,
     waiting: Vec<Vec<f32>>,
@@ -23,7 +23,7 @@ pub(crate) struct ToTarget {
     frames_out: u64,
 }
 
-impl ToTarget {
+impl SpeechResampler {
     /// `None` where no filter can be made for that rate.
     pub(crate) fn new(rate: u32, channels: usize) -> Option<Self> {
         let from = usize::try_from(rate).ok()?;
@@ -137,7 +137,7 @@ mod tests {
         let frames = (f64::from(rate) * seconds) as usize;
         let tone: Vec<f32> =
             (0..frames).map(|n| (TAU * hertz * n as f64 / f64::from(rate)).sin() as f32).collect();
-        let mut resampler = ToTarget::new(rate, 1).unwrap();
+        let mut resampler = SpeechResampler::new(rate, 1).unwrap();
         let mut out = Vec::new();
         let mut give = |planes: &[Vec<f32>]| {
             out.extend_from_slice(&planes[0]);

@@ -19,10 +19,10 @@ use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 use symphonia_adapter_libopus::OpusDecoder;
 
-use crate::audio::repairs::Repairs;
-use crate::audio::signature::{self, Signature};
+use crate::audio::header_repair::HeaderRepairs;
+use crate::audio::sniff::{self, Signature};
 use crate::audio::source::Source;
-use crate::audio::{AudioError, refusal};
+use crate::audio::{AudioError, error};
 
 /// No recorder is slower or faster.
 const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
@@ -36,7 +36,7 @@ pub(crate) struct Opened {
     pub(crate) decoder: Box<dyn AudioDecoder>,
     pub(crate) track: Track,
     pub(crate) container: &'static str,
-    pub(crate) repairs: Repairs,
+    pub(crate) repairs: HeaderRepairs,
     pub(crate) bytes: u64,
     /// Position in the file, for progress.
     pub(crate) reached: Arc<AtomicU64>,
@@ -46,27 +46,29 @@ pub(crate) struct Opened {
 pub(crate) fn open(file: &File, extension: &str) -> Result<Opened, AudioError> {
     let bytes = file.metadata()?.len();
     if bytes == 0 {
-        return Err(refusal::empty());
+        return Err(error::empty());
     }
-    let signature = signature::of(&head(file)?);
+    let signature = sniff::of(&head(file)?);
     if let Signature::Foreign(what) = signature {
         return Err(needs_converter(what));
     }
     if let Signature::Secret(what, source) = signature {
-        return Err(refusal::secret(what, source));
+        return Err(error::secret(what, source));
     }
     let repairs = match signature {
-        Signature::Wave => Repairs::of_wave(file).map_err(|_| refusal::damaged("a WAV file"))?,
-        Signature::Movie => Repairs::of_mp4(file)?,
-        Signature::Matroska => Repairs::of_matroska(file)?,
-        _ => Repairs::default(),
+        Signature::Wave => {
+            HeaderRepairs::of_wave(file).map_err(|_| error::damaged("a WAV file"))?
+        }
+        Signature::Movie => HeaderRepairs::of_mp4(file)?,
+        Signature::Matroska => HeaderRepairs::of_matroska(file)?,
+        _ => HeaderRepairs::default(),
     };
     let source = Source::open(file)?.with_patches(repairs.patches.clone());
     let reached = source.reached();
     let format = probe(source, extension).map_err(|err| unopened(signature, extension, &err))?;
     let tracks = format.tracks().len();
     if MOST_TRACKS < tracks {
-        return Err(refusal::impossible(&format!("{tracks} tracks")));
+        return Err(error::impossible(&format!("{tracks} tracks")));
     }
     let (track, decoder) = choose(format.as_ref())?;
     let container = match repairs.is_rf64 {
@@ -100,18 +102,18 @@ fn probe(source: Source, extension: &str) -> Result<Box<dyn FormatReader>, Error
 /// Why a container could not be opened, in words for its user.
 fn unopened(signature: Signature, extension: &str, err: &Error) -> AudioError {
     log::debug!("no container was recognised: {err}");
-    match (signature, signature::foreign_by_extension(extension)) {
+    match (signature, sniff::foreign_by_extension(extension)) {
         (Signature::Wave, _) => match err {
             Error::Unsupported(_) => needs_converter("an unusual kind of WAV"),
-            _ => refusal::damaged("a WAV file"),
+            _ => error::damaged("a WAV file"),
         },
-        (Signature::Readable(what), _) => refusal::damaged(what),
-        (Signature::Movie, _) => refusal::damaged("an MP4 file"),
-        (Signature::Matroska, _) => refusal::damaged("a Matroska or WebM file"),
+        (Signature::Readable(what), _) => error::damaged(what),
+        (Signature::Movie, _) => error::damaged("an MP4 file"),
+        (Signature::Matroska, _) => error::damaged("a Matroska or WebM file"),
         (_, Some(what)) => needs_converter(what),
-        _ => match signature::secret_by_extension(extension) {
-            Some((what, source)) => refusal::secret(what, source),
-            None => refusal::not_audio(),
+        _ => match sniff::secret_by_extension(extension) {
+            Some((what, source)) => error::secret(what, source),
+            None => error::not_audio(),
         },
     }
 }
@@ -134,11 +136,11 @@ pub(crate) fn choose(
         return Err(if is_unknown {
             needs_converter("an unknown codec")
         } else {
-            refusal::no_sound_track()
+            error::no_sound_track()
         });
     };
     let parameters = track.codec_params.as_ref().and_then(|it| it.audio());
-    let Some(parameters) = parameters else { return Err(refusal::no_sound_track()) };
+    let Some(parameters) = parameters else { return Err(error::no_sound_track()) };
     check(parameters)?;
     let decoder = codecs()
         .make_audio_decoder(parameters, &AudioDecoderOptions::default())
@@ -148,11 +150,11 @@ pub(crate) fn choose(
 
 fn check(parameters: &AudioCodecParameters) -> Result<(), AudioError> {
     if let Some(rate) = parameters.sample_rate.filter(|rate| !RATES.contains(rate)) {
-        return Err(refusal::impossible(&format!("a sample rate of {rate} Hz")));
+        return Err(error::impossible(&format!("a sample rate of {rate} Hz")));
     }
     let channels = parameters.channels.as_ref().map(|channels| channels.count());
     if let Some(count) = channels.filter(|count| *count == 0 || MOST_CHANNELS < *count) {
-        return Err(refusal::impossible(&format!("{count} channels")));
+        return Err(error::impossible(&format!("{count} channels")));
     }
     Ok(())
 }
@@ -173,7 +175,7 @@ fn undecodable(parameters: &AudioCodecParameters, err: &Error) -> AudioError {
     };
     match err {
         Error::Unsupported(_) => needs_converter(what),
-        _ => refusal::damaged("a recording"),
+        _ => error::damaged("a recording"),
     }
 }
 

@@ -4,7 +4,7 @@
 //! windows of 10 s -> segmentation: three local speakers in each      windows, segmentation
 //! filterbank -> embedding network, once over the recording           filterbank, embedding
 //! sums over the steps of each local speaker and each utterance       pooling
-//! linkage, mixture, or k-means on a hint: the speakers               clustering, linkage, voices, kmeans
+//! AHC and VBx, or k-means on a hint: the speakers                   clustering, ahc, plda, vbx, kmeans
 //! each utterance to the nearest speaker                              utterances
 //! frames back to turns                                               turns
 //! ```
@@ -12,39 +12,41 @@
 //! H. Bredin et al., pyannote.audio (MIT; weights and constants of community-1 CC BY 4.0); A. Plaquet and
 //! H. Bredin, Interspeech 2023; WeSpeaker ResNet34-LM, H. Wang et al., ICASSP 2023; F. Landini et al., VBx, 2022.
 
+mod ahc;
 mod clustering;
 mod embedding;
 mod filterbank;
 mod kmeans;
-mod lanes;
-mod linkage;
 mod matrix;
+mod parallel;
+mod plda;
 mod pooling;
 mod segmentation;
 #[cfg(test)]
 mod tests;
 mod turns;
 mod utterances;
-mod voices;
+mod vbx;
 mod weights;
 mod windows;
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::model::{SpeakerBounds, SpeakerId};
 use crate::speech::diarize::clustering::{Clustering, Embeddings, cluster};
 use crate::speech::diarize::embedding::{Trunk, embed};
 use crate::speech::diarize::filterbank::FilterBank;
+use crate::speech::diarize::plda::PldaTransform;
 use crate::speech::diarize::pooling::{Head, Voice};
 use crate::speech::diarize::segmentation::segment;
 use crate::speech::diarize::turns::{Support, named, order_of_appearance, runs};
 use crate::speech::diarize::utterances::Span;
-use crate::speech::diarize::voices::SpeakerSpace;
 use crate::speech::diarize::weights::Weights;
 use crate::speech::diarize::windows::{LOCAL, Masks, Segmentation};
 use crate::speech::onnx::Network;
-use crate::speech::{Diarization, Diarizer, Go, SpeechError};
+use crate::speech::{Diarization, Diarizer, SpeechError};
 
 /// Where progress stands when every window has been looked at, and when every embedding has been made: the
 /// shares of the time that these take.
@@ -53,7 +55,7 @@ const EMBEDDED: f32 = 0.98;
 
 /// Opens the diarizer in `folder`. Every file is read now; nothing is opened later.
 pub(crate) fn open(folder: &Path, threads: u16) -> Result<Box<dyn Diarizer>, SpeechError> {
-    let lanes = usize::from(threads.max(1));
+    let workers = usize::from(threads.max(1));
     let bad = |file: &str, why: String| SpeechError::BadModel {
         folder: folder.display().to_string(),
         why: format!("`{file}`: {why}"),
@@ -62,10 +64,10 @@ pub(crate) fn open(folder: &Path, threads: u16) -> Result<Box<dyn Diarizer>, Spe
     let networks = |file: &str| -> Result<Vec<Network>, SpeechError> {
         let graph = read(file)?;
         let open = |_| Network::open(&graph, 1).map_err(|err| bad(file, err.to_string()));
-        (0..lanes).map(open).collect()
+        (0..workers).map(open).collect()
     };
     let head = "embedding_head.safetensors";
-    let space = "plda.safetensors";
+    let plda = "plda.safetensors";
     let trunk = |network| Trunk { network, filters: FilterBank::new() };
     Ok(Box::new(CommunityOne {
         segmentation: networks("segmentation.onnx")?,
@@ -73,9 +75,9 @@ pub(crate) fn open(folder: &Path, threads: u16) -> Result<Box<dyn Diarizer>, Spe
         head: Weights::parse(read(head)?)
             .and_then(|all| Head::read(&all))
             .map_err(|why| bad(head, why))?,
-        space: Weights::parse(read(space)?)
-            .and_then(|all| SpeakerSpace::read(&all))
-            .map_err(|why| bad(space, why))?,
+        plda: Weights::parse(read(plda)?)
+            .and_then(|all| PldaTransform::read(&all))
+            .map_err(|why| bad(plda, why))?,
     }))
 }
 
@@ -84,7 +86,7 @@ struct CommunityOne {
     segmentation: Vec<Network>,
     trunks: Vec<Trunk>,
     head: Head,
-    space: SpeakerSpace,
+    plda: PldaTransform,
 }
 
 impl Diarizer for CommunityOne {
@@ -92,7 +94,7 @@ impl Diarizer for CommunityOne {
         &mut self,
         sound: &[i16],
         speakers: SpeakerBounds,
-        progress: &mut dyn FnMut(f32) -> Go,
+        progress: &mut dyn FnMut(f32) -> ControlFlow<()>,
     ) -> Result<Diarization, SpeechError> {
         let segmentation =
             segment(&mut self.segmentation, sound, |done| progress(done * SEGMENTED))?;
@@ -107,12 +109,12 @@ impl Diarizer for CommunityOne {
         let mut embeddings = embed(&mut self.trunks, &self.head, sound, &voices, between)?;
         let utterances = embeddings.split_off(segmentation.starts.len() * LOCAL);
         let local = by_window(embeddings);
-        let clustering = cluster(&segmentation, &masks.clean_frames, &local, speakers, &self.space);
-        let heard = Heard { segmentation, count, spans, utterances, clustering };
+        let clustering = cluster(&segmentation, &masks.clean_frames, &local, speakers, &self.plda);
+        let heard = Reconstruction { segmentation, count, spans, utterances, clustering };
         let diarization = heard.reconstruct(speakers, sound.len());
         match progress(1.0) {
-            Go::On => Ok(diarization),
-            Go::Stop => Err(SpeechError::Stopped),
+            ControlFlow::Continue(()) => Ok(diarization),
+            ControlFlow::Break(()) => Err(SpeechError::Stopped),
         }
     }
 }
@@ -141,7 +143,7 @@ fn by_window(embeddings: Vec<Option<Box<[f32]>>>) -> Embeddings {
 }
 
 /// All that is known when the networks have run and the speakers are found.
-struct Heard {
+struct Reconstruction {
     segmentation: Segmentation,
     count: Vec<u8>,
     spans: Vec<Span>,
@@ -149,7 +151,7 @@ struct Heard {
     clustering: Clustering,
 }
 
-impl Heard {
+impl Reconstruction {
     fn reconstruct(mut self, bounds: SpeakerBounds, samples: usize) -> Diarization {
         let speakers = self.clustering.centroids.height();
         let support = Support::count(&self.segmentation, &self.clustering.assignment, speakers);

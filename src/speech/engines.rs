@@ -1,4 +1,4 @@
-//! Which engine a model's folder is for: told by the files it holds.
+//! Chooses the engine for a model's folder by the files in it.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -45,7 +45,7 @@ pub(crate) enum Weights {
 
 /// How a recognizer is to run.
 #[derive(Debug, Clone)]
-pub(crate) struct Manner {
+pub(crate) struct EngineOptions {
     /// BCP 47 code; `None` lets the engine find out.
     #[cfg_attr(
         not(any(feature = "sherpa", feature = "whisper")),
@@ -70,20 +70,20 @@ pub(crate) fn open(
         bad("its files are of no kind that scribefs knows; `scribefs models verify` tells more"
             .into())
     })?;
-    let manner = Manner {
+    let options = EngineOptions {
         language: language.map(str::to_owned),
         only_language: only_language(folder),
         threads: threads.max(1),
     };
     match weights {
-        Weights::Ggml(file) => Ok(vec![open_ggml(&file, manner).map_err(bad)?]),
+        Weights::Ggml(file) => Ok(vec![open_ggml(&file, options).map_err(bad)?]),
         weights => {
             let bytes: u64 =
                 files.iter().filter_map(|file| Some(file.metadata().ok()?.len())).sum();
             let (copies, threads) =
-                if bytes <= SMALL_BYTES { (manner.threads, 1) } else { (1, manner.threads) };
-            let manner = Manner { threads, ..manner };
-            open_onnx(&weights, &manner, copies).map_err(bad)
+                if bytes <= SMALL_BYTES { (options.threads, 1) } else { (1, options.threads) };
+            let options = EngineOptions { threads, ..options };
+            open_onnx(&weights, &options, copies).map_err(bad)
         }
     }
 }
@@ -91,25 +91,25 @@ pub(crate) fn open(
 #[cfg(feature = "sherpa")]
 fn open_onnx(
     weights: &Weights,
-    manner: &Manner,
+    options: &EngineOptions,
     copies: u16,
 ) -> Result<Vec<Box<dyn Transcriber>>, String> {
-    let sherpa = crate::speech::sherpa::Sherpa::open(weights, manner)?;
+    let sherpa = crate::speech::sherpa::Sherpa::open(weights, options)?;
     Ok((0..copies).map(|_| Box::new(sherpa.clone()) as Box<dyn Transcriber>).collect())
 }
 
 #[cfg(not(feature = "sherpa"))]
-fn open_onnx(_: &Weights, _: &Manner, _: u16) -> Result<Vec<Box<dyn Transcriber>>, String> {
+fn open_onnx(_: &Weights, _: &EngineOptions, _: u16) -> Result<Vec<Box<dyn Transcriber>>, String> {
     Err("this build has no sherpa-onnx (Cargo feature `sherpa`)".to_owned())
 }
 
 #[cfg(feature = "whisper")]
-fn open_ggml(file: &Path, manner: Manner) -> Result<Box<dyn Transcriber>, String> {
-    Ok(Box::new(crate::speech::whisper::Whisper::open(file, manner)?))
+fn open_ggml(file: &Path, options: EngineOptions) -> Result<Box<dyn Transcriber>, String> {
+    Ok(Box::new(crate::speech::whisper::Whisper::open(file, options)?))
 }
 
 #[cfg(not(feature = "whisper"))]
-fn open_ggml(_: &Path, _: Manner) -> Result<Box<dyn Transcriber>, String> {
+fn open_ggml(_: &Path, _: EngineOptions) -> Result<Box<dyn Transcriber>, String> {
     Err("this build has no whisper.cpp (Cargo feature `whisper`)".to_owned())
 }
 

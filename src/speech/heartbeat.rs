@@ -1,11 +1,12 @@
 //! `Pulse`: tells an engine that works from one that hangs, so that long silent work is not taken for a stall.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::speech::{Go, SpeechError};
+use crate::speech::SpeechError;
 
 /// Time between two looks at the process.
 pub(crate) const PULSE: Duration = Duration::from_secs(2);
@@ -41,7 +42,7 @@ impl Pulse {
 /// as long as the process is alive; where it says stop, `work` still comes to its end first.
 pub fn with_heartbeat<T: Send>(
     work: impl FnOnce() -> Result<T, SpeechError> + Send,
-    beat: &mut dyn FnMut() -> Go,
+    beat: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> Result<T, SpeechError> {
     let (sender, done) = channel();
     thread::scope(|scope| {
@@ -54,7 +55,7 @@ pub fn with_heartbeat<T: Send>(
             match done.recv_timeout(PULSE) {
                 Ok(result) => return result,
                 Err(RecvTimeoutError::Timeout) => {
-                    if pulse.beats() && beat() == Go::Stop {
+                    if pulse.beats() && beat().is_break() {
                         return Err(SpeechError::Stopped);
                     }
                 }
@@ -100,7 +101,7 @@ mod tests {
             },
             &mut || {
                 has_beaten.store(true, Ordering::Relaxed);
-                Go::On
+                ControlFlow::Continue(())
             },
         );
         assert!(done.is_ok_and(|sum| 0 < sum));
@@ -115,7 +116,8 @@ mod tests {
 
     #[test]
     fn what_fails_or_breaks_off_says_so() {
-        let failed = with_heartbeat::<()>(|| Err(SpeechError::Stopped), &mut || Go::On);
+        let failed =
+            with_heartbeat::<()>(|| Err(SpeechError::Stopped), &mut || ControlFlow::Continue(()));
         assert!(matches!(failed, Err(SpeechError::Stopped)));
     }
 }

@@ -1,9 +1,9 @@
 //! From windows to segments: words get their speakers, sentences become segments.
 
 use crate::model::{Flag, Segment, SpeakerId, Turn, Word};
-use crate::speech::hearing::Account;
+use crate::speech::recognition::WindowResult;
 use crate::speech::window::Window;
-use crate::speech::{HeardWord, loops, spread};
+use crate::speech::{TranscribedWord, repetition, word_times};
 
 /// A word that no turn touches goes to the nearest one within so many seconds.
 const NEAR: f64 = 0.5;
@@ -24,34 +24,34 @@ const UNLIKELY: f32 = -1.0;
 /// speaker at a time; `turns` are all, overlaps included.
 pub(crate) fn segments(
     window: &Window,
-    account: &Account,
+    result: &WindowResult,
     exclusive: &[Turn],
     turns: &[Turn],
 ) -> Vec<Segment> {
-    let heard = &account.heard;
-    let is_invented = heard.no_speech_prob.is_some_and(|it| NO_SPEECH < it)
-        && heard.avg_logprob.is_some_and(|it| it < UNLIKELY);
-    if heard.text.trim().is_empty() || is_invented {
+    let transcription = &result.transcription;
+    let is_invented = transcription.no_speech_prob.is_some_and(|it| NO_SPEECH < it)
+        && transcription.avg_logprob.is_some_and(|it| it < UNLIKELY);
+    if transcription.text.trim().is_empty() || is_invented {
         return Vec::new();
     }
-    let mut words = if heard.words.is_empty() {
-        spread::words(&heard.text, &window.pieces)
+    let mut words = if transcription.words.is_empty() {
+        word_times::words(&transcription.text, &window.pieces)
     } else {
-        heard.words.iter().map(|word| placed(word, window)).collect()
+        transcription.words.iter().map(|word| placed(word, window)).collect()
     };
     match window.speaker {
         Some(speaker) => words.iter_mut().for_each(|word| word.speaker = Some(speaker)),
-        None => tell_apart(&mut words, exclusive),
+        None => diarize_parties(&mut words, exclusive),
     }
     let groups = words.chunk_by(|a, b| !is_border(a, b));
     let mut segments: Vec<Segment> =
-        groups.flat_map(split_long).map(|words| segment(words, account, turns)).collect();
+        groups.flat_map(split_long).map(|words| segment(words, result, turns)).collect();
     segments.retain(|segment| !segment.text.is_empty());
     segments
 }
 
-fn placed(word: &HeardWord, window: &Window) -> Word {
-    let offset = window.heard.0;
+fn placed(word: &TranscribedWord, window: &Window) -> Word {
+    let offset = window.padded.0;
     Word {
         word: word.word.clone(),
         start: word.start + offset,
@@ -63,7 +63,7 @@ fn placed(word: &HeardWord, window: &Window) -> Word {
 }
 
 /// Gives each word the speaker whose turns it overlaps most.
-fn tell_apart(words: &mut [Word], exclusive: &[Turn]) {
+fn diarize_parties(words: &mut [Word], exclusive: &[Turn]) {
     let mut last = None;
     for word in words.iter_mut() {
         word.speaker = speaker_of(word, exclusive).or(last);
@@ -146,11 +146,11 @@ fn split_long(words: &[Word]) -> Vec<&[Word]> {
     [split_long(left), split_long(right)].concat()
 }
 
-fn segment(words: &[Word], account: &Account, turns: &[Turn]) -> Segment {
+fn segment(words: &[Word], result: &WindowResult, turns: &[Turn]) -> Segment {
     let start = words.first().map_or(0.0, |word| word.start);
     let end = words.last().map_or(start, |word| word.end).max(start);
     let speaker = words.first().and_then(|word| word.speaker);
-    let mut flags = account.flags.clone();
+    let mut flags = result.flags.clone();
     if is_overlapped(start, end, speaker, turns) {
         flags.push(Flag::Overlap);
     }
@@ -162,8 +162,8 @@ fn segment(words: &[Word], account: &Account, turns: &[Turn]) -> Segment {
         end,
         text: text_of(words),
         speaker,
-        avg_logprob: account.heard.avg_logprob,
-        no_speech_prob: account.heard.no_speech_prob,
+        avg_logprob: result.transcription.avg_logprob,
+        no_speech_prob: result.transcription.no_speech_prob,
         confidence,
         flags,
         words: words.to_vec(),
@@ -174,7 +174,8 @@ fn segment(words: &[Word], account: &Account, turns: &[Turn]) -> Segment {
 fn text_of(words: &[Word]) -> String {
     let mut text = String::new();
     for word in words {
-        let is_wide = |c: Option<char>| c.is_some_and(|c| loops::is_wide(c) || is_wide_mark(c));
+        let is_wide =
+            |c: Option<char>| c.is_some_and(|c| repetition::is_wide(c) || is_wide_mark(c));
         let joins = is_wide(text.chars().last()) && is_wide(word.word.chars().next());
         if !text.is_empty() && !joins {
             text.push(' ');
@@ -197,7 +198,7 @@ fn is_overlapped(start: f64, end: f64, speaker: Option<SpeakerId>, turns: &[Turn
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::speech::Heard;
+    use crate::speech::Transcription;
 
     fn turn(speaker: u16, start: f64, end: f64) -> Turn {
         Turn { speaker: Some(SpeakerId(speaker)), start, end }
@@ -208,19 +209,23 @@ mod tests {
             party: 0,
             speaker: speaker.map(SpeakerId),
             pieces: vec![(start, end)],
-            heard: (start - 0.3, end + 0.3),
+            padded: (start - 0.3, end + 0.3),
         }
     }
 
-    fn account(text: &str, words: &[(&str, f64, f64)]) -> Account {
-        let words = words.iter().map(|(word, start, end)| HeardWord {
+    fn result(text: &str, words: &[(&str, f64, f64)]) -> WindowResult {
+        let words = words.iter().map(|(word, start, end)| TranscribedWord {
             word: (*word).to_owned(),
             start: *start,
             end: *end,
             probability: Some(0.5),
         });
-        let heard = Heard { text: text.to_owned(), words: words.collect(), ..Heard::default() };
-        Account { heard, ..Account::default() }
+        let transcription = Transcription {
+            text: text.to_owned(),
+            words: words.collect(),
+            ..Transcription::default()
+        };
+        WindowResult { transcription, ..WindowResult::default() }
     }
 
     fn told(segments: &[Segment]) -> Vec<(Option<u16>, &str)> {
@@ -229,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_window_without_word_times_is_cut_into_sentences() {
-        let said = account("Good morning, Mr. Smith. Shall we start? Yes", &[]);
+        let said = result("Good morning, Mr. Smith. Shall we start? Yes", &[]);
         let turns = [turn(1, 10.0, 18.0)];
         let segments = segments(&window(Some(1), 10.0, 18.0), &said, &turns, &turns);
         assert_eq!(
@@ -244,7 +249,7 @@ mod tests {
     fn words_with_times_go_to_who_speaks_then() {
         let words = [("So", 0.3, 0.6), ("yes.", 0.6, 1.2), ("No", 1.4, 1.8), ("way.", 1.8, 2.2)];
         let turns = [turn(0, 5.0, 6.0), turn(1, 6.1, 8.0)];
-        let said = account("So yes. No way.", &words);
+        let said = result("So yes. No way.", &words);
         let segments = segments(&window(None, 5.0, 8.0), &said, &turns, &turns);
         assert_eq!(told(&segments), [(Some(0), "So yes."), (Some(1), "No way.")]);
         assert_eq!(segments[0].confidence, Some(0.5));
@@ -254,22 +259,22 @@ mod tests {
     fn a_word_on_the_wrong_side_of_a_border_joins_its_sentence() {
         let words = [("we", 0.3, 0.6), ("will", 0.6, 1.2), ("see", 1.2, 1.4), ("it", 1.4, 1.8)];
         let turns = [turn(0, 5.0, 5.9), turn(1, 5.9, 6.1), turn(0, 6.1, 8.0)];
-        let said = account("we will see it", &words);
+        let said = result("we will see it", &words);
         let segments = segments(&window(None, 5.0, 8.0), &said, &turns, &turns);
         assert_eq!(told(&segments), [(Some(0), "we will see it")]);
     }
 
     #[test]
     fn text_where_nobody_speaks_is_not_believed() {
-        let mut said = account("Thank you for watching.", &[]);
-        said.heard.no_speech_prob = Some(0.9);
-        said.heard.avg_logprob = Some(-1.4);
+        let mut said = result("Thank you for watching.", &[]);
+        said.transcription.no_speech_prob = Some(0.9);
+        said.transcription.avg_logprob = Some(-1.4);
         assert_eq!(segments(&window(Some(0), 0.0, 2.0), &said, &[], &[]), []);
     }
 
     #[test]
     fn overlap_is_flagged() {
-        let said = account("yes", &[]);
+        let said = result("yes", &[]);
         let turns = [turn(0, 1.0, 2.0), turn(1, 1.5, 4.0)];
         let segments = segments(&window(Some(0), 1.0, 2.0), &said, &turns[..1], &turns);
         assert_eq!(segments[0].flags, [Flag::Overlap]);
@@ -277,7 +282,7 @@ mod tests {
 
     #[test]
     fn scripts_without_blanks_get_none() {
-        let said = account("今日は。いい天気 OK です", &[]);
+        let said = result("今日は。いい天気 OK です", &[]);
         let segments = segments(&window(Some(0), 0.0, 4.0), &said, &[], &[]);
         assert_eq!(told(&segments), [(Some(0), "今日は。"), (Some(0), "いい天気 OK です")]);
     }
@@ -285,7 +290,7 @@ mod tests {
     #[test]
     fn a_long_row_without_a_sentence_end_is_cut() {
         let text = vec!["word"; 100].join(" ");
-        let long = segments(&window(Some(0), 0.0, 28.0), &account(&text, &[]), &[], &[]);
+        let long = segments(&window(Some(0), 0.0, 28.0), &result(&text, &[]), &[], &[]);
         assert_eq!(long.len(), 2);
         assert!(long.iter().all(|segment| segment.end - segment.start <= LONGEST));
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use sherpa_onnx::{OfflineModelConfig, OfflineRecognizer, OfflineRecognizerConfig};
 
-use crate::speech::engines::{Manner, Weights};
-use crate::speech::loops::is_wide;
-use crate::speech::{Heard, HeardWord, SAMPLE_RATE, SpeechError, Transcriber};
+use crate::speech::engines::{EngineOptions, Weights};
+use crate::speech::repetition::is_wide;
+use crate::speech::{SAMPLE_RATE, SpeechError, TranscribedWord, Transcriber, Transcription};
 
 /// Shorter windows are followed by silence: some networks need a few frames to run at all.
 const LEAST_SAMPLES: usize = SAMPLE_RATE / 2;
@@ -21,26 +21,26 @@ pub(crate) struct Sherpa {
 }
 
 impl Sherpa {
-    pub(crate) fn open(weights: &Weights, manner: &Manner) -> Result<Self, String> {
+    pub(crate) fn open(weights: &Weights, options: &EngineOptions) -> Result<Self, String> {
         let config = OfflineRecognizerConfig {
-            model_config: model_config(weights, manner)?,
+            model_config: model_config(weights, options)?,
             ..OfflineRecognizerConfig::default()
         };
         let recognizer = OfflineRecognizer::create(&config)
             .ok_or("sherpa-onnx cannot use these files; `scribefs models verify` checks them")?;
         let has_word_times =
             matches!(weights, Weights::Transducer { .. } | Weights::SenseVoice { .. });
-        let language = manner.only_language.clone().or_else(|| manner.language.clone());
+        let language = options.only_language.clone().or_else(|| options.language.clone());
         Ok(Self { recognizer: Arc::new(recognizer), has_word_times, language })
     }
 }
 
-fn model_config(weights: &Weights, manner: &Manner) -> Result<OfflineModelConfig, String> {
+fn model_config(weights: &Weights, options: &EngineOptions) -> Result<OfflineModelConfig, String> {
     let mut config = OfflineModelConfig {
-        num_threads: i32::from(manner.threads),
+        num_threads: i32::from(options.threads),
         ..OfflineModelConfig::default()
     };
-    let language = manner.language.clone();
+    let language = options.language.clone();
     match weights {
         Weights::Moonshine { encoder, decoder, tokens } => {
             config.moonshine.encoder = Some(text(encoder)?);
@@ -77,7 +77,7 @@ fn text(path: &Path) -> Result<String, String> {
 }
 
 impl Transcriber for Sherpa {
-    fn hear(&mut self, window: &[f32]) -> Result<Heard, SpeechError> {
+    fn transcribe(&mut self, window: &[f32]) -> Result<Transcription, SpeechError> {
         let stream = self.recognizer.create_stream();
         let rate = 16_000;
         if window.len() < LEAST_SAMPLES {
@@ -98,11 +98,11 @@ impl Transcriber for Sherpa {
             }
             _ => Vec::new(),
         };
-        Ok(Heard {
+        Ok(Transcription {
             text: result.text.trim().to_owned(),
             words,
             language: self.language.clone(),
-            ..Heard::default()
+            ..Transcription::default()
         })
     }
 
@@ -117,10 +117,10 @@ fn words(
     starts: &[f32],
     durations: Option<&[f32]>,
     seconds: f64,
-) -> Vec<HeardWord> {
+) -> Vec<TranscribedWord> {
     /// A word of unknown length lasts no longer than this.
     const LONGEST: f64 = 1.0;
-    let mut words: Vec<HeardWord> = Vec::new();
+    let mut words: Vec<TranscribedWord> = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
         // SenseVoice says language and mood in tokens such as `<|en|>`.
         if token.starts_with("<|") {
@@ -141,7 +141,9 @@ fn words(
                 word.word.push_str(text);
                 word.end = end;
             }
-            _ => words.push(HeardWord { word: text.to_owned(), start, end, probability: None }),
+            _ => {
+                words.push(TranscribedWord { word: text.to_owned(), start, end, probability: None })
+            }
         }
     }
     words.retain(|word| !word.word.is_empty());

@@ -8,9 +8,9 @@ use whisper_rs::{
     WhisperToken, get_lang_id, get_lang_str,
 };
 
-use crate::speech::engines::Manner;
-use crate::speech::loops::is_wide;
-use crate::speech::{Heard, HeardWord, SAMPLE_RATE, SpeechError, Transcriber};
+use crate::speech::engines::EngineOptions;
+use crate::speech::repetition::is_wide;
+use crate::speech::{SAMPLE_RATE, SpeechError, TranscribedWord, Transcriber, Transcription};
 
 /// whisper.cpp returns nothing for sound under a second.
 const LEAST_SAMPLES: usize = SAMPLE_RATE + SAMPLE_RATE / 10;
@@ -33,7 +33,7 @@ pub(crate) struct Whisper {
 }
 
 impl Whisper {
-    pub(crate) fn open(file: &Path, manner: Manner) -> Result<Self, String> {
+    pub(crate) fn open(file: &Path, options: EngineOptions) -> Result<Self, String> {
         // Its log goes to standard error line by line otherwise.
         whisper_rs::install_logging_hooks();
         let mut parameters = WhisperContextParameters::default();
@@ -43,11 +43,11 @@ impl Whisper {
             .map_err(|err| format!("whisper.cpp cannot use it: {err}"))?;
         let state =
             context.create_state().map_err(|err| format!("no room for its state: {err}"))?;
-        let language = manner.language.filter(|code| get_lang_id(code).is_some());
+        let language = options.language.filter(|code| get_lang_id(code).is_some());
         Ok(Self {
             state,
             first_special_token: context.token_eot(),
-            threads: i32::from(manner.threads),
+            threads: i32::from(options.threads),
             is_multilingual: context.is_multilingual(),
             language,
             settled: None,
@@ -64,7 +64,7 @@ impl Whisper {
 }
 
 impl Transcriber for Whisper {
-    fn hear(&mut self, window: &[f32]) -> Result<Heard, SpeechError> {
+    fn transcribe(&mut self, window: &[f32]) -> Result<Transcription, SpeechError> {
         let code = self.code().to_owned();
         let parameters = parameters(&code, self.threads);
         let seconds = window.len() as f64 / SAMPLE_RATE as f64;
@@ -76,7 +76,7 @@ impl Transcriber for Whisper {
         true
     }
 
-    fn settle_language(&mut self, windows: &[Vec<f32>]) -> Result<(), SpeechError> {
+    fn detect_language(&mut self, windows: &[Vec<f32>]) -> Result<(), SpeechError> {
         self.settled = None;
         if self.language.is_some() || !self.is_multilingual {
             return Ok(());
@@ -131,7 +131,7 @@ fn parameters(code: &str, threads: i32) -> FullParams<'_, '_> {
 }
 
 impl Whisper {
-    fn read(&self, seconds: f64) -> Heard {
+    fn read(&self, seconds: f64) -> Transcription {
         let mut text = Vec::new();
         let mut words: Vec<Spelled> = Vec::new();
         let mut no_speech = 0.0_f32;
@@ -148,7 +148,7 @@ impl Whisper {
             }
         }
         let count = logs.len() as f32;
-        Heard {
+        Transcription {
             text: String::from_utf8_lossy(&text).trim().to_owned(),
             words: words.into_iter().filter_map(Spelled::word).collect(),
             language: Some(self.language_heard()),
@@ -174,10 +174,10 @@ struct Spelled {
 }
 
 impl Spelled {
-    fn word(self) -> Option<HeardWord> {
+    fn word(self) -> Option<TranscribedWord> {
         let word = String::from_utf8_lossy(&self.bytes).trim().to_owned();
         let count = self.probabilities.len().max(1) as f32;
-        (!word.is_empty()).then(|| HeardWord {
+        (!word.is_empty()).then(|| TranscribedWord {
             word,
             start: self.start,
             end: self.end,

@@ -1,4 +1,4 @@
-//! Windows: what a recognizer hears at once. Contiguous original sound with one offset, cut where nobody
+//! Windows: what a recognizer gets at once. Contiguous original sound with one offset, cut where nobody
 //! speaks; nothing is carried over from one to the next.
 
 use std::ops::Range;
@@ -13,7 +13,7 @@ const LONGEST: f64 = 28.0;
 /// A turn that is longer is cut at the quietest place after so many seconds.
 const CUT_AFTER: f64 = 18.0;
 const SHORTEST: f64 = 0.25;
-/// Sound that is heard on both sides beyond the turns, up to the neighbour's.
+/// Padding on both sides of the turns, up to the neighbour's.
 const PAD: f64 = 0.3;
 
 /// One window.
@@ -25,13 +25,13 @@ pub(crate) struct Window {
     pub(crate) speaker: Option<SpeakerId>,
     /// Where somebody speaks, in seconds: not empty, in order, without overlap.
     pub(crate) pieces: Vec<(f64, f64)>,
-    /// Seconds that are heard: the pieces and a little around them.
-    pub(crate) heard: (f64, f64),
+    /// First and last second that the recognizer gets: the pieces and a little around them.
+    pub(crate) padded: (f64, f64),
 }
 
 impl Window {
     fn new(party: usize, speaker: Option<SpeakerId>, piece: (f64, f64)) -> Self {
-        Self { party, speaker, pieces: vec![piece], heard: piece }
+        Self { party, speaker, pieces: vec![piece], padded: piece }
     }
 
     pub(crate) fn start(&self) -> f64 {
@@ -42,10 +42,10 @@ impl Window {
         self.pieces[self.pieces.len() - 1].1
     }
 
-    /// The samples that are heard.
+    /// The samples that the recognizer gets.
     pub(crate) fn samples(&self, length: usize) -> Range<usize> {
         let sample = |seconds: f64| ((seconds * SAMPLE_RATE as f64) as usize).min(length);
-        sample(self.heard.0)..sample(self.heard.1)
+        sample(self.padded.0)..sample(self.padded.1)
     }
 }
 
@@ -114,7 +114,7 @@ fn pad(windows: &mut [Window], total: f64) {
         let after = windows.get(at + 1).map_or(total, Window::start);
         let window = &mut windows[at];
         let (start, end) = (window.start(), window.end());
-        window.heard =
+        window.padded =
             ((start - PAD).max(before.min(start)).max(0.0), (end + PAD).min(after.max(end)));
     }
 }
@@ -137,8 +137,8 @@ mod tests {
         let turns = [turn(0, 1.0, 3.0), turn(0, 4.5, 6.0), turn(1, 6.1, 8.0), turn(1, 11.0, 12.0)];
         let windows = by_speaker(0, &turns, &sound);
         assert_eq!(spans(&windows), [(1.0, 6.0), (6.1, 8.0), (11.0, 12.0)]);
-        assert_eq!(windows[0].heard, (0.7, 6.1));
-        assert_eq!(windows[1].heard, (6.0, 8.3));
+        assert_eq!(windows[0].padded, (0.7, 6.1));
+        assert_eq!(windows[1].padded, (6.0, 8.3));
         assert_eq!(spans(&by_pause(0, &turns, &sound)), [(1.0, 8.0), (11.0, 12.0)]);
     }
 

@@ -61,7 +61,7 @@ impl<'a> ProgressReporter<'a> {
         }
     }
 
-    pub(crate) fn is_heard(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.hung_up.is_none()
     }
 

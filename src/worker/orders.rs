@@ -1,4 +1,4 @@
-//! Orders: a line of JSON, and open files that travel with its first byte.
+//! OrderReader: a line of JSON, and open files that travel with its first byte.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 const LONGEST_LINE: usize = 1 << 20;
 
 /// The daemon's end of the conversation.
-pub(crate) struct Orders {
+pub(crate) struct OrderReader {
     socket: RawFd,
     read: Vec<u8>,
     files: Vec<OwnedFd>,
@@ -23,7 +23,7 @@ const MOST_FILES: usize = 8;
 /// Room for one header and so many descriptors, aligned as `cmsghdr` wants it.
 type Control = [u64; 2 + MOST_FILES];
 
-impl Orders {
+impl OrderReader {
     pub(crate) fn from_stdin() -> Self {
         Self { socket: io::stdin().as_raw_fd(), read: Vec::new(), files: Vec::new() }
     }

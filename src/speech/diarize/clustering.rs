@@ -2,10 +2,11 @@
 
 use crate::model::SpeakerBounds;
 use crate::speech::SAMPLE_RATE;
+use crate::speech::diarize::ahc::centroid_linkage;
 use crate::speech::diarize::kmeans::{kmeans, means_by_label};
-use crate::speech::diarize::linkage::centroid_linkage;
 use crate::speech::diarize::matrix::{Matrix, add_scaled, dot, position_of_largest};
-use crate::speech::diarize::voices::{EMBEDDING, SpeakerSpace, mix};
+use crate::speech::diarize::plda::{EMBEDDING, PldaTransform};
+use crate::speech::diarize::vbx::vbx;
 use crate::speech::diarize::windows::{Bits, FRAMES, LOCAL, STEP, Segmentation, is_heard};
 
 /// Share of a window that must be clean for an embedding to be clustered; others are only assigned.
@@ -14,10 +15,10 @@ const CLEAN_SHARE: f64 = 0.2;
 const MOST_CLUSTERED: usize = 3_000;
 /// Distance of unit embeddings at which the linkage ends.
 const LINKAGE_CUT: f64 = 0.6;
-/// Price of a speaker in the mixture (Fb), and the seconds of clean speech from which it is asked in full: with
+/// Price of a speaker in the posterior (Fb), and the seconds of clean speech from which it is asked in full: with
 /// less it would merge everybody.
-const CAUTION: f64 = 0.8;
-const FULL_CAUTION_SECONDS: f64 = 120.0;
+const FB: f64 = 0.8;
+const FULL_FB_SECONDS: f64 = 120.0;
 /// Speakers with less of the embeddings than this are gone.
 const LEAST_PRIOR: f64 = 1e-7;
 /// Two local speakers who are active together in more frames than this are two people.
@@ -41,7 +42,7 @@ pub(crate) fn cluster(
     clean_frames: &[[usize; LOCAL]],
     embeddings: &Embeddings,
     bounds: SpeakerBounds,
-    space: &SpeakerSpace,
+    plda: &PldaTransform,
 ) -> Clustering {
     let chosen = thinned(chosen(clean_frames));
     let rows = chosen.iter().map(|(window, k)| embeddings[*window][*k].as_deref());
@@ -50,7 +51,7 @@ pub(crate) fn cluster(
     if training.height() < 2 {
         return everybody_is_one(segmentation, embeddings, training);
     }
-    let found = find_centroids(&training, space);
+    let found = find_centroids(&training, plda);
     let wanted = within(bounds, found.height()).min(training.height());
     if wanted != found.height() {
         let labels = kmeans(&training.to_unit_rows(), wanted);
@@ -107,18 +108,18 @@ fn within(bounds: SpeakerBounds, found: usize) -> usize {
     found.max(least).min(most)
 }
 
-/// As many speakers as the linkage and the mixture find.
-fn find_centroids(training: &Matrix, space: &SpeakerSpace) -> Matrix {
+/// As many speakers as the linkage and the posterior find.
+fn find_centroids(training: &Matrix, plda: &PldaTransform) -> Matrix {
     let labels = centroid_linkage(&training.to_unit_rows(), LINKAGE_CUT);
-    let mixture = mix(&space.place(training), &space.spread, &labels, caution(training.height()));
+    let posterior = vbx(&plda.transform(training), &plda.phi, &labels, fb(training.height()));
     let mut centroids = Matrix::zeros(0, training.width());
-    for (k, prior) in mixture.priors.iter().enumerate() {
+    for (k, prior) in posterior.priors.iter().enumerate() {
         if *prior <= LEAST_PRIOR {
             continue;
         }
         let mut centroid = vec![0.0; training.width()];
         let mut whole = 0.0;
-        for (row, shares) in training.rows().zip(mixture.shares.rows()) {
+        for (row, shares) in training.rows().zip(posterior.responsibilities.rows()) {
             add_scaled(&mut centroid, shares[k], row);
             whole += shares[k];
         }
@@ -128,9 +129,9 @@ fn find_centroids(training: &Matrix, space: &SpeakerSpace) -> Matrix {
     centroids
 }
 
-pub(crate) fn caution(embeddings: usize) -> f64 {
+pub(crate) fn fb(embeddings: usize) -> f64 {
     let seconds = (embeddings * STEP) as f64 / SAMPLE_RATE as f64;
-    CAUTION * (seconds / FULL_CAUTION_SECONDS).min(1.0)
+    FB * (seconds / FULL_FB_SECONDS).min(1.0)
 }
 
 /// Lets `choose` decide in each window, given how near each local speaker who is heard is to each centroid.

@@ -1,12 +1,14 @@
 //! Runs the embedding network once over a recording and pools what it says for every voice that is asked for.
 
+use std::ops::ControlFlow;
+
+use crate::speech::SpeechError;
 use crate::speech::diarize::filterbank::{BINS, FilterBank, frames_in};
-use crate::speech::diarize::lanes::in_order;
+use crate::speech::diarize::parallel::in_order;
 use crate::speech::diarize::pooling::{FEATURES, Head, Pools, STEP_FRAMES, Voice};
 use crate::speech::onnx::Network;
-use crate::speech::{Go, SpeechError};
 
-/// Frames of the filterbank that the network hears at a time: 10 s, as it was trained.
+/// Frames of the filterbank that the network gets at a time: 10 s, as it was trained.
 const BLOCK: usize = 1_000;
 const BLOCK_STEPS: usize = BLOCK / STEP_FRAMES;
 
@@ -20,13 +22,13 @@ pub(crate) struct Trunk {
 type Block = Vec<f32>;
 
 /// One embedding for each of the `voices`, `None` where it has no step. Blocks that nobody needs are
-/// left out; memory does not grow with the recording. `progress` is told 0 to 1.
+/// left out; memory does not grow with the recording. `progress` gets 0 to 1.
 pub(crate) fn embed(
     trunks: &mut [Trunk],
     head: &Head,
     sound: &[i16],
     voices: &[Voice<'_>],
-    mut progress: impl FnMut(f32) -> Go,
+    mut progress: impl FnMut(f32) -> ControlFlow<()>,
 ) -> Result<Vec<Option<Box<[f32]>>>, SpeechError> {
     let blocks = needed_blocks(voices, frames_in(sound.len()));
     let mut pools = Pools::new(voices, head);

@@ -1,4 +1,4 @@
-//! Log mel filterbank as in Kaldi: what the embedding network hears.
+//! Log mel filterbank as in Kaldi: the input of the embedding network.
 
 use std::sync::Arc;
 

@@ -1,18 +1,18 @@
-//! Clusters of a number that the user has given.
+//! k-means: clusters of a number that the user has given.
 
 use crate::speech::diarize::matrix::{Matrix, add_scaled, squared_distance};
 
 /// Starts tried; the tightest clusters win.
-const TRIES: u64 = 3;
-const ROUNDS: usize = 300;
-/// Centres that move less than this have settled. Points are of length 1.
-const SETTLED: f64 = 1e-7;
+const RESTARTS: u64 = 3;
+const MAX_ITERATIONS: usize = 300;
+/// Centres that move less than this have converged. Points are of length 1.
+const TOLERANCE: f64 = 1e-7;
 
 /// A label below `clusters` for each row of `points`; always the same for the same points.
 pub(crate) fn kmeans(points: &Matrix, clusters: usize) -> Vec<usize> {
     let mut best: Option<(f64, Vec<usize>)> = None;
-    for seed in 1..=TRIES {
-        let (cost, labels) = settle(points, first_centres(points, clusters, &mut Dice(seed)));
+    for seed in 1..=RESTARTS {
+        let (cost, labels) = lloyd(points, first_centres(points, clusters, &mut Rng(seed)));
         if best.as_ref().is_none_or(|(least, _)| cost < *least) {
             best = Some((cost, labels));
         }
@@ -21,13 +21,13 @@ pub(crate) fn kmeans(points: &Matrix, clusters: usize) -> Vec<usize> {
 }
 
 /// k-means++: a point becomes a centre the more easily the farther it is from the centres so far.
-fn first_centres(points: &Matrix, clusters: usize, dice: &mut Dice) -> Matrix {
+fn first_centres(points: &Matrix, clusters: usize, rng: &mut Rng) -> Matrix {
     let mut centres = Matrix::zeros(0, points.width());
-    let mut farness = vec![1.0; points.height()];
+    let mut distances = vec![1.0; points.height()];
     for cluster in 0..clusters {
-        let centre = points.row(dice.pick(&farness));
+        let centre = points.row(rng.pick(&distances));
         centres.push(centre);
-        for (far, point) in farness.iter_mut().zip(points.rows()) {
+        for (far, point) in distances.iter_mut().zip(points.rows()) {
             let square = squared_distance(point, centre);
             *far = if cluster == 0 { square } else { square.min(*far) };
         }
@@ -36,10 +36,10 @@ fn first_centres(points: &Matrix, clusters: usize, dice: &mut Dice) -> Matrix {
 }
 
 /// Lloyd's rounds. Returns the sum of squared distances and the labels.
-fn settle(points: &Matrix, mut centres: Matrix) -> (f64, Vec<usize>) {
+fn lloyd(points: &Matrix, mut centres: Matrix) -> (f64, Vec<usize>) {
     let mut labels = vec![0; points.height()];
     let mut cost = 0.0;
-    for _ in 0..ROUNDS {
+    for _ in 0..MAX_ITERATIONS {
         cost = 0.0;
         for (label, point) in labels.iter_mut().zip(points.rows()) {
             let squares = centres.rows().map(|centre| squared_distance(point, centre)).enumerate();
@@ -50,9 +50,9 @@ fn settle(points: &Matrix, mut centres: Matrix) -> (f64, Vec<usize>) {
         }
         let moved = means_by_label(points, &labels, &centres);
         let farthest = moved.rows().zip(centres.rows()).map(|(a, b)| squared_distance(a, b));
-        let is_settled = farthest.fold(0.0, f64::max) < SETTLED * SETTLED;
+        let has_converged = farthest.fold(0.0, f64::max) < TOLERANCE * TOLERANCE;
         centres = moved;
-        if is_settled {
+        if has_converged {
             break;
         }
     }
@@ -77,9 +77,9 @@ pub(crate) fn means_by_label(points: &Matrix, labels: &[usize], otherwise: &Matr
 }
 
 /// A small generator of numbers that look random (splitmix64).
-struct Dice(u64);
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn below_one(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use crate::speech::diarize::filterbank::HOP;
+use crate::speech::diarize::plda::EMBEDDING;
 use crate::speech::diarize::utterances::Span;
-use crate::speech::diarize::voices::EMBEDDING;
 use crate::speech::diarize::weights::Weights;
 use crate::speech::diarize::windows::{Bits, FRAME, FRAMES, WINDOW};
 

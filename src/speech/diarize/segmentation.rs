@@ -1,18 +1,20 @@
 //! Runs the segmentation network over a recording: who of three local speakers is active in each window.
 
-use crate::speech::diarize::lanes::in_order;
+use std::ops::ControlFlow;
+
+use crate::speech::SpeechError;
+use crate::speech::diarize::parallel::in_order;
 use crate::speech::diarize::windows::{Bits, FRAMES, LOCAL, Segmentation, WINDOW, starts};
 use crate::speech::onnx::Network;
-use crate::speech::{Go, SpeechError};
 
 /// Windows that run best together.
 const BATCH: usize = 8;
 
-/// Looks at every window of `sound`; `progress` is told 0 to 1.
+/// Looks at every window of `sound`; `progress` gets 0 to 1.
 pub(crate) fn segment(
     networks: &mut [Network],
     sound: &[i16],
-    mut progress: impl FnMut(f32) -> Go,
+    mut progress: impl FnMut(f32) -> ControlFlow<()>,
 ) -> Result<Segmentation, SpeechError> {
     let starts = starts(sound.len());
     // A short recording is shared out evenly.

@@ -4,23 +4,25 @@
 //! collection of recordings (`SCRIBEFS_SHARED`) and skipped by name without it.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::clustering::{Embeddings, caution, chosen};
+use super::ahc::{centroid_linkage, numbered_by_appearance};
+use super::clustering::{Embeddings, chosen, fb};
 use super::filterbank::{BINS, FilterBank};
-use super::linkage::{centroid_linkage, numbered_by_appearance};
 use super::matrix::{Matrix, dot, make_unit};
+use super::plda::{EMBEDDING, PldaTransform};
 use super::turns::Support;
 use super::utterances::{self, Span};
-use super::voices::{EMBEDDING, SpeakerSpace, mix};
+use super::vbx::vbx;
 use super::weights::Weights;
 use super::windows::{FRAMES, LOCAL, Segmentation, starts};
 use crate::audio::{self, Scratch};
 use crate::model::{SpeakerBounds, Turn};
-use crate::speech::{Go, open_diarizer};
+use crate::speech::open_diarizer;
 
 /// A golden recording.
 struct Golden {
@@ -212,28 +214,28 @@ fn masks_and_what_is_clustered_are_as_golden() {
 fn the_speaker_space_and_the_linkage_are_as_golden() {
     let Some(folder) = installed("the_speaker_space_and_the_linkage_are_as_golden") else { return };
     let weights = Weights::parse(std::fs::read(folder.join("plda.safetensors")).unwrap()).unwrap();
-    let space = SpeakerSpace::read(&weights).unwrap();
+    let plda = PldaTransform::read(&weights).unwrap();
     for golden in goldens() {
         let embeddings = golden.embeddings();
         let pairs = golden.indices("chosen");
         let rows =
             pairs.chunks_exact(2).map(|pair| embeddings[pair[0]][pair[1]].as_deref().unwrap());
         let training = Matrix::from_rows(EMBEDDING, rows);
-        let places = space.place(&training);
+        let features = plda.transform(&training);
         let wanted = golden.matrix("plda");
         for (i, row) in wanted.rows().enumerate() {
-            let found = places.row(i).iter().zip(row);
+            let found = features.row(i).iter().zip(row);
             assert!(found.clone().all(|(a, b)| is_near(*a, *b, 1e-5)), "{}: {i}", golden.name);
         }
         let labels = centroid_linkage(&training.to_unit_rows(), 0.6);
         let wanted = numbered_by_appearance(golden.indices("ahc"));
         assert_eq!(labels, wanted, "{}", golden.name);
-        let price = caution(training.height());
+        let price = fb(training.height());
         assert!(is_near(price, golden.values("fb")[0], 1e-9), "{}: {price}", golden.name);
-        let mixture = mix(&places, &space.spread, &golden_labels(&golden), price);
-        let bounds = mixture.bounds.iter().zip(golden.values("elbo"));
+        let posterior = vbx(&features, &plda.phi, &golden_labels(&golden), price);
+        let bounds = posterior.elbo.iter().zip(golden.values("elbo"));
         assert!(bounds.clone().all(|(a, b)| is_near(*a, *b, 1e-5)), "{}", golden.name);
-        let mut priors = mixture.priors.clone();
+        let mut priors = posterior.priors.clone();
         let mut expected = golden.values("prior").to_vec();
         priors.sort_by(f64::total_cmp);
         expected.sort_by(f64::total_cmp);
@@ -288,7 +290,9 @@ fn the_whole_finds_the_golden_turns() {
     for golden in goldens() {
         let Some(sound) = sound(&golden) else { continue };
         let mut diarizer = open_diarizer(&folder, 2).unwrap();
-        let found = diarizer.diarize(&sound, SpeakerBounds::default(), &mut |_| Go::On).unwrap();
+        let found = diarizer
+            .diarize(&sound, SpeakerBounds::default(), &mut |_| ControlFlow::Continue(()))
+            .unwrap();
         let seconds = sound.len() as f64 / 16_000.0;
         for (turns, key) in [(&found.turns, "turns"), (&found.exclusive, "exclusive")] {
             let same = agreement(turns, &golden.turns(key), seconds);

@@ -32,7 +32,7 @@ const UNLIKE: f64 = 0.4;
 const BLOCK: usize = 1 << 16;
 
 /// Writes two channels, and learns how they differ.
-pub(crate) struct Sides {
+pub(crate) struct ChannelWriter {
     writers: [PcmWriter; 2],
     /// Products: left with left, right with right, left with right.
     products: [f64; 3],
@@ -41,7 +41,7 @@ pub(crate) struct Sides {
     energies: Vec<[f32; 2]>,
 }
 
-impl Sides {
+impl ChannelWriter {
     pub(crate) fn new(scratch: &Scratch) -> io::Result<Self> {
         Ok(Self {
             writers: [PcmWriter::new(scratch)?, PcmWriter::new(scratch)?],
@@ -75,29 +75,29 @@ impl Sides {
         let [left, right] = self.writers;
         let (left, right) = (left.finish()?, right.finish()?);
         Ok(match relation {
-            Relation::Left => Sound::Mixed(left),
-            Relation::Right => Sound::Mixed(right),
-            Relation::Parties => Sound::Parties(vec![left, right]),
-            Relation::Room => Sound::Mixed(mixed(&left, &right, scratch)?),
+            ChannelLayout::Left => Sound::Mixed(left),
+            ChannelLayout::Right => Sound::Mixed(right),
+            ChannelLayout::Parties => Sound::Parties(vec![left, right]),
+            ChannelLayout::Room => Sound::Mixed(mixed(&left, &right, scratch)?),
         })
     }
 
-    fn relation(&self) -> Relation {
+    fn relation(&self) -> ChannelLayout {
         let [left, right, both] = self.products;
         if right <= left * SILENT {
-            return Relation::Left;
+            return ChannelLayout::Left;
         }
         if left <= right * SILENT {
-            return Relation::Right;
+            return ChannelLayout::Right;
         }
         let likeness = both / (left * right).sqrt();
         if !(OPPOSED..=SAME).contains(&likeness) {
-            return if left < right { Relation::Right } else { Relation::Left };
+            return if left < right { ChannelLayout::Right } else { ChannelLayout::Left };
         }
         if likeness.abs() < UNLIKE && self.is_one_party_each() {
-            return Relation::Parties;
+            return ChannelLayout::Parties;
         }
-        Relation::Room
+        ChannelLayout::Room
     }
 
     fn is_one_party_each(&self) -> bool {
@@ -112,7 +112,7 @@ impl Sides {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Relation {
+enum ChannelLayout {
     /// One channel says all there is.
     Left,
     Right,
@@ -151,9 +151,9 @@ mod tests {
         sound
     }
 
-    fn relation(left: &[f32], right: &[f32]) -> Relation {
+    fn relation(left: &[f32], right: &[f32]) -> ChannelLayout {
         let dir = tempfile::tempdir().unwrap();
-        let mut sides = Sides::new(&Scratch::below(dir.path()).unwrap()).unwrap();
+        let mut sides = ChannelWriter::new(&Scratch::below(dir.path()).unwrap()).unwrap();
         sides.write(left, right).unwrap();
         sides.relation()
     }
@@ -162,7 +162,7 @@ mod tests {
     fn a_telephone_call_has_one_party_on_each_channel() {
         let left = voice(1, &[(0, 3), (7, 9)]);
         let right = voice(2, &[(3, 7), (8, 12)]);
-        assert_eq!(relation(&left, &right), Relation::Parties);
+        assert_eq!(relation(&left, &right), ChannelLayout::Parties);
     }
 
     #[test]
@@ -170,7 +170,7 @@ mod tests {
         let (a, b) = (voice(1, &[(0, 5)]), voice(2, &[(5, 12)]));
         let left: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a + 0.6 * b).collect();
         let right: Vec<f32> = a.iter().zip(&b).map(|(a, b)| 0.6 * a + b).collect();
-        assert_eq!(relation(&left, &right), Relation::Room);
+        assert_eq!(relation(&left, &right), ChannelLayout::Room);
     }
 
     #[test]
@@ -178,9 +178,9 @@ mod tests {
         let sound = voice(1, &[(0, 12)]);
         let opposed: Vec<f32> = sound.iter().map(|value| -value).collect();
         let nothing = vec![0.0; sound.len()];
-        assert_eq!(relation(&sound, &sound), Relation::Left);
-        assert_eq!(relation(&sound, &opposed), Relation::Left);
-        assert_eq!(relation(&nothing, &sound), Relation::Right);
-        assert_eq!(relation(&sound, &nothing), Relation::Left);
+        assert_eq!(relation(&sound, &sound), ChannelLayout::Left);
+        assert_eq!(relation(&sound, &opposed), ChannelLayout::Left);
+        assert_eq!(relation(&nothing, &sound), ChannelLayout::Right);
+        assert_eq!(relation(&sound, &nothing), ChannelLayout::Left);
     }
 }

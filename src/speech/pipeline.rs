@@ -1,11 +1,12 @@
-//! The road from sound to talk: who speaks when, windows, words, segments.
+//! The pipeline from sound to talk: who speaks when, windows, words, segments.
+
+use std::ops::ControlFlow;
 
 use crate::model::{Segment, Speaker, SpeakerBounds, SpeakerId, Talk, Turn, Warning, WorkStage};
-use crate::speech::hearing::{self, Account};
+use crate::speech::recognition::{self, WindowResult};
 use crate::speech::window::{self, Window};
 use crate::speech::{
-    Diarizer, Engines, Go, Heading, SAMPLE_RATE, SpeechError, Transcriber, heartbeat, join,
-    loudness,
+    Diarizer, Engines, Progress, SAMPLE_RATE, SpeechError, Transcriber, heartbeat, join, loudness,
 };
 
 /// Turns of one speaker that are no further apart are counted as one, in seconds.
@@ -15,29 +16,30 @@ const SAME_TURN: f64 = 2.0;
 const SAMPLES_OF_LANGUAGE: usize = 3;
 
 /// Who speaks when.
-struct Spoken {
+struct SpeechTurns {
     /// Overlaps included, in order of `start`.
     turns: Vec<Turn>,
     /// For each party, one speaker at a time.
     exclusive: Vec<Vec<Turn>>,
 }
 
-/// See [`crate::speech::write_down`].
-pub(crate) fn write_down(
+/// See [`crate::speech::transcribe`].
+pub(crate) fn transcribe(
     sounds: &[&[i16]],
     engines: Engines<'_>,
     speakers: SpeakerBounds,
-    heading: &mut dyn FnMut(Heading) -> Go,
+    report: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Talk, SpeechError> {
     let Engines { diarizer, transcribers } = engines;
-    let is_told_apart = diarizer.is_some() || 1 < sounds.len();
-    let spoken = tell_apart(sounds, diarizer, speakers, heading)?;
+    let is_diarized = diarizer.is_some() || 1 < sounds.len();
+    let turns_of_parties = diarize_parties(sounds, diarizer, speakers, report)?;
     let has_word_times = transcribers.first().is_some_and(|it| it.has_word_times());
-    let windows = windows(sounds, &spoken, has_word_times);
-    settle_language(sounds, &windows, transcribers, heading)?;
-    let (segments, accounts) = hear(sounds, &windows, &spoken, transcribers, heading)?;
+    let windows = windows(sounds, &turns_of_parties, has_word_times);
+    detect_language(sounds, &windows, transcribers, report)?;
+    let (segments, results) =
+        transcribe_all(sounds, &windows, &turns_of_parties, transcribers, report)?;
     let mut talk = Talk {
-        language: accounts.iter().find_map(|account| account.heard.language.clone()),
+        language: results.iter().find_map(|result| result.transcription.language.clone()),
         duration: seconds(sounds.iter().map(|sound| sound.len()).max().unwrap_or(0)),
         segments,
         ..Talk::default()
@@ -46,15 +48,15 @@ pub(crate) fn write_down(
         talk.warnings.push(warning("no_speech", "No speech was found in this recording."));
         return Ok(talk);
     }
-    talk.speakers = participants(&spoken.turns);
-    talk.turns = spoken.turns;
-    if !is_told_apart {
+    talk.speakers = participants(&turns_of_parties.turns);
+    talk.turns = turns_of_parties.turns;
+    if !is_diarized {
         talk.warnings.push(warning(
             "no_diarizer",
             "No diarization model is installed, so everybody counts as one speaker.",
         ));
     }
-    if accounts.iter().any(|account| account.is_cut) {
+    if results.iter().any(|result| result.is_cut) {
         talk.warnings.push(warning(
             "loops_dropped",
             "The recognizer repeated itself in places; that text was left out.",
@@ -71,19 +73,19 @@ fn seconds(samples: usize) -> f64 {
     samples as f64 / SAMPLE_RATE as f64
 }
 
-fn tell_apart(
+fn diarize_parties(
     sounds: &[&[i16]],
     mut diarizer: Option<&mut dyn Diarizer>,
     speakers: SpeakerBounds,
-    heading: &mut dyn FnMut(Heading) -> Go,
-) -> Result<Spoken, SpeechError> {
+    report: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<SpeechTurns, SpeechError> {
     let is_mixed = sounds.len() == 1;
     let parties = sounds.len().max(1) as f32;
-    let mut spoken = Spoken { turns: Vec::new(), exclusive: Vec::new() };
+    let mut turns_of_parties = SpeechTurns { turns: Vec::new(), exclusive: Vec::new() };
     for (party, sound) in sounds.iter().enumerate() {
         let mut progress = |done: f32| {
             let done = (party as f32 + done) / parties;
-            heading(Heading::Progress(WorkStage::Diarizing, done))
+            report(Progress::Stage(WorkStage::Diarizing, done))
         };
         let (mut turns, mut exclusive) = match diarizer.as_deref_mut() {
             Some(diarizer) => {
@@ -93,10 +95,10 @@ fn tell_apart(
                 (found.turns, found.exclusive)
             }
             None => {
-                if progress(0.0) == Go::Stop {
+                if progress(0.0).is_break() {
                     return Err(SpeechError::Stopped);
                 }
-                let turns = by_level(sound);
+                let turns = turns_by_level(sound);
                 (turns.clone(), turns)
             }
         };
@@ -105,26 +107,26 @@ fn tell_apart(
             let id = SpeakerId(u16::try_from(party).unwrap_or(u16::MAX));
             turns.iter_mut().chain(&mut exclusive).for_each(|turn| turn.speaker = Some(id));
         }
-        spoken.turns.extend(turns);
-        spoken.exclusive.push(exclusive);
+        turns_of_parties.turns.extend(turns);
+        turns_of_parties.exclusive.push(exclusive);
     }
-    spoken.turns.sort_by(|a, b| a.start.total_cmp(&b.start));
+    turns_of_parties.turns.sort_by(|a, b| a.start.total_cmp(&b.start));
     if !is_mixed {
-        number_by_appearance(&mut spoken);
+        number_by_appearance(&mut turns_of_parties);
     }
-    Ok(spoken)
+    Ok(turns_of_parties)
 }
 
-fn by_level(sound: &[i16]) -> Vec<Turn> {
+fn turns_by_level(sound: &[i16]) -> Vec<Turn> {
     let stretches = loudness::loud_stretches(sound);
     let turn = |(start, end)| Turn { speaker: Some(SpeakerId(0)), start, end };
     stretches.into_iter().map(turn).collect()
 }
 
 /// Parties are numbered as they begin to speak.
-fn number_by_appearance(spoken: &mut Spoken) {
+fn number_by_appearance(turns_of_parties: &mut SpeechTurns) {
     let mut order: Vec<SpeakerId> = Vec::new();
-    for speaker in spoken.turns.iter().filter_map(|turn| turn.speaker) {
+    for speaker in turns_of_parties.turns.iter().filter_map(|turn| turn.speaker) {
         if !order.contains(&speaker) {
             order.push(speaker);
         }
@@ -133,23 +135,27 @@ fn number_by_appearance(spoken: &mut Spoken) {
         let at = order.iter().position(|speaker| Some(*speaker) == turn.speaker);
         turn.speaker = at.and_then(|at| u16::try_from(at).ok()).map(SpeakerId);
     };
-    spoken.turns.iter_mut().chain(spoken.exclusive.iter_mut().flatten()).for_each(rename);
+    turns_of_parties
+        .turns
+        .iter_mut()
+        .chain(turns_of_parties.exclusive.iter_mut().flatten())
+        .for_each(rename);
 }
 
-fn windows(sounds: &[&[i16]], spoken: &Spoken, has_word_times: bool) -> Vec<Window> {
+fn windows(sounds: &[&[i16]], turns_of_parties: &SpeechTurns, has_word_times: bool) -> Vec<Window> {
     let cut = if has_word_times { window::by_pause } else { window::by_speaker };
-    let parties = spoken.exclusive.iter().zip(sounds).enumerate();
+    let parties = turns_of_parties.exclusive.iter().zip(sounds).enumerate();
     let mut windows: Vec<Window> =
         parties.flat_map(|(party, (turns, sound))| cut(party, turns, sound)).collect();
     windows.sort_by(|a, b| a.start().total_cmp(&b.start()));
     windows
 }
 
-fn settle_language(
+fn detect_language(
     sounds: &[&[i16]],
     windows: &[Window],
     transcribers: &mut [Box<dyn Transcriber>],
-    heading: &mut dyn FnMut(Heading) -> Go,
+    report: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<(), SpeechError> {
     let mut longest: Vec<&Window> = windows.iter().collect();
     longest.sort_by(|a, b| (b.end() - b.start()).total_cmp(&(a.end() - a.start())));
@@ -161,53 +167,56 @@ fn settle_language(
             loudness::for_recognizer(&sound[window.samples(sound.len())])
         })
         .collect();
-    let settle = || {
-        transcribers.iter_mut().try_for_each(|transcriber| transcriber.settle_language(&samples))
+    let detect = || {
+        transcribers.iter_mut().try_for_each(|transcriber| transcriber.detect_language(&samples))
     };
-    heartbeat::with_heartbeat(settle, &mut || {
-        heading(Heading::Progress(WorkStage::Transcribing, 0.0))
-    })
+    heartbeat::with_heartbeat(detect, &mut || report(Progress::Stage(WorkStage::Transcribing, 0.0)))
 }
 
-fn hear(
+fn transcribe_all(
     sounds: &[&[i16]],
     windows: &[Window],
-    spoken: &Spoken,
+    turns_of_parties: &SpeechTurns,
     transcribers: &mut [Box<dyn Transcriber>],
-    heading: &mut dyn FnMut(Heading) -> Go,
-) -> Result<(Vec<Segment>, Vec<Account>), SpeechError> {
+    report: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<(Vec<Segment>, Vec<WindowResult>), SpeechError> {
     let length = |window: &Window| window.end() - window.start();
     let all: f64 = windows.iter().map(length).sum();
-    let mut behind = 0.0;
-    let join = |at: usize, account: &Account| {
+    let mut done_seconds = 0.0;
+    let join = |at: usize, result: &WindowResult| {
         let window = &windows[at];
-        join::segments(window, account, &spoken.exclusive[window.party], &spoken.turns)
+        join::segments(
+            window,
+            result,
+            &turns_of_parties.exclusive[window.party],
+            &turns_of_parties.turns,
+        )
     };
-    let mut told = |done: Option<(usize, &Account)>| {
+    let mut on_window = |done: Option<(usize, &WindowResult)>| {
         let mut partial = Vec::new();
-        if let Some((at, account)) = done {
-            behind += length(&windows[at]);
-            partial = join(at, account);
+        if let Some((at, result)) = done {
+            done_seconds += length(&windows[at]);
+            partial = join(at, result);
         }
         for segment in partial {
-            if heading(Heading::Segment(segment)) == Go::Stop {
-                return Go::Stop;
+            if report(Progress::Segment(segment)).is_break() {
+                return ControlFlow::Break(());
             }
         }
-        let share = if 0.0 < all { behind / all } else { 1.0 };
-        heading(Heading::Progress(WorkStage::Transcribing, share as f32))
+        let share = if 0.0 < all { done_seconds / all } else { 1.0 };
+        report(Progress::Stage(WorkStage::Transcribing, share as f32))
     };
-    if told(None) == Go::Stop {
+    if on_window(None).is_break() {
         return Err(SpeechError::Stopped);
     }
-    let accounts = hearing::hear_all(sounds, windows, transcribers, &mut told)?;
+    let results = recognition::transcribe_windows(sounds, windows, transcribers, &mut on_window)?;
     let mut segments: Vec<Segment> =
-        accounts.iter().enumerate().flat_map(|(at, account)| join(at, account)).collect();
+        results.iter().enumerate().flat_map(|(at, result)| join(at, result)).collect();
     segments.sort_by(|a, b| a.start.total_cmp(&b.start));
     for (id, segment) in segments.iter_mut().enumerate() {
         segment.id = u32::try_from(id).unwrap_or(u32::MAX);
     }
-    Ok((segments, accounts))
+    Ok((segments, results))
 }
 
 /// Everybody who has a turn, in order of appearance.
@@ -235,15 +244,15 @@ fn participants(turns: &[Turn]) -> Vec<Speaker> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::speech::{Diarization, Heard};
+    use crate::speech::{Diarization, Transcription};
 
     /// Says how long its window is.
     struct Counter;
 
     impl Transcriber for Counter {
-        fn hear(&mut self, window: &[f32]) -> Result<Heard, SpeechError> {
+        fn transcribe(&mut self, window: &[f32]) -> Result<Transcription, SpeechError> {
             let text = format!("{} samples.", window.len());
-            Ok(Heard { text, language: Some("en".to_owned()), ..Heard::default() })
+            Ok(Transcription { text, language: Some("en".to_owned()), ..Transcription::default() })
         }
 
         fn has_word_times(&self) -> bool {
@@ -251,7 +260,7 @@ mod tests {
         }
     }
 
-    /// Hears somebody wherever there is sound.
+    /// Finds a speaker wherever there is sound.
     struct Everywhere;
 
     impl Diarizer for Everywhere {
@@ -259,10 +268,10 @@ mod tests {
             &mut self,
             sound: &[i16],
             _: SpeakerBounds,
-            progress: &mut dyn FnMut(f32) -> Go,
+            progress: &mut dyn FnMut(f32) -> ControlFlow<()>,
         ) -> Result<Diarization, SpeechError> {
-            progress(1.0);
-            let turns = by_level(sound);
+            let _ = progress(1.0);
+            let turns = turns_by_level(sound);
             Ok(Diarization { exclusive: turns.clone(), turns, voices: Vec::new() })
         }
     }
@@ -282,7 +291,8 @@ mod tests {
         let mut transcribers: Vec<Box<dyn Transcriber>> = vec![Box::new(Counter)];
         let diarizer = diarizer.map(|it| it as &mut dyn Diarizer);
         let engines = Engines { diarizer, transcribers: &mut transcribers };
-        write_down(sounds, engines, SpeakerBounds::default(), &mut |_| Go::On).unwrap()
+        transcribe(sounds, engines, SpeakerBounds::default(), &mut |_| ControlFlow::Continue(()))
+            .unwrap()
     }
 
     #[test]
@@ -318,15 +328,15 @@ mod tests {
     struct Linguist<'a>(&'a std::sync::atomic::AtomicBool);
 
     impl Transcriber for Linguist<'_> {
-        fn hear(&mut self, _: &[f32]) -> Result<Heard, SpeechError> {
-            Ok(Heard::default())
+        fn transcribe(&mut self, _: &[f32]) -> Result<Transcription, SpeechError> {
+            Ok(Transcription::default())
         }
 
         fn has_word_times(&self) -> bool {
             false
         }
 
-        fn settle_language(&mut self, _: &[Vec<f32>]) -> Result<(), SpeechError> {
+        fn detect_language(&mut self, _: &[Vec<f32>]) -> Result<(), SpeechError> {
             while !self.0.load(std::sync::atomic::Ordering::Relaxed) {
                 std::hint::spin_loop();
             }
@@ -341,29 +351,29 @@ mod tests {
         let mut transcribers: Vec<Box<dyn Transcriber>> = vec![Box::new(Linguist(&SEEN))];
         let engines = Engines { diarizer: None, transcribers: &mut transcribers };
         let sound = beeps(&[1.0]);
-        let mut told = 0;
-        write_down(&[&sound], engines, SpeakerBounds::default(), &mut |heading| {
-            if matches!(heading, Heading::Progress(WorkStage::Transcribing, _)) {
-                told += 1;
+        let mut on_window = 0;
+        transcribe(&[&sound], engines, SpeakerBounds::default(), &mut |report| {
+            if matches!(report, Progress::Stage(WorkStage::Transcribing, _)) {
+                on_window += 1;
                 SEEN.store(true, Ordering::Relaxed);
             }
-            Go::On
+            ControlFlow::Continue(())
         })
         .unwrap();
-        assert!(0 < told);
+        assert!(0 < on_window);
     }
 
     #[test]
-    fn the_road_can_be_left_at_every_step() {
+    fn the_pipeline_can_be_stopped_at_every_step() {
         let sound = beeps(&[1.0, 8.0]);
         let mut steps = 0;
         for allowed in 0.. {
             let mut transcribers: Vec<Box<dyn Transcriber>> = vec![Box::new(Counter)];
             let engines = Engines { diarizer: None, transcribers: &mut transcribers };
             steps = 0;
-            let result = write_down(&[&sound], engines, SpeakerBounds::default(), &mut |_| {
+            let result = transcribe(&[&sound], engines, SpeakerBounds::default(), &mut |_| {
                 steps += 1;
-                if steps <= allowed { Go::On } else { Go::Stop }
+                if steps <= allowed { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             });
             match result {
                 Ok(_) => break,

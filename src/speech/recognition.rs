@@ -1,6 +1,7 @@
-//! Hearing: every window by some recognizer, on as many threads as there are recognizers, with a second try
+//! Runs the recognizers over all windows: each window by one of them, on as many threads as there are recognizers, with a second try
 //! for text that cannot be true.
 
+use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,33 +11,35 @@ use std::thread;
 use crate::model::Flag;
 use crate::speech::heartbeat::{PULSE, Pulse};
 use crate::speech::window::Window;
-use crate::speech::{Go, Heard, HeardWord, SAMPLE_RATE, SpeechError, Transcriber, loops, loudness};
+use crate::speech::{
+    SAMPLE_RATE, SpeechError, TranscribedWord, Transcriber, Transcription, loudness, repetition,
+};
 
-/// How often a window that loops or runs too fast is cut in two and heard again.
+/// How often a window that loops or runs too fast is cut in two and transcribed again.
 const MOST_CUTS: u32 = 3;
 /// Shorter windows are not cut.
 const SHORTEST_CUT_SECONDS: f64 = 1.5;
 
 /// What came of one window.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Account {
-    pub(crate) heard: Heard,
+pub(crate) struct WindowResult {
+    pub(crate) transcription: Transcription,
     pub(crate) flags: Vec<Flag>,
     /// Some of it looped to the end and was dropped.
     pub(crate) is_cut: bool,
 }
 
-/// Told which window is done, with what was heard; now and then of none, as a sign of life.
-pub(crate) type Told<'a> = dyn FnMut(Option<(usize, &Account)>) -> Go + 'a;
+/// OnWindow which window is done, with its result; now and then of none, as a sign of life.
+pub(crate) type OnWindow<'a> = dyn FnMut(Option<(usize, &WindowResult)>) -> ControlFlow<()> + 'a;
 
-/// Hears all `windows`. `told` is called for each as it is done, in any order, and now and then between;
+/// Transcribes all `windows`. `on_window` is called for each as it is done, in any order, and now and then between;
 /// it may say stop.
-pub(crate) fn hear_all(
+pub(crate) fn transcribe_windows(
     sounds: &[&[i16]],
     windows: &[Window],
     transcribers: &mut [Box<dyn Transcriber>],
-    told: &mut Told<'_>,
-) -> Result<Vec<Account>, SpeechError> {
+    on_window: &mut OnWindow<'_>,
+) -> Result<Vec<WindowResult>, SpeechError> {
     let todo = Mutex::new(windows.iter().enumerate());
     let stop = AtomicBool::new(false);
     let (sender, done) = channel();
@@ -46,23 +49,23 @@ pub(crate) fn hear_all(
             scope.spawn(move || {
                 let next = || todo.lock().unwrap_or_else(PoisonError::into_inner).next();
                 while let Some((at, window)) = next().filter(|_| !stop.load(Ordering::Relaxed)) {
-                    if !hear_one(sounds, at, window, transcriber.as_mut(), &sender) {
+                    if !transcribe_next(sounds, at, window, transcriber.as_mut(), &sender) {
                         return;
                     }
                 }
             });
         }
         drop(sender);
-        let accounts = collect(&done, windows.len(), told);
+        let results = collect(&done, windows.len(), on_window);
         stop.store(true, Ordering::Relaxed);
-        accounts
+        results
     })
 }
 
-type Report = (usize, Result<Account, SpeechError>);
+type Report = (usize, Result<WindowResult, SpeechError>);
 
 /// Whether to go on with the next.
-fn hear_one(
+fn transcribe_next(
     sounds: &[&[i16]],
     at: usize,
     window: &Window,
@@ -71,24 +74,24 @@ fn hear_one(
 ) -> bool {
     let sound = sounds[window.party];
     let samples = loudness::for_recognizer(&sound[window.samples(sound.len())]);
-    let account = hear(transcriber, &samples, 0);
-    let succeeded = account.is_ok();
-    sender.send((at, account)).is_ok() && succeeded
+    let result = transcribe_or_halve(transcriber, &samples, 0);
+    let succeeded = result.is_ok();
+    sender.send((at, result)).is_ok() && succeeded
 }
 
 fn collect(
     done: &Receiver<Report>,
     count: usize,
-    told: &mut Told<'_>,
-) -> Result<Vec<Account>, SpeechError> {
-    let mut accounts = vec![Account::default(); count];
+    on_window: &mut OnWindow<'_>,
+) -> Result<Vec<WindowResult>, SpeechError> {
+    let mut results = vec![WindowResult::default(); count];
     let mut pulse = Pulse::default();
     for _ in 0..count {
-        let (at, account) = loop {
+        let (at, result) = loop {
             match done.recv_timeout(PULSE) {
                 Ok(report) => break report,
                 Err(RecvTimeoutError::Timeout) => {
-                    if pulse.beats() && told(None) == Go::Stop {
+                    if pulse.beats() && on_window(None).is_break() {
                         return Err(SpeechError::Stopped);
                     }
                 }
@@ -98,41 +101,44 @@ fn collect(
             }
         };
         pulse.reset();
-        accounts[at] = account?;
-        if told(Some((at, &accounts[at]))) == Go::Stop {
+        results[at] = result?;
+        if on_window(Some((at, &results[at]))).is_break() {
             return Err(SpeechError::Stopped);
         }
     }
-    Ok(accounts)
+    Ok(results)
 }
 
-/// Hears one window; one that loops or runs too fast is cut at a quiet place and tried again in halves.
-fn hear(
+/// Transcribes one window; one that repeats itself or runs too fast is cut at a quiet place and tried again in halves.
+fn transcribe_or_halve(
     transcriber: &mut dyn Transcriber,
     window: &[f32],
     cuts: u32,
-) -> Result<Account, SpeechError> {
-    let heard = transcriber.hear(window)?;
+) -> Result<WindowResult, SpeechError> {
+    let transcription = transcriber.transcribe(window)?;
     let seconds = window.len() as f64 / SAMPLE_RATE as f64;
-    let (loops, is_fast) = (loops::has_loop(&heard.text), loops::is_too_fast(&heard.text, seconds));
+    let (loops, is_fast) = (
+        repetition::has_loop(&transcription.text),
+        repetition::is_too_fast(&transcription.text, seconds),
+    );
     if !loops && !is_fast {
-        return Ok(Account { heard, ..Account::default() });
+        return Ok(WindowResult { transcription, ..WindowResult::default() });
     }
     let flag = if loops { Flag::Loop } else { Flag::TooFast };
     if cuts < MOST_CUTS && SHORTEST_CUT_SECONDS < seconds {
         let cut = loudness::quiet_point(window);
-        let first = hear(transcriber, &window[..cut], cuts + 1)?;
-        let second = hear(transcriber, &window[cut..], cuts + 1)?;
+        let first = transcribe_or_halve(transcriber, &window[..cut], cuts + 1)?;
+        let second = transcribe_or_halve(transcriber, &window[cut..], cuts + 1)?;
         return Ok(joined(first, second, cut as f64 / SAMPLE_RATE as f64, flag));
     }
     // Text that is too fast may still be right: somebody in a hurry. A loop never is.
-    let heard = if loops { Heard::default() } else { heard };
-    Ok(Account { heard, flags: vec![flag], is_cut: loops })
+    let transcription = if loops { Transcription::default() } else { transcription };
+    Ok(WindowResult { transcription, flags: vec![flag], is_cut: loops })
 }
 
-fn joined(first: Account, second: Account, offset: f64, flag: Flag) -> Account {
-    let (a, b) = (first.heard, second.heard);
-    let later = b.words.into_iter().map(|word| HeardWord {
+fn joined(first: WindowResult, second: WindowResult, offset: f64, flag: Flag) -> WindowResult {
+    let (a, b) = (first.transcription, second.transcription);
+    let later = b.words.into_iter().map(|word| TranscribedWord {
         start: word.start + offset,
         end: word.end + offset,
         ..word
@@ -142,8 +148,8 @@ fn joined(first: Account, second: Account, offset: f64, flag: Flag) -> Account {
     flags.extend(first.flags.into_iter().chain(second.flags));
     flags.sort_by_key(|flag| *flag as u8);
     flags.dedup();
-    Account {
-        heard: Heard {
+    WindowResult {
+        transcription: Transcription {
             text,
             words: a.words.into_iter().chain(later).collect(),
             language: a.language.or(b.language),
@@ -163,10 +169,10 @@ mod tests {
     struct Stutterer(f64);
 
     impl Transcriber for Stutterer {
-        fn hear(&mut self, window: &[f32]) -> Result<Heard, SpeechError> {
+        fn transcribe(&mut self, window: &[f32]) -> Result<Transcription, SpeechError> {
             let seconds = window.len() as f64 / SAMPLE_RATE as f64;
             let text = if seconds <= self.0 { "yes" } else { "go on go on go on go on" };
-            Ok(Heard { text: text.to_owned(), ..Heard::default() })
+            Ok(Transcription { text: text.to_owned(), ..Transcription::default() })
         }
 
         fn has_word_times(&self) -> bool {
@@ -175,9 +181,10 @@ mod tests {
     }
 
     fn check(longest: f64, text: &str, is_cut: bool) {
-        let account = hear(&mut Stutterer(longest), &vec![0.0; 8 * SAMPLE_RATE], 0).unwrap();
-        assert_eq!(account.heard.text, text);
-        assert_eq!((account.flags, account.is_cut), (vec![Flag::Loop], is_cut));
+        let result =
+            transcribe_or_halve(&mut Stutterer(longest), &vec![0.0; 8 * SAMPLE_RATE], 0).unwrap();
+        assert_eq!(result.transcription.text, text);
+        assert_eq!((result.flags, result.is_cut), (vec![Flag::Loop], is_cut));
     }
 
     #[test]
@@ -197,18 +204,20 @@ mod tests {
         let windows: Vec<Window> = (0..10)
             .map(|at| {
                 let piece = (f64::from(at), f64::from(at) + 0.5);
-                Window { party: 0, speaker: None, pieces: vec![piece], heard: piece }
+                Window { party: 0, speaker: None, pieces: vec![piece], padded: piece }
             })
             .collect();
         let mut transcribers: Vec<Box<dyn Transcriber>> =
             vec![Box::new(Stutterer(1.0)), Box::new(Stutterer(1.0))];
         let mut count = 0;
-        let accounts = hear_all(&[&sound], &windows, &mut transcribers, &mut |done| {
+        let results = transcribe_windows(&[&sound], &windows, &mut transcribers, &mut |done| {
             count += usize::from(done.is_some());
-            Go::On
+            ControlFlow::Continue(())
         });
-        assert_eq!((accounts.unwrap().len(), count), (10, 10));
-        let stopped = hear_all(&[&sound], &windows, &mut transcribers, &mut |_| Go::Stop);
+        assert_eq!((results.unwrap().len(), count), (10, 10));
+        let stopped = transcribe_windows(&[&sound], &windows, &mut transcribers, &mut |_| {
+            ControlFlow::Break(())
+        });
         assert!(matches!(stopped, Err(SpeechError::Stopped)));
     }
 }

@@ -1,7 +1,7 @@
 //! Text without times, spread over the stretches in which it was spoken.
 
 use crate::model::Word;
-use crate::speech::loops::is_wide;
+use crate::speech::repetition::is_wide;
 
 /// Weight of a pause between two words, in characters.
 const BLANK: f64 = 1.0;

@@ -1,52 +1,53 @@
-//! `Bench`: one order for the engines: diarize, transcribe, and report how it goes.
+//! `LoadedEngines`: one order for the engines: diarize, transcribe, and report how it goes.
 
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use crate::audio::Pcm;
 use crate::model::{Failure, FailureCause, Talk, WorkEvent, WorkOrder, WorkStage};
 use crate::speech::{
-    self, Diarizer, Engines, Go, Heading, SpeechError, Transcriber, open_diarizer,
-    open_transcribers, usable_threads, with_heartbeat,
+    self, Diarizer, Engines, Progress, SpeechError, Transcriber, open_diarizer, open_transcribers,
+    usable_threads, with_heartbeat,
 };
 use crate::worker::events::{EventWriter, ProgressReporter};
 
 /// Engines that stay warm between orders.
-pub(crate) struct Bench {
+pub(crate) struct LoadedEngines {
     memory_mb: u64,
-    transcribers: Option<(Wanted, Vec<Box<dyn Transcriber>>)>,
-    diarizer: Option<(Wanted, Box<dyn Diarizer>)>,
+    transcribers: Option<(EngineKey, Vec<Box<dyn Transcriber>>)>,
+    diarizer: Option<(EngineKey, Box<dyn Diarizer>)>,
 }
 
 /// What engines were opened for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Wanted {
+struct EngineKey {
     folder: PathBuf,
     language: Option<String>,
     threads: u16,
 }
 
-/// Why an order came to no talk.
-enum Stop {
+/// Why an order has no result.
+enum Interruption {
     Failed(Failure),
-    /// Nobody listens any more.
+    /// The daemon no longer reads events.
     HungUp(io::Error),
 }
 
-impl From<io::Error> for Stop {
+impl From<io::Error> for Interruption {
     fn from(err: io::Error) -> Self {
         Self::HungUp(err)
     }
 }
 
-impl From<SpeechError> for Stop {
+impl From<SpeechError> for Interruption {
     fn from(err: SpeechError) -> Self {
         Self::Failed(failure(&err))
     }
 }
 
-impl Bench {
+impl LoadedEngines {
     pub(crate) fn new(memory_mb: u64) -> Self {
         Self { memory_mb, transcribers: None, diarizer: None }
     }
@@ -54,7 +55,7 @@ impl Bench {
     /// Works on one order to its end, which is reported like everything else. `sounds` holds the sound of each party.
     ///
     /// # Errors
-    /// The daemon cannot be told anything any more.
+    /// The daemon no longer reads events.
     pub(crate) fn work(
         &mut self,
         order: &WorkOrder,
@@ -63,8 +64,8 @@ impl Bench {
     ) -> io::Result<()> {
         let end = match self.transcribe(order, sounds, events) {
             Ok(talk) => WorkEvent::Done { talk },
-            Err(Stop::Failed(failure)) => WorkEvent::Failed { failure },
-            Err(Stop::HungUp(err)) => return Err(err),
+            Err(Interruption::Failed(failure)) => WorkEvent::Failed { failure },
+            Err(Interruption::HungUp(err)) => return Err(err),
         };
         events.send(&end)
     }
@@ -74,34 +75,38 @@ impl Bench {
         order: &WorkOrder,
         sounds: &[File],
         events: &mut EventWriter,
-    ) -> Result<Talk, Stop> {
+    ) -> Result<Talk, Interruption> {
         let sounds: io::Result<Vec<Pcm>> = sounds.iter().map(Pcm::map).collect();
-        let sounds = sounds.map_err(|err| Stop::Failed(unreadable(&err)))?;
+        let sounds = sounds.map_err(|err| Interruption::Failed(unreadable(&err)))?;
         self.open_engines(order, events)?;
         let sounds: Vec<&[i16]> = sounds.iter().map(|pcm| &**pcm).collect();
         let mut reporter = ProgressReporter::new(events);
-        let mut heading = |heading| {
-            match heading {
-                Heading::Progress(stage, done) => reporter.progress(stage, done),
-                Heading::Segment(segment) => reporter.send(&WorkEvent::Partial { segment }),
+        let mut report = |progress| {
+            match progress {
+                Progress::Stage(stage, done) => reporter.progress(stage, done),
+                Progress::Segment(segment) => reporter.send(&WorkEvent::Partial { segment }),
             }
-            if reporter.is_heard() { Go::On } else { Go::Stop }
+            if reporter.is_connected() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
         let diarizer = self.diarizer.as_mut().map(|(_, diarizer)| diarizer.as_mut() as _);
         let transcribers =
             self.transcribers.as_mut().map(|(_, them)| them.as_mut_slice()).unwrap_or_default();
         let engines = Engines { diarizer, transcribers };
-        let talk = speech::write_down(&sounds, engines, order.recipe.speakers, &mut heading);
+        let talk = speech::transcribe(&sounds, engines, order.recipe.speakers, &mut report);
         reporter.finish()?;
         Ok(talk?)
     }
 
     /// Opens what is not open yet. A large model takes minutes to load from a slow disk, so it is reported on.
-    fn open_engines(&mut self, order: &WorkOrder, events: &mut EventWriter) -> Result<(), Stop> {
+    fn open_engines(
+        &mut self,
+        order: &WorkOrder,
+        events: &mut EventWriter,
+    ) -> Result<(), Interruption> {
         let mut reporter = ProgressReporter::new(events);
         let opened = with_heartbeat(|| self.open(order), &mut || {
             reporter.progress(WorkStage::Diarizing, 0.0);
-            if reporter.is_heard() { Go::On } else { Go::Stop }
+            if reporter.is_connected() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         reporter.finish()?;
         Ok(opened?)
@@ -111,21 +116,21 @@ impl Bench {
         let recipe = &order.recipe;
         let threads = usable_threads(recipe.threads, self.memory_mb);
         let language = recipe.language.clone();
-        let wanted = Wanted { folder: order.recognizer.clone(), language, threads };
-        if self.transcribers.as_ref().is_none_or(|(is, _)| *is != wanted) {
+        let key = EngineKey { folder: order.recognizer.clone(), language, threads };
+        if self.transcribers.as_ref().is_none_or(|(is, _)| *is != key) {
             // Before the new ones: there may not be room for both.
             self.transcribers = None;
-            let language = wanted.language.as_deref();
-            let opened = open_transcribers(&wanted.folder, language, threads)?;
-            self.transcribers = Some((wanted, opened));
+            let language = key.language.as_deref();
+            let opened = open_transcribers(&key.folder, language, threads)?;
+            self.transcribers = Some((key, opened));
         }
-        let wanted = order.diarizer.clone();
-        let wanted = wanted.map(|folder| Wanted { folder, language: None, threads });
-        if self.diarizer.as_ref().map(|(is, _)| is) != wanted.as_ref() {
+        let key = order.diarizer.clone();
+        let key = key.map(|folder| EngineKey { folder, language: None, threads });
+        if self.diarizer.as_ref().map(|(is, _)| is) != key.as_ref() {
             self.diarizer = None;
-            if let Some(wanted) = wanted {
-                let opened = open_diarizer(&wanted.folder, threads)?;
-                self.diarizer = Some((wanted, opened));
+            if let Some(key) = key {
+                let opened = open_diarizer(&key.folder, threads)?;
+                self.diarizer = Some((key, opened));
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
-//! What the decoded sound is called: facts of a recording.
+//! The facts of a decoded recording.
 
-use crate::audio::created;
+use crate::audio::creation_time;
 use crate::audio::tags::Tags;
 use crate::audio::track::Opened;
 use crate::model::SoundFacts;
@@ -24,7 +24,7 @@ pub(crate) fn facts(
         sample_rate: rate,
         bits_per_sample: parameters.bits_per_coded_sample.or(parameters.bits_per_sample),
         duration: frames as f64 / f64::from(rate.max(1)),
-        created: created::find(file, opened.container, &tags),
+        created: creation_time::find(file, opened.container, &tags),
         tags: tags.shown,
     }
 }

@@ -18,14 +18,14 @@ const OPEN_END: [u8; 4] = [0xFF; 4];
 
 /// What is to be shown differently, and what that means.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Repairs {
+pub(crate) struct HeaderRepairs {
     pub(crate) patches: Vec<Patch>,
     pub(crate) is_rf64: bool,
     /// The file ends before its sound does.
     pub(crate) is_truncated: bool,
 }
 
-impl Repairs {
+impl HeaderRepairs {
     fn patch(&mut self, at: u64, bytes: &[u8]) {
         self.patches.push(Patch { at, bytes: bytes.to_vec() });
     }
@@ -197,7 +197,7 @@ mod tests {
             [(4, false, false), (0, true, false), (u32::MAX, true, false), (400, true, true)]
         {
             let file = wave(b"RIFF", &[(b"LIST", 2, b"xx"), (b"data", size, b"abcd")]);
-            let header = Repairs::of_wave(&file).unwrap();
+            let header = HeaderRepairs::of_wave(&file).unwrap();
             assert_eq!(header.is_truncated, is_truncated, "{size}");
             let mut shown = Vec::new();
             Source::open(&file)
@@ -215,7 +215,7 @@ mod tests {
         let mut sizes = [0; 28];
         sizes[8..16].copy_from_slice(&4_u64.to_le_bytes());
         let file = wave(b"RF64", &[(b"ds64", 28, &sizes), (b"data", u32::MAX, b"abcd")]);
-        let header = Repairs::of_wave(&file).unwrap();
+        let header = HeaderRepairs::of_wave(&file).unwrap();
         assert!(header.is_rf64 && !header.is_truncated);
         let mut source = Source::open(&file).unwrap().with_patches(header.patches.clone());
         let mut shown = Vec::new();
@@ -235,13 +235,13 @@ mod tests {
     fn boxes_and_segments_that_lead_beyond_the_end_reach_to_it() {
         let mut movie = tempfile::tempfile().unwrap();
         movie.write_all(b"\0\0\0\x10ftypM4A \0\0\0\0\0\0\x20\0mdatsound").unwrap();
-        let repairs = Repairs::of_mp4(&movie).unwrap();
+        let repairs = HeaderRepairs::of_mp4(&movie).unwrap();
         assert!(repairs.is_truncated);
         assert_eq!(repairs.patches, [Patch { at: 16, bytes: vec![0; 4] }]);
 
         let mut film = tempfile::tempfile().unwrap();
         film.write_all(b"\x1A\x45\xDF\xA3\x80\x18\x53\x80\x67\x01\0\0\0\0\0\x10\0rest").unwrap();
-        let repairs = Repairs::of_matroska(&film).unwrap();
+        let repairs = HeaderRepairs::of_matroska(&film).unwrap();
         assert!(repairs.is_truncated);
         let unknown = vec![1, 255, 255, 255, 255, 255, 255, 255];
         assert_eq!(repairs.patches, [Patch { at: 9, bytes: unknown }]);

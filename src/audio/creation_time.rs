@@ -45,8 +45,8 @@ pub(crate) fn find(file: &File, container: &str, tags: &Tags) -> Option<Creation
 }
 
 fn from_tags(tags: &Tags) -> Option<CreationTime> {
-    let told = KEYS.iter().find_map(|(key, place)| parse(tags.get(key)?, place));
-    told.or_else(|| old_id3_time(tags))
+    let found = KEYS.iter().find_map(|(key, place)| parse(tags.get(key)?, place));
+    found.or_else(|| old_id3_time(tags))
 }
 
 /// ID3v2.3 keeps year, day and time apart: `TYER` 2023, `TDAT` 0504 (day first), `TIME` 0607.
@@ -107,9 +107,9 @@ fn wave_time(file: &File) -> Option<CreationTime> {
 /// OriginationDate and OriginationTime, in local time.
 fn broadcast_time(file: &File, body: u64) -> Option<CreationTime> {
     // Description, originator and its reference stand before: 256, 32 and 32 bytes.
-    let told: [u8; 18] = read(file, body + 320)?;
-    let date = std::str::from_utf8(&told[..10]).ok()?.replace([':', '_', '/', '.', ' '], "-");
-    let time = std::str::from_utf8(&told[10..]).ok()?.replace(['-', '_', '.', ' '], ":");
+    let field: [u8; 18] = read(file, body + 320)?;
+    let date = std::str::from_utf8(&field[..10]).ok()?.replace([':', '_', '/', '.', ' '], "-");
+    let time = std::str::from_utf8(&field[10..]).ok()?.replace(['-', '_', '.', ' '], ":");
     let time = time.parse::<Time>().unwrap_or(Time::midnight());
     let time = date.parse::<Date>().ok()?.to_datetime(time);
     Some(CreationTime { time, utc_offset_seconds: None, place: "bext".to_owned() })
@@ -130,10 +130,10 @@ fn listed_time(file: &File, body: u64, size: u32) -> Option<CreationTime> {
 fn movie_time(file: &File) -> Option<CreationTime> {
     let (body, _) = find_box(file, 0, u64::MAX, b"moov")?;
     let (header, _) = find_box(file, body.0, body.1, b"mvhd")?;
-    let told: [u8; 12] = read(file, header.0)?;
-    let seconds = match told[0] {
-        0 => u64::from(u32::from_be_bytes(told[4..8].try_into().ok()?)),
-        _ => u64::from_be_bytes(told[4..12].try_into().ok()?),
+    let body: [u8; 12] = read(file, header.0)?;
+    let seconds = match body[0] {
+        0 => u64::from(u32::from_be_bytes(body[4..8].try_into().ok()?)),
+        _ => u64::from_be_bytes(body[4..12].try_into().ok()?),
     };
     // From 1904 to 1970.
     let since_1970 = i64::try_from(seconds).ok()?.checked_sub(2_082_844_800)?;

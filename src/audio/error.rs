@@ -1,4 +1,4 @@
-//! Words for files that nothing can be made of.
+//! Messages and remedies for files that cannot be decoded.
 
 use std::time::Duration;
 

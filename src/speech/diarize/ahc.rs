@@ -1,24 +1,24 @@
-//! Agglomerative clustering: the two nearest clusters are joined, again and again; the distance of two clusters
+//! Agglomerative hierarchical clustering with centroid linkage: the two nearest clusters are merged, again and again; the distance of two clusters
 //! is that of their centres.
 
 use crate::speech::diarize::matrix::{Matrix, dot};
 
 /// Clusters the rows of `points`: a row's label, numbered by first appearance.
 ///
-/// Clusters within which no two parts were farther apart than `cut` when they were joined are kept. Needs 8
+/// Clusters within which no two parts were farther apart than `threshold` when they were merged are kept. Needs 8
 /// bytes for each pair of rows.
-pub(crate) fn centroid_linkage(points: &Matrix, cut: f64) -> Vec<usize> {
+pub(crate) fn centroid_linkage(points: &Matrix, threshold: f64) -> Vec<usize> {
     let count = points.height();
-    let tree = Forest::new(points).grow();
-    // A later join can be nearer than an earlier one, so the farthest join below counts.
+    let merges = Agglomeration::new(points).merge_all();
+    // A later merge can be nearer than an earlier one, so the farthest merge below counts.
     let mut farthest = vec![0.0_f64; count];
     let mut parent: Vec<usize> = (0..2 * count).collect();
-    for (node, join) in (count..).zip(&tree) {
-        let below = farthest[join.left].max(farthest[join.right]);
-        farthest.push(join.distance.max(below));
-        if farthest[node] <= cut {
-            parent[join.left] = node;
-            parent[join.right] = node;
+    for (node, merge) in (count..).zip(&merges) {
+        let below = farthest[merge.left].max(farthest[merge.right]);
+        farthest.push(merge.distance.max(below));
+        if farthest[node] <= threshold {
+            parent[merge.left] = node;
+            parent[merge.right] = node;
         }
     }
     let root = |mut node: usize| {
@@ -40,25 +40,25 @@ pub(crate) fn numbered_by_appearance(labels: impl IntoIterator<Item = usize>) ->
     labels.into_iter().map(&mut number).collect()
 }
 
-/// Two nodes of the tree that became one: rows count from 0, joins go on from there.
-struct Join {
+/// Two nodes of the merges that became one: rows count from 0, merges go on from there.
+struct Merge {
     left: usize,
     right: usize,
     distance: f64,
 }
 
-/// What is not joined yet. A joined pair lives on in the later one's place.
-struct Forest {
-    /// Squared distances of each place to the places after it.
+/// What is not merged yet. A merged pair lives on in the later one's slot.
+struct Agglomeration {
+    /// Squared distances of each slot to the slots after it.
     squares: Vec<f64>,
     count: usize,
-    /// Rows in the cluster at each place; 0 where it has moved away.
+    /// Rows in the cluster at each slot; 0 where it has moved away.
     sizes: Vec<usize>,
-    /// Nearest place after each place, with the squared distance to it.
+    /// Nearest slot after each slot, with the squared distance to it.
     nearest: Vec<(usize, f64)>,
 }
 
-impl Forest {
+impl Agglomeration {
     fn new(points: &Matrix) -> Self {
         let count = points.height();
         let norms: Vec<f64> = points.rows().map(|row| dot(row, row)).collect();
@@ -69,25 +69,25 @@ impl Forest {
                 squares.push(square.max(0.0));
             }
         }
-        let mut forest = Self { squares, count, sizes: vec![1; count], nearest: Vec::new() };
-        forest.nearest = (0..count).map(|place| forest.nearest_after(place)).collect();
-        forest
+        let mut clusters = Self { squares, count, sizes: vec![1; count], nearest: Vec::new() };
+        clusters.nearest = (0..count).map(|slot| clusters.nearest_after(slot)).collect();
+        clusters
     }
 
-    fn grow(mut self) -> Vec<Join> {
+    fn merge_all(mut self) -> Vec<Merge> {
         let mut nodes: Vec<usize> = (0..self.count).collect();
-        let mut tree = Vec::new();
+        let mut merges = Vec::new();
         for node in self.count..(2 * self.count).saturating_sub(1) {
-            let places = (0..self.count).filter(|place| self.sizes[*place] > 0);
-            let near = |place: &usize| self.nearest[*place].1;
-            let Some(left) = places.min_by(|a, b| near(a).total_cmp(&near(b))) else { break };
+            let slots = (0..self.count).filter(|slot| self.sizes[*slot] > 0);
+            let near = |slot: &usize| self.nearest[*slot].1;
+            let Some(left) = slots.min_by(|a, b| near(a).total_cmp(&near(b))) else { break };
             let (right, square) = self.nearest[left];
             let distance = square.max(0.0).sqrt();
-            tree.push(Join { left: nodes[left], right: nodes[right], distance });
+            merges.push(Merge { left: nodes[left], right: nodes[right], distance });
             nodes[right] = node;
-            self.join(left, right, square);
+            self.merge(left, right, square);
         }
-        tree
+        merges
     }
 
     fn at(&self, a: usize, b: usize) -> usize {
@@ -95,10 +95,10 @@ impl Forest {
         a * (2 * self.count - a - 1) / 2 + b - a - 1
     }
 
-    fn nearest_after(&self, place: usize) -> (usize, f64) {
+    fn nearest_after(&self, slot: usize) -> (usize, f64) {
         let mut nearest = (self.count, f64::INFINITY);
-        for other in (place + 1..self.count).filter(|other| self.sizes[*other] > 0) {
-            let square = self.squares[self.at(place, other)];
+        for other in (slot + 1..self.count).filter(|other| self.sizes[*other] > 0) {
+            let square = self.squares[self.at(slot, other)];
             if square < nearest.1 {
                 nearest = (other, square);
             }
@@ -106,8 +106,8 @@ impl Forest {
         nearest
     }
 
-    /// Moves the cluster at `left` into the later place `right`.
-    fn join(&mut self, left: usize, right: usize, square: f64) {
+    /// Moves the cluster at `left` into the later slot `right`.
+    fn merge(&mut self, left: usize, right: usize, square: f64) {
         let (small, large) = (self.sizes[left] as f64, self.sizes[right] as f64);
         let both = small + large;
         self.sizes[right] += self.sizes[left];
@@ -159,15 +159,15 @@ mod tests {
             f64::from(seed >> 8) / f64::from(1 << 24)
         };
         let points = Matrix::new(3, (0..120).map(|_| random()).collect());
-        let tree = Forest::new(&points).grow();
-        assert_eq!(tree.len(), 39);
+        let merges = Agglomeration::new(&points).merge_all();
+        assert_eq!(merges.len(), 39);
         let mut clusters: Vec<Option<Vec<usize>>> = (0..40).map(|i| Some(vec![i])).collect();
         let centre = |rows: &[usize]| -> Vec<f64> {
             let mean =
                 |d: usize| rows.iter().map(|i| points.row(*i)[d]).sum::<f64>() / rows.len() as f64;
             (0..3).map(mean).collect()
         };
-        for join in tree {
+        for merge in merges {
             let centres: Vec<_> = clusters.iter().flatten().map(|rows| centre(rows)).collect();
             let mut least = f64::INFINITY;
             for (i, a) in centres.iter().enumerate() {
@@ -176,9 +176,9 @@ mod tests {
                     least = least.min(square.sqrt());
                 }
             }
-            assert!((join.distance - least).abs() < 1e-9);
-            let mut rows = clusters[join.left].take().unwrap();
-            rows.extend(clusters[join.right].take().unwrap());
+            assert!((merge.distance - least).abs() < 1e-9);
+            let mut rows = clusters[merge.left].take().unwrap();
+            rows.extend(clusters[merge.right].take().unwrap());
             clusters.push(Some(rows));
         }
     }
