@@ -6,6 +6,7 @@ mod boot_clock;
 mod bucket;
 mod bucket_health;
 mod cache;
+mod circuit;
 mod content;
 mod disk;
 mod far;
@@ -16,6 +17,7 @@ mod memory;
 pub mod outbox;
 mod paths;
 mod placed;
+mod reach;
 mod staged;
 
 use std::collections::BTreeMap;
@@ -37,11 +39,13 @@ pub use crate::store::bucket::{
 };
 pub use crate::store::bucket_health::BucketHealth;
 pub use crate::store::cache::{BlockCache, CacheOptions, CacheUse};
+pub(crate) use crate::store::circuit::{Admission, Permit};
 pub use crate::store::far::ReadOptions;
 pub use crate::store::flaky::FlakyStore;
 pub use crate::store::local::LocalStore;
 pub use crate::store::memory::MemoryStore;
 pub use crate::store::placed::PlacedStore;
+pub use crate::store::reach::Reach;
 pub use crate::store::staged::StagedFile;
 
 use crate::model::{Key, Object, UploadedPart};

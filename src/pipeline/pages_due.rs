@@ -17,14 +17,13 @@ use crate::pipeline::rewrite::{self, RewriteError};
 use crate::pipeline::shelves::Shelves;
 use crate::pipeline::{causes, pages, publish, removals, staged_pages};
 use crate::render;
-use crate::store::{Store, StoreError};
+use crate::store::{Backoff, Store, StoreError};
 
 /// How often the thread looks whether it is to end, or a pause is over.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Pause after a failure: the first and the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// After failures.
+const PAUSES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(5));
 
 /// A day's transcript is rendered when nothing has changed on the day for so long ...
 const QUIET: Duration = Duration::from_secs(2);
@@ -122,7 +121,7 @@ struct Pauses {
 #[derive(Debug, Clone, Copy)]
 struct Pause {
     until: Instant,
-    length: Duration,
+    backoff: Backoff,
 }
 
 impl Pauses {
@@ -164,9 +163,8 @@ impl Pauses {
     }
 
     fn failed(&mut self, due: PagesDue, now: Instant) {
-        let before = self.failed.get(&due).map(|pause| pause.length * 2);
-        let length = before.unwrap_or(FIRST_PAUSE).min(LONGEST_PAUSE);
-        self.failed.insert(due, Pause { until: now + length, length });
+        let pause = self.failed.entry(due).or_insert(Pause { until: now, backoff: PAUSES });
+        pause.until = now + pause.backoff.failed(1.0);
     }
 
     fn done(&mut self, due: PagesDue) {

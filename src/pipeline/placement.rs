@@ -1,14 +1,13 @@
 //! The carrier: brings what is published on local disk to the bucket, oldest first, and keeps at it.
 //!
 //! A few threads carry recordings (`errand` by errand, in `courier.rs`); who goes when is decided in
-//! `rounds.rs`, with one common [`gate`](gate::Gate) for all, since a bucket that is away is away for everybody.
+//! `rounds.rs`, by what is known of the bucket ([`BucketHealth`]), since one that is away is away for everybody.
 //! One steward holds the lease and does what is due now and then. While the bucket is away nothing changes
 //! but the status.
 
 mod courier;
 mod disk_pause;
 mod fault;
-mod gate;
 mod labels;
 mod pace;
 mod rounds;
@@ -32,7 +31,7 @@ use crate::index::{Index, IndexError};
 use crate::pipeline::causes::causes;
 use crate::pipeline::change_log::Changes;
 use crate::pipeline::eviction::Retention;
-use crate::pipeline::lease::{Fence, LeaseError, LeaseKeeper, LeaseOptions, NotHeld};
+use crate::pipeline::lease::{Fence, LeaseError, LeaseKeeper, LeaseOptions, NotHeld, Now};
 use crate::pipeline::place::PlaceError;
 use crate::pipeline::placement::courier::Courier;
 use crate::pipeline::placement::pace::Pace;
@@ -185,7 +184,7 @@ impl Carrier {
         }
         let (pending, paused) = *counted;
         let bytes_per_second = self.shared.pace.bytes_per_second(Instant::now());
-        let status = self.shared.rounds.status(Timestamp::now());
+        let status = self.shared.rounds.status(Now::read());
         Ok(CarrierStatus { pending, paused, bytes_per_second, ..status })
     }
 
@@ -271,14 +270,14 @@ impl Shared {
             // Whoever holds the lease lets everybody go again.
             self.rounds.bar_unless_barred("there is no lease on the bucket at present");
         }
-        match self.rounds.turn(&self.grounds.index, Timestamp::now())? {
+        match self.rounds.turn(&self.grounds.index, Now::read())? {
             Turn::Carry(recording, rested, ticket) => {
                 let id = recording.id;
                 let heard = || self.rounds.heard();
                 let (event, is_requested) = (ticket.event(), ticket.is_requested);
                 let carried =
                     self.courier(&heard).carry(*recording, rested, event, is_requested)?;
-                self.rounds.done(id, &ticket, carried, Timestamp::now(), chance());
+                self.rounds.done(id, &ticket, carried, Now::read(), chance());
             }
             Turn::Wait { until, seen } => self.rounds.wait(until, seen),
             Turn::Closed => return Ok(false),

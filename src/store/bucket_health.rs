@@ -1,148 +1,222 @@
-//! A circuit breaker for one bucket, shared by all who read from it and who upload to it: a bucket that has failed
-//! several times in a row is left alone for a while, so that readers hear of it in milliseconds instead of waiting
-//! for their deadlines one after the other, and uploads go on as soon as a reader was answered.
+//! [`BucketHealth`]: what is known of one bucket, shared by all who read from it and who upload to it.
+//!
+//! A bucket that cannot be reached is left alone for a while by everybody, so that readers are told in milliseconds
+//! instead of waiting for their deadlines one after the other, and uploads go on as soon as a reader was answered.
+//! What the bucket refuses to uploads, or a line that is slow in their direction, holds up uploads alone.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::store::Backoff;
+use crate::store::circuit::{Admission, Circuit, Permit};
+use crate::store::{Backoff, Reach, boot_time, outbox};
 
-/// Failures in a row that are taken for more than bad luck.
+/// Failures of readers in a row that are taken for more than bad luck.
 const FAILURES: u32 = 3;
 
-/// How long nothing is asked, at first and at most.
+/// How long readers ask nothing, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const PAUSES: Backoff = Backoff::new(FIRST_PAUSE, Duration::from_secs(30));
 
 /// A bucket that has said nothing for so long when a reader's time is over is a black hole, not a slow line.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// What is known of a bucket, by all who ask it anything. Nothing else is locked while its lock is held.
+/// So many refusals in a row are not one recording's own trouble.
+const REFUSALS: u32 = 2;
+
+/// Uploads that are refused are tried again this often: somebody may have mended it.
+const REFUSED_AGAIN: Duration = Duration::from_mins(5);
+
+/// Time is that of the clock that goes on in suspend and is never set. Nothing else is locked while its lock is held.
 #[derive(Debug, Default)]
-pub struct BucketHealth(Mutex<Breaker>);
+pub struct BucketHealth(Mutex<State>);
 
-impl BucketHealth {
-    /// Leave to ask; `None`: nobody should at present. See [`Breaker::permit`].
-    pub(crate) fn permit(&self) -> Option<Permit> {
-        self.breaker().permit(Instant::now())
-    }
-
-    /// Whether questions that were allowed before should still be put.
-    pub fn is_well(&self) -> bool {
-        self.breaker().is_closed()
-    }
-
-    /// When somebody last had an answer.
-    pub fn answered_at(&self) -> Option<Instant> {
-        self.breaker().heard_at
-    }
-
-    /// The bucket has answered somebody, whatever it said.
-    pub fn answered(&self) {
-        self.breaker().succeeded(Instant::now());
-    }
-
-    /// It has not.
-    pub fn failed(&self) {
-        self.breaker().failed(Instant::now());
-    }
-
-    pub(crate) fn ran_out(&self) {
-        self.breaker().ran_out(Instant::now());
-    }
-
-    pub(crate) fn withdrawn(&self, permit: Permit) {
-        self.breaker().withdrawn(permit, Instant::now());
-    }
-
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[derive(Debug, Default)]
-struct Breaker {
-    state: State,
-    heard_at: Option<Instant>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// All may ask.
-    Closed { failures: u32 },
-    /// Nobody may.
-    Open { until: Instant, probes: u32 },
-    /// One has been let through to find out.
-    Probing { probes: u32 },
-}
-
-/// How a question to the bucket was allowed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Permit {
-    Ordinary,
-    Probe,
+#[derive(Debug)]
+struct State {
+    /// Whether the bucket answers at all.
+    reach: Circuit,
+    uploads: Circuit,
+    answered_at: Option<Duration>,
+    /// Why uploads are refused.
+    refused: Option<String>,
+    /// Uploads wait because the bucket said nothing: an answer to anybody ends that.
+    is_silent: bool,
+    /// How often the bucket has come back.
+    recoveries: u64,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self::Closed { failures: 0 }
+        Self {
+            reach: Circuit::new(FAILURES, PAUSES),
+            uploads: Circuit::new(1, outbox::BACKOFF),
+            answered_at: None,
+            refused: None,
+            is_silent: false,
+            recoveries: 0,
+        }
     }
 }
 
-impl Breaker {
-    /// Each permit is to be followed by one of [`Self::succeeded`], [`Self::failed`] and [`Self::withdrawn`].
-    fn permit(&mut self, now: Instant) -> Option<Permit> {
-        match self.state {
-            State::Closed { .. } => Some(Permit::Ordinary),
-            State::Open { until, probes } if until <= now => {
-                self.state = State::Probing { probes };
-                Some(Permit::Probe)
-            }
-            State::Open { .. } | State::Probing { .. } => None,
-        }
+/// For readers.
+impl BucketHealth {
+    /// Leave to ask; `None`: nobody should at present. See [`Circuit::permit`].
+    pub(crate) fn permit(&self) -> Option<Permit> {
+        self.state().reach.permit(boot_time())
     }
 
     /// Whether questions that were allowed before should still be put.
-    fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed { .. })
+    pub fn is_well(&self) -> bool {
+        self.state().reach.is_closed()
     }
 
-    fn succeeded(&mut self, now: Instant) {
-        self.state = State::Closed { failures: 0 };
-        self.heard_at = Some(now);
+    /// The bucket has answered somebody, whatever it said.
+    pub fn answered(&self) {
+        self.state().answered(boot_time());
     }
 
-    /// A reader's time is over while its question is under way. The kernel asks again for what has failed:
-    /// that must not take a second deadline.
-    fn ran_out(&mut self, now: Instant) {
-        let is_silent = self.heard_at.is_none_or(|at| SILENCE <= now.saturating_duration_since(at));
-        match self.state {
-            State::Closed { .. } if is_silent => {
-                self.state = State::Open { until: now + FIRST_PAUSE, probes: 1 };
-            }
-            _ => self.failed(now),
+    /// It has not.
+    pub(crate) fn failed(&self, permit: Permit) {
+        self.state().reach.failed(permit, boot_time(), 1.0);
+    }
+
+    /// A reader's time is over while its question is under way.
+    pub(crate) fn ran_out(&self) {
+        self.state().ran_out(boot_time());
+    }
+
+    pub(crate) fn withdrawn(&self, permit: Permit) {
+        self.state().reach.withdrawn(permit, boot_time());
+    }
+}
+
+/// For uploads.
+impl BucketHealth {
+    pub(crate) fn upload_admission(&self, now: Duration) -> Admission {
+        self.state().upload_admission(now)
+    }
+
+    /// An upload goes and finds out for all.
+    pub(crate) fn send_upload_probe(&self) {
+        self.state().uploads.send_probe();
+    }
+
+    /// An upload has told nothing.
+    pub(crate) fn upload_withdrawn(&self, permit: Permit, now: Duration) {
+        self.state().uploads.withdrawn(permit, now);
+    }
+
+    /// The bucket has taken something.
+    pub(crate) fn upload_succeeded(&self, now: Duration) {
+        let mut state = self.state();
+        state.answered(now);
+        state.uploads_go_on();
+    }
+
+    /// An upload has failed. `refusal` says why where trying again will not help.
+    pub(crate) fn upload_failed(
+        &self,
+        permit: Permit,
+        now: Duration,
+        chance: f64,
+        reach: Reach,
+        refusal: Option<&str>,
+    ) {
+        self.state().upload_failed(permit, now, chance, reach, refusal);
+    }
+
+    /// Somebody says that uploads are worth a try.
+    pub(crate) fn retry_uploads(&self, now: Duration) {
+        let mut state = self.state();
+        state.uploads.retry_now(now);
+        state.reach.retry_now(now);
+    }
+
+    /// Why uploads are refused, whichever recording they are of.
+    pub(crate) fn upload_refusal(&self) -> Option<String> {
+        let state = self.state();
+        state.refused.clone().filter(|_| REFUSALS <= state.uploads.failures())
+    }
+
+    /// The time until the next upload, while none goes.
+    pub(crate) fn uploads_wait(&self, now: Duration) -> Option<Duration> {
+        let state = self.state();
+        let until = state.uploads.until().or_else(|| state.reach.until())?;
+        Some(until.saturating_sub(now))
+    }
+
+    /// How often uploads could go on again: another number means that nobody need wait any longer.
+    pub(crate) fn recoveries(&self) -> u64 {
+        self.state().recoveries
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn answered(&mut self, now: Duration) {
+        self.reach.succeeded();
+        self.answered_at = Some(now);
+        if self.is_silent {
+            self.uploads_go_on();
         }
     }
 
-    fn failed(&mut self, now: Instant) {
-        self.state = match self.state {
-            State::Closed { failures } if failures + 1 < FAILURES => {
-                State::Closed { failures: failures + 1 }
-            }
-            State::Closed { .. } => State::Open { until: now + FIRST_PAUSE, probes: 1 },
-            State::Probing { probes } => {
-                let probes = probes.saturating_add(1);
-                State::Open { until: now + PAUSES.delay(probes, 1.0), probes }
-            }
-            // Of a question that was put before.
-            open @ State::Open { .. } => open,
-        };
+    fn uploads_go_on(&mut self) {
+        self.recoveries += u64::from(!self.uploads.is_closed());
+        self.uploads.succeeded();
+        self.refused = None;
+        self.is_silent = false;
     }
 
-    /// The question was not put after all.
-    fn withdrawn(&mut self, permit: Permit, now: Instant) {
-        if let (State::Probing { probes }, Permit::Probe) = (self.state, permit) {
-            self.state = State::Open { until: now, probes };
+    /// The kernel asks again for what has failed: that must not take a second deadline.
+    fn ran_out(&mut self, now: Duration) {
+        let is_silent = self.answered_at.is_none_or(|at| SILENCE <= now.saturating_sub(at));
+        if self.reach.is_closed() && is_silent {
+            self.reach.open_until(now + FIRST_PAUSE);
+        } else {
+            // Where somebody finds out for all, this is as good as what comes of it.
+            self.reach.failed(Permit::Probe, now, 1.0);
+        }
+    }
+
+    fn upload_admission(&self, now: Duration) -> Admission {
+        match (self.uploads.admission(now), self.reach.admission(now)) {
+            // Readers have found out that it does not answer.
+            (Admission::Open, Admission::Wait(until)) => Admission::Wait(until),
+            (Admission::Open, Admission::Probe | Admission::Probing) => Admission::Probe,
+            (own, _) => own,
+        }
+    }
+
+    fn upload_failed(
+        &mut self,
+        permit: Permit,
+        now: Duration,
+        chance: f64,
+        reach: Reach,
+        refusal: Option<&str>,
+    ) {
+        let is_news = self.uploads.failed(permit, now, chance);
+        match reach {
+            Reach::Silent if is_news => {
+                self.reach.failed(permit, now, 1.0);
+            }
+            Reach::Silent | Reach::Slow => {}
+            Reach::Answered => {
+                self.reach.succeeded();
+                self.answered_at = Some(now);
+            }
+        }
+        if !is_news {
+            return;
+        }
+        self.is_silent = reach == Reach::Silent;
+        self.refused = refusal.map(str::to_owned);
+        // Once may be one recording's own trouble: another one tries.
+        if self.refused.is_some() && REFUSALS <= self.uploads.failures() {
+            self.uploads.open_until(now + REFUSED_AGAIN);
         }
     }
 }
@@ -151,67 +225,78 @@ impl Breaker {
 mod tests {
     use super::*;
 
-    fn open(now: Instant) -> Breaker {
-        let mut breaker = Breaker::default();
-        (0..FAILURES).for_each(|_| breaker.failed(now));
-        breaker
-    }
-
-    #[test]
-    fn three_failures_in_a_row_open_it() {
-        let now = Instant::now();
-        let mut breaker = Breaker::default();
-        for _ in 0..5 {
-            breaker.failed(now);
-            breaker.failed(now);
-            breaker.succeeded(now);
-        }
-        assert_eq!(breaker.permit(now), Some(Permit::Ordinary));
-        assert_eq!(open(now).permit(now + FIRST_PAUSE / 2), None);
+    fn at(second: u64) -> Duration {
+        Duration::from_secs(second)
     }
 
     #[test]
     fn a_reader_who_waited_in_vain_opens_it_unless_others_were_answered() {
-        let now = Instant::now();
-        let mut silent = Breaker::default();
-        silent.ran_out(now);
-        assert_eq!(silent.permit(now), None);
-        let mut slow = Breaker::default();
-        slow.succeeded(now);
-        slow.ran_out(now + SILENCE / 2);
-        assert_eq!(slow.permit(now + SILENCE / 2), Some(Permit::Ordinary));
+        let mut silent = State::default();
+        silent.ran_out(at(0));
+        assert_eq!(silent.reach.permit(at(0)), None);
+        let mut slow = State::default();
+        slow.answered(at(0));
+        slow.ran_out(SILENCE / 2);
+        assert_eq!(slow.reach.permit(SILENCE / 2), Some(Permit::Ordinary));
+    }
+
+    /// As many failures as it takes, each of the one that is sent to find out.
+    fn fail_uploads(state: &mut State, reach: Reach, refusal: Option<&str>) -> Duration {
+        let mut now = Duration::ZERO;
+        for _ in 0..10 {
+            match state.upload_admission(now) {
+                Admission::Open => state.upload_failed(Permit::Ordinary, now, 1.0, reach, refusal),
+                Admission::Probe => {
+                    state.uploads.send_probe();
+                    state.upload_failed(Permit::Probe, now, 1.0, reach, refusal);
+                }
+                Admission::Wait(until) => now = until,
+                Admission::Probing => panic!("nobody is under way"),
+            }
+        }
+        now
     }
 
     #[test]
-    fn one_probe_goes_through_after_the_pause() {
-        let now = Instant::now();
-        let mut breaker = open(now);
-        assert_eq!(breaker.permit(now + FIRST_PAUSE), Some(Permit::Probe));
-        assert_eq!(breaker.permit(now + FIRST_PAUSE), None);
-        breaker.succeeded(now);
-        assert_eq!(breaker.permit(now + FIRST_PAUSE), Some(Permit::Ordinary));
-    }
-
-    #[test]
-    fn the_pause_doubles_to_half_a_minute() {
-        let mut now = Instant::now();
-        let mut breaker = open(now);
-        for seconds in [2, 4, 8, 16, 30, 30] {
-            let pause = Duration::from_secs(seconds);
-            assert_eq!(breaker.permit(now + pause - Duration::from_millis(1)), None);
-            now += pause;
-            assert_eq!(breaker.permit(now), Some(Permit::Probe));
-            breaker.failed(now);
+    fn what_uploads_are_refused_stops_no_reader() {
+        for (reach, refusal) in
+            [(Reach::Answered, Some("403")), (Reach::Answered, None), (Reach::Slow, None)]
+        {
+            let mut state = State::default();
+            let now = fail_uploads(&mut state, reach, refusal);
+            assert_eq!(state.reach.permit(now), Some(Permit::Ordinary), "{reach:?}");
+            assert!(!state.uploads.is_closed());
+            // And that readers are answered is no sign for uploads.
+            state.answered(now);
+            assert!(!state.uploads.is_closed(), "{reach:?}");
         }
     }
 
     #[test]
-    fn a_probe_that_was_not_sent_leaves_its_turn_to_the_next() {
-        let now = Instant::now();
-        let mut breaker = open(now);
-        let later = now + FIRST_PAUSE;
-        let permit = breaker.permit(later).unwrap();
-        breaker.withdrawn(permit, later);
-        assert_eq!(breaker.permit(later), Some(Permit::Probe));
+    fn a_bucket_that_cannot_be_reached_stops_both_and_an_answer_to_either_ends_it() {
+        let mut state = State::default();
+        let now = fail_uploads(&mut state, Reach::Silent, None);
+        assert!(!state.reach.is_closed() && !state.uploads.is_closed());
+        state.answered(now);
+        assert!(state.reach.is_closed() && state.uploads.is_closed());
+        assert_eq!(state.recoveries, 1);
+        // Readers find out first.
+        for _ in 0..FAILURES {
+            state.reach.failed(Permit::Ordinary, now, 1.0);
+        }
+        assert_eq!(state.upload_admission(now), Admission::Wait(now + FIRST_PAUSE));
+        assert_eq!(state.upload_admission(now + FIRST_PAUSE), Admission::Probe);
+    }
+
+    #[test]
+    fn a_second_refusal_pauses_uploads_until_somebody_has_mended_it() {
+        let mut state = State::default();
+        state.upload_failed(Permit::Ordinary, at(0), 0.0, Reach::Answered, Some("403"));
+        assert_eq!(state.upload_admission(at(0)), Admission::Probe);
+        state.uploads.send_probe();
+        state.upload_failed(Permit::Probe, at(1), 0.0, Reach::Answered, Some("403"));
+        assert_eq!(state.upload_admission(at(2)), Admission::Wait(at(301)));
+        state.uploads.retry_now(at(2));
+        assert_eq!(state.upload_admission(at(2)), Admission::Probe);
     }
 }

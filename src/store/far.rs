@@ -206,9 +206,9 @@ impl Far {
         key: &Key,
         question: impl FnOnce(&dyn Bucket) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.depot.desk.permit().map_err(|failure| failure.into_error(key))?;
+        let permit = self.depot.desk.permit().map_err(|failure| failure.into_error(key))?;
         let answer = question(&*self.depot.bucket).map_err(Failure::from);
-        self.depot.desk.answered(answer.as_ref().err());
+        self.depot.desk.answered(permit, answer.as_ref().err());
         answer.map_err(|failure| failure.into_error(key))
     }
 }

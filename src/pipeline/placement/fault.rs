@@ -4,8 +4,8 @@ use crate::index::IndexError;
 use crate::model::{Fingerprint, Key};
 use crate::pipeline::causes::causes;
 use crate::pipeline::rewrite::RewriteError;
-use crate::store::StoreError;
 use crate::store::outbox::Trouble;
+use crate::store::{Reach, StoreError};
 
 /// Why an action was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -43,14 +43,14 @@ pub(crate) enum Fault {
 /// Whose trouble it is: the bucket's holds up everybody, any other only this recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Blame {
-    Bucket(Trouble),
+    Bucket(Trouble, Reach),
     Recording(Trouble),
 }
 
 impl Blame {
     pub(crate) fn trouble(&self) -> &Trouble {
         match self {
-            Self::Bucket(trouble) | Self::Recording(trouble) => trouble,
+            Self::Bucket(trouble, _) | Self::Recording(trouble) => trouble,
         }
     }
 }
@@ -60,9 +60,11 @@ impl Fault {
     pub(crate) fn blame(&self) -> Option<Blame> {
         let refused = || Trouble::Refused { why: causes(self) };
         match self {
-            Self::Bucket(StoreError::Unavailable { .. }) => Some(Blame::Bucket(Trouble::Passing)),
-            Self::Bucket(StoreError::Refused { .. } | StoreError::Missing { .. }) => {
-                Some(Blame::Bucket(refused()))
+            Self::Bucket(err @ StoreError::Unavailable { .. }) => {
+                Some(Blame::Bucket(Trouble::Passing, err.reach()))
+            }
+            Self::Bucket(err @ (StoreError::Refused { .. } | StoreError::Missing { .. })) => {
+                Some(Blame::Bucket(refused(), err.reach()))
             }
             Self::UploadLost => Some(Blame::Recording(Trouble::UploadLost)),
             Self::Torn { .. }

@@ -2,19 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::index::{Index, IndexError};
 use crate::model::{Recording, RecordingId};
+use crate::pipeline::lease::Now;
 use crate::pipeline::placement::CarrierStatus;
 use crate::pipeline::placement::disk_pause::DiskPause;
 use crate::pipeline::placement::fault::Blame;
-use crate::pipeline::placement::gate::{Admission, Gate};
 use crate::pipeline::placement::trip::{Carried, Trip};
-use crate::store::BucketHealth;
 use crate::store::outbox::{Event, Trouble};
+use crate::store::{Admission, BucketHealth, Permit, boot_time};
 
 /// Rows of the index that are looked at in one step.
 const PAGE: usize = 64;
@@ -23,14 +23,14 @@ const PAGE: usize = 64;
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
 /// No recording rests for longer.
-const LONGEST_REST: SignedDuration = SignedDuration::from_mins(5);
+const LONGEST_REST: Duration = Duration::from_mins(5);
 
 /// What a thread is to do now.
 pub(crate) enum Turn {
     Carry(Box<Recording>, Option<Box<Trip>>, Ticket),
-    /// Nothing before `until`, or before anything has changed since `seen`.
+    /// Nothing before `until` (by [`Now::boot`]), or before anything has changed since `seen`.
     Wait {
-        until: Option<Timestamp>,
+        until: Option<Duration>,
         seen: u64,
     },
     Closed,
@@ -39,14 +39,13 @@ pub(crate) enum Turn {
 /// The right to carry one recording.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    begun: Timestamp,
-    is_probe: bool,
+    permit: Permit,
     /// Somebody has asked for it.
     pub(crate) is_requested: bool,
 }
 
 impl Ticket {
-    /// Who may go does not wait for a time of its own: the gate has waited for everybody.
+    /// Who may go does not wait for a time of its own: it was waited for by everybody.
     pub(crate) fn event(&self) -> Event {
         Event::Called
     }
@@ -64,7 +63,6 @@ pub(crate) struct Rounds {
 /// Guarded by `Rounds::state`.
 #[derive(Debug, Default)]
 struct State {
-    gate: Gate,
     busy: HashSet<RecordingId>,
     /// Those that wait for a time of their own, and their trips.
     resting: HashMap<RecordingId, Rest>,
@@ -75,8 +73,8 @@ struct State {
     changes: u64,
     last_error: Option<String>,
     last_success: Option<Timestamp>,
-    /// When the bucket last did not answer.
-    failed_at: Option<Instant>,
+    /// How often the bucket had come back when nobody waited for it any longer.
+    recoveries: u64,
     /// Somebody has asked for a try.
     is_called: bool,
     is_closing: bool,
@@ -84,7 +82,7 @@ struct State {
 
 #[derive(Debug)]
 struct Rest {
-    until: Timestamp,
+    until: Duration,
     trip: Box<Trip>,
     /// Somebody asks for a try: what looks hopeless is looked at all the same.
     is_requested: bool,
@@ -96,10 +94,10 @@ impl Rounds {
     }
 
     /// The next for a thread that has nothing to do.
-    pub(crate) fn turn(&self, index: &Index, now: Timestamp) -> Result<Turn, IndexError> {
-        let (is_probe, seen) = {
+    pub(crate) fn turn(&self, index: &Index, now: Now) -> Result<Turn, IndexError> {
+        let (permit, seen) = {
             let mut state = self.state();
-            state.hear_from_readers(&self.health);
+            state.notice_recovery(&self.health);
             let seen = state.changes;
             if state.is_closing {
                 return Ok(Turn::Closed);
@@ -108,33 +106,32 @@ impl Rounds {
                 return Ok(Turn::Wait { until: None, seen });
             }
             if let Some(left) = state.disk.left() {
-                let until = now.checked_add(left).ok();
-                return Ok(Turn::Wait { until, seen });
+                return Ok(Turn::Wait { until: Some(now.boot + left), seen });
             }
-            match state.gate.admission(now) {
-                Admission::Open => (false, seen),
-                Admission::Probe => (true, seen),
-                Admission::Closed(until) => return Ok(Turn::Wait { until: Some(until), seen }),
+            match self.health.upload_admission(now.boot) {
+                Admission::Open => (Permit::Ordinary, seen),
+                Admission::Probe => (Permit::Probe, seen),
+                Admission::Wait(until) => return Ok(Turn::Wait { until: Some(until), seen }),
                 Admission::Probing => return Ok(Turn::Wait { until: None, seen }),
             }
         };
         match self.oldest(index, now)? {
-            Some(recording) => Ok(self.hand_out(recording, is_probe, now, seen)),
+            Some(recording) => Ok(self.hand_out(recording, permit, now, seen)),
             None => {
                 let mut state = self.state();
                 state.disk.end();
-                Ok(Turn::Wait { until: state.next_awake(now), seen })
+                Ok(Turn::Wait { until: state.next_awake(now.boot), seen })
             }
         }
     }
 
     /// The oldest recording that nobody carries and that does not rest.
-    fn oldest(&self, index: &Index, now: Timestamp) -> Result<Option<Recording>, IndexError> {
+    fn oldest(&self, index: &Index, now: Now) -> Result<Option<Recording>, IndexError> {
         let mut page = index.unplaced(PAGE)?;
         while let Some(last) = page.last().cloned() {
             let found = {
                 let state = self.state();
-                page.into_iter().find(|recording| state.may_go(recording.id, now))
+                page.into_iter().find(|recording| state.may_go(recording.id, now.boot))
             };
             if found.is_some() {
                 return Ok(found);
@@ -145,19 +142,20 @@ impl Rounds {
     }
 
     /// Unless another thread was faster.
-    fn hand_out(&self, recording: Recording, is_probe: bool, now: Timestamp, seen: u64) -> Turn {
+    fn hand_out(&self, recording: Recording, permit: Permit, now: Now, seen: u64) -> Turn {
         let mut state = self.state();
-        let is_free = !is_probe || state.gate.admission(now) == Admission::Probe;
-        if !is_free || !state.may_go(recording.id, now) {
-            return Turn::Wait { until: Some(now), seen };
+        let is_probe = permit == Permit::Probe;
+        let is_free = !is_probe || self.health.upload_admission(now.boot) == Admission::Probe;
+        if !is_free || !state.may_go(recording.id, now.boot) {
+            return Turn::Wait { until: Some(now.boot), seen };
         }
         if is_probe {
-            state.gate.send_probe();
+            self.health.send_upload_probe();
         }
         state.busy.insert(recording.id);
         let rest = state.resting.remove(&recording.id);
         let is_requested = rest.as_ref().is_some_and(|rest| rest.is_requested);
-        let ticket = Ticket { begun: now, is_probe, is_requested };
+        let ticket = Ticket { permit, is_requested };
         Turn::Carry(Box::new(recording), rest.map(|rest| rest.trip), ticket)
     }
 
@@ -167,7 +165,7 @@ impl Rounds {
         id: RecordingId,
         ticket: &Ticket,
         carried: Carried,
-        now: Timestamp,
+        now: Now,
         chance: f64,
     ) {
         let mut state = self.state();
@@ -177,41 +175,36 @@ impl Rounds {
         }
         match carried {
             Carried::Stored => {
-                state.last_success = Some(now);
-                if state.gate.answered() {
-                    state.everybody_may_go();
-                }
+                state.last_success = Some(now.wall);
+                self.health.upload_succeeded(now.boot);
+                state.notice_recovery(&self.health);
             }
             Carried::DiskFull(trip) => {
                 if let Some(trip) = trip {
-                    let rest = Rest { until: now, trip, is_requested: ticket.is_requested };
-                    state.resting.insert(id, rest);
+                    let is_requested = ticket.is_requested;
+                    state.resting.insert(id, Rest { until: now.boot, trip, is_requested });
                 }
-                if ticket.is_probe {
-                    state.gate.probe_is_back();
-                }
+                self.health.upload_withdrawn(ticket.permit, now.boot);
                 state.disk.start();
             }
             Carried::Overtaken | Carried::Stopped => {
-                if ticket.is_probe {
-                    state.gate.probe_is_back();
-                }
+                self.health.upload_withdrawn(ticket.permit, now.boot);
             }
             Carried::Waits { until, blame, why, trip } => {
+                let until = now.boot + rest_until(until, now.wall);
                 state.resting.insert(id, Rest { until, trip, is_requested: false });
                 state.complain(id, blame.as_ref(), &why);
                 match &blame {
-                    Some(Blame::Bucket(trouble)) => {
-                        state.gate.failed(ticket.begun, now, chance, trouble);
-                        if *trouble == Trouble::Passing {
-                            self.health.failed();
-                            state.failed_at = Some(Instant::now());
-                        }
+                    Some(Blame::Bucket(trouble, reach)) => {
+                        let refusal = match trouble {
+                            Trouble::Refused { why } => Some(why.as_str()),
+                            _ => None,
+                        };
+                        self.health.upload_failed(ticket.permit, now.boot, chance, *reach, refusal);
                     }
-                    Some(Blame::Recording(_)) | None if ticket.is_probe => {
-                        state.gate.probe_is_back();
+                    Some(Blame::Recording(_)) | None => {
+                        self.health.upload_withdrawn(ticket.permit, now.boot);
                     }
-                    Some(Blame::Recording(_)) | None => {}
                 }
             }
         }
@@ -225,11 +218,10 @@ impl Rounds {
     }
 
     /// Sleeps until then, or until something has changed since `seen`.
-    pub(crate) fn wait(&self, until: Option<Timestamp>, seen: u64) {
+    pub(crate) fn wait(&self, until: Option<Duration>, seen: u64) {
         let mut state = self.state();
-        let span = until.map(|until| until.duration_since(Timestamp::now()));
-        let span = span.map_or(LONGEST_SLEEP, |span| span.try_into().unwrap_or(Duration::ZERO));
-        let mut left = span.min(LONGEST_SLEEP);
+        let span = until.map(|until| until.saturating_sub(boot_time()));
+        let mut left = span.map_or(LONGEST_SLEEP, |span| span.min(LONGEST_SLEEP));
         while state.changes == seen && !state.is_closing && !left.is_zero() {
             let (woken, timeout) =
                 self.bell.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
@@ -249,7 +241,7 @@ impl Rounds {
     /// Everything may be tried now.
     pub(crate) fn call(&self) {
         let mut state = self.state();
-        state.gate.call();
+        self.health.retry_uploads(boot_time());
         state.wake_all();
         state.resting.values_mut().for_each(|rest| rest.is_requested = true);
         state.is_called = true;
@@ -281,12 +273,8 @@ impl Rounds {
 
     /// The bucket has taken something.
     pub(crate) fn heard(&self) {
-        self.health.answered();
-        let mut state = self.state();
-        if state.gate.until().is_some() && state.gate.answered() {
-            state.everybody_may_go();
-        }
-        drop(state);
+        self.health.upload_succeeded(boot_time());
+        self.state().notice_recovery(&self.health);
         self.wake();
     }
 
@@ -303,12 +291,14 @@ impl Rounds {
         self.state().is_closing
     }
 
-    pub(crate) fn status(&self, now: Timestamp) -> CarrierStatus {
+    pub(crate) fn status(&self, now: Now) -> CarrierStatus {
         let state = self.state();
-        let refused = state.gate.refused().map(str::to_owned);
+        let refused = self.health.upload_refusal();
+        let wait = self.health.uploads_wait(now.boot);
+        let wait = wait.and_then(|wait| SignedDuration::try_from(wait).ok());
         CarrierStatus {
             paused_because: state.barred.clone().or(state.disk.reason()).or(refused),
-            away_until: state.gate.until().map(|until| until.max(now)),
+            away_until: wait.and_then(|wait| now.wall.checked_add(wait).ok()),
             last_error: state.last_error.clone(),
             last_success: state.last_success,
             ..CarrierStatus::default()
@@ -320,26 +310,26 @@ impl Rounds {
     }
 }
 
+/// Placements keep times of the wall clock, which may have been set since.
+fn rest_until(until: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO).min(LONGEST_REST)
+}
+
 impl State {
-    fn may_go(&self, id: RecordingId, now: Timestamp) -> bool {
-        // A clock that was set back must not keep it for longer than it would ever rest.
-        let has_rested =
-            |rest: &Rest| rest.until <= now || LONGEST_REST < rest.until.duration_since(now);
+    fn may_go(&self, id: RecordingId, now: Duration) -> bool {
+        let has_rested = |rest: &Rest| rest.until <= now;
         !self.busy.contains(&id) && self.resting.get(&id).is_none_or(has_rested)
     }
 
-    /// A reader that was answered since the bucket failed an upload has found out for everybody.
-    fn hear_from_readers(&mut self, health: &BucketHealth) {
-        let Some(failed_at) = self.failed_at else { return };
-        if health.answered_at().is_some_and(|at| failed_at < at) {
-            self.failed_at = None;
-            if self.gate.refused().is_none() && self.gate.answered() {
-                self.everybody_may_go();
-            }
+    /// Nobody waits any longer for a bucket that has come back.
+    fn notice_recovery(&mut self, health: &BucketHealth) {
+        let recoveries = health.recoveries();
+        if std::mem::replace(&mut self.recoveries, recoveries) != recoveries {
+            self.everybody_may_go();
         }
     }
 
-    fn next_awake(&self, now: Timestamp) -> Option<Timestamp> {
+    fn next_awake(&self, now: Duration) -> Option<Duration> {
         self.resting.values().map(|rest| rest.until).filter(|until| now < *until).min()
     }
 
@@ -351,7 +341,7 @@ impl State {
 
     fn wake_all(&mut self) {
         for rest in self.resting.values_mut() {
-            rest.until = Timestamp::MIN;
+            rest.until = Duration::ZERO;
         }
     }
 

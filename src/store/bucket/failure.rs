@@ -9,15 +9,16 @@ use std::error::Error;
 use object_store::client::{HttpError, HttpErrorKind};
 
 use crate::model::Key;
-use crate::store::StoreError;
 use crate::store::bucket::credentials::CredentialsError;
 use crate::store::bucket::uploading::TooLate;
+use crate::store::reach::Interrupted;
+use crate::store::{Reach, StoreError};
 
 /// What went wrong with `key`.
 pub(crate) fn failed(key: &Key, err: &object_store::Error) -> StoreError {
     match Meaning::of(err) {
         Meaning::Missing => StoreError::Missing { key: key.clone() },
-        Meaning::Passing(words) => unavailable(key.as_str(), words),
+        Meaning::Passing(words) => unavailable(key.as_str(), interrupted(err, words)),
         Meaning::Lasting(words) => refused(key.as_str(), words),
     }
 }
@@ -26,9 +27,19 @@ pub(crate) fn failed(key: &Key, err: &object_store::Error) -> StoreError {
 pub(crate) fn failed_listing(prefix: &str, err: &object_store::Error) -> StoreError {
     match Meaning::of(err) {
         Meaning::Missing => refused(prefix, "the bucket cannot be listed (404)".to_owned()),
-        Meaning::Passing(words) => unavailable(prefix, words),
+        Meaning::Passing(words) => unavailable(prefix, interrupted(err, words)),
         Meaning::Lasting(words) => refused(prefix, words),
     }
+}
+
+/// What stopped a request, by how far it came.
+fn interrupted(err: &object_store::Error, words: String) -> Interrupted {
+    let reach = match Answer::read(&err.to_string()) {
+        Some(_) => Reach::Answered,
+        None if found_in::<TooLate>(err).is_some() => Reach::Slow,
+        None => Reach::Silent,
+    };
+    Interrupted { words, reach }
 }
 
 /// Whether the range begins at the object's end or behind it.

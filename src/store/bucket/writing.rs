@@ -15,7 +15,8 @@ use crate::model::{Key, UploadedPart};
 use crate::store::bucket::failure::{is_unmet_condition, refused};
 use crate::store::bucket::label::attributes;
 use crate::store::outbox::SINGLE_PUT_BYTES;
-use crate::store::{Bytes, LONGEST_CHANGE, Label, S3Bucket, StoreError, Version};
+use crate::store::reach::Interrupted;
+use crate::store::{Bytes, LONGEST_CHANGE, Label, Reach, S3Bucket, StoreError, Version};
 
 /// A bucket may put thousands of parts together for minutes before it answers.
 const ASSEMBLY: Duration = Duration::from_mins(2);
@@ -64,7 +65,7 @@ impl S3Bucket {
     ) -> Result<object_store::Result<PutResult>, StoreError> {
         let path = self.path(key);
         let put = self.connection.writes.put_opts(&path, PutPayload::from_bytes(bytes), options);
-        let answer = self.wait(key.as_str(), longest, put)?;
+        let answer = self.wait(key.as_str(), longest, put).map_err(slow)?;
         Ok(answer.inspect(|_| self.note_answer()))
     }
 
@@ -122,7 +123,9 @@ impl S3Bucket {
         let place = number.saturating_sub(1) as usize;
         let payload = PutPayload::from_bytes(bytes);
         let put = self.connection.writes.put_part(&path, &upload_id, place, payload);
-        let part = self.ask(key, self.options.change_deadline(size), put)?;
+        let longest = self.options.change_deadline(size);
+        let answer = self.wait(key.as_str(), longest, put).map_err(slow)?;
+        let part = answer.inspect(|_| self.note_answer()).map_err(|err| self.failed(key, &err))?;
         Ok(UploadedPart { number, etag: part.content_id, bytes: size })
     }
 
@@ -204,6 +207,17 @@ impl S3Bucket {
         let left = longest.saturating_sub(begun.elapsed());
         let put = self.try_send(left, key, bytes, PutOptions::default())?;
         version_of(key, put.map_err(|err| self.failed(key, &err))?).map(Some)
+    }
+}
+
+/// Bytes went out until the time was over: the line is slow, or was cut while it had them.
+fn slow(err: StoreError) -> StoreError {
+    match err {
+        StoreError::Unavailable { at, source } => {
+            let late = Interrupted { words: source.to_string(), reach: Reach::Slow };
+            StoreError::Unavailable { at, source: Box::new(late) }
+        }
+        err => err,
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::model::Object;
-use crate::store::bucket_health::{BucketHealth, Permit};
+use crate::store::bucket_health::BucketHealth;
+use crate::store::circuit::Permit;
 use crate::store::content::{BlockId, Content, ContentHash};
 use crate::store::far::flight::{Failure, Flight, Purpose};
 use crate::store::far::shelf::Shelf;
@@ -150,8 +151,8 @@ impl Desk {
 
     /// How the bucket has answered. Only silence is held against it: that one object is missing, wrong, archived
     /// or not for us is an answer, and it comes at once.
-    pub(crate) fn answered(&self, failure: Option<&Failure>) {
-        self.lock().note(failure);
+    pub(crate) fn answered(&self, permit: Permit, failure: Option<&Failure>) {
+        self.lock().note(permit, failure);
     }
 }
 
@@ -196,12 +197,12 @@ impl State {
         Some(flight)
     }
 
-    fn note(&mut self, failure: Option<&Failure>) {
+    fn note(&mut self, permit: Permit, failure: Option<&Failure>) {
         match failure {
             None | Some(Failure::Missing | Failure::Wrong(_) | Failure::Refused(_)) => {
                 self.health.answered();
             }
-            Some(Failure::Unavailable(_)) => self.health.failed(),
+            Some(Failure::Unavailable(_)) => self.health.failed(permit),
         }
     }
 }
@@ -248,7 +249,7 @@ impl Desk {
         match asked {
             None => state.health.withdrawn(flight.permit),
             Some(outcome) => {
-                state.note(outcome.as_ref().err());
+                state.note(flight.permit, outcome.as_ref().err());
                 if let Err(failure) = outcome {
                     flight.fail(failure);
                 }
@@ -328,7 +329,7 @@ mod tests {
         let desk = Desk::new(64 << 20, Arc::default());
         let [a, b] = ["a/1.wav", "b/1.wav"].map(object);
         // The bucket has answered, so that one reader whose time is over says nothing of it.
-        desk.answered(None);
+        desk.answered(Permit::Ordinary, None);
         send(&desk, &a, 0..0, &[1]);
         send(&desk, &a, 0..0, &[3]);
         let block = Content::of(&a).unwrap().block(3);

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::model::{Key, Object};
 use crate::store::StoreError;
-use crate::store::bucket_health::Permit;
+use crate::store::circuit::Permit;
 use crate::store::content::{BLOCK_BYTES, Content};
 
 /// Why a flight did not bring its blocks. As [`StoreError`], for many readers at once.

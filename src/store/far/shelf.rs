@@ -138,7 +138,7 @@ impl Shelf {
 mod tests {
     use super::*;
     use crate::model::{Key, Object};
-    use crate::store::bucket_health::Permit;
+    use crate::store::circuit::Permit;
 
     const CONTENT: Content = Content { hash: [1; 32], bytes: 1 << 30 };
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::hooked::Hooked;
 use super::world::{SMALL, World};
@@ -31,16 +32,16 @@ fn a_thousand() -> World {
 }
 
 /// Four threads at once until then, over a bucket that takes nothing.
-fn simulate(world: &World, bucket: &dyn Bucket, rounds: &Rounds, until: Timestamp) {
+fn simulate(world: &World, bucket: &dyn Bucket, rounds: &Rounds, until: Duration) {
     loop {
         let mut going = Vec::new();
         let mut wait = None;
         while going.len() < 4 && wait.is_none() {
-            match rounds.turn(&world.index, world.now()).unwrap() {
+            match rounds.turn(&world.index, world.moment()).unwrap() {
                 Turn::Carry(recording, rested, ticket) => {
                     going.push((recording, rested, ticket));
                 }
-                Turn::Wait { until, .. } => wait = Some(until.unwrap_or(Timestamp::MAX)),
+                Turn::Wait { until, .. } => wait = Some(until.unwrap_or(Duration::MAX)),
                 Turn::Closed => panic!("nobody has closed it"),
             }
         }
@@ -49,13 +50,13 @@ fn simulate(world: &World, bucket: &dyn Bucket, rounds: &Rounds, until: Timestam
             if until <= wake {
                 return;
             }
-            world.jump_to(wake);
+            world.jump_to_boot(wake);
         }
         for (recording, rested, ticket) in going {
             let id = recording.id;
             let carried = world.carry(bucket, *recording, rested, &|| {});
             assert!(matches!(carried, Carried::Waits { .. }), "{carried:?}");
-            rounds.done(id, &ticket, carried, world.now(), 1.0);
+            rounds.done(id, &ticket, carried, world.moment(), 1.0);
         }
     }
 }
@@ -65,14 +66,14 @@ fn a_thousand_that_wait_for_a_dead_bucket_make_few_requests() {
     let world = a_thousand();
     let dead = FlakyStore::failing_after(0, world.bucket.clone());
     let rounds = Rounds::default();
-    let hour = world.now() + SignedDuration::from_hours(1);
+    let hour = world.moment().boot + Duration::from_hours(1);
     simulate(&world, &dead, &rounds, hour);
     assert!(dead.calls() < 40, "{} requests in an hour", dead.calls());
-    assert!(rounds.status(hour).away_until.is_some());
-    assert_eq!(rounds.status(hour).paused_because, None);
+    assert!(rounds.status(world.moment()).away_until.is_some());
+    assert_eq!(rounds.status(world.moment()).paused_because, None);
     // When it is back all go by themselves, within the longest wait, and the oldest first.
-    world.jump_to(hour);
-    let soon = hour + SignedDuration::from_mins(5);
+    world.jump_to_boot(hour);
+    let soon = hour + Duration::from_mins(5);
     let arrived = arrivals(&world, world.bucket.as_ref(), &rounds, soon, 20);
     let expected: Vec<u16> = (1..=20).collect();
     assert_eq!(arrived, expected);
@@ -83,23 +84,23 @@ fn arrivals(
     world: &World,
     bucket: &dyn Bucket,
     rounds: &Rounds,
-    until: Timestamp,
+    until: Duration,
     count: usize,
 ) -> Vec<u16> {
     let mut arrived = Vec::new();
     while arrived.len() < count {
-        match rounds.turn(&world.index, world.now()).unwrap() {
+        match rounds.turn(&world.index, world.moment()).unwrap() {
             Turn::Carry(recording, rested, ticket) => {
                 let id = recording.id;
                 let carried = world.carry(bucket, *recording, rested, &|| {});
                 assert!(matches!(carried, Carried::Stored), "{carried:?}");
                 arrived.push(id.number);
-                rounds.done(id, &ticket, carried, world.now(), 1.0);
+                rounds.done(id, &ticket, carried, world.moment(), 1.0);
             }
             Turn::Wait { until: wake, .. } => {
                 let wake = wake.unwrap();
-                assert!(wake <= until, "nobody goes before {wake}");
-                world.jump_to(wake);
+                assert!(wake <= until, "nobody goes before {wake:?}");
+                world.jump_to_boot(wake);
             }
             Turn::Closed => panic!("nobody has closed it"),
         }
@@ -120,18 +121,20 @@ fn a_refusal_pauses_everybody_loudly_and_heals() {
         }
     };
     let refusing = Hooked { bucket: world.bucket.clone(), hook: Box::new(hook) };
-    let rounds = Rounds::default();
-    let hour = world.now() + SignedDuration::from_hours(1);
+    let health = Arc::<BucketHealth>::default();
+    let rounds = Rounds::new(health.clone());
+    let hour = world.moment().boot + Duration::from_hours(1);
     simulate(&world, &refusing, &rounds, hour);
     let calls = calls.load(Ordering::Relaxed);
     assert!(calls < 60, "{calls} requests in an hour");
-    let why = rounds.status(hour).paused_because.unwrap();
+    let why = rounds.status(world.moment()).paused_because.unwrap();
     assert!(why.contains("access denied"), "{why}");
     assert!(0 < world.index.totals().unwrap().paused);
+    assert!(health.is_well(), "readers are not held up by what uploads are refused");
     // Somebody has mended it and says so.
     rounds.call();
-    let now = world.now();
-    assert_eq!(arrivals(&world, world.bucket.as_ref(), &rounds, now, 3), [1, 2, 3]);
+    let now = world.moment();
+    assert_eq!(arrivals(&world, world.bucket.as_ref(), &rounds, now.boot, 3), [1, 2, 3]);
     assert_eq!(rounds.status(now).paused_because, None);
 }
 
@@ -141,15 +144,15 @@ fn readers_and_uploads_know_the_same_of_the_bucket() {
     let dead = FlakyStore::failing_after(0, world.bucket.clone());
     let health = Arc::<BucketHealth>::default();
     let rounds = Rounds::new(health.clone());
-    let hour = world.now() + SignedDuration::from_hours(1);
+    let hour = world.moment().boot + Duration::from_hours(1);
     assert!(health.is_well());
     simulate(&world, &dead, &rounds, hour);
     // Readers need not find out for themselves.
     assert!(!health.is_well());
-    let waits = || matches!(rounds.turn(&world.index, world.now()).unwrap(), Turn::Wait { .. });
-    assert!(waits() && rounds.status(world.now()).away_until.is_some());
+    let waits = || matches!(rounds.turn(&world.index, world.moment()).unwrap(), Turn::Wait { .. });
+    assert!(waits() && rounds.status(world.moment()).away_until.is_some());
     // One of them is answered: nobody waits any longer.
     health.answered();
     assert!(!waits());
-    assert_eq!(rounds.status(world.now()).away_until, None);
+    assert_eq!(rounds.status(world.moment()).away_until, None);
 }

@@ -17,7 +17,7 @@ use crate::model::{
 use crate::pipeline::change_log::Changes;
 use crate::pipeline::change_log::Told;
 use crate::pipeline::eviction::Retention;
-use crate::pipeline::lease::Fence;
+use crate::pipeline::lease::{Fence, Now};
 use crate::pipeline::pages;
 use crate::pipeline::placement::Grounds;
 use crate::pipeline::placement::courier::Courier;
@@ -89,6 +89,17 @@ impl World {
 
     pub(super) fn now(&self) -> Timestamp {
         Timestamp::from_microsecond(self.clock.fetch_add(1, Ordering::Relaxed)).unwrap()
+    }
+
+    /// By both clocks. The one that is never set goes on with the other.
+    pub(super) fn moment(&self) -> Now {
+        let wall = self.now();
+        Now { boot: Duration::from_micros(wall.as_microsecond().cast_unsigned()), wall }
+    }
+
+    pub(super) fn jump_to_boot(&self, until: Duration) {
+        let micros = i64::try_from(until.as_micros()).unwrap();
+        self.clock.fetch_max(micros, Ordering::Relaxed);
     }
 
     pub(super) fn jump_to(&self, until: Timestamp) {
