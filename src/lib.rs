@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! floor 0  model      ids, days, keys, talk, jobs, records: values
+//!          concurrency  locks and threads, of std or of shuttle
 //! floor 1  spool      what is being dropped: files, completeness, free space
 //!          audio      what kind, how long, recorded when; to 16 kHz mono
 //!          speech     Transcriber, Diarizer and their engines
@@ -25,15 +26,19 @@
 /// A named point where the crash tests end the process, as a power cut or the kernel would.
 ///
 /// It costs nothing outside of tests: the crate `fail` acts only with its feature `failpoints`, which only
-/// `[dev-dependencies]` ask for. `tests/oracle.rs` reaches each of these points by its name.
+/// `[dev-dependencies]` ask for. `tests/oracle.rs` reaches each of these points by its name. Under shuttle another
+/// thread may come in between here.
 macro_rules! fail_point {
-    ($name:literal) => {
+    ($name:literal) => {{
+        #[cfg(all(test, feature = "shuttle"))]
+        crate::concurrency::thread::yield_now();
         fail::fail_point!($name, |_| std::process::abort())
-    };
+    }};
 }
 
 pub mod audio;
 pub mod cli;
+mod concurrency;
 pub mod config;
 pub mod daemon;
 pub mod fs;

@@ -24,6 +24,8 @@ mod namespace;
 mod notes;
 mod numbers;
 mod offers;
+#[cfg(all(test, feature = "shuttle"))]
+mod orders;
 mod settling;
 mod signs;
 mod space;
@@ -42,11 +44,12 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
+use crate::concurrency::{Condvar, Mutex};
 use crate::model::{Failure, FileName, InboxId, Waiting};
 
 pub(crate) use entry::Access;

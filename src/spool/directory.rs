@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::concurrency::Mutex;
 use crate::model::{FileName, InboxId};
 
 /// Names that left lately are remembered with their positions: whoever gets one by a rename may have been

@@ -12,8 +12,8 @@ use std::fs;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
 
+use crate::concurrency::{Mutex, MutexGuard};
 use crate::model::{FileName, InboxId};
 use crate::spool::disk_xattrs;
 use crate::spool::signs::{End, Ending, Mark};

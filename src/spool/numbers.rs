@@ -3,8 +3,8 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
+use crate::concurrency::Mutex;
 use crate::model::InboxId;
 
 /// Numbers set aside on disk at a time: one write and sync for so many entries. A crash wastes what is

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::concurrency::{Mutex, MutexGuard};
 use crate::spool::disk;
 use crate::spool::{Space, SpoolError};
 
@@ -100,7 +100,7 @@ impl FreeSpace {
         })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Answer>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Answer>> {
         self.answer.lock().unwrap_or_else(|poison| poison.into_inner())
     }
 }

@@ -7,9 +7,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::concurrency::thread;
 use crate::model::{Failure, InboxId};
 use crate::spool::signs::{Candidate, End, Ending, Look, Reaction, Schedule, Stamp, Verdict};
 use crate::spool::{Inner, SpoolError, disk, magic, notes, unfinished};
@@ -32,7 +32,7 @@ pub(crate) const PATIENCE: u32 = 60;
 #[derive(Debug)]
 pub(crate) struct Keeper {
     pub(crate) inner: Arc<Inner>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<thread::JoinHandle<()>>,
 }
 
 impl Keeper {

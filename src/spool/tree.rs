@@ -10,8 +10,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
+use crate::concurrency::{Mutex, MutexGuard};
 use crate::model::{FileName, InboxId};
 use crate::spool::disk::{self, DiskStat};
 use crate::spool::table::{Place, Table};

@@ -7,13 +7,13 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 use std::time::Duration;
 
 use notify::RecommendedWatcher;
 use notify::event::{AccessKind, AccessMode, EventKind};
 
+use crate::concurrency::{Condvar, Mutex, MutexGuard, thread};
 use crate::spool::watch_ledger::Ledger;
 use crate::spool::watch_rounds::Rounds;
 use crate::spool::{Inner, SpoolError};
@@ -25,7 +25,7 @@ const MOST_PATHS: usize = 1000;
 #[derive(Debug)]
 pub struct Watch {
     hints: Arc<Hints>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<thread::JoinHandle<()>>,
 }
 
 /// Wakes the watching thread. Many hints are one.

@@ -4,9 +4,10 @@
 //! instead of waiting for their deadlines one after the other, and uploads go on as soon as a reader was answered.
 //! What the bucket refuses to uploads, or a line that is slow in their direction, holds up uploads alone.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
+use crate::concurrency::{Mutex, MutexGuard};
 use crate::store::circuit::{Admission, Circuit, Permit};
 use crate::store::{Backoff, Reach, boot_time, outbox};
 

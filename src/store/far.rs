@@ -8,16 +8,19 @@
 mod desk;
 mod fetching;
 mod flight;
+#[cfg(all(test, feature = "shuttle"))]
+mod orders;
 mod proof;
 mod shelf;
 mod window;
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::concurrency::Mutex;
 use crate::model::{Key, Object};
 use crate::store::bucket_health::BucketHealth;
 use crate::store::cache::BlockCache;

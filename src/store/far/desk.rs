@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::concurrency::{Condvar, Mutex, MutexGuard};
 use crate::model::Object;
 use crate::store::bucket_health::BucketHealth;
 use crate::store::circuit::Permit;
@@ -134,6 +135,14 @@ impl Desk {
             let waited = self.arrived.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Whether nothing is under way or waits for it.
+    #[cfg(all(test, feature = "shuttle"))]
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        let is_queue_empty = state.asked.is_empty() && state.ahead.is_empty();
+        is_queue_empty && state.ahead_under_way == 0 && state.shelf.is_idle()
     }
 
     pub(crate) fn put(&self, id: BlockId, bytes: Bytes) {

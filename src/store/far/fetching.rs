@@ -1,12 +1,12 @@
 //! Threads that ask the bucket, and make blocks of what it sends while it comes.
 
 use std::ops::{ControlFlow, Range};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 
+use crate::concurrency::{Mutex, MutexGuard, thread};
 use crate::store::Bucket;
 use crate::store::bucket_health::BucketHealth;
 use crate::store::cache::{Block, BlockCache};
@@ -32,7 +32,7 @@ pub(crate) struct Depot {
 pub(crate) struct Fetchers {
     depot: Arc<Depot>,
     /// Guards the handles.
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
 impl Fetchers {
@@ -47,7 +47,7 @@ impl Fetchers {
             return;
         }
         let depot = self.depot.clone();
-        let thread = Builder::new().name(format!("store-fetch-{}", threads.len()));
+        let thread = thread::Builder::new().name(format!("store-fetch-{}", threads.len()));
         match thread.spawn(move || depot.work()) {
             Ok(thread) => threads.push(thread),
             Err(err) if threads.is_empty() => {
@@ -188,7 +188,7 @@ impl Depot {
         self.proofs().forget(content.hash);
     }
 
-    fn proofs(&self) -> std::sync::MutexGuard<'_, Proofs> {
+    fn proofs(&self) -> MutexGuard<'_, Proofs> {
         self.proofs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

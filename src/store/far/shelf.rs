@@ -54,6 +54,11 @@ impl Shelf {
         self.flying.get(id)
     }
 
+    #[cfg(all(test, feature = "shuttle"))]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.flying.is_empty()
+    }
+
     pub(crate) fn has(&self, id: &BlockId) -> bool {
         self.here.contains_key(id) || self.flying.contains_key(id)
     }
