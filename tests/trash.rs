@@ -210,3 +210,29 @@ fn a_recording_whose_time_in_the_trash_is_over_is_removed_for_good() {
     assert!(monday.id.number < bench.publish(15, "again.wav").id.number);
     assert_eq!(bench.shown_days(), [15, 16]);
 }
+
+#[test]
+fn a_recording_and_later_its_conversation_are_removed_for_good_together() {
+    let bench = bench();
+    let Services { index, store, .. } = &bench.services;
+    let (monday, tuesday) = (bench.publish(15, "monday.wav"), bench.publish(16, "tuesday.wav"));
+    let days_ago = |days: i64| Timestamp::now() - SignedDuration::from_hours(24 * days);
+    index.trash_recording(monday.id, days_ago(9)).unwrap();
+    index.trash_conversation(ConversationSeq(1), days_ago(5)).unwrap();
+    // Another conversation comes after them, and must not wait for them.
+    common::publish(&bench.services, "retro", day(2024, 1, 15), "first.wav");
+    index.trash_conversation(ConversationSeq(2), days_ago(5)).unwrap();
+    let day = Duration::from_hours(24);
+    for _ in 0..2 {
+        pipeline::empty_trash(&**store, index, day, Timestamp::now(), day).unwrap();
+    }
+    assert!(bench.trash().is_empty());
+    assert!(index.condemned().unwrap().is_empty());
+    for object in monday.objects().chain(tuesday.objects()) {
+        assert!(
+            matches!(store.head(&object.key), Err(StoreError::Missing { .. })),
+            "{}",
+            object.key
+        );
+    }
+}

@@ -64,13 +64,16 @@ impl Index {
         key.map_or(Ok(None), |key| moment.trash_entry(key, name.as_bytes()))
     }
 
-    /// Recordings that are being removed for good.
+    /// Recordings that are being removed for good, but for those that go with their whole conversation.
     pub fn purging_recordings(&self) -> Result<Vec<Recording>, IndexError> {
         let moment = self.now()?;
-        let recordings = moment.table(RECORDINGS)?;
+        let (recordings, condemned) = (moment.table(RECORDINGS)?, moment.table(CONDEMNED)?);
         let mut found = Vec::new();
         for row in moment.table(PURGING)?.iter()? {
-            found.extend(row_at::<RecordingKey, Recording>(&recordings, row?.0.value())?);
+            let key = row?.0.value();
+            if condemned.get(key.0)?.is_none() {
+                found.extend(row_at::<RecordingKey, Recording>(&recordings, key)?);
+            }
         }
         Ok(found)
     }
