@@ -112,6 +112,7 @@ impl Inner {
             options,
         };
         inner.look_everywhere()?;
+        inner.remove_orphaned_notes();
         Ok(inner)
     }
 }
@@ -335,6 +336,11 @@ impl Spool {
         self.keeper.inner.table().work_counts()
     }
 
+    /// How many recordings lie in folders whose names begin with a dot, where they are left alone, and the path of one.
+    pub fn left_alone(&self) -> (usize, Option<Vec<FileName>>) {
+        self.keeper.inner.table().left_alone()
+    }
+
     /// Removes what was published. A folder that came with what was in it is removed too when that was all and nothing
     /// more comes for a while; one that was made empty stays: the next recording may be meant for it.
     ///
@@ -352,6 +358,11 @@ impl Spool {
     /// Offers a failed, cancelled or interrupted file again.
     pub fn retry(&self, id: InboxId) -> Result<(), SpoolError> {
         self.keeper.inner.retry(id)
+    }
+
+    /// Whether a file that has failed stands at a path below the inbox.
+    pub fn is_failed(&self, path: &[FileName]) -> bool {
+        self.keeper.inner.table().is_failed(path)
     }
 
     /// The inbox file at a path below the inbox.

@@ -9,11 +9,14 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::mpsc::Receiver;
 
 use common::{
     World, c_path, errno_of, getxattr, is_root, names, quiet_spool, setxattr, skip, until,
 };
-use scribefs::model::{Failure, FailureCause};
+use scribefs::model::{
+    ConversationId, Failure, FailureCause, FileName, InboxId, Job, JobId, JobState,
+};
 use scribefs::spool::{SpoolEvent, SpoolOptions};
 
 fn inbox(world: &World, name: &str) -> PathBuf {
@@ -374,28 +377,36 @@ fn what_the_daemon_takes_away_is_gone() {
     until("it is listed no more", || names(world.path("inbox")).is_empty().then_some(()));
 }
 
+/// Drops a file and has it fail; its note.
+fn fail(world: &World, events: &Receiver<SpoolEvent>, name: &str) -> PathBuf {
+    let path = inbox(world, name);
+    fs::write(&path, b"RIFF\x24\0\0\0WAVEfmt ").unwrap();
+    setxattr(&path, "user.scribefs.commit", b"1").unwrap();
+    let dropped = until("the recording is offered", || match events.try_recv() {
+        Ok(SpoolEvent::Ready(dropped)) => Some(dropped),
+        _ => None,
+    });
+    let failure = Failure {
+        cause: FailureCause::NotAudio,
+        message: "there is no sound in it".to_owned(),
+        remedy: "Record it again.".to_owned(),
+    };
+    let folder = path.parent().unwrap();
+    let before = names(folder);
+    world.services.spool.fail(dropped.id, dropped.generation, &failure).unwrap();
+    until("the note is seen", || {
+        let new = names(folder).into_iter().find(|name| !before.contains(name))?;
+        Some(folder.join(new))
+    })
+}
+
 #[test]
 fn a_failed_recording_takes_its_note_along() {
     let Some(world) = World::new("a_failed_recording_takes_its_note_along") else { return };
-    let spool = &world.services.spool;
-    let events = spool.subscribe();
+    let events = world.services.spool.subscribe();
     let fail = |name: &str| {
-        let path = inbox(&world, name);
-        fs::write(&path, b"RIFF\x24\0\0\0WAVEfmt ").unwrap();
-        setxattr(&path, "user.scribefs.commit", b"1").unwrap();
-        let dropped = until("the recording is offered", || match events.try_recv() {
-            Ok(SpoolEvent::Ready(dropped)) => Some(dropped),
-            _ => None,
-        });
-        let failure = Failure {
-            cause: FailureCause::NotAudio,
-            message: "there is no sound in it".to_owned(),
-            remedy: "Record it again.".to_owned(),
-        };
-        spool.fail(dropped.id, dropped.generation, &failure).unwrap();
-        until("the note is seen", || {
-            fs::exists(inbox(&world, &format!("{name}.error.txt"))).unwrap().then_some(())
-        });
+        let note = fail(&world, &events, name);
+        assert_eq!(note, inbox(&world, &format!("{name}.error.txt")));
     };
     let succeeds = |program: &str, arguments: &[PathBuf]| {
         Command::new(program).args(arguments).status().unwrap().success()
@@ -411,4 +422,110 @@ fn a_failed_recording_takes_its_note_along() {
     assert!(succeeds("mv", &[inbox(&world, "c.wav"), out.clone()]));
     assert!(out.exists());
     until("the note is gone", || names(world.path("inbox")).is_empty().then_some(()));
+}
+
+#[test]
+fn a_note_is_gone_for_good_with_its_recording_also_over_a_restart() {
+    let test = "a_note_is_gone_for_good_with_its_recording_also_over_a_restart";
+    let Some(mut world) = World::new(test) else { return };
+    let events = world.services.spool.subscribe();
+    for name in ["a.wav", "b.wav", "c.wav", "d.wav"] {
+        fail(&world, &events, name);
+    }
+    // Somebody's own file of such a name, and a note that somebody has written to.
+    fs::write(inbox(&world, "mine.wav.error.txt"), "mine").unwrap();
+    let mut noted = OpenOptions::new().append(true).open(inbox(&world, "d.wav.error.txt")).unwrap();
+    noted.write_all(b"asked Anna about it\n").unwrap();
+    drop(noted);
+    fs::remove_file(inbox(&world, "a.wav")).unwrap();
+    fs::remove_file(inbox(&world, "d.wav")).unwrap();
+    // And one that is removed while nobody looks.
+    fs::remove_file(world.dir.path().join("spool/inbox/b.wav")).unwrap();
+    world.remount();
+    let left = ["c.wav", "c.wav.error.txt", "d.wav.error.txt", "mine.wav.error.txt"];
+    assert_eq!(names(world.path("inbox")), left);
+}
+
+#[test]
+fn however_long_the_name_a_failed_recording_has_a_note_of_its_own() {
+    let test = "however_long_the_name_a_failed_recording_has_a_note_of_its_own";
+    let Some(world) = World::new(test) else { return };
+    let events = world.services.spool.subscribe();
+    let mut notes = std::collections::BTreeSet::new();
+    for bytes in [244, 245, 246, 248, 250, 255] {
+        for first in ["a", "b"] {
+            let stem = format!("{}{first}", "x".repeat(bytes - 5));
+            let note = fail(&world, &events, &format!("{stem}.wav"));
+            assert!(notes.insert(note.clone()), "{}", note.display());
+            assert!(fs::read_to_string(&note).unwrap().contains("there is no sound in it"));
+            fs::remove_file(inbox(&world, &format!("{stem}.wav"))).unwrap();
+            until("the note is gone", || names(world.path("inbox")).is_empty().then_some(()));
+        }
+    }
+}
+
+#[test]
+fn errors_are_of_what_stands_failed() {
+    let Some(world) = World::new("errors_are_of_what_stands_failed") else { return };
+    let events = world.services.spool.subscribe();
+    fail(&world, &events, "a.wav");
+    fail(&world, &events, "b.wav");
+    let job = |number: u64, name: &str| Job {
+        id: JobId(number),
+        inbox: InboxId(number),
+        generation: 1,
+        path: vec![FileName::new(name).unwrap()],
+        bytes: 16,
+        modified_ns: 0,
+        conversation: ConversationId::new("a").unwrap(),
+        state: JobState::Failed,
+        attempts: 1,
+        recipe: None,
+        created_at: jiff::Timestamp::UNIX_EPOCH,
+        updated_at: jiff::Timestamp::UNIX_EPOCH,
+        failure: Some(Failure {
+            cause: FailureCause::Storage,
+            message: "It cannot be read: No such file or directory (os error 2).".to_owned(),
+            remedy: "Drop it again.".to_owned(),
+        }),
+        remark: None,
+        recording: None,
+    };
+    // One of them has failed twice.
+    let jobs = vec![job(1, "a.wav"), job(2, "a.wav"), job(3, "b.wav"), job(4, "gone.wav")];
+    world.services.index.save_jobs(jobs).unwrap();
+    let listed = || {
+        let text = fs::read_to_string(world.path(".scribefs/errors")).unwrap();
+        let lines =
+            text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines
+            .map(|line| (line["job"].as_u64().unwrap(), line["message"].clone()))
+            .collect::<Vec<_>>()
+    };
+    let message = serde_json::Value::from("It cannot be read: No such file or directory.");
+    assert_eq!(listed(), [(3, message.clone()), (2, message.clone())]);
+    fs::remove_file(inbox(&world, "b.wav")).unwrap();
+    until("one is left", || (listed() == [(2, message.clone())]).then_some(()));
+    fs::File::open(inbox(&world, "a.wav"))
+        .unwrap()
+        .set_modified(std::time::SystemTime::now())
+        .unwrap();
+    until("none is left", || listed().is_empty().then_some(()));
+}
+
+#[test]
+fn recordings_in_hidden_folders_are_counted() {
+    let Some(world) = World::new("recordings_in_hidden_folders_are_counted") else { return };
+    let left_alone = || {
+        let text = fs::read(world.path(".scribefs/status.json")).unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        (status["left_alone"].as_u64().unwrap(), status["left_alone_first"].clone())
+    };
+    fs::create_dir_all(inbox(&world, ".old/sub")).unwrap();
+    fs::write(inbox(&world, ".old/sub/a.wav"), "sound").unwrap();
+    fs::write(inbox(&world, ".old/notes.txt"), "text").unwrap();
+    fs::write(inbox(&world, ".b.wav"), "sound").unwrap();
+    until("it is counted", || (left_alone() == (1, ".old/sub/a.wav".into())).then_some(()));
+    fs::rename(inbox(&world, ".old"), inbox(&world, "old")).unwrap();
+    until("it is not any more", || (left_alone().0 == 0).then_some(()));
 }

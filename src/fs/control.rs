@@ -1,5 +1,6 @@
 //! `.scribefs/`: what is going on, as small files that are written when they are opened.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +13,9 @@ use serde_json::{Map, Value, json};
 use crate::fs::Facts;
 use crate::fs::errno::FsError;
 use crate::index::Index;
-use crate::model::{FileName, InboxId, Job, JobState, VirtualNode, Waiting, escaped_json};
+use crate::model::{
+    FileName, InboxId, Job, JobState, VirtualNode, Waiting, escaped_json, without_error_numbers,
+};
 use crate::spool::{Spool, SpoolError};
 
 /// Failures that `.scribefs/errors` shows.
@@ -71,6 +74,9 @@ impl Control {
         let is_full = space.blocks_available * u64::from(space.block_bytes) < 1 << 20;
         status.insert("disk_full".into(), is_full.into());
         status.insert("inbox_files".into(), self.spool.work_counts().0.into());
+        let (count, first) = self.spool.left_alone();
+        status.insert("left_alone".into(), count.into());
+        status.insert("left_alone_first".into(), first.map(|path| shown(&path)).into());
         let jobs: Vec<Value> = self.index.unfinished_jobs()?.iter().map(job_line).collect();
         status.insert("jobs".into(), jobs.into());
         let totals = serde_json::to_value(self.index.totals()?).unwrap_or_default();
@@ -105,10 +111,15 @@ impl Control {
         Ok(storage.into())
     }
 
-    /// The newest failures, one JSON object a line, newest first.
+    /// What stands failed in the inbox, one JSON object a line, newest first.
     fn errors(&self) -> Result<Vec<u8>, FsError> {
         let jobs = self.index.recent_jobs(SEARCHED_JOBS)?;
-        let failed = jobs.iter().filter(|job| job.state == JobState::Failed);
+        let mut seen = HashSet::new();
+        // Of what is gone or was tried again since, nobody has to be told.
+        let failed = jobs.iter().filter(|job| {
+            let is_newest = seen.insert(&job.path);
+            is_newest && job.state == JobState::Failed && self.spool.is_failed(&job.path)
+        });
         let mut text = Vec::new();
         for job in failed.take(SHOWN_FAILURES) {
             text.extend_from_slice(escaped_json(&job_line(job).to_string()).as_bytes());
@@ -217,7 +228,8 @@ pub(crate) fn job_line(job: &Job) -> Value {
     });
     if let (Some(failure), Some(fields)) = (&job.failure, line.as_object_mut()) {
         fields.insert("cause".into(), serde_json::to_value(failure.cause).unwrap_or_default());
-        fields.insert("message".into(), failure.message.clone().into());
+        let message = without_error_numbers(&failure.message);
+        fields.insert("message".into(), message.into());
         fields.insert("remedy".into(), failure.remedy.clone().into());
     }
     if let Some(remark) = &job.remark {

@@ -17,6 +17,25 @@ pub fn printable_lines(text: &str) -> Cow<'_, str> {
     replaced(text, |c| is_unsafe(c) && c != '\n' && c != '\t')
 }
 
+/// `text` without the numbers that the system's messages end in, such as ` (os error 2)`.
+pub fn without_error_numbers(text: &str) -> Cow<'_, str> {
+    const MARK: &str = " (os error ";
+    let mut parts = text.split(MARK);
+    let Some(first) = parts.next().filter(|first| first.len() < text.len()) else {
+        return Cow::Borrowed(text);
+    };
+    let mut plain = first.to_owned();
+    for part in parts {
+        match part.split_once(')') {
+            Some((number, rest)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                plain.push_str(rest);
+            }
+            _ => plain.extend([MARK, part]),
+        }
+    }
+    Cow::Owned(plain)
+}
+
 /// JSON with every such character written as `\uXXXX`. In valid JSON they stand inside strings only, where the two
 /// mean the same, so programs read what they read before and a terminal shows it unharmed.
 pub fn escaped_json(json: &str) -> Cow<'_, str> {
@@ -69,6 +88,19 @@ mod tests {
         assert_eq!(printable("a\nb\tc"), "a\u{FFFD}b\u{FFFD}c");
         assert_eq!(printable_lines("a\nb\tc"), "a\nb\tc");
         assert_eq!(printable("Ä 日本語 עברית 🎤"), "Ä 日本語 עברית 🎤");
+    }
+
+    #[test]
+    fn only_the_numbers_of_the_system_are_taken_out() {
+        for (text, wanted) in [
+            ("x: No such file or directory (os error 2)", "x: No such file or directory"),
+            ("a (os error 2): b (os error 28).", "a: b."),
+            ("no number (os error x)", "no number (os error x)"),
+            ("cut (os error 2", "cut (os error 2"),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(without_error_numbers(text), wanted);
+        }
     }
 
     #[test]

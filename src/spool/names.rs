@@ -36,6 +36,16 @@ pub(crate) fn candidate(path: &[FileName]) -> Candidate {
     Candidate::ByContent
 }
 
+/// Whether a recording lies in a folder whose name begins with a dot, where nothing is ever taken. One whose own name
+/// is temporary is not meant.
+pub(crate) fn is_in_hidden_folder(path: &[FileName]) -> bool {
+    let Some((name, folders)) = path.split_last() else { return false };
+    let is_recording = EXTENSIONS.contains(&name.extension().as_str());
+    is_recording
+        && !is_temporary(name)
+        && folders.iter().any(|folder| folder.as_bytes().starts_with(b"."))
+}
+
 /// A name for a file that is not finished, or that is hidden. `._*` and `.DS_Store` are among them.
 pub(crate) fn is_temporary(name: &FileName) -> bool {
     let bytes = name.as_bytes();
@@ -48,7 +58,8 @@ fn is_junk(name: &FileName) -> bool {
     JUNK.contains(&name.display().to_lowercase().as_str())
 }
 
-fn is_note(name: &FileName) -> bool {
+/// Whether notes of ours are called so; files of a user may be too.
+pub(crate) fn is_note(name: &FileName) -> bool {
     let bytes = name.as_bytes();
     bytes.len() > NOTE_SUFFIX.len() && bytes.ends_with(NOTE_SUFFIX)
 }
@@ -128,6 +139,22 @@ mod tests {
             "meeting.wav.error.txt",
         ] {
             assert_eq!(judged(path), Candidate::Never, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_recording_in_a_hidden_folder_is_told_from_what_is_not_finished() {
+        let is_in = |path: &str| {
+            let names = path.split('/').map(|name| FileName::new(name).unwrap());
+            is_in_hidden_folder(&names.collect::<Vec<_>>())
+        };
+        for path in [".x/a.wav", "..a/b/c.m4a", "talk/.../a.WAV"] {
+            assert!(is_in(path), "{path}");
+        }
+        for path in
+            ["a.wav", ".a.wav", ".x/.a.wav", ".x/a.wav.part", ".x/notes.txt", "x.part/a.wav"]
+        {
+            assert!(!is_in(path), "{path}");
         }
     }
 

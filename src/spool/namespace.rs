@@ -231,7 +231,7 @@ impl Inner {
             // Only of the first it is known what it looks like.
             self.tell_moved(moved, stamp.filter(|_| at == 0));
         }
-        noted.into_iter().for_each(|id| self.put_note(id));
+        self.owe_notes(&noted);
         Ok(())
     }
 

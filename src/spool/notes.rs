@@ -3,6 +3,7 @@
 //! It is there as long as the recording stands there failed, and goes with it. A file of the user's own that has such a name
 //! is never replaced or removed: then the note gets a number.
 
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -10,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::model::{Failure, FailureCause, FileName, InboxId};
+use crate::model::{Failure, FailureCause, FileName, InboxId, without_error_numbers};
 use crate::spool::disk;
 use crate::spool::names;
 use crate::spool::table::Place;
@@ -66,7 +67,8 @@ fn first_line(name: &FileName) -> String {
 
 /// The failure as it is kept with the file and shown in its attribute: what is wrong, and on the next line what to do.
 pub(crate) fn reason(failure: &Failure) -> String {
-    format!("{}\n{}", failure.message.replace('\n', " "), failure.remedy)
+    let message = without_error_numbers(&failure.message).replace('\n', " ");
+    format!("{message}\n{}", failure.remedy)
 }
 
 pub(crate) fn too_large(bytes: u64, most_bytes: u64) -> Failure {
@@ -133,6 +135,15 @@ impl Inner {
                 self.table().desk.set_alarm(id, Some(again));
             }
         }
+    }
+
+    /// Has notes put right by the timer's threads: writing one waits for the disk.
+    pub(crate) fn owe_notes(&self, ids: &[InboxId]) {
+        let now = self.now();
+        let mut table = self.table();
+        ids.iter().for_each(|id| table.desk.set_alarm(*id, Some(now)));
+        drop(table);
+        self.ring();
     }
 
     /// All of it or nothing.
@@ -270,6 +281,36 @@ impl Inner {
                 self.removed_at(&place);
             }
         }
+    }
+
+    /// Removes the notes of recordings that are gone, or have not failed any more: whoever was to do it has died. Only
+    /// while the spool is opened.
+    pub(crate) fn remove_orphaned_notes(&self) {
+        let mut wanted: HashMap<InboxId, HashSet<FileName>> = HashMap::new();
+        let notes = self.table().places_of_files(names::is_note);
+        for place in notes {
+            let Ok(dir) = self.directory(place.parent) else { continue };
+            let of_failed = || self.notes_of_failed(place.parent, dir.as_fd());
+            let is_wanted =
+                wanted.entry(place.parent).or_insert_with(of_failed).contains(&place.name);
+            if !is_wanted
+                && is_ours(dir.as_fd(), &place.name, None)
+                && disk::unlink_at(dir.as_fd(), place.name.as_os_str()).is_ok()
+            {
+                self.removed_at(&place);
+            }
+        }
+    }
+
+    /// Names of the notes that belong to failed recordings of a folder.
+    fn notes_of_failed(&self, folder: InboxId, dir: BorrowedFd<'_>) -> HashSet<FileName> {
+        let failed: Vec<FileName> = {
+            let table = self.table();
+            let children = table.directory(folder).into_iter().flat_map(|it| it.children());
+            let failed = children.filter(|id| table.file(*id).is_some_and(|file| file.has_note()));
+            failed.filter_map(|id| Some(table.node(id)?.place.as_ref()?.name.clone())).collect()
+        };
+        failed.iter().filter_map(|name| self.note_at(dir, name)).collect()
     }
 
     /// What the note beside a file is called, if there is one of ours.

@@ -70,6 +70,8 @@ pub(crate) struct Table {
     /// each time.
     works: BTreeSet<InboxId>,
     failed: BTreeSet<InboxId>,
+    /// Recordings in hidden folders.
+    left_alone: BTreeSet<InboxId>,
     pub(crate) desk: Desk,
 }
 
@@ -275,12 +277,33 @@ impl Table {
         (self.works.len(), self.failed.len())
     }
 
+    /// Where all known files are whose names are meant.
+    pub(crate) fn places_of_files(&self, is_meant: impl Fn(&FileName) -> bool) -> Vec<Place> {
+        let files = self.nodes.values().filter(|node| matches!(node.body, Body::File(_)));
+        let places = files.filter_map(|node| node.place.as_ref());
+        places.filter(|place| is_meant(&place.name)).cloned().collect()
+    }
+
+    /// Whether the file at a path has failed.
+    pub(crate) fn is_failed(&self, path: &[FileName]) -> bool {
+        let id = path.iter().try_fold(InboxId::ROOT, |folder, name| self.child(folder, name));
+        id.is_some_and(|id| self.failed.contains(&id))
+    }
+
+    /// How many recordings lie in hidden folders, and where one of them is.
+    pub(crate) fn left_alone(&self) -> (usize, Option<Vec<FileName>>) {
+        (self.left_alone.len(), self.left_alone.first().and_then(|id| self.path(*id)))
+    }
+
     /// To be called after every change of a file's state or path.
     pub(crate) fn count(&mut self, id: InboxId) {
         let state = self.file(id).and_then(Completeness::work).map(|work| work.state);
         let state = state.filter(|state| is_work(self.candidate(id), *state));
         put_or_remove(&mut self.works, id, state.is_some());
         put_or_remove(&mut self.failed, id, state == Some(JobState::Failed));
+        let path = self.file(id).and_then(|_| self.path(id));
+        let is_left_alone = path.is_some_and(|path| names::is_in_hidden_folder(&path));
+        put_or_remove(&mut self.left_alone, id, is_left_alone);
     }
 }
 
