@@ -181,7 +181,7 @@ fn names_are_given_before_the_command_returns_or_it_says_why_not() {
     assert_eq!(world.ends(&["name", &srt, "Speaker 2=Dora"]).0, Some(0));
     let transcript = format!("{day}/standup_transcript.txt");
     for (file, wanted) in [
-        (srt.as_str(), "has no speaker S9: it has S1 to S2"),
+        (srt.as_str(), "has no speaker S9; its speakers are S1 and S2"),
         (transcript.as_str(), "is not a file of one recording"),
         (day, "is not a file of one recording"),
         ("mount/conversations/standup/2024/01/15/none.srt", "none.srt"),
@@ -218,6 +218,43 @@ fn wait_says_what_it_waits_for_and_follows_a_file_that_is_written_again() {
     }
     assert_eq!(world.ends(&["cancel", "mount/inbox/a.wav"]).0, Some(0));
     assert_eq!(waiting.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn wait_ends_where_nothing_is_to_come() {
+    let Some(world) = World::new("wait_ends_where_nothing_is_to_come", &[]) else { return };
+    let wait =
+        |name: &str| world.ends(&["wait", &format!("mount/inbox/{name}"), "--timeout", "60s"]);
+    world.drop_file("cancelled.wav", "one");
+    assert_eq!(world.ends(&["cancel", "mount/inbox/cancelled.wav"]).0, Some(0));
+    let (code, text) = wait("cancelled.wav");
+    assert_eq!((code, text.contains("was cancelled")), (Some(1), true), "{text}");
+    let notes = world.inbox().join("notes.txt");
+    fs::write(&notes, "x").unwrap();
+    until("the notes to be known for what they are", || state(&notes).is_none());
+    let (code, text) = wait("notes.txt");
+    assert_eq!((code, text.contains("is not a recording")), (Some(1), true), "{text}");
+    // Also when it ends, or goes, while it is waited for, before any work on it has begun.
+    for how in ["cancelled", "removed"] {
+        let path = world.inbox().join("later.wav");
+        let held = File::create(&path).unwrap();
+        let mut command = world.command(&["wait", "mount/inbox/later.wav", "--timeout", "60s"]);
+        let mut waiting = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        thread::sleep(Duration::from_millis(300));
+        assert!(waiting.try_wait().unwrap().is_none(), "it has given up");
+        if how == "removed" {
+            fs::remove_file(&path).unwrap();
+            drop(held);
+        } else {
+            std::io::Write::write_all(&mut &held, b"four").unwrap();
+            drop(held);
+            assert_eq!(world.ends(&["cancel", "mount/inbox/later.wav"]).0, Some(0));
+        }
+        let words = first_words(&mut waiting);
+        assert_eq!(waiting.wait().unwrap().code(), Some(1), "{how}: {words}");
+        assert!(words.contains(how), "{how}: {words}");
+        let _ = fs::remove_file(&path);
+    }
 }
 
 #[test]
@@ -296,7 +333,8 @@ fn the_doctor_takes_a_mount_that_he_may_not_enter_for_alive() {
             // SAFETY: seteuid takes a number, and `_exit` ends the child.
             unsafe {
                 libc::seteuid(uid);
-                libc::_exit(i32::from(scribefs::fs::is_dead(&mount)));
+                let liveness = scribefs::fs::liveness(&mount);
+                libc::_exit(i32::from(liveness != scribefs::fs::Liveness::Alive));
             }
         }
         let mut status = 0;

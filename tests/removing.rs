@@ -211,6 +211,77 @@ fn removing_the_last_recording_takes_the_conversation_to_the_trash() {
 }
 
 #[test]
+fn what_was_removed_can_be_brought_back_and_removed_again_at_once() {
+    let test = "what_was_removed_can_be_brought_back_and_removed_again_at_once";
+    let Some(world) = with_one(test) else { return };
+    let (day, trash) = (world.path(DAY), world.path(".scribefs/trash"));
+    let remove = |path: &Path| {
+        let output = Command::new("rm").arg("-r").arg(path).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        until("it is in the trash", || (names(&trash) == ["standup"]).then_some(()));
+    };
+    for round in 0..4 {
+        // A folder below the conversation: those above it are still there for a moment, and may be removed too.
+        remove(if round % 2 == 0 { &day } else { day.parent().unwrap() });
+        if round == 2 && world.path("conversations/standup").exists() {
+            remove(&world.path("conversations/standup"));
+        }
+        setxattr(&trash.join("standup"), "user.scribefs.restore", b"").unwrap();
+        until("it is back", || (names(&day) == ALL).then_some(()));
+        assert!(names(&trash).is_empty());
+    }
+    // The same where the original goes first, and then the program comes for what is left.
+    fs::remove_file(day.join("monday.wav")).unwrap();
+    fs::remove_file(day.join("monday.srt")).unwrap();
+    setxattr(&trash.join("standup"), "user.scribefs.restore", b"other").unwrap();
+    let renamed = world.path("conversations/other/2024/01/15");
+    until("it is back under the other name", || {
+        (renamed.is_dir() && names(&renamed).len() == ALL.len()).then_some(())
+    });
+    fs::remove_file(renamed.join("monday.wav")).unwrap();
+    fs::remove_file(renamed.join("monday.srt")).unwrap();
+    world.publish("other", common::day(2024, 1, 15), "tuesday.wav");
+    let taken = setxattr(&trash.join("other"), "user.scribefs.restore", b"").unwrap_err();
+    assert_eq!(taken.raw_os_error(), Some(libc::EEXIST));
+}
+
+#[test]
+fn a_transcript_that_is_removed_after_its_recordings_comes_back_with_them() {
+    let test = "a_transcript_that_is_removed_after_its_recordings_comes_back_with_them";
+    let Some(world) = with_one(test) else { return };
+    world.publish("standup", day(2024, 2, 1), "february.wav");
+    let folder = world.path(DAY);
+    for name in ["monday.wav", "monday.srt", "standup_transcript.txt"] {
+        fs::remove_file(folder.join(name)).unwrap();
+    }
+    let trashed = world.path(".scribefs/trash/standup 2024-01-15 monday.wav");
+    setxattr(&trashed, "user.scribefs.restore", b"").unwrap();
+    until("all of it is back", || (folder.is_dir() && names(&folder) == ALL).then_some(()));
+}
+
+#[test]
+fn a_file_manager_is_told_that_it_has_no_trash_here_and_can_remove() {
+    let test = "a_file_manager_is_told_that_it_has_no_trash_here_and_can_remove";
+    let Some(world) = with_one(test) else { return };
+    for name in [".Trash", ".Trash-0", ".Trash-1000"] {
+        let err = fs::create_dir(world.path(name)).unwrap_err();
+        assert_eq!(err.raw_os_error(), Some(libc::EPERM), "{name}");
+    }
+    let other = fs::create_dir(world.path("folder")).unwrap_err();
+    assert_eq!(other.raw_os_error(), Some(libc::EROFS));
+    if Command::new("gio").arg("--version").output().is_err() {
+        return skip(test, "there is no gio");
+    }
+    let file = world.path(DAY).join("monday.wav");
+    let gio = |verb: &str| Command::new("gio").arg(verb).arg(&file).output().unwrap();
+    let refused = gio("trash");
+    assert!(!refused.status.success() && file.exists(), "{refused:?}");
+    let removed = gio("remove");
+    assert!(removed.status.success(), "{removed:?}");
+    assert_eq!(names(world.path(".scribefs/trash")), ["standup"]);
+}
+
+#[test]
 fn a_conversation_can_be_moved_to_the_trash() {
     let Some(world) = with_one("a_conversation_can_be_moved_to_the_trash") else { return };
     let trash = world.path(".scribefs/trash");

@@ -20,6 +20,12 @@ use crate::model::printable;
 
 const STATE: &CStr = c"user.scribefs.state";
 const PROGRESS: &CStr = c"user.scribefs.progress";
+const REASON: &CStr = c"user.scribefs.error";
+
+const RETRY: &str = "If it is still in the inbox, `scribefs retry` starts it again.";
+
+/// Longest time from the end of a recording's work to the event that tells of it.
+const EVENT_TAKES: Duration = Duration::from_secs(5);
 
 /// Time between looks at how far a file is.
 const LOOK: Duration = Duration::from_millis(250);
@@ -59,11 +65,13 @@ fn wait_for(
         })?;
         return end_of(mount, named, &last);
     }
-    if let Some(last) = last.filter(|last| last["state"] == "failed" && has_note(mount, path)) {
-        return end_of(mount, named, &last);
-    }
     let file = mount.join("inbox").join(path);
+    if let Some(over) = Standing::of(&file)?.end(&file, named) {
+        return Err(over);
+    }
     let mut progress = Progress::new(mount, &file);
+    // Since when the file itself says that it is over, although no event has.
+    let mut over_since: Option<Instant> = None;
     let end = loop {
         let look = Instant::now() + LOOK;
         let until = deadline.map_or(look, |deadline| deadline.min(look));
@@ -73,11 +81,80 @@ fn wait_for(
             None if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
                 return Err(Trouble::TimeOut(named.to_owned()));
             }
-            None => progress.show(),
+            None => match Standing::of(&file)?.end(&file, named) {
+                Some(over) if over_since.is_some_and(|it| EVENT_TAKES < it.elapsed()) => {
+                    return Err(over);
+                }
+                Some(_) => drop(over_since.get_or_insert_with(Instant::now)),
+                None => {
+                    over_since = None;
+                    progress.show();
+                }
+            },
         }
     };
     progress.spinner.finish_and_clear();
     end_of(mount, named, &end)
+}
+
+/// How a file of the inbox stands, by what it says itself.
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    /// Something is still to come of it.
+    Going,
+    /// Published, moved or removed.
+    Gone,
+    LeftAlone,
+    Failed,
+    Cancelled,
+    Interrupted,
+}
+
+impl Standing {
+    fn of(file: &Path) -> Result<Self, Trouble> {
+        match attributes::get(file, STATE) {
+            Ok(Some(state)) => Ok(match state.as_str() {
+                "failed" => Self::Failed,
+                "cancelled" => Self::Cancelled,
+                "interrupted" => Self::Interrupted,
+                _ => Self::Going,
+            }),
+            Ok(None) => Ok(Self::LeftAlone),
+            Err(err) if matches!(err.raw_os_error(), Some(libc::ENOENT | libc::ESTALE)) => {
+                Ok(Self::Gone)
+            }
+            Err(source) => Err(place::unanswered(file.to_owned(), source)),
+        }
+    }
+
+    /// Why nothing will come of it; `None` where something will.
+    fn end(&self, file: &Path, named: &Path) -> Option<Trouble> {
+        let named = named.display();
+        let (what, remedy) = match self {
+            Self::Going => return None,
+            Self::Gone => (
+                format!("{named} was moved or removed"),
+                "Look for it under conversations/, or drop it again.".to_owned(),
+            ),
+            Self::LeftAlone => (
+                format!("{named} is not a recording, or its name says that it is not finished"),
+                "Hidden and temporary names, empty files and other kinds of files stay in the \
+                 inbox as they are."
+                    .to_owned(),
+            ),
+            Self::Failed => {
+                let reason = attributes::get(file, REASON).ok().flatten().unwrap_or_default();
+                let (message, remedy) = reason.split_once('\n').unwrap_or((&reason, ""));
+                (format!("{named}: {message}"), remedy.to_owned())
+            }
+            Self::Cancelled => (format!("{named} was cancelled"), RETRY.to_owned()),
+            Self::Interrupted => (
+                format!("{named} was not written to its end"),
+                "Drop it again, or `touch` it if it is whole.".to_owned(),
+            ),
+        };
+        Some(Trouble::plain(what, remedy))
+    }
 }
 
 /// Whether the file that the work was withdrawn from is work again: a writer has come back to it, or another file has
@@ -127,12 +204,6 @@ fn missing_model(mount: &Path) -> Option<String> {
     (recognizer["installed"] == false).then(|| recognizer["name"].as_str().map(str::to_owned))?
 }
 
-fn has_note(mount: &Path, path: &Path) -> bool {
-    let mut note = mount.join("inbox").join(path).into_os_string();
-    note.push(".error.txt");
-    Path::new(&note).exists()
-}
-
 fn is_end_of(event: &Value, path: &Path) -> bool {
     let is_final =
         matches!(event["state"].as_str(), Some("done" | "failed" | "cancelled" | "duplicate"));
@@ -155,7 +226,7 @@ fn end_of(mount: &Path, named: &Path, event: &Value) -> Result<PathBuf, Trouble>
         }
         _ => Err(Trouble::plain(
             format!("{} was cancelled, moved or removed", named.display()),
-            "If it is still in the inbox, `scribefs retry` starts it again.",
+            RETRY,
         )),
     }
 }

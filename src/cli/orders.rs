@@ -152,10 +152,11 @@ fn no_such_speaker(file: &Path, unknown: SpeakerId, speakers: u32) -> Trouble {
     let there = match speakers {
         0 => "nobody speaks in it".to_owned(),
         1 => "its only speaker is S1".to_owned(),
-        more => format!("it has S1 to S{more}"),
+        2 => "its speakers are S1 and S2".to_owned(),
+        more => format!("its speakers are S1 to S{more}"),
     };
     Trouble::plain(
-        format!("{} has no speaker {unknown}: {there}", file.display()),
+        format!("{} has no speaker {unknown}; {there}", file.display()),
         "The transcript shows who says what: Speaker 1 is S1.",
     )
 }

@@ -13,7 +13,7 @@ use crate::config::ConfigError;
 use crate::daemon::{DaemonError, Overlap, StateError};
 use crate::fs::MountError;
 use crate::index::IndexError;
-use crate::model::{Failure, escaped_json, printable, printable_lines};
+use crate::model::{Failure, escaped_json, printable, printable_lines, without_error_numbers};
 use crate::models::ModelsError;
 use crate::pipeline::{CarrierError, HoldError, LeaseError, RebuildError, StockError};
 
@@ -183,11 +183,12 @@ pub(crate) struct Causes<'a>(pub(crate) &'a dyn Error);
 
 impl std::fmt::Display for Causes<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut said = self.0.to_string();
+        let plain = |err: &dyn Error| without_error_numbers(&err.to_string()).into_owned();
+        let mut said = plain(self.0);
         f.write_str(&said)?;
         let mut cause = self.0.source();
         while let Some(err) = cause {
-            let words = err.to_string();
+            let words = plain(err);
             if !said.ends_with(&words) {
                 write!(f, ": {words}")?;
                 said = words;
@@ -224,5 +225,5 @@ pub(crate) fn print_path(path: &Path) -> Result<(), Trouble> {
 /// A remark for people, to standard error.
 pub(crate) fn remark(text: &str) {
     // Without standard error nobody wants to know.
-    let _ = writeln!(io::stderr(), "{}", printable(text));
+    let _ = writeln!(io::stderr(), "{}", printable(&without_error_numbers(text)));
 }

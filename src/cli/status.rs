@@ -16,7 +16,7 @@ use crate::cli::arguments::{RetryUploads, Status, StorageInfo};
 use crate::cli::place;
 use crate::cli::report::{self, Trouble};
 use crate::daemon::Environment;
-use crate::model::printable;
+use crate::model::{printable, without_error_numbers};
 
 /// Time between looks while somebody watches.
 const LOOK: Duration = Duration::from_millis(500);
@@ -62,6 +62,15 @@ fn summary(mount: &Path, status: &Value) -> String {
     if waiting.is_empty() {
         text.push_str("the inbox is empty\n");
     }
+    let left_alone = status["left_alone"].as_u64().unwrap_or(0);
+    if left_alone != 0 {
+        let (what, first) = (counted(left_alone, "recording"), shown(&status["left_alone_first"]));
+        let _ = writeln!(
+            text,
+            "{what} in hidden folders will not be transcribed ({first}); give the folder a name \
+             without the dot"
+        );
+    }
     for file in waiting {
         let percent = percent(file);
         let progress = if percent == 0 { String::new() } else { format!("{percent} %") };
@@ -71,8 +80,12 @@ fn summary(mount: &Path, status: &Value) -> String {
     text
 }
 
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
 fn shown(value: &Value) -> String {
-    printable(word(value)).into_owned()
+    printable(&without_error_numbers(word(value))).into_owned()
 }
 
 fn word(value: &Value) -> &str {
@@ -270,6 +283,8 @@ mod tests {
             "totals": { "recordings": 3, "conversations": 2 },
             "recognizer": { "name": "whisper-base", "installed": false },
             "diarizer": null,
+            "left_alone": 1,
+            "left_alone_first": ".old/d.wav",
             "inbox": [
                 { "path": "a/b\u{1b}[31m.wav", "state": "transcribing", "progress": 0.5 },
                 { "path": "c.wav", "state": "queued", "progress": 0.0 },
@@ -280,6 +295,8 @@ mod tests {
             text,
             "/m: 3 recordings in 2 conversations\n\
              recognizer `whisper-base` is not installed: `scribefs models pull whisper-base`\n\
+             1 recording in hidden folders will not be transcribed (.old/d.wav); give the folder a \
+             name without the dot\n\
              transcribing  50 %  a/b\u{FFFD}[31m.wav\n\
              queued              c.wav\n"
         );

@@ -52,20 +52,24 @@ pub(crate) fn restore(wish: &Restore, environment: &Environment) -> Result<ExitC
     let mount = place::mount_of(wish.mount.as_deref(), environment)?;
     let from = mount.join(".scribefs/trash").join(&wish.name);
     let origin = attributes::get(&from, c"user.scribefs.origin").ok().flatten();
-    let to = mount.join("conversations").join(wish.to.as_ref().unwrap_or(&wish.name));
+    let own = attributes::get(&from, c"user.scribefs.conversation").ok().flatten();
     if !from.exists() {
         return Err(Trouble::plain(
             format!("there is nothing called `{}` in the trash", wish.name),
             "`scribefs trash` shows what is in it.",
         ));
     }
-    if to.exists() {
-        return Err(Trouble::plain(
+    let to = wish.to.clone().or(own).unwrap_or_else(|| wish.name.clone());
+    let to = mount.join("conversations").join(to);
+    let name = wish.to.as_deref().unwrap_or_default();
+    let restored = attributes::set(&from, c"user.scribefs.restore", name);
+    restored.map_err(|err| match err.raw_os_error() {
+        Some(libc::EEXIST) => Trouble::plain(
             format!("a conversation has the name of {} by now", to.display()),
             "Give another name: `scribefs restore NAME --to OTHER`.",
-        ));
-    }
-    fs::rename(&from, &to).map_err(|err| unanswered(&from, err))?;
+        ),
+        _ => unanswered(&from, err),
+    })?;
     // A recording that was there by itself comes back to its day.
     let to = origin.map_or(to, |origin| mount.join("conversations").join(origin));
     report::print_path(&to)?;

@@ -51,6 +51,11 @@ impl Tree {
         name: &OsStr,
         creator: Creator,
     ) -> Result<Stat, FsError> {
+        if node(parent)? == Node::Virtual(VirtualNode::Root) && is_trash_folder(name) {
+            // There is a trash of ours already: a file manager that has no own here offers to remove for good, which
+            // moves to that.
+            return Err(FsError::NotPermitted);
+        }
         Ok(Stat::of_inbox(&self.spool.make_directory(inbox(parent)?, name, creator)?))
     }
 
@@ -99,7 +104,11 @@ impl Tree {
                 let found = self.lookup(from.0, from.1)?;
                 match node(found.inode)? {
                     Node::Trashed(id) => self.restore_recording(id, from.1, to.1),
-                    found => self.name_conversation(found, to.1, mode),
+                    found => {
+                        self.name_conversation(found, to.1, mode)?;
+                        fail_point!("fs-conversation-renamed");
+                        Ok(())
+                    }
                 }
             }
             (CONVERSATIONS, TRASH) => self.trash_conversation(from),
@@ -125,15 +134,23 @@ impl Tree {
         let id = ConversationId::of_folder(to.as_encoded_bytes()).ok_or(FsError::Invalid)?;
         let index = &self.archive.index;
         let named = if self.archive.is_trashed(seq)? {
-            index.restore_conversation_as(seq, &id)
+            self.restore_conversation(seq, &id)
         } else {
-            index.rename_conversation(seq, &id)
+            index.rename_conversation(seq, &id).map_err(FsError::from)
         };
         match (named, mode) {
-            (Err(IndexError::NameTaken(_)), RenameMode::Replace) => Err(FsError::NotEmpty),
-            (result, _) => Ok(result?),
+            (Err(FsError::Index(IndexError::NameTaken(_))), RenameMode::Replace) => {
+                Err(FsError::NotEmpty)
+            }
+            (result, _) => result,
         }
     }
+}
+
+/// Whether file managers keep a trash of their own in folders of that name: `.Trash` and `.Trash-<uid>`.
+fn is_trash_folder(name: &OsStr) -> bool {
+    let rest = name.as_encoded_bytes().strip_prefix(b".Trash");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"-"))
 }
 
 /// The folder of the inbox in which something is to be made.

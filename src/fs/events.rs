@@ -123,10 +123,12 @@ impl EventLog {
 
     /// What there is from `offset` on; nothing at the end.
     pub(crate) fn read(&self, reader: &Reader, offset: u64, size: usize) -> Vec<u8> {
-        let log = self.lock();
+        let mut log = self.lock();
         let position = log.position(reader, offset);
         let bytes = log.bytes(position, size);
-        reader.next.store(position + bytes.len() as u64, Ordering::Relaxed);
+        let next = position + bytes.len() as u64;
+        reader.next.store(next, Ordering::Relaxed);
+        log.has_shown(next);
         bytes
     }
 
@@ -180,6 +182,17 @@ impl Log {
         rest[..rest.len().min(size)].to_vec()
     }
 
+    /// A reader has got everything up to `position`. To `tail -f`, a file that is shorter than what was read of it has
+    /// been cut.
+    fn has_shown(&mut self, position: u64) {
+        let (shown, modified) = (position.saturating_sub(self.oldest), self.modified);
+        if let Some((bytes, reported, _)) = &mut self.reported
+            && *bytes < shown
+        {
+            (*bytes, *reported) = (shown, modified);
+        }
+    }
+
     fn forget_the_old(&mut self) {
         if self.kept.len() <= KEPT_BYTES {
             return;
@@ -223,6 +236,24 @@ mod tests {
         assert_eq!(woken.load(Ordering::Relaxed), 1);
         assert_eq!(log.poll(&reader, None), Readiness::Readable);
         assert_eq!(log.read(&reader, end, 4096), b"1\n");
+    }
+
+    #[test]
+    fn the_file_is_never_shorter_than_what_was_read_of_it() {
+        let log = EventLog::new();
+        log.append(&json!(1));
+        assert_eq!(log.size().0, 2);
+        let reader = log.reader();
+        for number in 2..50 {
+            log.append(&json!(number));
+            let read = log.read(&reader, 0, 4096).len() as u64;
+            assert_eq!(log.size().0, read);
+        }
+        // Who reads no more than it was told of sees a file that holds still.
+        let (told, _) = log.size();
+        log.append(&json!(50));
+        log.read(&reader, 0, usize::try_from(told).unwrap());
+        assert_eq!(log.size().0, told);
     }
 
     #[test]

@@ -27,7 +27,8 @@ const TRASHED_AT: &str = "user.scribefs.trashed_at";
 const REMOVED_AT: &str = "user.scribefs.removed_at";
 /// Only of a recording that is in the trash by itself: where it comes back to, below `conversations/`.
 const ORIGIN: &str = "user.scribefs.origin";
-/// Set on a day's folder, it brings back the pages that were removed there.
+/// Set on a day's folder, it brings back the pages that were removed there; set on an entry of the trash, that, a
+/// conversation under the name that is its value, or its own where that is empty.
 const RESTORE: &str = "user.scribefs.restore";
 /// Lets anybody get the file, so it is told to who asks for it by name and not listed: `cp -a` would copy it. With
 /// a dot and a number behind it the link lasts so many seconds.
@@ -172,8 +173,10 @@ impl Tree {
                 for recording in self.archive.index.filed_recordings(seq, day)? {
                     self.archive.index.show_pages(recording.id)?;
                 }
+                self.archive.removals.forget(seq);
                 Ok(())
             }
+            Some(entry) if name == RESTORE => self.restore(entry, value),
             Some(_) => Err(FsError::ReadOnly),
             None => Err(FsError::Gone),
         }

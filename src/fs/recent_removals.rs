@@ -48,6 +48,16 @@ impl RecentRemovals {
         });
     }
 
+    /// All of it, or a part of it, was brought back: what is removed from now on is removed anew.
+    pub(crate) fn forget(&self, seq: ConversationSeq) {
+        self.lock().remove(&seq);
+    }
+
+    /// Whether something in the conversation was removed of late.
+    pub(crate) fn are_in(&self, seq: ConversationSeq) -> bool {
+        self.is_recent(seq, |_| true)
+    }
+
     fn note(&self, id: &ConversationId, seq: ConversationSeq, change: impl FnOnce(&mut Recent)) {
         let last = Instant::now();
         let mut conversations = self.lock();
@@ -140,5 +150,8 @@ mod tests {
         removals.note_folder(&name, seq, Node::Day(seq, day));
         assert!(!removals.covers(page) && !removals.covers(Node::Day(seq, day)));
         assert_eq!(removals.conversation_named(&name), Some(seq));
+        assert!(removals.are_in(seq));
+        removals.forget(seq);
+        assert!(!removals.are_in(seq) && !removals.covers(Node::Conversation(seq)));
     }
 }

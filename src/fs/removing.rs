@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::fs::archive::conversation_of;
 use crate::fs::errno::FsError;
 use crate::fs::tree::{Tree, node};
-use crate::model::{Inode, Node, RecordingId, VirtualNode};
+use crate::model::{ConversationId, ConversationSeq, Inode, Node, RecordingId, VirtualNode};
 
 impl Tree {
     pub(crate) fn remove_published_file(&self, parent: Inode, name: &OsStr) -> Result<(), FsError> {
@@ -20,19 +20,13 @@ impl Tree {
                 archive.index.trash_recording(id, Timestamp::now())?;
                 id.day
             }
+            // What is in the trash with its recording already is left alone.
             Node::Page(id, kind) => {
-                // With its recording it is in the trash already.
-                if archive.recording(found)?.overlay.trashed_at.is_none()
-                    && !archive.is_trashed(id.conversation)?
-                {
-                    archive.index.hide_page(id, kind)?;
-                }
+                archive.index.hide_page(id, kind)?;
                 id.day
             }
             Node::Transcript(seq, day) => {
-                if !archive.is_trashed(seq)? {
-                    archive.index.hide_transcript(seq, day)?;
-                }
+                archive.index.hide_transcript(seq, day)?;
                 day
             }
             _ => return Err(FsError::IsDirectory),
@@ -57,12 +51,12 @@ impl Tree {
             }
             Node::Virtual(_) | Node::Inbox(_) | Node::Trashed(_) => return Err(FsError::ReadOnly),
         }
-        if !self.archive.removals.covers(folder) {
+        let seq = conversation_of(folder).ok_or(FsError::ReadOnly)?;
+        // In the trash it has all that it had. That it may be removed here was looked at above.
+        let is_trashed = self.archive.is_trashed(seq)?;
+        if !is_trashed && !self.archive.removals.covers(folder) {
             return Err(FsError::NotEmpty);
         }
-        let seq = conversation_of(folder).ok_or(FsError::ReadOnly)?;
-        // In the trash it has all that it had.
-        let is_trashed = self.archive.is_trashed(seq)?;
         if !is_trashed && !self.archive.list(folder, 0, 1)?.is_empty() {
             return Err(FsError::NotEmpty);
         }
@@ -83,7 +77,8 @@ impl Tree {
         // What is in the trash leaves it by being restored, or when its time has come.
         let is_in_trash =
             matches!(node(parent)?, Node::Trashed(_) | Node::Virtual(VirtualNode::Trash));
-        let went_just_now = self.archive.removals.covers(found);
+        // As long as the names are still there, a program that comes a second time may remove them a second time.
+        let went_just_now = self.archive.removals.are_in(seq);
         if is_in_trash || (self.archive.is_trashed(seq)? && !went_just_now) {
             return Err(FsError::ReadOnly);
         }
@@ -109,6 +104,38 @@ impl Tree {
         if to != from && to.as_bytes() != &*conversation.id.name() {
             return Err(FsError::Invalid);
         }
-        Ok(self.archive.index.restore_recording(id)?)
+        self.restore_trashed_recording(id)
+    }
+
+    /// Something of the trash, asked for by its attribute: unlike a rename that needs no name at the place where it
+    /// comes back, which may still be that of what was removed. `name`: another one for a conversation, or nothing.
+    pub(crate) fn restore(&self, entry: Node, name: &[u8]) -> Result<(), FsError> {
+        match entry {
+            Node::Trashed(id) => self.restore_trashed_recording(id),
+            Node::Conversation(seq) if self.archive.is_trashed(seq)? => {
+                let id = match name {
+                    b"" => self.archive.conversation(seq)?.id,
+                    name => ConversationId::of_folder(name).ok_or(FsError::Invalid)?,
+                };
+                self.restore_conversation(seq, &id)
+            }
+            _ => Err(FsError::ReadOnly),
+        }
+    }
+
+    fn restore_trashed_recording(&self, id: RecordingId) -> Result<(), FsError> {
+        self.archive.index.restore_recording(id)?;
+        self.archive.removals.forget(id.conversation);
+        Ok(())
+    }
+
+    pub(crate) fn restore_conversation(
+        &self,
+        seq: ConversationSeq,
+        id: &ConversationId,
+    ) -> Result<(), FsError> {
+        self.archive.index.restore_conversation_as(seq, id)?;
+        self.archive.removals.forget(seq);
+        Ok(())
     }
 }

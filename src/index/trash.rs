@@ -8,11 +8,13 @@ use std::ops::Bound;
 use jiff::Timestamp;
 use redb::ReadableTable;
 
+use crate::index::conversations::known;
 use crate::index::questions::Moment;
 use crate::index::tables::{
     CONDEMNED, CONVERSATIONS, DAYS, DayRow, PURGING, RECORDINGS, RecordingKey, SHOWN, TRASH_NAMES,
     TRASHED, day_key, decoded, row_at,
 };
+use crate::index::trash_rows::is_shown;
 use crate::index::trashing::{overlay, purge, restore_recording, show_transcript, trash_recording};
 use crate::index::{Index, IndexError};
 use crate::model::{
@@ -149,9 +151,17 @@ impl Index {
     }
 
     /// Hides a page until the recording is transcribed again, or comes out of the trash.
+    ///
+    /// One of the trash stays as it is: it comes back whole.
     pub fn hide_page(&self, id: RecordingId, kind: PageKind) -> Result<(), IndexError> {
         self.inner.writer.change(move |writing| {
-            overlay(writing, id, |recording| recording.overlay.hidden.insert(kind))
+            if known(writing.tables(), id.conversation)?.trashed_at.is_some() {
+                return Ok(());
+            }
+            overlay(writing, id, |recording| {
+                let is_in_trash = recording.overlay.trashed_at.is_some();
+                !is_in_trash && recording.overlay.hidden.insert(kind)
+            })
         })
     }
 
@@ -166,8 +176,16 @@ impl Index {
     }
 
     /// Hides a day's transcript until the next recording is published on that day.
+    ///
+    /// That of a day whose recordings are all in the trash stays as it is: it comes back with them.
     pub fn hide_transcript(&self, seq: ConversationSeq, day: Day) -> Result<(), IndexError> {
-        self.inner.writer.change(move |writing| show_transcript(writing, seq, day, false))
+        self.inner.writer.change(move |writing| {
+            let is_trashed = known(writing.tables(), seq)?.trashed_at.is_some();
+            if is_trashed || !is_shown(writing.tables(), day_key(seq, day))? {
+                return Ok(());
+            }
+            show_transcript(writing, seq, day, false)
+        })
     }
 
     /// Removes the row of a recording that is being removed for good. Its number is never used again. Whether its
