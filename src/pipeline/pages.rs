@@ -117,7 +117,18 @@ fn write_page(
             shelves.stage(&draft)?;
         }
     }
-    Ok(Page { kind, object: draft.object, written_at: Some(now) })
+    let standing = recording.page(kind).map(|page| (&page.object, recording.written_at(page)));
+    let written_at = Some(written_at(&draft.object, standing, now));
+    Ok(Page { kind, object: draft.object, written_at })
+}
+
+/// When content was written that takes the place of `standing`. Programs that copy compare size and time, many of them
+/// in whole seconds: with the same size the time is another second.
+fn written_at(new: &Object, standing: Option<(&Object, Timestamp)>, now: Timestamp) -> Timestamp {
+    let Some((standing, before)) = standing else { return now };
+    let looks_the_same = new.bytes == standing.bytes && now.as_second() <= before.as_second();
+    let next = Timestamp::from_second(before.as_second() + 1);
+    if looks_the_same { next.unwrap_or(now) } else { now }
 }
 
 /// Renders a day's transcript and stages it, unless it is the one that is there.
@@ -132,12 +143,14 @@ pub(crate) fn stage_transcript(
         return Ok(DayText::Later);
     };
     let standing = shelves.index.filed_transcript(conversation.seq, day)?;
-    if let Some(standing) = standing.filter(|it| it.object == rendered.draft.object)
+    if let Some(standing) = standing.as_ref().filter(|it| it.object == rendered.draft.object)
         && shelves.read(&standing.object)?.is_some()
     {
-        return Ok(rendered.text_since(standing));
+        return Ok(rendered.text_since(standing.clone()));
     }
     shelves.stage(&rendered.draft)?;
+    let standing = standing.as_ref().map(|it| (&it.object, it.modified_at));
+    let now = written_at(&rendered.draft.object, standing, now);
     Ok(rendered.text(conversation, day, now))
 }
 
