@@ -14,7 +14,7 @@ use crate::daemon::reindex::{open_index, sound_index};
 use crate::daemon::serve::Plan;
 use crate::daemon::shutdown::Shutdown;
 use crate::daemon::state::{self, StateError};
-use crate::daemon::state_folder::private_folder;
+use crate::daemon::state_folder::{close_if_empty, private_folder};
 use crate::daemon::storage::Storage;
 use crate::fs::{self as filesystem, Mount, MountError, MountOptions};
 use crate::index::{Index, IndexError};
@@ -185,7 +185,9 @@ fn private_state(config: &Config) -> Result<(), DaemonError> {
 pub fn open_near(config: &Config) -> Result<LocalStore, DaemonError> {
     private_state(config)?;
     let path = &config.uploads;
-    LocalStore::open(path).map_err(|source| DaemonError::Folder { path: path.clone(), source })
+    let closed = close_if_empty(path);
+    let opened = closed.and_then(|()| LocalStore::open(path));
+    opened.map_err(|source| DaemonError::Folder { path: path.clone(), source })
 }
 
 /// The bucket behind it, where one is configured. No network is asked.

@@ -37,6 +37,17 @@ pub fn private_folder(path: &Path) -> Result<bool, DaemonError> {
     Ok(true)
 }
 
+/// Closes an empty folder of ours that others may enter: one for recordings that was made beforehand. What has files
+/// in it may be meant for others, and stays as it is.
+pub(crate) fn close_if_empty(path: &Path) -> io::Result<()> {
+    let Ok(found) = fs::metadata(path) else { return Ok(()) };
+    let is_open = found.uid() == effective_user() && found.mode() & 0o077 != 0;
+    if is_open && fs::read_dir(path)?.next().is_none() {
+        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
 /// Whether nothing else is kept there.
 fn is_ours(path: &Path) -> io::Result<bool> {
     let is_empty = fs::read_dir(path)?.next().is_none();
@@ -58,6 +69,21 @@ mod tests {
         let deep = dir.path().join("a/b");
         assert!(!private_folder(&deep).unwrap());
         assert_eq!(fs::metadata(deep).unwrap().mode() & 0o7777, 0o700);
+    }
+
+    #[test]
+    fn a_folder_for_recordings_is_closed_before_there_are_any() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |mode| fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
+        let shown = || fs::metadata(dir.path()).unwrap().mode() & 0o7777;
+        mode(0o755);
+        close_if_empty(dir.path()).unwrap();
+        assert_eq!(shown(), 0o700);
+        fs::write(dir.path().join("kept"), "").unwrap();
+        mode(0o755);
+        close_if_empty(dir.path()).unwrap();
+        assert_eq!(shown(), 0o755);
+        close_if_empty(&dir.path().join("missing")).unwrap();
     }
 
     #[test]
