@@ -76,9 +76,14 @@ impl Index {
         self.now()?.condemned()
     }
 
-    /// Local copies that may go: of recordings that are in the bucket with all their pages. Oldest first.
-    pub fn copies(&self, limit: usize) -> Result<Vec<Copy>, IndexError> {
-        self.now()?.copies(limit)
+    /// Local copies that may go: of recordings that are in the bucket with all their pages, and were not seen in an
+    /// archive there since `archived_before`. Oldest first.
+    pub fn copies(
+        &self,
+        limit: usize,
+        archived_before: Timestamp,
+    ) -> Result<Vec<Copy>, IndexError> {
+        self.now()?.copies(limit, archived_before)
     }
 
     /// Bytes of all local copies of audio that is in the bucket too.
@@ -139,9 +144,9 @@ impl Index {
         self.inner.writer.change(move |writing| placing::set_evicted(writing, id))
     }
 
-    /// Its local copy stays, behind all others that may go.
-    pub fn keep_copy(&self, id: RecordingId, since: Timestamp) -> Result<(), IndexError> {
-        self.inner.writer.change(move |writing| placing::keep_copy(writing, id, since))
+    /// Its object was moved to an archive, so its local copy stays.
+    pub fn note_archived(&self, id: RecordingId, seen_at: Timestamp) -> Result<(), IndexError> {
+        self.inner.writer.change(move |writing| placing::note_archived(writing, id, seen_at))
     }
 
     /// A recording's row with another stem and other keys, and the day's transcript with it. Its objects there are

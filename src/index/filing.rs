@@ -6,10 +6,11 @@ use crate::index::conversations::{present, remove, save_sums, sums_of};
 use crate::index::following::{adopt, forget_followed};
 use crate::index::same_audio::{add_audio, remove_audio};
 use crate::index::tables::{
-    AUDIO, CONDEMNED, CONVERSATIONS, COPIED, COPIES, DAYS, DayKey, DayRow, EMPTY, EVERYTHING,
-    KEY_STEMS, NAMES, NEWEST, NOTES, PAGES_DUE, PREFIXES, PURGING, RECORDINGS, REMOVALS_DUE,
-    RESERVED_KEYS, RecordingKey, SAME_AUDIO, SHOWN, STEMS, SUMS, Sums, TRASH, TRASH_NAMES, TRASHED,
-    TRASHED_SEEN, UNPLACED, UPLOADS, WISHES, day_key, encoded, recording_key, row_at,
+    ARCHIVED, AUDIO, CONDEMNED, CONVERSATIONS, COPIED, COPIES, DAYS, DayKey, DayRow, EMPTY,
+    EVERYTHING, KEY_STEMS, NAMES, NEWEST, NOTES, PAGES_DUE, PREFIXES, PURGING, RECORDINGS,
+    REMOVALS_DUE, RESERVED_KEYS, RecordingKey, SAME_AUDIO, SHOWN, STEMS, SUMS, Sums, TRASH,
+    TRASH_NAMES, TRASHED, TRASHED_SEEN, UNPLACED, UPLOADS, WISHES, day_key, encoded, recording_key,
+    row_at,
 };
 use crate::index::trash_rows::{follow_row, forget_row, is_shown};
 use crate::index::writer::Writing;
@@ -207,6 +208,7 @@ pub(crate) fn clear(writing: &mut Writing<'_>) -> Result<(), IndexError> {
     tables.delete_table(UNPLACED)?;
     tables.delete_table(COPIES)?;
     tables.delete_table(COPIED)?;
+    tables.delete_table(ARCHIVED)?;
     tables.delete_table(CONDEMNED)?;
     tables.delete_table(WISHES)?;
     tables.delete_table(PAGES_DUE)?;

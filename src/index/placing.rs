@@ -7,8 +7,8 @@ use redb::{ReadableTable, WriteTransaction};
 
 use crate::index::filing::{at, file};
 use crate::index::tables::{
-    CONVERSATIONS, COPIED, COPIES, COUNTERS, NOTES, RECORDINGS, RecordingKey, UPLOADS, decoded,
-    readable, recording_key, row_at,
+    ARCHIVED, CONVERSATIONS, COPIED, COPIES, COUNTERS, NOTES, RECORDINGS, RecordingKey, UPLOADS,
+    decoded, readable, recording_key, row_at,
 };
 use crate::index::writer::Writing;
 use crate::index::{Change, IndexError};
@@ -83,15 +83,16 @@ pub(crate) fn set_evicted(writing: &mut Writing<'_>, id: RecordingId) -> Result<
     remove_copy(writing.begin(), recording_key(id))
 }
 
-pub(crate) fn keep_copy(
+pub(crate) fn note_archived(
     writing: &mut Writing<'_>,
     id: RecordingId,
-    since: Timestamp,
+    seen_at: Timestamp,
 ) -> Result<(), IndexError> {
-    let (_, recording) = at(writing.tables(), id)?;
-    let tables = writing.begin();
-    remove_copy(tables, recording_key(id))?;
-    add_copy(tables, &recording, since)
+    let key = recording_key(id);
+    if writing.tables().open_table(COPIED)?.get(key)?.is_some() {
+        writing.begin().open_table(ARCHIVED)?.insert(key, seen_at.as_microsecond())?;
+    }
+    Ok(())
 }
 
 pub(crate) fn forget_upload(writing: &mut Writing<'_>, id: &str) -> Result<(), IndexError> {
@@ -256,6 +257,7 @@ pub(crate) fn remove_copy(tables: &WriteTransaction, key: RecordingKey) -> Resul
     let Some(since) = tables.open_table(COPIED)?.remove(key)?.map(|since| since.value()) else {
         return Ok(());
     };
+    tables.open_table(ARCHIVED)?.remove(key)?;
     let bytes = tables.open_table(COPIES)?.remove((since, key))?.map_or(0, |row| row.value());
     let mut counters = tables.open_table(COUNTERS)?;
     let sum = counters.get(COPIED_BYTES)?.map_or(0, |sum| sum.value());

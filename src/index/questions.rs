@@ -10,8 +10,8 @@ use crate::index::filing::unplaced_key;
 use crate::index::placing::COPIED_BYTES;
 use crate::index::same_audio::with_audio;
 use crate::index::tables::{
-    AUDIO, CONDEMNED, CONVERSATIONS, COPIES, COUNTERS, DAYS, DayRow, EMPTY, EVERYTHING, JOBS,
-    NAMES, NOTES, PREFIXES, PURGING, RECORDINGS, RecordingKey, SAME_AUDIO, STEMS, SUMS, Sums,
+    ARCHIVED, AUDIO, CONDEMNED, CONVERSATIONS, COPIES, COUNTERS, DAYS, DayRow, EMPTY, EVERYTHING,
+    JOBS, NAMES, NOTES, PREFIXES, PURGING, RECORDINGS, RecordingKey, SAME_AUDIO, STEMS, SUMS, Sums,
     TRASH, UNFINISHED, UNPLACED, UPLOADS, day_key, readable, recording_key, row_at,
 };
 use crate::index::{Copy, IndexError};
@@ -293,7 +293,20 @@ impl Moment {
         Ok(found)
     }
 
-    pub(crate) fn copies(&self, limit: usize) -> Result<Vec<Copy>, IndexError> {
+    pub(crate) fn copies(
+        &self,
+        limit: usize,
+        archived_before: Timestamp,
+    ) -> Result<Vec<Copy>, IndexError> {
+        let archived = match self.0.open_table(ARCHIVED) {
+            Err(TableError::TableDoesNotExist(_)) => None,
+            table => Some(table?),
+        };
+        let is_archived = |key| -> Result<bool, IndexError> {
+            let Some(archived) = &archived else { return Ok(false) };
+            let seen_at = archived.get(key)?;
+            Ok(seen_at.is_some_and(|at| archived_before.as_microsecond() < at.value()))
+        };
         let (recordings, condemned) = (self.table(RECORDINGS)?, self.table(CONDEMNED)?);
         let purging = self.table(PURGING)?;
         let mut found = Vec::new();
@@ -303,7 +316,8 @@ impl Moment {
             && let Some(row) = rows.next().transpose()?
         {
             let (since, key) = row.0.value();
-            if condemned.get(key.0)?.is_some() || purging.get(key)?.is_some() {
+            let is_going = condemned.get(key.0)?.is_some() || purging.get(key)?.is_some();
+            if is_going || is_archived(key)? {
                 continue;
             }
             let row = recordings.get(key)?;

@@ -63,6 +63,9 @@ pub(crate) const UNPLACED: TableDefinition<(i64, RecordingKey), ()> =
 pub(crate) const COPIES: TableDefinition<(i64, RecordingKey), u64> = TableDefinition::new("copies");
 /// Since when a recording stands in [`COPIES`].
 pub(crate) const COPIED: TableDefinition<RecordingKey, i64> = TableDefinition::new("copied");
+/// Local copies whose object cannot be read in the bucket as it is, because it was moved to an archive, to the microsecond
+/// at which that was seen last. Only the writer makes the table.
+pub(crate) const ARCHIVED: TableDefinition<RecordingKey, i64> = TableDefinition::new("archived");
 /// Multipart uploads that may still be open, by id, to the key of their object.
 pub(crate) const UPLOADS: TableDefinition<&str, &str> = TableDefinition::new("uploads");
 /// Conversations of the trash that are being removed for good: nobody sees them any more.

@@ -1,6 +1,5 @@
 //! Local copies of audio make room, once the bucket has them: oldest first, and never one that is not there.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -38,6 +37,9 @@ pub enum RemovalError {
 /// Copies that are looked at in one step.
 const AT_ONCE: usize = 64;
 
+/// How often it is looked whether an object is still in an archive. Whoever brings one back from there does it for days.
+const ARCHIVE: SignedDuration = SignedDuration::from_hours(24);
+
 /// Removes copies until what is left may stay. How many have gone.
 ///
 /// The bucket is asked for each of them: what somebody has removed or replaced there is brought again instead, and
@@ -52,21 +54,17 @@ pub(crate) fn evict(
     if retention.keeps_near {
         return Ok(evicted);
     }
-    let mut kept = HashSet::new();
+    let archived_before = now.saturating_sub(ARCHIVE).unwrap_or(now);
     loop {
-        let copies = grounds.index.copies(AT_ONCE)?;
+        let copies = grounds.index.copies(AT_ONCE, archived_before)?;
         if copies.is_empty() {
             return Ok(evicted);
         }
         for copy in &copies {
-            if !must_go(grounds, retention, copy, now)? || kept.contains(&copy.recording.id) {
+            if !must_go(grounds, retention, copy, now)? {
                 return Ok(evicted);
             }
-            match drop_copy(grounds, copy, now)? {
-                Dropped::Gone => evicted += 1,
-                Dropped::Kept => drop(kept.insert(copy.recording.id)),
-                Dropped::Resent => {}
-            }
+            evicted += u64::from(drop_copy(grounds, copy, now)?);
         }
     }
 }
@@ -84,28 +82,21 @@ fn must_go(
     Ok(is_too_much || is_tight || is_old)
 }
 
-/// What became of a copy.
-enum Dropped {
-    Gone,
-    /// The bucket has it and cannot give it back at once.
-    Kept,
-    /// The bucket does not have it.
-    Resent,
-}
-
-fn drop_copy(grounds: &Grounds, copy: &Copy, now: Timestamp) -> Result<Dropped, RemovalError> {
+/// Whether it is gone: not where the bucket does not have it, or cannot give it back at once. It is not among the copies
+/// that may go afterwards, however it ended.
+fn drop_copy(grounds: &Grounds, copy: &Copy, now: Timestamp) -> Result<bool, RemovalError> {
     let recording = &copy.recording;
     let (bucket, audio) = (grounds.bucket.as_ref(), &recording.audio);
     if verify::look(bucket, audio)? != InBucket::Same {
         log::error!("{}: is no longer in the bucket, and is brought there again", audio.key);
         grounds.index.set_evicted(recording.id)?;
         grounds.index.set_placement(recording.id, recording.revision, Placement::unknown())?;
-        return Ok(Dropped::Resent);
+        return Ok(false);
     }
     if !verify::is_readable(bucket, audio)? {
         log::info!("{}: cannot be read in the bucket as it is, so its copy stays", audio.key);
-        grounds.index.keep_copy(recording.id, now)?;
-        return Ok(Dropped::Kept);
+        grounds.index.note_archived(recording.id, now)?;
+        return Ok(false);
     }
     fail_point!("evict-before-delete");
     grounds.near.delete(&audio.key)?;
@@ -113,5 +104,5 @@ fn drop_copy(grounds: &Grounds, copy: &Copy, now: Timestamp) -> Result<Dropped, 
     // A crash before this leaves a row for a copy that is gone: it is removed once more.
     grounds.index.set_evicted(recording.id)?;
     log::debug!("{}: its local copy has made room", audio.key);
-    Ok(Dropped::Gone)
+    Ok(true)
 }

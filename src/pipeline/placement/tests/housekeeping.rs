@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +17,7 @@ use crate::pipeline::eviction::{Retention, evict};
 use crate::pipeline::trash::Bins;
 use crate::pipeline::{rebuild_with_bucket, trash, write_pages_due};
 use crate::render;
-use crate::store::{Bucket, FlakyStore, MemoryStore, Store};
+use crate::store::{Bucket, FlakyStore, MemoryStore, Store, StoreError};
 
 #[test]
 fn a_trashed_conversation_says_so_in_its_metadata_here_and_in_the_bucket() {
@@ -184,6 +185,51 @@ fn copies_go_when_they_are_old_or_when_the_disk_is_full() {
     assert_eq!(evict(&grounds, &floor, later(0)).unwrap(), 0);
     assert_eq!(evict(&grounds, &days, later(25)).unwrap(), 2);
     assert_eq!(evict(&grounds, &days, later(25)).unwrap(), 0);
+}
+
+#[test]
+fn a_copy_whose_object_is_in_an_archive_stays_and_is_asked_for_once_a_day() {
+    let world = World::with_two();
+    world.finish();
+    let [small, large] = world.all().try_into().unwrap();
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = asked.clone();
+    let archive = move |call: &str, is_over: bool| {
+        count.fetch_add(u32::from(!is_over), Ordering::Relaxed);
+        match call {
+            "get_range" => {
+                let source = "it was moved to an archive".into();
+                Err(StoreError::Refused { at: "there".to_owned(), source })
+            }
+            _ => Ok(()),
+        }
+    };
+    let archive = Hooked { bucket: world.bucket.clone(), hook: Box::new(archive) };
+    let (archived, readable) =
+        (world.grounds(Arc::new(archive)), world.grounds(world.bucket.clone()));
+    let nothing = Retention { copied_bytes: 0, ..retention() };
+    let evict = |grounds, hours| {
+        let now = world.now() + SignedDuration::from_hours(hours);
+        let evicted = evict(grounds, &nothing, now).unwrap();
+        (evicted, asked.swap(0, Ordering::Relaxed))
+    };
+    let (gone, looks) = evict(&archived, 0);
+    assert_eq!(gone, 0);
+    assert!(2 <= looks, "{looks}");
+    assert_eq!(evict(&archived, 0), (0, 0));
+    assert_eq!(evict(&archived, 23), (0, 0));
+    assert_eq!(world.index.copied_bytes().unwrap(), (SMALL + LARGE) as u64);
+    // What is newer is not kept waiting by it.
+    let third = world.publish("other", "third", SMALL);
+    world.finish();
+    assert_eq!(evict(&readable, 23), (1, 0));
+    assert!(world.near.head(&third.audio.key).is_err());
+    assert!(evict(&archived, 25).1 != 0);
+    // Brought back from there, they make room.
+    assert_eq!(evict(&readable, 50), (2, 0));
+    for audio in [&small.audio, &large.audio] {
+        assert!(world.near.head(&audio.key).is_err());
+    }
 }
 
 #[test]
