@@ -7,6 +7,7 @@ mod end_mark;
 mod environment;
 mod errands;
 mod facts;
+mod last_words;
 mod logging;
 mod overlap;
 mod panic;

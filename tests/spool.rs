@@ -817,7 +817,7 @@ fn a_note_follows_its_recording_and_goes_when_it_is_written_again() {
         .rename((ROOT, name("a.wav")), (folder, name("b.wav")), RenameMode::Replace)
         .unwrap();
     assert_eq!(bench.names(ROOT), ["folder"]);
-    assert_eq!(bench.names(folder), ["b.wav", "b.wav.error.txt"]);
+    wait_until("the note follows", || bench.names(folder) == ["b.wav", "b.wav.error.txt"]);
     expect_nothing_ready(&bench, &events);
     let open = bench.spool.open_file(id, libc::O_WRONLY | libc::O_TRUNC).unwrap();
     bench.write(&open, &[WAV, b"x"].concat(), 0);

@@ -1,8 +1,9 @@
 //! `doctor`: everything that scribefs needs, looked at, with what to do about what is missing.
 
 use std::fmt::Write;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -11,8 +12,8 @@ use crate::cli::report::{self, Causes, Trouble};
 use crate::cli::settings;
 use crate::config::Config;
 use crate::daemon::{Environment, effective_user, open_bucket};
-use crate::fs::{self as filesystem, MountOptions};
-use crate::model::printable;
+use crate::fs::{self as filesystem, Liveness, MountOptions};
+use crate::model::{printable, without_error_numbers};
 use crate::models::Library;
 use crate::pipeline::{self, ProbeError, Probed, Step};
 use crate::store::{BucketOptions, StoreError, is_open_to_strangers};
@@ -40,7 +41,7 @@ pub(crate) fn doctor(wish: &Doctor, environment: &Environment) -> Result<ExitCod
         ("fuse", fuse(environment)),
         ("mounts", mounts()),
         ("state", folder(&config.state, "--state")),
-        ("store", folder(&config.uploads, "--store")),
+        ("store", store(&config.uploads)),
         ("bucket", bucket(&config)),
         ("recognizer", model(&config, &config.recognizer, true)),
         ("diarizer", diarizer(&config)),
@@ -59,6 +60,7 @@ pub(crate) fn doctor(wish: &Doctor, environment: &Environment) -> Result<ExitCod
             }
         };
         // Writing to a string cannot fail.
+        let said = without_error_numbers(&said);
         let _ = writeln!(text, "{mark}  {what:<10}  {}", printable(&said));
         if let Some(remedy) = remedy {
             let _ = writeln!(text, "                  {}", printable(&remedy));
@@ -95,18 +97,30 @@ fn fuse(environment: &Environment) -> Finding {
 /// A mount that does not let us in is somebody's private one, and alive.
 fn mounts() -> Finding {
     let mounts = filesystem::mounts();
-    let dead = mounts.iter().find(|mount| filesystem::is_dead(mount));
-    match (dead, mounts.len()) {
-        (Some(dead), _) => Wrong {
-            what: format!("the daemon of the mount at {} has died", dead.display()),
-            remedy: format!("`scribefs mount {}` mounts it again.", dead.display()),
-        },
-        (None, 0) => Well("nothing is mounted".to_owned()),
-        (None, _) => {
-            let paths: Vec<String> = mounts.iter().map(|it| it.display().to_string()).collect();
-            Well(paths.join(", "))
-        }
+    let found = filesystem::liveness_of_all(&mounts);
+    let those = |wanted: Liveness, what: &str| -> Option<(String, String)> {
+        let those = mounts.iter().zip(&found).filter(|(_, it)| **it == wanted);
+        let paths: Vec<_> = those.map(|(mount, _)| mount.display()).collect();
+        let told: Vec<String> = paths.iter().map(|path| format!("the {what} at {path}")).collect();
+        Some((told.join(", "), paths.first()?.to_string()))
+    };
+    if let Some((mounts, first)) = those(Liveness::Silent, "mount") {
+        return Wrong {
+            what: format!("no answer from {mounts}"),
+            remedy: format!("`scribefs umount {first}` ends it; then mount it again."),
+        };
     }
+    if let Some((mounts, first)) = those(Liveness::Dead, "daemon of the mount") {
+        return Wrong {
+            what: format!("no longer running: {mounts}"),
+            remedy: format!("`scribefs mount {first}` mounts it again."),
+        };
+    }
+    if mounts.is_empty() {
+        return Well("nothing is mounted".to_owned());
+    }
+    let paths: Vec<String> = mounts.iter().map(|it| it.display().to_string()).collect();
+    Well(paths.join(", "))
 }
 
 /// A folder that must be ours to write in; one that is not there yet will be made.
@@ -118,6 +132,22 @@ fn folder(path: &Path, flag: &str) -> Finding {
             what: format!("{} cannot be written in: {err}", there.display()),
             remedy: format!("Change its owner, or give another folder with `{flag}`."),
         },
+    }
+}
+
+/// A folder that others may enter shows them every recording, whatever its mode in the mount.
+fn store(path: &Path) -> Finding {
+    let mode = fs::metadata(path).map_or(0, |found| found.mode());
+    match folder(path, "--store") {
+        Well(_) if mode & 0o077 != 0 => Lacking {
+            what: format!(
+                "{} can be entered by other users (mode {:o})",
+                path.display(),
+                mode & 0o777
+            ),
+            remedy: format!("Unless that is meant, close it: `chmod 700 {}`.", path.display()),
+        },
+        found => found,
     }
 }
 

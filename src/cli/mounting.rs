@@ -1,6 +1,7 @@
 //! `mount` and `reindex`.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -164,8 +165,18 @@ fn mountpoint(path: &Path, may_hide_files: bool) -> Result<PathBuf, Trouble> {
         remedy: "Make the folder first: `mkdir -p`.".to_owned(),
     };
     // A mount whose daemon has died answers nothing, not even this: it is detached, and mounted over.
-    if filesystem::detach_dead(path).map_err(trouble)? {
-        report::remark(&format!("scribefs: a dead mount was detached from {}", path.display()));
+    match filesystem::detach_dead(path) {
+        Ok(false) => {}
+        Ok(true) => {
+            report::remark(&format!("scribefs: a dead mount was detached from {}", path.display()));
+        }
+        Err(err) if err.kind() == io::ErrorKind::TimedOut => {
+            return Err(Trouble::plain(
+                format!("the scribefs mounted at {} does not answer", path.display()),
+                format!("`scribefs umount {}` ends it; then mount again.", path.display()),
+            ));
+        }
+        Err(err) => return Err(trouble(err)),
     }
     if !path.exists() {
         fs::create_dir(path).map_err(trouble)?;

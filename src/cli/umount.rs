@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::cli::mount_arguments::Umount;
 use crate::cli::place;
 use crate::cli::report::{self, Trouble};
 use crate::daemon::Environment;
-use crate::fs as filesystem;
+use crate::fs::{self as filesystem, Liveness};
 
 /// How long the daemon is asked for its number. One that hangs must not keep its mount from being detached.
 const ANSWER_TAKES: Duration = Duration::from_secs(5);
@@ -29,12 +29,17 @@ pub(crate) fn umount(wish: &Umount, environment: &Environment) -> Result<ExitCod
         Some(path) => environment.working_directory().join(path),
         None => place::only_mount(environment.working_directory())?,
     };
-    let daemon = Daemon::of(&mountpoint);
-    filesystem::unmount(&mountpoint).map_err(|source| Trouble::File {
+    let trouble = |source| Trouble::File {
         path: mountpoint.clone(),
         source,
         remedy: "`findmnt -t fuse.scribefs` shows what is mounted.".to_owned(),
-    })?;
+    };
+    let is_mounted = filesystem::is_mounted(&mountpoint).map_err(trouble)?;
+    let daemon = if is_mounted { Daemon::behind(&mountpoint) } else { None };
+    // Ending a silent one may have unmounted it.
+    if !is_mounted || filesystem::is_mounted(&mountpoint).map_err(trouble)? {
+        filesystem::unmount(&mountpoint).map_err(trouble)?;
+    }
     if let Some(daemon) = daemon {
         // With files open it would not hear of this before they are closed.
         daemon.ask_to_end();
@@ -52,9 +57,25 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// `None` where it is dead, or where this user may not ask.
-    fn of(mountpoint: &Path) -> Option<Self> {
-        let user = filesystem::user_of(mountpoint)?;
+    /// `None` where it is dead, or where this user may not ask. One that answers nobody is cut off first: whoever waits
+    /// for it is let go, and it ends by itself if it still can.
+    fn behind(mountpoint: &Path) -> Option<Self> {
+        let found = match filesystem::liveness(mountpoint) {
+            Liveness::Alive => Self::of(mountpoint),
+            Liveness::Dead => return None,
+            Liveness::Silent => Err(RecvTimeoutError::Timeout),
+        };
+        found.unwrap_or_else(|_| {
+            report::remark("scribefs: the mount does not answer; its connection is ended");
+            if let Err(err) = filesystem::end_silent(mountpoint) {
+                report::remark(&format!("scribefs: it could not be ended: {err}"));
+            }
+            None
+        })
+    }
+
+    fn of(mountpoint: &Path) -> Result<Option<Self>, RecvTimeoutError> {
+        let Some(user) = filesystem::user_of(mountpoint) else { return Ok(None) };
         let (answers, answer) = channel();
         let asked = mountpoint.to_owned();
         thread::spawn(move || {
@@ -62,9 +83,13 @@ impl Daemon {
             // After the time nobody listens any more.
             let _ = answers.send(status.and_then(|status| status["pid"].as_u64()));
         });
-        let pid = u32::try_from(answer.recv_timeout(ANSWER_TAKES).ok()??).ok()?;
+        let pid = answer.recv_timeout(ANSWER_TAKES)?;
+        Ok(pid.and_then(|pid| Self::with_id(u32::try_from(pid).ok()?, user)))
+    }
+
+    /// A mount may say what it likes: no process is touched but one of the user who has mounted it.
+    fn with_id(pid: u32, user: u32) -> Option<Self> {
         let daemon = Self { pid, handle: handle_of(pid).ok()? };
-        // A mount may say what it likes: no process is touched but one of the user who has mounted it.
         (user_of(pid) == Some(user)).then_some(daemon)
     }
 

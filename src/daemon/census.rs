@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-/// Every writing daemon has these. With a dash at the end it is how names begin; the kernel keeps 15 bytes of one.
+/// Every writing daemon has these. With a dash at the end a number follows; the kernel keeps 15 bytes of a name.
 const ALWAYS: [&str; 14] = [
     "fuser-",
     "fs-session",
@@ -22,13 +22,15 @@ const ALWAYS: [&str; 14] = [
     "signals",
 ];
 
-/// These are there where the settings want them.
-const WHERE_WANTED: [&str; 4] = ["spool-watch", "follow", "housekeeper", "lease"];
+/// These are there where the settings want them, some of them only when a bucket has answered.
+const WHERE_WANTED: [&str; 6] =
+    ["spool-watch", "follow", "housekeeper", "lease", "steward", "carrier-"];
 
 fn is_needed(name: &str) -> bool {
-    ALWAYS.iter().chain(&WHERE_WANTED).any(|needed| match needed.ends_with('-') {
-        true => name.starts_with(needed),
-        false => name == *needed,
+    ALWAYS.iter().chain(&WHERE_WANTED).any(|needed| match name.strip_prefix(needed) {
+        Some("") => true,
+        Some(number) => needed.ends_with('-') && number.bytes().all(|byte| byte.is_ascii_digit()),
+        None => false,
     })
 }
 
@@ -50,6 +52,14 @@ impl Census {
             *counts.entry(name).or_default() += 1;
         }
         Self(counts)
+    }
+
+    /// Threads that are there in the `later` one and were not before count from now on.
+    pub(crate) fn add_new_in(&mut self, later: Self) {
+        for (name, count) in later.0 {
+            let known = self.0.entry(name).or_default();
+            *known = count.max(*known);
+        }
     }
 
     /// A thread that was there in this census and is not in the `later` one.
@@ -94,5 +104,16 @@ mod tests {
         let before = Census(BTreeMap::from([("runner-77".to_owned(), 1)]));
         assert_eq!(before.missing_in(&after), Some("runner-77"));
         assert_eq!(before.missing_in(&before), None);
+    }
+
+    #[test]
+    fn what_begins_later_is_counted_from_then_on_and_what_only_starts_others_is_not() {
+        let of = |names: &[&str]| Census::of(names.iter().map(|name| (*name).to_owned()));
+        let mut census = of(&["index", "carrier-start"]);
+        let later = of(&["index", "steward", "carrier-0", "carrier-1"]);
+        assert_eq!(census.missing_in(&later), None);
+        census.add_new_in(later);
+        assert_eq!(census.missing_in(&of(&["index", "carrier-0", "carrier-1"])), Some("steward"));
+        assert_eq!(census.missing_in(&of(&["index", "steward", "carrier-1"])), Some("carrier-0"));
     }
 }

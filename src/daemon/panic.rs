@@ -3,7 +3,20 @@
 
 use std::panic::{self, PanicHookInfo};
 use std::process;
+use std::sync::OnceLock;
 use std::thread;
+
+use crate::daemon::last_words;
+use crate::fs::Connection;
+
+/// To be ended before the process is: a thread that waits in the kernel for somebody who waits for us would keep it from
+/// ending.
+static CONNECTION: OnceLock<Connection> = OnceLock::new();
+
+pub(crate) fn end_with_the_process(connection: Connection) {
+    // A process has one mount.
+    let _ = CONNECTION.set(connection);
+}
 
 /// From now on a panic on any thread ends the process, before anything is unwound.
 pub(crate) fn abort_on_panic() {
@@ -11,9 +24,12 @@ pub(crate) fn abort_on_panic() {
         let thread = thread::current();
         let name = thread.name().unwrap_or("without a name").to_owned();
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        log::error!("the daemon ends: its thread `{name}` panicked at {place}");
+        last_words::say(&format!("its thread `{name}` panicked at {place}"));
         // Messages of panics quote what was being worked on, which may be what somebody said.
         log::debug!("thread `{name}`: {}", message_of(panic));
+        if let Some(connection) = CONNECTION.get() {
+            connection.abort();
+        }
         process::abort();
     }));
 }

@@ -11,11 +11,11 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 use crate::config::Config;
-use crate::daemon::Readiness;
 use crate::daemon::census::Census;
-use crate::daemon::panic::abort_on_panic;
+use crate::daemon::panic::{abort_on_panic, end_with_the_process};
 use crate::daemon::rooms::{DaemonError, Rooms};
 use crate::daemon::shutdown::{Ending, Shutdown, SignalThread};
+use crate::daemon::{Readiness, last_words};
 use crate::fs::MountOptions;
 
 /// What a daemon is started with.
@@ -62,21 +62,23 @@ pub fn serve(
         Err(err) => {
             let why = explain(&err);
             // A line of the log has no ends in it.
-            log::error!("{}", why.replace('\n', ". "));
+            last_words::say(&why.replace('\n', ". "));
             readiness.failed(&why);
             return ExitCode::FAILURE;
         }
     };
     shutdown.mounted(&rooms.mount);
+    end_with_the_process(rooms.mount.connection());
     let watching = watch_mount(&rooms, &shutdown);
     let census = Census::take();
     log::info!("mounted at {}", plan.mount.mountpoint.display());
     readiness.ready();
     tell_supervisor(NotifyState::Ready);
-    let ending = wait(&endings, &census);
+    let ending = wait(&endings, census);
     tell_supervisor(NotifyState::Stopping);
     if ending == Ending::Broken {
         // Left as it is, the mount looks broken, which it is. Detached, it would look empty.
+        rooms.mount.connection().abort();
         std::mem::forget(rooms);
         return ExitCode::FAILURE;
     }
@@ -95,7 +97,7 @@ pub fn serve(
 }
 
 /// Until somebody asks for the end, or a thread is missing.
-fn wait(endings: &Receiver<Ending>, census: &Census) -> Ending {
+fn wait(endings: &Receiver<Ending>, mut census: Census) -> Ending {
     loop {
         match endings.recv_timeout(CENSUS_EVERY) {
             Ok(ending) => return ending,
@@ -103,11 +105,14 @@ fn wait(endings: &Receiver<Ending>, census: &Census) -> Ending {
             Err(RecvTimeoutError::Timeout) => {}
         }
         let now = Census::take();
-        let Some(missing) = census.missing_in(&now) else { continue };
+        let Some(missing) = census.missing_in(&now) else {
+            census.add_new_in(now);
+            continue;
+        };
         if let Ok(ending) = endings.recv_timeout(NEWS_TAKES) {
             return ending;
         }
-        log::error!("the daemon ends: its thread `{missing}` has ended");
+        last_words::say(&format!("its thread `{missing}` has ended"));
         return Ending::Broken;
     }
 }
@@ -115,7 +120,7 @@ fn wait(endings: &Receiver<Ending>, census: &Census) -> Ending {
 fn alarm(shutdown: &Arc<Shutdown>) -> Arc<dyn Fn() + Send + Sync> {
     let shutdown = shutdown.clone();
     Arc::new(move || {
-        log::error!("the daemon ends: the index can no longer be written");
+        last_words::say("the index can no longer be written");
         shutdown.ask(Ending::Broken);
     })
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
+use crate::daemon::last_words;
 use crate::fs::Mount;
 
 /// From the wish to end to the end: ten seconds for whoever has files open, and some for what is being written.
@@ -79,9 +80,13 @@ impl Shutdown {
         let end = move || {
             thread::sleep(LIMIT);
             let mount = limited.state().mount.take();
-            log::error!("the daemon has not ended within {} s: it ends now", LIMIT.as_secs());
+            last_words::say(&format!(
+                "it did not end within {} s of its own accord",
+                LIMIT.as_secs()
+            ));
             if let Some(mount) = mount {
                 mount.detach();
+                mount.connection().abort();
             }
             end_now(1);
         };

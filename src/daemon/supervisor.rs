@@ -10,7 +10,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::daemon::Readiness;
-use crate::fs::{detach_dead, is_mounted};
+use crate::daemon::last_words::LastWords;
+use crate::fs::{self as filesystem, Liveness};
 
 /// A daemon that lived for less than this has failed quickly.
 const QUICK: Duration = Duration::from_secs(60);
@@ -20,6 +21,9 @@ const MOST_QUICK_FAILURES: u32 = 5;
 
 /// Rest before the second start in a row, and twice as long before each further one. The first follows at once.
 const REST: Duration = Duration::from_secs(1);
+
+/// Time between looks whether a daemon that was killed can end. Nothing tells of it.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Runs `serve` in a child process, and again whenever that dies. Returns in the child what `serve` returns, and in
 /// the supervisor when there is to be no daemon any more.
@@ -42,6 +46,7 @@ pub fn supervise(
     loop {
         let begun = Instant::now();
         let awaited = readiness.take().unwrap_or_else(Readiness::unawaited);
+        let last_words = LastWords::pipe();
         // SAFETY: this process has one thread, as the caller promises.
         let child = match unsafe { libc::fork() } {
             -1 => {
@@ -50,29 +55,36 @@ pub fn supervise(
             }
             0 => {
                 signals.unblock();
+                if let Ok(last_words) = last_words {
+                    last_words.are_ours();
+                }
                 return serve(awaited);
             }
             child => child,
         };
         // Only the daemon may hold it: whoever waits for word from it must also hear that it has died.
         drop(awaited);
-        let (end, is_asked) = signals.wait_for_end(child);
-        // Without a mount it was unmounted, or it never got so far: there is nothing to be brought back.
-        if end == End::Code(0) || is_asked || !is_mounted(mountpoint).unwrap_or(false) {
+        let Ended { end, is_asked, was_stuck } = signals.wait_for_end(child, mountpoint);
+        // Without a mount it was unmounted, or it never got so far: there is nothing to be brought back. Freeing one
+        // that was stuck may have unmounted it.
+        let is_mounted = || filesystem::is_mounted(mountpoint).unwrap_or(false);
+        if end == End::Code(0) || is_asked || !(was_stuck || is_mounted()) {
             return end.code();
         }
+        let why = last_words.ok().and_then(LastWords::heard);
+        let why = why.map_or("and gave no reason".to_owned(), |why| format!("because {why}"));
         quick_failures = if begun.elapsed() < QUICK { quick_failures + 1 } else { 0 };
         if MOST_QUICK_FAILURES < quick_failures {
-            log::error!("the daemon {end} again and again: it is not started any more");
+            log::error!("the daemon {end} again and again, now {why}: it is not started any more");
             return ExitCode::FAILURE;
         }
-        log::error!("the daemon {end}: it is started again");
+        log::error!("the daemon {end}, {why}: it is started again");
         if signals.is_asked_within(rest_after(quick_failures)) {
             // It was to be unmounted, and what is left of it is a mount that answers nothing.
-            let detached = detach_dead(mountpoint);
+            let detached = filesystem::detach_dead(mountpoint);
             return if detached.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
-        if !is_mounted(mountpoint).unwrap_or(false) {
+        if !was_stuck && !is_mounted() {
             log::info!("the dead mount was unmounted: no daemon is started any more");
             return ExitCode::SUCCESS;
         }
@@ -84,6 +96,27 @@ fn rest_after(quick_failures: u32) -> Duration {
         0 | 1 => Duration::ZERO,
         more => REST * 2_u32.saturating_pow(more - 2),
     }
+}
+
+/// Ends the connection of a daemon that was killed and cannot end: a thread of it waits in the kernel for a program
+/// that waits for its answer.
+fn free(child: libc::pid_t, mountpoint: &Path) -> bool {
+    // A process with much memory also takes a moment; and somebody else's mount may be at the path by now.
+    if !filesystem::is_dying(child) || filesystem::liveness(mountpoint) != Liveness::Silent {
+        return false;
+    }
+    log::error!("the daemon was killed and cannot end: its connection is ended");
+    let ended = filesystem::end_silent(mountpoint);
+    ended.inspect_err(|err| log::error!("the connection cannot be ended: {err}")).is_ok()
+}
+
+/// The end of a daemon.
+#[derive(Debug)]
+struct Ended {
+    end: End,
+    /// Somebody had asked for it.
+    is_asked: bool,
+    was_stuck: bool,
 }
 
 /// How the daemon ended.
@@ -152,20 +185,24 @@ impl WaitedSignals {
         }
     }
 
-    /// Hands on to `child` what is meant for it. Says how it ended, and whether that had been asked for.
-    fn wait_for_end(&self, child: libc::pid_t) -> (End, bool) {
-        let mut is_asked = false;
+    /// Hands on to `child` what is meant for it.
+    fn wait_for_end(&self, child: libc::pid_t, mountpoint: &Path) -> Ended {
+        let (mut is_asked, mut was_stuck) = (false, false);
         loop {
             let mut status = 0;
             // SAFETY: `status` has room for one number.
             let ended = unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) };
             if ended == child {
-                return (End::of(status), is_asked);
+                return Ended { end: End::of(status), is_asked, was_stuck };
             }
-            if let Some(signal @ (libc::SIGTERM | libc::SIGINT | libc::SIGHUP)) = self.next(None) {
-                is_asked |= signal != libc::SIGHUP;
-                // SAFETY: numbers only; the child has not been waited for, so its id is still its own.
-                unsafe { libc::kill(child, signal) };
+            match self.next(LOOK) {
+                Some(signal @ (libc::SIGTERM | libc::SIGINT | libc::SIGHUP)) => {
+                    is_asked |= signal != libc::SIGHUP;
+                    // SAFETY: numbers only; the child has not been waited for, so its id is still its own.
+                    unsafe { libc::kill(child, signal) };
+                }
+                Some(_) => {}
+                None => was_stuck |= free(child, mountpoint),
             }
         }
     }
@@ -174,7 +211,7 @@ impl WaitedSignals {
     fn is_asked_within(&self, time: Duration) -> bool {
         let until = Instant::now() + time;
         loop {
-            match self.next(Some(until.saturating_duration_since(Instant::now()))) {
+            match self.next(until.saturating_duration_since(Instant::now())) {
                 Some(libc::SIGTERM | libc::SIGINT) => return true,
                 Some(_) => {}
                 None if until <= Instant::now() => return false,
@@ -183,21 +220,15 @@ impl WaitedSignals {
         }
     }
 
-    /// The next signal, within `time` if that is given.
-    fn next(&self, time: Option<Duration>) -> Option<libc::c_int> {
+    /// The next signal within `time`.
+    fn next(&self, time: Duration) -> Option<libc::c_int> {
         // SAFETY: all zero is a valid timespec, and so is what is set here.
         let mut limit: libc::timespec = unsafe { MaybeUninit::zeroed().assume_init() };
-        let signal = match time {
-            Some(time) => {
-                limit.tv_sec = libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX);
-                limit.tv_nsec = time.subsec_nanos().into();
-                // SAFETY: set and limit are valid; what else is known of the signal is not wanted.
-                unsafe {
-                    libc::sigtimedwait(&raw const self.0, std::ptr::null_mut(), &raw const limit)
-                }
-            }
-            // SAFETY: the same.
-            None => unsafe { libc::sigwaitinfo(&raw const self.0, std::ptr::null_mut()) },
+        limit.tv_sec = libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX);
+        limit.tv_nsec = time.subsec_nanos().into();
+        // SAFETY: set and limit are valid; what else is known of the signal is not wanted.
+        let signal = unsafe {
+            libc::sigtimedwait(&raw const self.0, std::ptr::null_mut(), &raw const limit)
         };
         (signal > 0).then_some(signal)
     }

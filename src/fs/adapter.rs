@@ -13,18 +13,15 @@ use fuser::{
     Request, TimeOrNow, WriteFlags,
 };
 
-use crate::fs::answers::{fill, is_in_inbox};
-use crate::fs::backing::Backings;
+use crate::fs::answers::{Adapter, fill, is_in_inbox};
 use crate::fs::errno::FsError;
-use crate::fs::fetching::Fetchers;
-use crate::fs::files::{Files, Handle};
+use crate::fs::files::Handle;
 use crate::fs::replies::{
     GENERATION, MODE_MASK, creator, errno, file_attr, inode, open_flags, passthrough_flags,
     poll_events, rename_mode, reply_with_entry, reply_with_label, reply_with_lookup, set_time,
     settle,
 };
 use crate::fs::tree::NAME_BYTES;
-use crate::fs::worker_pool::WorkerPool;
 use crate::spool::SetAttributes;
 
 /// Largest read or write that the kernel makes one request of.
@@ -32,16 +29,6 @@ const REQUEST_BYTES: u32 = 1 << 20;
 
 /// Requests that the kernel may have under way without somebody waiting, such as reading ahead.
 const BACKGROUND: u16 = 64;
-
-pub(crate) struct Adapter {
-    pub(crate) files: Arc<Files>,
-    pub(crate) backings: Backings,
-    pub(crate) fetchers: Arc<Fetchers>,
-    /// For what waits for a disk.
-    pub(crate) disk: Arc<WorkerPool>,
-    /// Root: others may not have files passed through.
-    pub(crate) is_privileged: bool,
-}
 
 /// `access` is left out: with `default_permissions` the kernel decides it without asking.
 ///

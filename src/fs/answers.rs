@@ -1,4 +1,4 @@
-//! Answers of the adapter that take more than a line.
+//! `Adapter`: what requests of the kernel are answered with, and the answers that take more than a line.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -8,14 +8,26 @@ use fuser::{
     BackingId, FileHandle, INodeNo, PollFlags, PollNotifier, ReplyData, ReplyEmpty, ReplyXattr,
 };
 
-use crate::fs::adapter::Adapter;
+use crate::fs::backing::Backings;
 use crate::fs::errno::FsError;
 use crate::fs::events::{Readiness, Wake};
-use crate::fs::fetching::Fetch;
+use crate::fs::fetching::{Fetch, Fetchers};
 use crate::fs::files::{Files, Handle, Opened, Reading};
 use crate::fs::replies::{Listing, errno, inode, reply_with_label, settle};
+use crate::fs::worker_pool::WorkerPool;
 use crate::model::Node;
 use crate::store::Bytes;
+
+/// Answers the kernel. The calls stand in `adapter.rs`.
+pub(crate) struct Adapter {
+    pub(crate) files: Arc<Files>,
+    pub(crate) backings: Backings,
+    pub(crate) fetchers: Arc<Fetchers>,
+    /// For what waits for a disk.
+    pub(crate) disk: Arc<WorkerPool>,
+    /// Root: others may not have files passed through.
+    pub(crate) is_privileged: bool,
+}
 
 thread_local! {
     /// One for each worker: a read that is answered at once needs no memory of its own.

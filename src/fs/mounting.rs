@@ -1,4 +1,4 @@
-//! Attaching to and detaching from the kernel: `mount(2)` for root, `fusermount3` for everybody else.
+//! Attaching to the kernel: `mount(2)` for root, `fusermount3` for everybody else.
 //!
 //! The mount is our own and not fuser's: its version 0.18 drops the subtype when it mounts by itself, and
 //! may unmount somebody else's mount at the same path when it ends. `AutoUnmount` is never used: a mount
@@ -15,12 +15,12 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::fs::mount_table::{FILESYSTEM_TYPE, is_mounted, top_of};
+use crate::fs::mount_table::FILESYSTEM_TYPE;
 use crate::fs::{MountError, MountOptions};
 
 const SUBTYPE: &str = "scribefs";
 const DEVICE: &str = "/dev/fuse";
-const HELPER: &str = "fusermount3";
+pub(crate) const HELPER: &str = "fusermount3";
 
 /// Mounts at `options.mountpoint` and returns the connection to the kernel, not yet greeted.
 pub(crate) fn attach(options: &MountOptions) -> Result<OwnedFd, MountError> {
@@ -160,61 +160,6 @@ fn receive_descriptor(socket: &UnixStream) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
-/// Takes the mount away from the tree at once; what is still open goes on until it is closed.
-pub(crate) fn detach(mountpoint: &Path) -> io::Result<()> {
-    let target = CString::new(mountpoint.as_os_str().as_bytes())?;
-    // SAFETY: a string that ends in NUL.
-    let result =
-        unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) };
-    if result == 0 {
-        return Ok(());
-    }
-    let err = io::Error::last_os_error();
-    if err.raw_os_error() != Some(libc::EPERM) {
-        return Err(err);
-    }
-    let output = Command::new(HELPER).args(["-u", "-z", "--"]).arg(mountpoint).output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
-}
-
-/// The same, but only where the mount of device `minor` is the one at this path: somebody may have mounted
-/// something else there since. Says whether it was.
-pub(crate) fn detach_own(mountpoint: &Path, minor: u32) -> io::Result<bool> {
-    let is_own = top_of(mountpoint)?.is_some_and(|mount| mount.device == (0, minor));
-    if is_own {
-        detach(mountpoint)?;
-    }
-    Ok(is_own)
-}
-
-/// Detaches mounts of ours at `mountpoint` whose daemon has died, so that the path can be used again.
-/// Says whether there was one.
-pub(crate) fn detach_dead(mountpoint: &Path) -> io::Result<bool> {
-    let mut found = false;
-    // Several may lie on top of each other; each round takes one away.
-    for _ in 0..16 {
-        if !is_dead(mountpoint) || !is_mounted(mountpoint)? {
-            break;
-        }
-        detach(mountpoint)?;
-        found = true;
-    }
-    Ok(found)
-}
-
-/// Whether nobody answers there any more. Asks for the free space, which is the one thing that the kernel never
-/// remembers: attributes, listings and even the opening of a folder need nobody who lives.
-pub(crate) fn is_dead(mountpoint: &Path) -> bool {
-    let Ok(path) = CString::new(mountpoint.as_os_str().as_bytes()) else { return false };
-    let mut space = MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: `path` ends in NUL, and `space` has room for one `statvfs`.
-    let result = unsafe { libc::statvfs(path.as_ptr(), space.as_mut_ptr()) };
-    result != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOTCONN)
-}
-
 /// Lets the kernel read ahead 1 MiB at a time instead of 128 KiB; only root may, and it is no loss if not.
 pub(crate) fn raise_read_ahead(mountpoint: &Path) {
     let Ok(place) = std::fs::metadata(mountpoint) else { return };
@@ -225,27 +170,7 @@ pub(crate) fn raise_read_ahead(mountpoint: &Path) {
     }
 }
 
-/// Ends the connection whatever is still open: every call that waits on it fails. Root only.
-pub(crate) fn abort(device_minor: u32) {
-    let knob = format!("/sys/fs/fuse/connections/{device_minor}/abort");
-    if let Err(err) = std::fs::write(&knob, "1") {
-        log::debug!("{knob}: {err}");
-    }
-}
-
 /// Whether worker threads may have connections of their own: that needs the device to be opened again.
 pub(crate) fn can_clone_device() -> bool {
     File::options().read(true).write(true).open(DEVICE).is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_ordinary_folder_is_not_mounted() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(!is_mounted(dir.path()).unwrap());
-        assert!(!detach_dead(dir.path()).unwrap());
-    }
 }

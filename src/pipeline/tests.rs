@@ -6,6 +6,7 @@ mod identity;
 mod identity_in_bucket;
 mod importing;
 mod left_behind;
+mod page_times;
 mod pages;
 mod refiling;
 

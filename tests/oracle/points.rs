@@ -26,7 +26,7 @@ pub(crate) enum Action {
 }
 
 /// Those that are reached without a bucket.
-pub(crate) const POINTS: [(&str, Action); 32] = [
+pub(crate) const POINTS: [(&str, Action); 33] = [
     ("spool-before-mark", Action::Drop),
     ("spool-file-synced", Action::DropSynced),
     ("spool-mark-removed", Action::Drop),
@@ -51,6 +51,7 @@ pub(crate) const POINTS: [(&str, Action); 32] = [
     ("publish-transcript-written", Action::NameSpeaker),
     ("rewrite-before-index", Action::NameSpeaker),
     ("rewrite-before-install", Action::NameSpeaker),
+    ("fs-conversation-renamed", Action::RenameConversation),
     ("rename-before-pages", Action::RenameConversation),
     ("rewrite-before-index", Action::RenameConversation),
     ("rename-before-pages", Action::Trash),

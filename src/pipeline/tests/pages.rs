@@ -384,27 +384,3 @@ fn what_goes_to_the_trash_leaves_its_days_text_and_is_there_in_an_index_made_ane
     assert_settled(store.as_ref(), index, "back");
     assert!(text_names_second());
 }
-
-#[test]
-fn pages_of_the_same_size_have_times_in_other_seconds() {
-    let store = Arc::new(MemoryStore::default());
-    let bench = Bench::new(store.clone());
-    let recording = bench.publish().unwrap();
-    let index = &bench.services.index;
-    let seen = || {
-        let now = index.recording(recording.id).unwrap().unwrap();
-        let pages = now.pages.iter().map(|it| (it.object.clone(), now.written_at(it).as_second()));
-        let text = index.day_transcript(recording.id.conversation, recording.id.day);
-        let text = text.unwrap().unwrap();
-        pages.chain([(text.object, text.modified_at.as_second())]).collect::<Vec<_>>()
-    };
-    name(store.as_ref(), index, &recording, "Anna").unwrap();
-    for other in ["Bert", "Cara", "Dora"] {
-        let before = seen();
-        name(store.as_ref(), index, &recording, other).unwrap();
-        for ((old, before), (new, after)) in before.iter().zip(&seen()) {
-            let looks_the_same = old.bytes == new.bytes && before == after;
-            assert_eq!(looks_the_same, old == new, "{other}: {}", new.key);
-        }
-    }
-}
