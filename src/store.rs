@@ -126,6 +126,15 @@ pub trait Store: Send + Sync {
         Ok(may_go_on().then(|| StagedFile::original(file)))
     }
 
+    /// An empty file to be written and then named as above, on the disk where its name will be.
+    fn stage_new(&self) -> Result<StagedFile, StoreError> {
+        let file = tempfile::tempfile().map_err(|err| StoreError::Refused {
+            at: "a new file".to_owned(),
+            source: Box::new(err),
+        })?;
+        Ok(StagedFile::original(file))
+    }
+
     /// Names a staged file, in place of what was there.
     fn put_staged(&self, key: &Key, staged: StagedFile) -> Result<(), StoreError> {
         self.put_file(key, staged.file())

@@ -185,3 +185,23 @@ fn staged_files(root: &Path) -> Vec<String> {
     let entries = fs::read_dir(root.join(".staging")).unwrap();
     entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
+
+#[test]
+fn what_a_dead_process_has_staged_is_swept_at_the_next_start_and_what_a_living_one_has_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LocalStore::open(folder.path()).unwrap();
+    let staged = store.stage_file(&file_of(b"sound"), &|| true).unwrap().unwrap();
+    let left = store.staging().join("1-1");
+    fs::write(&left, b"of a dead process").unwrap();
+    let earlier = SystemTime::now() - Duration::from_secs(120);
+    let all = || fs::read_dir(store.staging()).unwrap().map(|entry| entry.unwrap().path());
+    for path in all() {
+        fs::File::options().write(true).open(path).unwrap().set_modified(earlier).unwrap();
+    }
+    LocalStore::open(folder.path()).unwrap();
+    assert!(!left.exists());
+    assert_eq!(all().count(), 1);
+    store.put_staged(&key("a/b"), staged).unwrap();
+    assert_eq!(store.get_range(&key("a/b"), 0..99).unwrap(), b"sound");
+    assert_eq!(all().count(), 0);
+}

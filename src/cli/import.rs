@@ -15,7 +15,7 @@ use crate::cli::report::{self, Trouble};
 use crate::cli::stock::Opened;
 use crate::cli::{files, place};
 use crate::config::{Config, Layer, Origin};
-use crate::daemon::{DaemonError, Environment, open_bucket};
+use crate::daemon::{DaemonError, Environment, open_bucket, open_near};
 use crate::index::IndexError;
 use crate::pipeline::{self, Find, Imported, StockError};
 use crate::store::{Bucket, BucketOptions};
@@ -37,7 +37,12 @@ pub(crate) fn import(wish: &Import, environment: &Environment) -> Result<ExitCod
     if wish.source.starts_with("s3://") {
         let bucket = source_bucket(wish, &config, environment)?;
         for day in pipeline::days(bucket.as_ref())? {
-            let folder = tempfile::tempdir().map_err(StockError::Disk)?;
+            // Where they are going to, if that is here: recordings may be larger than the disk of /tmp.
+            let folder = match &importer.target {
+                Target::Index(opened) => tempfile::tempdir_in(opened.near.staging()),
+                Target::Inbox(_) => tempfile::tempdir_in(open_near(&config)?.staging()),
+            };
+            let folder = folder.map_err(StockError::Disk)?;
             pipeline::fetch_day(bucket.as_ref(), &day, folder.path())?;
             importer.take(folder.path())?;
         }

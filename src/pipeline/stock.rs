@@ -79,13 +79,14 @@ impl Stock<'_> {
     }
 
     /// Copies an object from the bucket to local disk, and believes it only if it is the one that the index
-    /// knows. Nothing is there before all of it is.
+    /// knows. Nothing is there before all of it is: until then it lies where the store stages files.
     pub(crate) fn fetch(self, far: &dyn Bucket, object: &Object) -> Result<(), StockError> {
-        let mut file = tempfile::tempfile()?;
+        let staged = self.near.stage_new()?;
+        let mut file = staged.file().try_clone()?;
         if hash_far(far, object, Some(&mut file))? != object.blake3 {
             return Err(StockError::Damaged { key: object.key.clone() });
         }
-        Ok(self.near.put_file(&object.key, &file)?)
+        Ok(self.near.put_staged(&object.key, staged)?)
     }
 }
 
@@ -111,6 +112,10 @@ impl Store for Tiered<'_> {
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Option<StagedFile>, StoreError> {
         self.0.near.stage_file(file, may_go_on)
+    }
+
+    fn stage_new(&self) -> Result<StagedFile, StoreError> {
+        self.0.near.stage_new()
     }
 
     fn put_staged(&self, key: &Key, staged: StagedFile) -> Result<(), StoreError> {

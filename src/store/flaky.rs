@@ -95,6 +95,10 @@ impl<S: Store + ?Sized> Store for FlakyStore<S> {
         self.call("staging", |store| store.stage_file(file, may_go_on))
     }
 
+    fn stage_new(&self) -> Result<StagedFile, StoreError> {
+        self.call("staging", |store| store.stage_new())
+    }
+
     fn put_staged(&self, key: &Key, staged: StagedFile) -> Result<(), StoreError> {
         self.call(key.as_str(), |store| store.put_staged(key, staged))
     }

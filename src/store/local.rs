@@ -23,7 +23,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use crate::model::Key;
 use crate::store::blocking::block_on;
 use crate::store::disk::free_bytes;
-use crate::store::local::staging::{Staging, discard, is_marked, make_folder, move_new};
+use crate::store::local::staging::{Staging, discard, finish, is_marked, make_folder, move_new};
 use crate::store::paths::{key_of, path_of};
 use crate::store::{Found, ObjectFacts, StagedFile, Store, StoreError};
 
@@ -192,8 +192,13 @@ impl Store for LocalStore {
         self.staging.file_while(file, may_go_on).map_err(|err| failed_at(STAGING, err))
     }
 
+    fn stage_new(&self) -> Result<StagedFile, StoreError> {
+        self.staging.empty().map_err(|err| failed_at(STAGING, err))
+    }
+
     fn put_staged(&self, key: &Key, mut staged: StagedFile) -> Result<(), StoreError> {
         let Some(path) = staged.path() else { return self.put_file(key, staged.file()) };
+        finish(staged.file()).map_err(|err| failed(key, err))?;
         fail_point!("store-file-staged");
         self.move_to(key, path)?;
         staged.is_named();
@@ -202,6 +207,7 @@ impl Store for LocalStore {
 
     fn put_staged_new(&self, key: &Key, staged: &mut StagedFile) -> Result<bool, StoreError> {
         let Some(path) = staged.path() else { return self.put_file_new(key, staged.file()) };
+        finish(staged.file()).map_err(|err| failed(key, err))?;
         let is_new = self.name_new(key, path)?;
         if is_new {
             staged.is_named();

@@ -149,6 +149,10 @@ impl Store for PlacedStore {
         self.near.stage_file(file, may_go_on)
     }
 
+    fn stage_new(&self) -> Result<StagedFile, StoreError> {
+        self.near.stage_new()
+    }
+
     fn put_staged(&self, key: &Key, staged: StagedFile) -> Result<(), StoreError> {
         self.near.put_staged(key, staged)
     }

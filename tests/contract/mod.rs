@@ -85,6 +85,11 @@ fn a_staged_file_is_named_where_it_may_be(store: &dyn Store) {
     store.put_staged(&key, second).unwrap();
     assert_eq!(store.get_range(&key, 0..99).unwrap(), b"second");
     drop(stage(b"third"));
+    let written = store.stage_new().unwrap();
+    written.file().try_clone().unwrap().write_all(b"written").unwrap();
+    store.put_staged(&key, written).unwrap();
+    assert_eq!(store.get_range(&key, 0..99).unwrap(), b"written");
+    drop(store.stage_new().unwrap());
     assert!(store.stage_file(&file_of(b"fourth"), &|| false).unwrap().is_none());
     assert_eq!(store.list("").unwrap().len(), 1);
 }

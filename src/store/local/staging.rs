@@ -76,6 +76,11 @@ impl Staging {
         Ok(is_whole?.then_some(staged))
     }
 
+    /// An empty file.
+    pub(crate) fn empty(&self) -> io::Result<StagedFile> {
+        self.new_file().map(|(file, path)| StagedFile::at(path, file))
+    }
+
     fn fill(&self, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<PathBuf> {
         let (mut staged, path) = self.new_file()?;
         let filled = fill(&mut staged).and_then(|()| finish(&staged));
@@ -106,7 +111,7 @@ impl Staging {
 }
 
 /// Marks a file as ours and brings it to disk.
-fn finish(staged: &File) -> io::Result<()> {
+pub(crate) fn finish(staged: &File) -> io::Result<()> {
     // A disk that keeps no attributes keeps our files all the same; only `gc` leaves them alone then.
     let _ = staged.set_xattr(MARK, b"1");
     staged.sync_all()
