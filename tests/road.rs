@@ -73,6 +73,89 @@ fn the_same_bytes_again_are_no_new_work() {
 }
 
 #[test]
+fn whoever_waits_for_bytes_that_are_known_is_told_where_they_are() {
+    let name = "whoever_waits_for_bytes_that_are_known_is_told_where_they_are";
+    let Some((running, from)) = with_public_recording(name, "two_cities.wav") else { return };
+    let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(1_705_320_000);
+    let drop = |name: &str| {
+        let dropped = running.drop_file(&from, name);
+        fs::File::options().write(true).open(&dropped).unwrap().set_modified(noon).unwrap();
+        assert_eq!(running.outcome(&dropped), None, "{name}");
+    };
+    // What the end of the job on that file says.
+    let said = |path: &str| -> String {
+        let mut message = None;
+        running.wait_for(&format!("the end of {path}"), || {
+            let events = fs::read_to_string(running.root().join(".scribefs/events")).unwrap();
+            let events = events.lines().filter_map(|line| serde_json::from_str(line).ok());
+            message = events
+                .filter(|event: &serde_json::Value| {
+                    let is_end = event["state"] == "done" || event["state"] == "duplicate";
+                    event["event"] == "job" && event["path"] == path && is_end
+                })
+                .last()
+                .map(|event| event["message"].as_str().unwrap_or_default().to_owned());
+            message.is_some()
+        });
+        message.unwrap()
+    };
+    let texts = || -> Vec<String> {
+        let all = running.recordings().into_iter();
+        all.map(|(_, json)| json["text"].as_str().unwrap().to_owned()).collect()
+    };
+    drop("team/first.wav");
+    assert_eq!(said("team/first.wav"), "");
+    let place = "conversations/team/2024/01/15/first.wav";
+    assert!(running.root().join(place).exists());
+
+    // Here, and with its stored copy damaged.
+    drop("team/again.wav");
+    assert!(said("team/again.wav").contains(place), "{}", said("team/again.wav"));
+    let stored = running.dir.path().join("state/uploads/team/2024/01/15/first.wav");
+    fs::write(&stored, b"damaged").unwrap();
+    drop("team/once more.wav");
+    let message = said("team/once more.wav");
+    assert!(message.contains(place) && message.contains("put back"), "{message}");
+    assert!(fs::read(&stored).unwrap() == fs::read(&from).unwrap());
+    assert_eq!(texts().len(), 1);
+
+    // Elsewhere: filed there too, and the damaged copy here is mended.
+    fs::write(&stored, b"damaged").unwrap();
+    drop("other/x.wav");
+    let message = said("other/x.wav");
+    assert!(message.contains(place) && message.contains("filed"), "{message}");
+    assert!(running.root().join("conversations/other/2024/01/15/x.wav").exists());
+    assert!(fs::read(&stored).unwrap() == fs::read(&from).unwrap());
+    assert_eq!(texts().len(), 2);
+    assert_eq!(texts()[0], texts()[1]);
+
+    // In the trash nothing is at home.
+    for conversation in ["team", "other"] {
+        fs::remove_dir_all(running.root().join("conversations").join(conversation)).unwrap();
+    }
+    drop("team/back.wav");
+    let message = said("team/back.wav");
+    assert!(message.contains("in the trash"), "{message}");
+    assert_eq!(texts().len(), 1);
+}
+
+#[test]
+fn folders_that_are_only_a_date_name_no_conversation_but_the_day() {
+    let name = "folders_that_are_only_a_date_name_no_conversation_but_the_day";
+    let Some((running, from)) = with_public_recording(name, "two_cities.wav") else { return };
+    let dropped = running.drop_file(&from, "2024/01/15/REC001.WAV");
+    running.published(&dropped);
+    let found: Vec<String> = running
+        .recordings()
+        .into_iter()
+        .map(|(path, _)| path.strip_prefix(running.root()).unwrap().display().to_string())
+        .collect();
+    assert_eq!(found.len(), 1);
+    assert!(!found[0].starts_with("conversations/2024/"), "{found:?}");
+    assert!(found[0].ends_with("/2024/01/15/REC001.json"), "{found:?}");
+}
+
+#[test]
 fn a_second_recording_of_a_day_gets_a_name_of_its_own() {
     let name = "a_second_recording_of_a_day_gets_a_name_of_its_own";
     let Some((running, speech)) = with_speech(name, &[]) else { return };
