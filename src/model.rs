@@ -33,5 +33,5 @@ pub use printable::{escaped_json, printable, printable_lines, without_error_numb
 pub use recording::{
     DayTranscript, Object, Overlay, Page, PageKind, RecordedAt, Recording, RecordingId, TimeSource,
 };
-pub use sound::{CreationTime, SoundFacts};
+pub use sound::{CreationTime, SoundFacts, TIME_REFERENCE};
 pub use talk::{Flag, Segment, Speaker, SpeakerId, Talk, Turn, Warning, Word};

@@ -86,22 +86,42 @@ fn parse(text: &str, place: &str) -> Option<CreationTime> {
 /// `bext` wherever it stands, else `ICRD` in an `INFO` list, which may follow the sound.
 fn wave_time(file: &File) -> Option<CreationTime> {
     let mut listed = None;
+    let broadcast = find_chunk(file, |name, body, size| match name {
+        b"bext" => broadcast_time(file, body),
+        b"LIST" if listed.is_none() => {
+            listed = listed_time(file, body, size);
+            None
+        }
+        _ => None,
+    });
+    broadcast.or(listed)
+}
+
+/// What `look` finds in the first chunk in which it finds something; it is given name, body and size of each.
+fn find_chunk<T>(file: &File, mut look: impl FnMut(&[u8], u64, u32) -> Option<T>) -> Option<T> {
     let mut at = 12;
     for _ in 0..MOST_BOXES {
-        let Some(head) = read::<8>(file, at) else { break };
+        let head = read::<8>(file, at)?;
         let size = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
-        match &head[..4] {
-            b"bext" => {
-                if let Some(time) = broadcast_time(file, at + 8) {
-                    return Some(time);
-                }
-            }
-            b"LIST" if listed.is_none() => listed = listed_time(file, at + 8, size),
-            _ => {}
+        if let Some(found) = look(&head[..4], at + 8, size) {
+            return Some(found);
         }
         at += 8 + u64::from(size) + u64::from(size % 2);
     }
-    listed
+    None
+}
+
+/// TimeReference of a Broadcast Wave file: samples since midnight. 0 where a program has left it out.
+pub(crate) fn time_reference(file: &File, container: &str) -> Option<u64> {
+    if !matches!(container, "wav" | "rf64") {
+        return None;
+    }
+    let samples = find_chunk(file, |name, body, size| {
+        // Origination date and time stand before.
+        let is_there = name == b"bext" && 346 <= size;
+        is_there.then(|| read(file, body + 338)).flatten().map(u64::from_le_bytes)
+    });
+    samples.filter(|samples| *samples != 0)
 }
 
 /// OriginationDate and OriginationTime, in local time.
@@ -211,5 +231,29 @@ mod tests {
         for nothing in ["2023", "", "soon", "2023-13-01", "ü023-01-01x"] {
             assert_eq!(parsed(nothing), None, "{nothing}");
         }
+    }
+
+    /// A WAV file with a `bext` chunk behind another one.
+    fn broadcast_wave(time_reference: u64) -> File {
+        let mut bext = vec![0; 602];
+        bext[320..338].copy_from_slice(b"2024-01-1510:02:03");
+        bext[338..346].copy_from_slice(&time_reference.to_le_bytes());
+        let mut wave = b"RIFF\0\0\0\0WAVEjunk\x03\0\0\0abc\0bext".to_vec();
+        wave.extend(602_u32.to_le_bytes());
+        wave.extend(bext);
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&wave, 0).unwrap();
+        file
+    }
+
+    #[test]
+    fn broadcast_wave_says_when_it_was_made_and_at_which_sample_it_begins() {
+        let samples = 36_123 * 48_000 + 17;
+        let file = broadcast_wave(samples);
+        assert_eq!(wave_time(&file).unwrap().time, datetime(2024, 1, 15, 10, 2, 3, 0));
+        assert_eq!(time_reference(&file, "wav"), Some(samples));
+        assert_eq!(time_reference(&file, "mp4"), None);
+        assert_eq!(time_reference(&broadcast_wave(0), "wav"), None);
+        assert_eq!(time_reference(&tempfile::tempfile().unwrap(), "wav"), None);
     }
 }

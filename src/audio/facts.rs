@@ -3,7 +3,7 @@
 use crate::audio::creation_time;
 use crate::audio::tags::Tags;
 use crate::audio::track::Opened;
-use crate::model::SoundFacts;
+use crate::model::{SoundFacts, TIME_REFERENCE};
 use std::fs::File;
 
 /// All that is known after decoding.
@@ -14,7 +14,10 @@ pub(crate) fn facts(
     channels: usize,
     frames: u64,
 ) -> SoundFacts {
-    let tags = Tags::read(opened.format.as_mut());
+    let mut tags = Tags::read(opened.format.as_mut());
+    if let Some(samples) = creation_time::time_reference(file, opened.container) {
+        tags.shown.insert(TIME_REFERENCE.to_owned(), samples.to_string());
+    }
     let parameters = opened.decoder.codec_params();
     let codec = opened.decoder.codec_info().short_name;
     SoundFacts {

@@ -23,6 +23,10 @@ pub struct SoundFacts {
     pub tags: BTreeMap<String, String>,
 }
 
+/// The tag that holds TimeReference of a Broadcast Wave file: samples since midnight at its beginning, by which
+/// parts of one recording are put in order.
+pub const TIME_REFERENCE: &str = "time_reference";
+
 /// When the file says it was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreationTime {

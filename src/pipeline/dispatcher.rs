@@ -13,6 +13,7 @@ use ulid::Ulid;
 use crate::index::{Change, IndexError};
 use crate::model::{ConversationId, FileName, Job, JobState};
 use crate::pipeline::queue::{JobQueue, Runner};
+use crate::pipeline::recorded_at::naming_folder;
 use crate::pipeline::{Services, Setup, pages_due, runner};
 use crate::spool::{Dropped, SpoolEvent, Work};
 
@@ -174,9 +175,9 @@ impl Dispatcher {
 
     fn new_job(&self, dropped: &Dropped) -> Result<Job, IndexError> {
         let now = Timestamp::now();
-        let conversation = match dropped.path.as_slice() {
-            [folder, _, ..] => ConversationId::cleaned(folder.as_bytes()),
-            _ => ConversationId::from_random(low_bits(Ulid::generate().random())),
+        let conversation = match naming_folder(&dropped.path) {
+            Some(folder) => ConversationId::cleaned(folder.as_bytes()),
+            None => ConversationId::from_random(low_bits(Ulid::generate().random())),
         };
         Ok(Job {
             id: self.queue.services.index.next_job_id()?,

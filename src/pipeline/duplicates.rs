@@ -11,6 +11,7 @@ use crate::model::{Conversation, Job, Object, Placement, Recipe, Recording, Talk
 use crate::pipeline::Services;
 use crate::pipeline::content_hash::content_hash;
 use crate::pipeline::publish::{self, PublishError};
+use crate::pipeline::recorded_at::naming_folder;
 use crate::pipeline::shelves::Shelves;
 use crate::pipeline::stock::{self, StockError};
 use crate::store::{Store, StoreError};
@@ -65,7 +66,7 @@ fn is_at_home(
     recording: &Recording,
     conversation: &Conversation,
 ) -> Result<bool, IndexError> {
-    let is_loose = job.path.len() < 2;
+    let is_loose = naming_folder(&job.path).is_none();
     if is_loose || conversation.id == job.conversation {
         return Ok(true);
     }

@@ -1,5 +1,6 @@
 //! When a recording was made: the first of what its container, its names and its file say, else now.
 
+mod date_folder;
 mod dates;
 mod months;
 mod path_date;
@@ -12,6 +13,8 @@ use jiff::tz::{Offset, TimeZone};
 
 use crate::model::{CreationTime, RecordedAt, TimeSource};
 use crate::pipeline::recorded_at::path_date::{When, times_in_path};
+
+pub(crate) use crate::pipeline::recorded_at::date_folder::naming_folder;
 
 /// Clocks of recorders that were never set start in these years: a time before is no time.
 const FIRST_PLAUSIBLE_YEAR: i16 = 1971;

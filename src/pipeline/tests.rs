@@ -1,6 +1,7 @@
 //! The road cut at every step, and travelled again.
 
 mod archive;
+mod days;
 mod duplicates;
 mod identity;
 mod identity_in_bucket;

@@ -3,15 +3,15 @@
 //! Chapters are kept in memory by the hash of the json page that they were rendered from, so that a day with many
 //! recordings does not read all of them again for each new one.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use jiff::civil::DateTime;
 
 use crate::index::DayText;
 use crate::model::{
-    Access, Conversation, Day, DayTranscript, Key, Object, PageKind, Recording, RecordingId,
+    Access, Conversation, Day, DayTranscript, Key, Object, PageKind, Recording, TIME_REFERENCE,
 };
 use crate::pipeline::shelves::{Draft, PageError, Shelves};
 use crate::render::{self, Chapter};
@@ -67,7 +67,7 @@ pub(crate) fn render(
     new: Option<Chapter<'_>>,
 ) -> Result<Option<Rendered>, PageError> {
     let mut is_complete = true;
-    let mut chapters: Vec<(Sorted, String)> = Vec::new();
+    let mut chapters: Vec<(&Recording, String)> = Vec::new();
     let mut recordings = shelves.index.filed_recordings(conversation.seq, day)?;
     // What is in the trash by itself has no part in its day's text.
     let is_there = |recording: &Recording| recording.overlay.trashed_at.is_none();
@@ -75,7 +75,7 @@ pub(crate) fn render(
     let new = new.filter(|new| is_there(new.recording));
     for recording in &recordings {
         match chapter(shelves, conversation, recording) {
-            Ok(Some(text)) => chapters.push((sorted(recording), text)),
+            Ok(Some(text)) => chapters.push((recording, text)),
             // Its words are missing or damaged: they may be mended.
             Ok(None) => {
                 log::debug!("{}: left out of its day's transcript", recording.id);
@@ -89,16 +89,17 @@ pub(crate) fn render(
             Err(err) => return Err(err.into()),
         }
     }
-    chapters.extend(new.map(|new| (sorted(new.recording), render::chapter(new))));
+    chapters.extend(new.map(|new| (new.recording, render::chapter(new))));
     if chapters.is_empty() {
         return Ok(None);
     }
-    chapters.sort_by_key(|(place, _)| *place);
+    chapters.sort_by(|(one, _), (other, _)| in_order(one, other));
     let all = recordings.iter().chain(new.map(|new| new.recording));
     let access = all.clone().filter_map(|it| it.overlay.access).reduce(Access::and);
-    let title = all.filter_map(|it| Some((sorted(it), it.overlay.title.as_deref()?))).min();
+    let titled = all.filter(|it| it.overlay.title.is_some());
+    let first = titled.min_by(|one, other| in_order(one, other));
     let id = conversation.id.shown();
-    let title = title.map_or(id.as_str(), |(_, title)| title);
+    let title = first.and_then(|first| first.overlay.title.as_deref()).unwrap_or(&id);
     let texts: Vec<&str> = chapters.iter().map(|(_, text)| text.as_str()).collect();
     let key = Key::transcript(&conversation.filed_as, day);
     let draft = Draft::new(key, render::day(title, &texts).into_bytes());
@@ -112,11 +113,21 @@ pub(crate) fn unwritten(conversation: &Conversation, day: Day, now: Timestamp) -
     DayTranscript { conversation: conversation.seq, day, object, modified_at: now, access: None }
 }
 
-/// Recordings of a day stand in the order of their times.
-type Sorted = (DateTime, RecordingId);
+/// Recordings of a day stand in the order of their times. Parts of one recording may all have the same: those stand
+/// in the order of the samples that they begin at, and then of their names, as a person counts.
+fn in_order(one: &Recording, other: &Recording) -> Ordering {
+    let time = |it: &Recording| (it.recorded_at.time, time_reference(it));
+    let name = |it: &Recording| it.original_name.display();
+    time(one)
+        .cmp(&time(other))
+        .then_with(|| alphanumeric_sort::compare_str(name(one), name(other)))
+        .then_with(|| one.id.cmp(&other.id))
+}
 
-fn sorted(recording: &Recording) -> Sorted {
-    (recording.recorded_at.time, recording.id)
+/// Nanoseconds since midnight at which a Broadcast Wave file says that it begins.
+fn time_reference(recording: &Recording) -> Option<u128> {
+    let samples: u64 = recording.facts.tags.get(TIME_REFERENCE)?.parse().ok()?;
+    u128::from(samples).checked_mul(1_000_000_000)?.checked_div(recording.facts.sample_rate.into())
 }
 
 fn chapter(
@@ -175,5 +186,43 @@ impl Kept {
             let Some(oldest) = self.order.pop_front() else { return };
             self.bytes -= self.texts.remove(&oldest).map_or(0, |text| text.len());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::FileName;
+    use crate::pipeline::tests::recordings_of_a_day;
+
+    #[test]
+    fn parts_of_one_recording_stand_in_the_order_in_which_they_were_recorded() {
+        // Samples since midnight, their rate, and a name: in order.
+        let parts = [
+            (None, 48_000, "part 1.wav"),
+            (None, 48_000, "part 2.wav"),
+            (None, 48_000, "part 10.wav"),
+            (Some(1_728_000_000_u64), 48_000, "c.wav"),
+            // A second later, in fewer samples.
+            (Some(1_587_644_100), 44_100, "b.wav"),
+            (Some(1_728_096_000), 48_000, "a2.wav"),
+            (Some(1_728_096_000), 48_000, "a10.wav"),
+        ];
+        let mut recordings = recordings_of_a_day(7);
+        for (recording, (samples, rate, name)) in recordings.iter_mut().zip(parts) {
+            recording.original_name = FileName::new(name).unwrap();
+            recording.facts.sample_rate = rate;
+            let samples = samples.map(|it| (TIME_REFERENCE.to_owned(), it.to_string()));
+            recording.facts.tags.extend(samples);
+        }
+        recordings.reverse();
+        recordings.sort_by(in_order);
+        let names: Vec<String> = recordings.iter().map(|it| it.original_name.display()).collect();
+        assert_eq!(names, parts.map(|(.., name)| name));
+        // The time counts first.
+        let earlier = recordings[0].recorded_at.time.yesterday().unwrap();
+        recordings[6].recorded_at.time = earlier;
+        recordings.sort_by(in_order);
+        assert_eq!(recordings[0].original_name.display(), "a10.wav");
     }
 }
