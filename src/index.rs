@@ -47,6 +47,7 @@ use redb::ReadableDatabase;
 pub use crate::index::carrying::Copy;
 pub use crate::index::change::Change;
 pub use crate::index::following::{Followed, Surveying};
+pub use crate::index::inventory::FiledDay;
 pub use crate::index::pages_due::{DayText, DueEntry, PageWork, PagesDue};
 pub use crate::index::questions::Totals;
 pub use crate::index::removals_due::RemovalDue;

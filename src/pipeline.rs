@@ -70,7 +70,7 @@ use crate::store::Store;
 
 pub use causes::causes;
 pub use change_log::Told;
-pub use check::{Checked, Depth, Fault, Finding, Where, check, mend};
+pub use check::{Checked, Counts, Depth, Fault, Finding, Where, check, inspect, mend};
 pub use clear::{Left, Orphan, clear_cache, orphans, remove_orphan};
 pub use dispatcher::Pipeline;
 pub use eviction::{RemovalError, Retention};

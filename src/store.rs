@@ -70,6 +70,9 @@ pub struct Found {
     pub bytes: u64,
 }
 
+/// Objects as [`Store::walk`] comes to them. Ends with the first error.
+pub type Walk<'a> = Box<dyn Iterator<Item = Result<Found, StoreError>> + 'a>;
+
 /// What a store tells of an object beside its bytes, without reading them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObjectFacts {
@@ -172,6 +175,17 @@ pub trait Store: Send + Sync {
 
     /// Everything below `prefix` (whole parts, ending in `/`; empty: everything), in no order.
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError>;
+
+    /// All that there is, in the order of keys. Stores of many objects read on as it is asked for.
+    fn walk(&self) -> Walk<'_> {
+        match self.list("") {
+            Ok(mut found) => {
+                found.sort_by(|one, other| one.key.cmp(&other.key));
+                Box::new(found.into_iter().map(Ok))
+            }
+            Err(err) => Box::new(std::iter::once(Err(err))),
+        }
+    }
 
     /// Removes it. `Ok` if there was nothing.
     fn delete(&self, key: &Key) -> Result<(), StoreError>;

@@ -5,7 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use scribefs::index::{Change, Index, IndexError, PagesDue, Totals};
+use scribefs::index::{Change, FiledDay, Index, IndexError, PagesDue, Totals};
 use scribefs::model::{
     Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, InboxId, Job,
     JobId, JobState, Key, Object, Page, PageKind, Placement, RecordedAt, Recording, RecordingId,
@@ -216,6 +216,39 @@ fn a_conversation_is_seen_from_its_first_recording_on() {
     desk.publish("standup", day(15), "meeting");
     assert_eq!(desk.index.conversations(ConversationSeq(0), 10).unwrap(), [made]);
     assert_eq!(desk.index.totals().unwrap().conversations, 1);
+}
+
+#[test]
+fn days_come_in_the_order_of_their_keys_a_few_at_a_time() {
+    let desk = desk();
+    for (conversation, of_month) in [("b", 2), ("a", 3), ("a-b", 1), ("a", 1), ("a.b", 1), ("b", 1)]
+    {
+        desk.publish(conversation, day(of_month), "monday");
+        desk.publish(conversation, day(of_month), "monday");
+    }
+    let all = desk.index.filed_days_after(None, 99).unwrap();
+    let mut sorted = all.clone();
+    sorted.sort_by(|one, other| one.folder.cmp(&other.folder));
+    assert_eq!((all.len(), &all), (6, &sorted));
+    for limit in [1, 2, 5] {
+        let mut read = Vec::new();
+        loop {
+            let page = desk.index.filed_days_after(read.last(), limit).unwrap();
+            assert!(page.len() <= limit);
+            if page.is_empty() {
+                break;
+            }
+            read.extend(page);
+        }
+        assert_eq!(read, all, "{limit} at a time");
+    }
+    let FiledDay { conversation, day, ref folder, .. } = all[0];
+    let first = RecordingId { conversation, day, number: 0 };
+    let page = desk.index.filed_recordings_after(first, 1).unwrap();
+    assert_eq!((page.len(), page[0].id.number), (1, 1));
+    assert!(page[0].audio.key.as_str().starts_with(folder.as_str()), "{folder}");
+    let rest = desk.index.filed_recordings_after(page[0].id, 99).unwrap();
+    assert_eq!(rest.iter().map(|it| it.id.number).collect::<Vec<_>>(), [2]);
 }
 
 #[test]

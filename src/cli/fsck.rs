@@ -12,7 +12,7 @@ use crate::cli::stock::{self, Opened};
 use crate::config::Config;
 use crate::daemon::Environment;
 use crate::model::printable;
-use crate::pipeline::{self, Checked, Depth, Fault, Finding, Orphan, Stock, StockError, Where};
+use crate::pipeline::{self, Counts, Depth, Fault, Finding, Orphan, Stock, StockError, Where};
 use crate::store::Foreign;
 
 pub(crate) fn fsck(wish: &Fsck, environment: &Environment) -> Result<ExitCode, Trouble> {
@@ -36,17 +36,43 @@ pub(crate) fn fsck(wish: &Fsck, environment: &Environment) -> Result<ExitCode, T
 fn check(wish: &Fsck, stock: Stock<'_>, opened: &Opened) -> Result<bool, Trouble> {
     let depth = if wish.deep { Depth::Contents } else { Depth::Sizes };
     let bar = progress_bar(opened.recordings()?);
-    let checked = pipeline::check(stock, depth, Timestamp::now(), &mut |_| bar.inc(1))?;
+    let (mut tally, mut told) = (Tally::default(), Vec::new());
+    let mut found = |finding: Finding| -> Result<(), Trouble> {
+        let is_mended = wish.repair && pipeline::mend(stock, &finding)?;
+        tally.note(&finding, is_mended);
+        match wish.json {
+            true => told.push(as_json(&finding, is_mended)),
+            false => bar.suspend(|| report::print(as_text(&finding, is_mended)))?,
+        }
+        Ok(())
+    };
+    let counts =
+        pipeline::inspect(stock, depth, Timestamp::now(), &mut |_| bar.inc(1), &mut found)?;
     bar.finish_and_clear();
-    let mended = if wish.repair { mend_all(stock, &checked)? } else { Vec::new() };
-    let is_mended = |at: usize| mended.get(at).copied().unwrap_or(false);
-    if wish.json {
-        report::print_json(&as_json(&checked, &is_mended))?;
-    } else {
-        report::print(as_text(&checked, &is_mended))?;
+    let Counts { recordings, objects } = counts;
+    match wish.json {
+        true => report::print_json(
+            &json!({ "recordings": recordings, "objects": objects, "findings": told }),
+        )?,
+        false => report::print(verdict(counts, tally))?,
     }
-    let is_foreign = |finding: &Finding| matches!(finding.fault, Fault::Foreign { .. });
-    Ok(checked.findings.iter().enumerate().all(|(at, it)| is_mended(at) || is_foreign(it)))
+    Ok(tally.found == tally.mended)
+}
+
+/// How much was found. What is not scribefs's is nobody's fault.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    found: u64,
+    mended: u64,
+}
+
+impl Tally {
+    fn note(&mut self, finding: &Finding, is_mended: bool) {
+        if !matches!(finding.fault, Fault::Foreign { .. }) {
+            self.found += 1;
+            self.mended += u64::from(is_mended);
+        }
+    }
 }
 
 /// Names that cannot be scribefs' are nobody's fault, and are left alone.
@@ -67,43 +93,25 @@ fn progress_bar(recordings: u64) -> ProgressBar {
     bar
 }
 
-fn mend_all(stock: Stock<'_>, checked: &Checked) -> Result<Vec<bool>, Trouble> {
-    checked.findings.iter().map(|finding| Ok(pipeline::mend(stock, finding)?)).collect()
+fn as_json(finding: &Finding, is_mended: bool) -> Value {
+    let mut json = serde_json::to_value(finding).unwrap_or_default();
+    json["mended"] = is_mended.into();
+    json
 }
 
-fn as_json(checked: &Checked, is_mended: &dyn Fn(usize) -> bool) -> Value {
-    let findings = checked.findings.iter().enumerate().map(|(at, finding)| {
-        let mut json = serde_json::to_value(finding).unwrap_or_default();
-        json["mended"] = is_mended(at).into();
-        json
-    });
-    json!({
-        "recordings": checked.recordings,
-        "objects": checked.objects,
-        "findings": findings.collect::<Vec<_>>(),
-    })
+fn as_text(finding: &Finding, is_mended: bool) -> String {
+    let rest = if is_mended { "mended" } else { remedy(finding) };
+    format!("{}\n", printable(&format!("{}: {}; {rest}", finding.key, finding.fault)))
 }
 
-fn as_text(checked: &Checked, is_mended: &dyn Fn(usize) -> bool) -> String {
-    let mut text = String::new();
-    for (at, finding) in checked.findings.iter().enumerate() {
-        let rest = if is_mended(at) { "mended" } else { remedy(finding) };
-        let line = format!("{}: {}; {rest}", finding.key, finding.fault);
-        text.push_str(&printable(&line));
-        text.push('\n');
-    }
-    let (recordings, objects) = (HumanCount(checked.recordings), HumanCount(checked.objects));
-    let foreign = checked.findings.iter().filter(|it| matches!(it.fault, Fault::Foreign { .. }));
-    let verdict = match checked.findings.len() - foreign.count() {
-        0 => "all is well".to_owned(),
-        count => format!("{count} found"),
+fn verdict(counts: Counts, tally: Tally) -> String {
+    let (recordings, objects) = (HumanCount(counts.recordings), HumanCount(counts.objects));
+    let verdict = match (tally.found, tally.mended) {
+        (0, _) => "all is well".to_owned(),
+        (found, 0) => format!("{found} found"),
+        (found, mended) => format!("{found} found, {mended} repaired"),
     };
-    let repaired = match (0..checked.findings.len()).filter(|at| is_mended(*at)).count() {
-        0 => String::new(),
-        count => format!(", {count} repaired"),
-    };
-    text.push_str(&format!("{recordings} recordings, {objects} objects: {verdict}{repaired}\n"));
-    text
+    format!("{recordings} recordings, {objects} objects: {verdict}\n")
 }
 
 /// What to do about it.

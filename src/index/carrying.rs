@@ -1,8 +1,6 @@
 //! What the carrier asks of the index and says to it: what is still to be moved, what has a local copy, what
 //! is removed for good.
 
-use std::collections::HashSet;
-
 use jiff::Timestamp;
 
 use crate::index::{DayText, Index, IndexError, filing, placing, removal};
@@ -155,11 +153,9 @@ impl Index {
         self.inner.writer.change(move |writing| filing::rename_recording(writing, recording, text))
     }
 
-    /// Notes local copies of what is in the bucket: of all whose audio's key is among `near`.
-    pub fn note_copies(&self, near: HashSet<Key>, since: Timestamp) -> Result<(), IndexError> {
-        self.inner
-            .writer
-            .change(move |writing| placing::note_copies(writing, |key| near.contains(key), since))
+    /// Notes local copies of everything that is in the bucket.
+    pub fn note_copies(&self, since: Timestamp) -> Result<(), IndexError> {
+        self.inner.writer.change(move |writing| placing::note_copies(writing, since))
     }
 
     /// A multipart upload that no row names and that is to be given up.

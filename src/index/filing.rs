@@ -58,13 +58,13 @@ fn tell_filed(writing: &mut Writing<'_>, recording: Recording, filed: &Filed) {
 }
 
 /// The row as the store's metadata tells it, in a conversation like the one told. What is known already is
-/// neither written nor told of.
+/// neither written nor told of. The number that it has here.
 pub(crate) fn adopt_recording(
     writing: &mut Writing<'_>,
     told: &Conversation,
     mut recording: Recording,
     mut transcript: DayTranscript,
-) -> Result<(), IndexError> {
+) -> Result<RecordingId, IndexError> {
     let conversation = adopt(writing, told)?;
     let (seq, day) = (conversation.seq, recording.id.day);
     let stem = (seq.0, day.number(), recording.stem.as_bytes());
@@ -88,15 +88,16 @@ pub(crate) fn adopt_recording(
         standing != transcript && standing.modified_at <= transcript.modified_at
     });
     let known = row_at(&writing.tables().open_table(RECORDINGS)?, recording_key(recording.id))?;
+    let id = recording.id;
     if known.as_ref() == Some(&recording) && !is_news {
-        return Ok(());
+        return Ok(id);
     }
     let filed = file(writing, &conversation, &recording, is_news.then_some(transcript))?;
     tell_filed(writing, recording, &filed);
     if is_news {
         writing.tell(Change::DayTranscript { conversation: seq, day });
     }
-    Ok(())
+    Ok(id)
 }
 
 /// Removes the row, and its day's and its conversation's with it if they have no other.

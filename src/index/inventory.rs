@@ -3,10 +3,10 @@
 use std::ops::Bound;
 
 use crate::index::tables::{
-    DAYS, DayKey, DayRow, RECORDINGS, RecordingKey, day_key, readable, recording_key,
+    DAYS, DayKey, DayRow, PREFIXES, RECORDINGS, RecordingKey, day_key, readable, recording_key,
 };
 use crate::index::{Index, IndexError};
-use crate::model::{ConversationSeq, Day, DayTranscript, Recording, RecordingId};
+use crate::model::{ConversationSeq, Day, DayTranscript, Key, Recording, RecordingId};
 
 impl Index {
     /// Recordings of all conversations in order, from the one after `after`, at most `limit`.
@@ -43,6 +43,72 @@ impl Index {
         {
             let day = readable::<DayRow>(row.0.value(), row.1.value());
             found.extend(day.and_then(|day| day.transcript));
+        }
+        Ok(found)
+    }
+}
+
+/// A day of a conversation, by the folder that its objects lie in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FiledDay {
+    /// What its keys begin with; ends in `/`.
+    pub folder: String,
+    pub conversation: ConversationSeq,
+    pub day: Day,
+    /// What the keys of its conversation begin with.
+    prefix: String,
+}
+
+impl Index {
+    /// Days of all conversations in the order of their keys, from the one after `after`, at most `limit`; also of
+    /// what is in the trash.
+    pub fn filed_days_after(
+        &self,
+        after: Option<&FiledDay>,
+        limit: usize,
+    ) -> Result<Vec<FiledDay>, IndexError> {
+        let now = self.now()?;
+        let (prefixes, days) = (now.table(PREFIXES)?, now.table(DAYS)?);
+        let mut found = Vec::new();
+        for prefix in prefixes.range::<&str>(after.map_or("", |it| it.prefix.as_str())..)? {
+            let (prefix, seq) = prefix?;
+            let (prefix, seq) = (prefix.value(), seq.value());
+            let first = match after {
+                Some(after) if after.prefix == prefix => Bound::Excluded((seq, after.day.number())),
+                _ => Bound::Included((seq, 0)),
+            };
+            for row in days.range::<DayKey>((first, Bound::Included((seq, u32::MAX))))? {
+                if limit <= found.len() {
+                    return Ok(found);
+                }
+                let Some(day) = Day::from_number(row?.0.value().1) else { continue };
+                found.push(FiledDay {
+                    folder: Key::day_prefix(prefix, day),
+                    conversation: ConversationSeq(seq),
+                    day,
+                    prefix: prefix.to_owned(),
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Recordings of a day in the order of their numbers, from the one after `after`, at most `limit`, whether or
+    /// not they are in the trash.
+    pub fn filed_recordings_after(
+        &self,
+        after: RecordingId,
+        limit: usize,
+    ) -> Result<Vec<Recording>, IndexError> {
+        let (seq, day, number) = recording_key(after);
+        let table = self.now()?.table(RECORDINGS)?;
+        let rows = (Bound::Excluded((seq, day, number)), Bound::Included((seq, day, u16::MAX)));
+        let mut found = Vec::new();
+        let mut rows = table.range::<RecordingKey>(rows)?;
+        while found.len() < limit
+            && let Some(row) = rows.next().transpose()?
+        {
+            found.extend(readable::<Recording>(row.0.value(), row.1.value()));
         }
         Ok(found)
     }

@@ -64,18 +64,25 @@ pub(crate) fn set_stored(
     Ok(is_ours)
 }
 
-/// Notes local copies of those in the bucket whose audio key `is_near` says are here too.
-pub(crate) fn note_copies(
+/// Notes that there is a local copy of what is in the bucket.
+pub(crate) fn note_copy(
     writing: &mut Writing<'_>,
-    is_near: impl Fn(&Key) -> bool,
+    id: RecordingId,
     since: Timestamp,
 ) -> Result<(), IndexError> {
+    let (_, recording) = at(writing.tables(), id)?;
+    if is_in_bucket(&recording.placement) {
+        add_copy(writing.begin(), &recording, since)?;
+    }
+    Ok(())
+}
+
+/// The same of everything that is in the bucket.
+pub(crate) fn note_copies(writing: &mut Writing<'_>, since: Timestamp) -> Result<(), IndexError> {
     let tables = writing.begin();
-    each_recording(tables, |recording| {
-        if is_in_bucket(&recording.placement) && is_near(&recording.audio.key) {
-            add_copy(tables, &recording, since)?;
-        }
-        Ok(())
+    each_recording(tables, |recording| match is_in_bucket(&recording.placement) {
+        true => add_copy(tables, &recording, since),
+        false => Ok(()),
     })
 }
 

@@ -10,8 +10,8 @@ use crate::index::conversations::NEXT;
 use crate::index::following::FOLLOWED;
 use crate::index::placing::DISCOVERY;
 use crate::index::tables::{COUNTERS, JOBS, NOTES, RESERVED_KEYS, UNFINISHED, UPLOADS};
-use crate::index::{Index, IndexError, removals_due};
-use crate::model::Key;
+use crate::index::{Index, IndexError, filing, placing, removals_due};
+use crate::model::{Conversation, DayTranscript, Key, Recording};
 
 /// Rows that share one commit.
 const BATCH: usize = 1_000;
@@ -93,6 +93,23 @@ impl Index {
             })?;
         }
         Ok(())
+    }
+
+    /// [`Index::adopt`], with whether there is a local copy of the audio of what is in the bucket, noted as of `since`.
+    pub fn adopt_with_copies(
+        &self,
+        told: Vec<((Conversation, Recording, DayTranscript), bool)>,
+        since: Timestamp,
+    ) -> Result<(), IndexError> {
+        self.inner.writer.change(move |writing| {
+            for ((conversation, recording, transcript), has_copy) in told {
+                let id = filing::adopt_recording(writing, &conversation, recording, transcript)?;
+                if has_copy {
+                    placing::note_copy(writing, id, since)?;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Keeps the stems of recordings that could not be read from being given to others. `keys`: of their metadata.

@@ -126,13 +126,23 @@ impl Key {
     }
 
     fn on(conversation: &ConversationId, day: Day, file: &str) -> Self {
-        let conversation = folder_of(conversation);
-        let (year, month, day) = (day.year(), day.month(), day.day());
-        Self(format!("{conversation}/{year:04}/{month:02}/{day:02}/{file}"))
+        let folder = Self::day_prefix(&Self::conversation_prefix(conversation), day);
+        Self(format!("{folder}{file}"))
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What is before the last part; ends in `/` where there is anything.
+    pub fn parent(&self) -> &str {
+        &self.0[..self.0.len() - self.file_name().len()]
+    }
+
+    /// What the keys of a day begin with, in the conversation whose keys begin with `prefix`.
+    pub fn day_prefix(prefix: &str, day: Day) -> String {
+        let (year, month, day) = (day.year(), day.month(), day.day());
+        format!("{prefix}{year:04}/{month:02}/{day:02}/")
     }
 
     /// The last part.
@@ -185,8 +195,7 @@ impl Key {
 
     /// The page of the recording with that stem, in the folder of this key.
     pub fn page_of(&self, stem: &str, kind: PageKind) -> Self {
-        let folder = &self.0[..self.0.len() - self.file_name().len()];
-        Self(format!("{folder}{stem}{}", kind.suffix()))
+        Self(format!("{}{stem}{}", self.parent(), kind.suffix()))
     }
 
     /// Whether this is text about recordings: a page or a day's transcript.

@@ -1,20 +1,15 @@
 //! Whether index, local disk and bucket agree: every row has its objects where its placement says, and every
-//! object has a row.
+//! object has a row. They are read side by side, day by day in the order of keys.
 
 mod finding;
 mod mend;
 pub(crate) mod strangers;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-
 use jiff::Timestamp;
 
-use crate::model::{
-    ConversationSeq, Day, Key, Object, PageKind, Placement, Recording, RecordingId,
-};
-use crate::pipeline::folders;
+use crate::model::{Object, Placement, Recording, RecordingId};
+use crate::pipeline::folders::{Folder, Folders, Sizes};
 use crate::pipeline::stock::{self, Home, Stock, StockError};
-use crate::store::Found;
 
 pub use crate::pipeline::check::finding::{Fault, Finding, Where};
 pub use crate::pipeline::check::mend::mend;
@@ -37,6 +32,14 @@ pub struct Checked {
     pub findings: Vec<Finding>,
 }
 
+/// How much a check has seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub recordings: u64,
+    /// In both places together.
+    pub objects: u64,
+}
+
 /// Compares index, local disk and bucket. Changes nothing. `hear` is told of every recording before it is
 /// looked at.
 pub fn check(
@@ -45,31 +48,34 @@ pub fn check(
     now: Timestamp,
     hear: &mut dyn FnMut(&Recording),
 ) -> Result<Checked, StockError> {
-    let far = stock.far.map(|far| far.list("")).transpose()?;
-    let staged = stock.near.list(Key::STAGED)?.into_iter().map(|found| found.key).collect();
-    let near = sizes(stock.near.list("")?);
-    let mut inspection =
-        Inspection { stock, depth, staged, near, far: far.map(sizes), days: HashMap::new() };
-    let mut checked = Checked {
-        recordings: 0,
-        objects: (inspection.near.len() + inspection.far.as_ref().map_or(0, BTreeMap::len)) as u64,
-        findings: Vec::new(),
-    };
-    stock.each_recording(&mut |recording| {
-        hear(&recording);
-        checked.recordings += 1;
-        inspection.recording(&recording, &mut checked.findings)
+    let mut findings = Vec::new();
+    let Counts { recordings, objects } = inspect(stock, depth, now, hear, &mut |finding| {
+        findings.push(finding);
+        Ok::<_, StockError>(())
     })?;
-    stock.each_transcript(&mut |transcript| {
-        let day = inspection.days.get(&(transcript.conversation, transcript.day)).copied();
-        // A day without recordings has lost them to the trash's end: its transcript goes with them.
-        let Some(day) = day else { return Ok(()) };
-        let far = day.is_settled && inspection.is_home_far();
-        let duty = inspection.duty(&transcript.object, far);
-        inspection.object(&transcript.object, duty, Some(day.last), &mut checked.findings)
-    })?;
-    inspection.strangers(now, &mut checked.findings)?;
-    Ok(checked)
+    Ok(Checked { recordings, objects, findings })
+}
+
+/// The same, and `found` is told of what was found in a day's folder before the next one is looked at. It may mend
+/// what it is told of.
+pub fn inspect<E: From<StockError>>(
+    stock: Stock<'_>,
+    depth: Depth,
+    now: Timestamp,
+    hear: &mut dyn FnMut(&Recording),
+    found: &mut dyn FnMut(Finding) -> Result<(), E>,
+) -> Result<Counts, E> {
+    let mut folders = Folders::of_all(stock);
+    let mut counts = Counts::default();
+    while let Some(folder) = folders.next()? {
+        counts.objects += (folder.near.len() + folder.far.len()) as u64;
+        let mut inspection = Inspection { stock, depth, folder, seen: None, findings: Vec::new() };
+        counts.recordings += inspection.rows(hear)?;
+        let Inspection { folder, mut findings, .. } = inspection;
+        strangers::judge(stock, &folder, now, &mut |finding| findings.push(finding))?;
+        findings.into_iter().try_for_each(&mut *found)?;
+    }
+    Ok(counts)
 }
 
 /// Where an object has to be.
@@ -87,55 +93,68 @@ struct DaySeen {
     is_settled: bool,
 }
 
+/// Of one day.
 struct Inspection<'a> {
     stock: Stock<'a>,
     depth: Depth,
-    /// Pages that are not at their keys yet.
-    staged: HashSet<Key>,
-    /// Objects that no row has claimed yet, and their sizes.
-    near: BTreeMap<Key, u64>,
-    far: Option<BTreeMap<Key, u64>>,
-    days: HashMap<(ConversationSeq, Day), DaySeen>,
+    /// With objects that no row has claimed yet.
+    folder: Folder,
+    seen: Option<DaySeen>,
+    findings: Vec<Finding>,
 }
 
 impl Inspection<'_> {
-    fn is_home_far(&self) -> bool {
-        self.far.is_some() && self.stock.home != Home::Disk
+    /// Looks at all that the index has of the day. How many recordings those are.
+    fn rows(&mut self, hear: &mut dyn FnMut(&Recording)) -> Result<u64, StockError> {
+        let Some((seq, day)) = self.folder.day else { return Ok(0) };
+        let mut count = 0;
+        self.stock.each_recording_of(seq, day, &mut |recording| {
+            hear(&recording);
+            count += 1;
+            self.recording(&recording)
+        })?;
+        let Some(transcript) = self.stock.index.filed_transcript(seq, day)? else {
+            return Ok(count);
+        };
+        match self.seen {
+            Some(DaySeen { last, is_settled }) => {
+                let far = is_settled && self.is_home_far();
+                let duty = self.duty(&transcript.object, far);
+                self.object(&transcript.object, duty, Some(last))?;
+            }
+            // It has lost its recordings to the trash's end, and its transcript goes with it.
+            None => self.folder.remove(&transcript.object.key),
+        }
+        Ok(count)
     }
 
-    fn recording(
-        &mut self,
-        recording: &Recording,
-        findings: &mut Vec<Finding>,
-    ) -> Result<(), StockError> {
+    fn is_home_far(&self) -> bool {
+        self.stock.far.is_some() && self.stock.home != Home::Disk
+    }
+
+    fn recording(&mut self, recording: &Recording) -> Result<(), StockError> {
         let id = recording.id;
         let is_settled = recording.placement == Placement::Stored;
-        let day = self.days.entry((id.conversation, id.day));
-        let seen = day.or_insert(DaySeen { last: id, is_settled });
-        *seen = DaySeen { last: id, is_settled: seen.is_settled && is_settled };
+        let was_settled = self.seen.is_none_or(|seen| seen.is_settled);
+        self.seen = Some(DaySeen { last: id, is_settled: was_settled && is_settled });
         let far = is_settled && self.is_home_far();
-        for object in stock::objects(recording) {
+        for object in recording.objects() {
             let duty = self.duty(object, far);
-            self.object(object, duty, Some(id), findings)?;
+            self.object(object, duty, Some(id))?;
         }
-        // Pages that it has no more, or does not have yet, are its own all the same.
-        for kind in PageKind::ALL {
-            let page = recording.audio.key.page_beside(kind);
-            self.near.remove(&page);
-            self.far.as_mut().and_then(|far| far.remove(&page));
-        }
+        self.folder.remove_pages(recording);
         Ok(())
     }
 
     /// What is in the bucket whole may be missing on local disk, unless it is wanted there too: the first
     /// reader fetches it.
     fn duty(&self, object: &Object, far: bool) -> Duty {
-        let there = self.far.as_ref().and_then(|far| far.get(&object.key));
+        let is_there = self.folder.far.get(&object.key) == Some(&object.bytes);
         let is_enough = match self.stock.home {
             Home::Disk => false,
-            Home::Bucket => there == Some(&object.bytes),
+            Home::Bucket => is_there,
             // On its way, the audio may be the only part that has arrived.
-            Home::Both => !far && there == Some(&object.bytes),
+            Home::Both => !far && is_there,
         };
         Duty { near: !is_enough, far }
     }
@@ -146,10 +165,9 @@ impl Inspection<'_> {
         object: &Object,
         duty: Duty,
         recording: Option<RecordingId>,
-        findings: &mut Vec<Finding>,
     ) -> Result<(), StockError> {
-        let near = self.near.remove(&object.key);
-        let far = self.far.as_mut().and_then(|far| far.remove(&object.key));
+        let take = |sizes: &mut Sizes| sizes.remove(&object.key);
+        let (near, far) = (take(&mut self.folder.near), take(&mut self.folder.far));
         for (place, size, must) in [(Where::Disk, near, duty.near), (Where::Bucket, far, duty.far)]
         {
             // What is on its way may be old in the bucket; what is on disk is never old.
@@ -163,7 +181,7 @@ impl Inspection<'_> {
             };
             // On its way to its place: readers find it where it is staged.
             let fault = fault.filter(|_| place == Where::Bucket || !self.is_staged(object));
-            findings.extend(fault.map(|fault| Finding {
+            self.findings.extend(fault.map(|fault| Finding {
                 key: object.key.clone(),
                 fault,
                 object: Some(object.clone()),
@@ -173,10 +191,10 @@ impl Inspection<'_> {
         Ok(())
     }
 
+    /// Whether the page is not at its key yet.
     fn is_staged(&self, object: &Object) -> bool {
         let staged = Object { key: object.key.staged(&object.blake3), ..object.clone() };
-        self.staged.contains(&staged.key)
-            && stock::hash_near(self.stock.near, &staged).is_ok_and(|it| it == object.blake3)
+        stock::hash_near(self.stock.near, &staged).is_ok_and(|it| it == object.blake3)
     }
 
     fn content(&self, object: &Object, place: Where) -> Result<Option<Fault>, StockError> {
@@ -187,20 +205,4 @@ impl Inspection<'_> {
         };
         Ok((hash != object.blake3).then_some(Fault::Content { place }))
     }
-
-    /// What no row has claimed.
-    fn strangers(&mut self, now: Timestamp, findings: &mut Vec<Finding>) -> Result<(), StockError> {
-        let near = std::mem::take(&mut self.near);
-        let folders = folders::by_folder(near, self.far.take().unwrap_or_default());
-        for folder in folders.values() {
-            strangers::judge(self.stock, folder, now, &mut |finding| findings.push(finding))?;
-        }
-        Ok(())
-    }
-}
-
-/// What is not filed by day is none of a recording's: housekeeping, or somebody else's.
-fn sizes(found: Vec<Found>) -> BTreeMap<Key, u64> {
-    let objects = found.into_iter().filter(|found| found.key.folder().is_some());
-    objects.map(|found| (found.key, found.bytes)).collect()
 }

@@ -1,13 +1,13 @@
 //! What nothing names, found and removed: what publications that were cut off have left behind, and cached
 //! blocks of what is gone.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
 use crate::model::Key;
-use crate::pipeline::check::{self, Depth, Fault, Where};
-use crate::pipeline::stock::{self, Stock, StockError};
+use crate::pipeline::check::{self, Depth, Fault, Finding, Where};
+use crate::pipeline::stock::{Stock, StockError};
 use crate::store::BlockCache;
 
 /// An object that scribefs has put where it is, that no recording names, and of which there is another copy.
@@ -31,17 +31,22 @@ pub struct Left {
 /// Orphans that are older than an hour: copies of what is kept elsewhere. What may belong to metadata that this
 /// version cannot read is none, and what does not bear our mark is none of ours.
 pub fn orphans(stock: Stock<'_>, now: Timestamp) -> Result<Left, StockError> {
-    let checked = check::check(stock, Depth::Sizes, now, &mut |_| ())?;
     let mut left = Left::default();
-    for finding in checked.findings {
-        match finding.fault {
-            Fault::Orphan { place } => left.orphans.push(Orphan { place, key: finding.key }),
+    check::inspect(stock, Depth::Sizes, now, &mut |_| (), &mut |finding| {
+        left.note(finding);
+        Ok::<_, StockError>(())
+    })?;
+    Ok(left)
+}
+
+impl Left {
+    fn note(&mut self, Finding { key, fault, .. }: Finding) {
+        match fault {
+            Fault::Orphan { place } => self.orphans.push(Orphan { place, key }),
             Fault::Foreign { place } => {
-                let path = finding.key.as_str();
-                let folder = path[..path.len() - finding.key.file_name().len()].to_owned();
-                *left.foreign.entry((place, folder)).or_default() += 1;
+                *self.foreign.entry((place, key.parent().to_owned())).or_default() += 1;
             }
-            Fault::OnlyCopy { .. } => left.only_copies += 1,
+            Fault::OnlyCopy { .. } => self.only_copies += 1,
             Fault::Missing { .. }
             | Fault::Size { .. }
             | Fault::Content { .. }
@@ -49,24 +54,26 @@ pub fn orphans(stock: Stock<'_>, now: Timestamp) -> Result<Left, StockError> {
             | Fault::Strange { .. } => {}
         }
     }
-    Ok(left)
 }
 
 /// Removes cached blocks of objects that no recording has. Of how many objects.
 pub fn clear_cache(stock: Stock<'_>, cache: &BlockCache) -> Result<u64, StockError> {
-    let mut known: HashSet<String> = HashSet::new();
+    // The cache has a limit, and rows have none.
+    let hex = |hash| blake3::Hash::from_bytes(hash).to_hex().to_string();
+    let mut unknown: HashMap<String, _> =
+        cache.contents().into_iter().map(|hash| (hex(hash), hash)).collect();
     stock.each_recording(&mut |recording| {
-        known.extend(stock::objects(&recording).map(|object| object.blake3.clone()));
+        for object in recording.objects() {
+            unknown.remove(&object.blake3);
+        }
         Ok(())
     })?;
     stock.each_transcript(&mut |transcript| {
-        known.insert(transcript.object.blake3);
+        unknown.remove(&transcript.object.blake3);
         Ok(())
     })?;
-    let mut contents = cache.contents();
-    contents.retain(|hash| !known.contains(blake3::Hash::from_bytes(*hash).to_hex().as_str()));
-    contents.iter().for_each(|hash| cache.forget(*hash));
-    Ok(contents.len() as u64)
+    unknown.values().for_each(|hash| cache.forget(*hash));
+    Ok(unknown.len() as u64)
 }
 
 pub fn remove_orphan(stock: Stock<'_>, orphan: &Orphan) -> Result<(), StockError> {

@@ -1,11 +1,9 @@
 //! Everything from the bucket to local disk, and what is left over after a move. Each step can be cut off
 //! anywhere and done again: what has arrived is looked at and not fetched twice.
 
-use std::collections::HashSet;
-
 use jiff::Timestamp;
 
-use crate::model::{Destination, Key, Object, PageKind, Placement, Recording};
+use crate::model::{Destination, Object, PageKind, Placement, Recording};
 use crate::pipeline::change_log::{Changes, Told};
 use crate::pipeline::pages_due;
 use crate::pipeline::stock::{self, Stock, StockError, Tiered};
@@ -41,12 +39,10 @@ pub fn bring_home(
     // Pages that are still to be rendered, or lie where they are staged, are not what the index says.
     let tiered = Tiered(Stock { far: Some(far), ..stock });
     pages_due::write_pages_due(&tiered, stock.index)?;
-    let mut audio: HashSet<Key> = HashSet::new();
     stock.each_recording(&mut |recording| {
         for object in stock::objects(&recording) {
             moved.objects += u64::from(bring(stock, far, object)?);
         }
-        audio.insert(recording.audio.key.clone());
         moved.recordings += 1;
         hear(&recording);
         Ok(())
@@ -59,7 +55,7 @@ pub fn bring_home(
         far.abort_upload(&key, &upload_id)?;
         stock.index.forget_upload(&upload_id)?;
     }
-    stock.index.note_copies(audio, Timestamp::now())?;
+    stock.index.note_copies(Timestamp::now())?;
     stock.index.settle(&Destination::Here)?;
     if old == Old::Removed {
         leave_bucket(stock, far)?;

@@ -1,26 +1,23 @@
 //! What the store holds is enough: the index made anew from the metadata pages, on local disk and in the
 //! bucket.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::thread;
 
 use jiff::Timestamp;
 
 use crate::index::{Index, IndexError, PagesDue};
-use crate::model::{
-    Conversation, DayTranscript, Key, Object, Page, PageKind, Placement, Recording,
-};
+use crate::model::{DayTranscript, Key, Object, Page, PageKind, Placement, Recording};
 use crate::pipeline::check::{Fault, Finding, strangers};
-use crate::pipeline::folders::{self, Folder};
-use crate::pipeline::salvage;
-use crate::pipeline::stock::{Home, Stock, StockError};
+use crate::pipeline::folders::{Folder, Folders, Sizes};
+use crate::pipeline::salvage::{self, Rows};
+use crate::pipeline::stock::{self, Home, Stock, StockError};
 use crate::render;
-use crate::store::{Bucket, Found, Store, StoreError};
+use crate::store::{Bucket, Store, StoreError};
 
-/// Recordings that share one commit.
-const BATCH: usize = 1_000;
+/// Objects, in one place, of the days that share one commit: some 1,000 recordings.
+const BATCH: usize = 6_000;
 
 /// Metadata pages that are fetched from the bucket at once.
 const FETCHED_AT_ONCE: usize = 16;
@@ -92,90 +89,104 @@ struct Sources<'a> {
     bucket: Option<&'a dyn Bucket>,
 }
 
-/// What there is, by size.
+/// What there is of some days, by size.
 #[derive(Default)]
 struct Holdings {
-    near: BTreeMap<Key, u64>,
-    far: BTreeMap<Key, u64>,
+    near: Sizes,
+    far: Sizes,
 }
-
-type Rows = (Conversation, Recording, DayTranscript);
 
 impl Sources<'_> {
     fn rebuild(&self, index: &Index) -> Result<Rebuilt, RebuildError> {
-        let holdings = self.holdings()?;
         let mut rebuilt = Rebuilt::default();
-        let (mut transcripts, mut torn) = (BTreeMap::new(), Vec::new());
         let now = Timestamp::now();
         index.clear_recordings()?;
-        let metadata: BTreeSet<&Key> = holdings
-            .near
-            .keys()
-            .chain(holdings.far.keys())
-            .filter(|key| key.is_metadata())
-            .collect();
-        let metadata: Vec<&Key> = metadata.into_iter().collect();
-        for keys in metadata.chunks(BATCH) {
-            let mut told = Vec::new();
-            for (key, json) in self.read_all(keys, &holdings)? {
-                let (rows, is_whole) = match read(key, &json, &holdings, now) {
-                    Ok(read) => read,
-                    Err(Unfit::Unreadable(why)) => {
-                        rebuilt.unreadable.push((key.clone(), why));
-                        continue;
-                    }
-                    Err(Unfit::Incomplete) => {
-                        rebuilt.incomplete.push(key.clone());
-                        continue;
-                    }
-                };
-                let rows = self.placed(rows, &holdings, &mut transcripts)?;
-                if !is_whole {
-                    torn.push(rows.1.audio.key.clone());
-                    rebuilt.torn.push(key.clone());
+        let mut folders = Folders::of_places(self.near, self.bucket);
+        let mut has_left = false;
+        loop {
+            let mut holdings = Holdings::default();
+            let mut is_last = true;
+            while let Some(folder) = folders.next()? {
+                holdings.near.extend(folder.near);
+                holdings.far.extend(folder.far);
+                if BATCH <= holdings.near.len().max(holdings.far.len()) {
+                    is_last = false;
+                    break;
                 }
-                told.push(rows);
             }
-            rebuilt.recordings += told.len() as u64;
-            index.adopt(told)?;
+            has_left |= self.file_by_metadata(index, &holdings, now, &mut rebuilt)?;
+            if is_last {
+                break;
+            }
         }
-        self.file_by_json_pages(index, &holdings, &mut rebuilt)?;
+        if has_left {
+            self.file_by_json_pages(index, now, &mut rebuilt)?;
+        }
         // What lies in the store stays there, whether or not it can be read.
         index.reserve_keys(rebuilt.left_out())?;
-        index.owe_pages(dues(index, &torn)?)?;
         if rebuilt.recordings != 0 {
             index.set_rebuilt_at(now)?;
         }
-        if self.bucket.is_some() {
-            let near: HashSet<Key> = holdings.near.into_keys().collect();
-            index.note_copies(near, now)?;
-        }
         Ok(rebuilt)
+    }
+
+    /// Files what the metadata pages of some days tell of. Whether anything else lies there.
+    fn file_by_metadata(
+        &self,
+        index: &Index,
+        holdings: &Holdings,
+        now: Timestamp,
+        rebuilt: &mut Rebuilt,
+    ) -> Result<bool, RebuildError> {
+        let mut told = Vec::new();
+        let mut torn = Vec::new();
+        let keys = holdings.keys().filter(|key| key.is_metadata()).collect::<Vec<_>>();
+        let mut named: HashSet<Key> = HashSet::new();
+        let pages = self.read_all(&keys, holdings)?;
+        let transcripts = self.transcripts(&pages, holdings)?;
+        for (key, json) in pages {
+            let (rows, is_whole) = match read(key, &json, holdings, now) {
+                Ok(read) => read,
+                Err(Unfit::Unreadable(why)) => {
+                    rebuilt.unreadable.push((key.clone(), why));
+                    continue;
+                }
+                Err(Unfit::Incomplete) => {
+                    rebuilt.incomplete.push(key.clone());
+                    continue;
+                }
+            };
+            let rows = self.placed(rows, holdings, &transcripts);
+            named.extend(rows.1.objects().chain([&rows.2.object]).map(|object| object.key.clone()));
+            if !is_whole {
+                torn.push(rows.1.audio.key.clone());
+                rebuilt.torn.push(key.clone());
+            }
+            let has_copy = self.bucket.is_some() && holdings.near.contains_key(&rows.1.audio.key);
+            told.push((rows, has_copy));
+        }
+        rebuilt.recordings += told.len() as u64;
+        index.adopt_with_copies(told, now)?;
+        index.owe_pages(dues(index, &torn)?)?;
+        Ok(holdings.keys().any(|key| !named.contains(key)))
     }
 
     /// Files recordings whose metadata is lost, as far as their json pages tell of them; the others are named.
     fn file_by_json_pages(
         &self,
         index: &Index,
-        holdings: &Holdings,
+        now: Timestamp,
         rebuilt: &mut Rebuilt,
     ) -> Result<(), RebuildError> {
         let stock = Stock { near: self.near, far: self.bucket, index, home: Home::Disk };
-        let filed = |sizes: &BTreeMap<Key, u64>| -> BTreeMap<Key, u64> {
-            let filed = sizes.iter().filter(|(key, _)| key.folder().is_some());
-            filed.map(|(key, bytes)| (key.clone(), *bytes)).collect()
-        };
-        let folders = folders::by_folder(filed(&holdings.near), filed(&holdings.far));
-        for mut folder in folders.into_values() {
-            claim_all(index, &mut folder)?;
-            if folder.is_empty() {
-                continue;
-            }
+        let mut folders = Folders::of_all(stock);
+        while let Some(mut folder) = folders.next()? {
+            claim_all(stock, &mut folder)?;
             let mut strangers = Vec::new();
             // Whatever its age: nobody is at work here.
             strangers::judge(stock, &folder, Timestamp::MAX, &mut |it| strangers.push(it))?;
             for stranger in strangers {
-                self.file_by_json_page(stock, &folder, stranger, rebuilt)?;
+                self.file_by_json_page(stock, &folder, stranger, now, rebuilt)?;
             }
         }
         Ok(())
@@ -186,6 +197,7 @@ impl Sources<'_> {
         stock: Stock<'_>,
         folder: &Folder,
         stranger: Finding,
+        now: Timestamp,
         rebuilt: &mut Rebuilt,
     ) -> Result<(), RebuildError> {
         let key = stranger.key;
@@ -204,7 +216,9 @@ impl Sources<'_> {
                     }
                     Some(_) => Placement::Local,
                 };
-                salvage::file(stock, (conversation, recording, transcript))?;
+                let audio = &recording.audio.key;
+                let has_copy = self.bucket.is_some() && folder.near.contains_key(audio);
+                salvage::file(stock, (conversation, recording, transcript), has_copy, now)?;
                 rebuilt.recordings += 1;
                 rebuilt.salvaged.push(key);
             }
@@ -217,13 +231,6 @@ impl Sources<'_> {
             _ => {}
         }
         Ok(())
-    }
-
-    fn holdings(&self) -> Result<Holdings, StoreError> {
-        let sizes =
-            |found: Vec<Found>| found.into_iter().map(|found| (found.key, found.bytes)).collect();
-        let far = self.bucket.map(|bucket| bucket.list("")).transpose()?;
-        Ok(Holdings { near: sizes(self.near.list("")?), far: far.map(sizes).unwrap_or_default() })
     }
 
     /// The pages at `keys`; those that are in the bucket only, several at once.
@@ -246,42 +253,39 @@ impl Sources<'_> {
         Ok(pages)
     }
 
+    /// The transcripts of the days that these pages are of, as they are now: each metadata page names the one of its
+    /// own time.
+    fn transcripts(
+        &self,
+        pages: &[(&Key, Vec<u8>)],
+        holdings: &Holdings,
+    ) -> Result<HashMap<Key, Object>, StoreError> {
+        let told = pages.iter().filter_map(|(key, json)| render::from_metadata_at(key, json).ok());
+        let keys: BTreeSet<Key> = told.map(|(.., transcript)| transcript.object.key).collect();
+        let there: Vec<&Key> = keys.iter().filter(|key| holdings.contains(key)).collect();
+        let texts = self.read_all(&there, holdings)?;
+        Ok(texts
+            .into_iter()
+            .map(|(key, text)| (key.clone(), stock::object(key.clone(), &text)))
+            .collect())
+    }
+
     /// The rows with the transcript as it is now, and with the placement that follows from what is where.
     fn placed(
         &self,
         (conversation, mut recording, mut transcript): Rows,
         holdings: &Holdings,
-        transcripts: &mut BTreeMap<Key, Object>,
-    ) -> Result<Rows, StoreError> {
-        // Each metadata page names the transcript as it was then; the last one written counts.
-        match transcripts.entry(transcript.object.key.clone()) {
-            Entry::Occupied(known) => transcript.object = known.get().clone(),
-            Entry::Vacant(new) => {
-                transcript.object = new.insert(self.present(transcript.object)?).clone();
-            }
+        transcripts: &HashMap<Key, Object>,
+    ) -> Rows {
+        // One that is missing is written anew with the next recording of that day.
+        if let Some(present) = transcripts.get(&transcript.object.key) {
+            transcript.object = present.clone();
         }
         recording.placement = match self.bucket {
             None => Placement::Stored,
             Some(_) => holdings.placement(&recording, &transcript),
         };
-        Ok((conversation, recording, transcript))
-    }
-
-    fn present(&self, named: Object) -> Result<Object, StoreError> {
-        let far = || match self.bucket {
-            Some(bucket) => bucket.get_range(&named.key, 0..u64::MAX),
-            None => Err(StoreError::Missing { key: named.key.clone() }),
-        };
-        let text = match self.near.get_range(&named.key, 0..u64::MAX) {
-            Err(StoreError::Missing { .. }) => far(),
-            read => read,
-        };
-        match text {
-            Ok(text) => Ok(object(named.key, &text)),
-            // Written anew with the next recording of that day.
-            Err(StoreError::Missing { .. }) => Ok(named),
-            Err(err) => Err(err),
-        }
+        (conversation, recording, transcript)
     }
 }
 
@@ -301,8 +305,12 @@ fn fetch<'k>(bucket: &dyn Bucket, keys: &[&'k Key]) -> Result<Vec<(&'k Key, Vec<
 }
 
 impl Holdings {
+    fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.near.keys().chain(self.far.keys().filter(|key| !self.near.contains_key(*key)))
+    }
+
     fn has(&self, object: &Object) -> bool {
-        let is_right = |sizes: &BTreeMap<Key, u64>| sizes.get(&object.key) == Some(&object.bytes);
+        let is_right = |sizes: &Sizes| sizes.get(&object.key) == Some(&object.bytes);
         is_right(&self.near) || is_right(&self.far)
     }
 
@@ -323,16 +331,15 @@ impl Holdings {
 }
 
 /// Takes out of a folder what the index names.
-fn claim_all(index: &Index, folder: &mut Folder) -> Result<(), IndexError> {
-    let first = folder.keys().next().cloned();
-    let day = first.map(|key| index.day_at(&key)).transpose()?.flatten();
-    let Some((seq, day)) = day else { return Ok(()) };
-    for recording in index.filed_recordings(seq, day)? {
-        folder.claim(&recording);
-    }
-    if let Some(transcript) = index.filed_transcript(seq, day)? {
-        folder.near.remove(&transcript.object.key);
-        folder.far.remove(&transcript.object.key);
+fn claim_all(stock: Stock<'_>, folder: &mut Folder) -> Result<(), StockError> {
+    let Some((seq, day)) = folder.day else { return Ok(()) };
+    stock.each_recording_of(seq, day, &mut |recording| {
+        recording.objects().for_each(|object| folder.remove(&object.key));
+        folder.remove_pages(&recording);
+        Ok(())
+    })?;
+    if let Some(transcript) = stock.index.filed_transcript(seq, day)? {
+        folder.remove(&transcript.object.key);
     }
     Ok(())
 }
@@ -363,7 +370,7 @@ fn read(
     let is_whole = recording.pages.iter().all(|page| holdings.has(&page.object))
         && holdings.contains(&transcript.object.key);
     let written_at = recording.pages.iter().filter_map(|page| page.written_at).max();
-    let object = object(key.clone(), json);
+    let object = stock::object(key.clone(), json);
     recording.pages.push(Page { kind: PageKind::Metadata, object, written_at });
     Ok(((conversation, recording, transcript), is_whole))
 }
@@ -376,8 +383,4 @@ fn dues(index: &Index, keys: &[Key]) -> Result<Vec<PagesDue>, IndexError> {
         dues.extend(recording.map(|recording| PagesDue::Recording(recording.id)));
     }
     Ok(dues)
-}
-
-fn object(key: Key, bytes: &[u8]) -> Object {
-    Object { key, bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() }
 }

@@ -39,7 +39,7 @@ fn audio_beside(
     source: &TranscriptSource,
 ) -> Result<Option<Object>, StockError> {
     let metadata = json.page_of(json.recording_stem(), PageKind::Metadata);
-    let folder = &json.as_str()[..json.as_str().len() - json.file_name().len()];
+    let folder = json.parent();
     let mut found = stock.near.list(folder)?;
     if let Some(far) = stock.far {
         found.extend(far.list(folder)?);
@@ -110,10 +110,15 @@ fn rows(stock: Stock<'_>, json_key: &Key, audio: Object) -> Result<Option<Rows>,
     Ok(Some((conversation, recording, transcript)))
 }
 
-/// Writes the rows down, and that all pages are to be rendered.
-pub(crate) fn file(stock: Stock<'_>, rows: Rows) -> Result<(), IndexError> {
+/// Writes the rows down, and that all pages are to be rendered. `has_copy`: what is in the bucket is here too.
+pub(crate) fn file(
+    stock: Stock<'_>,
+    rows: Rows,
+    has_copy: bool,
+    now: Timestamp,
+) -> Result<(), IndexError> {
     let audio = rows.1.audio.key.clone();
-    stock.index.adopt(vec![rows])?;
+    stock.index.adopt_with_copies(vec![(rows, has_copy)], now)?;
     let Some(recording) = stock.index.filed_recording_at(&audio)? else { return Ok(()) };
     let RecordingId { conversation, day, .. } = recording.id;
     stock.index.owe_pages(vec![PagesDue::Recording(recording.id), PagesDue::Day(conversation, day)])

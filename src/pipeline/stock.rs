@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::ops::{ControlFlow, Range};
 
 use crate::index::{Index, IndexError};
-use crate::model::{DayTranscript, Key, Object, Recording};
+use crate::model::{ConversationSeq, Day, DayTranscript, Key, Object, Recording, RecordingId};
 use crate::store::{Bucket, Found, ObjectFacts, StagedFile, Store, StoreError};
 
 /// Rows that are asked for at once.
@@ -60,6 +60,24 @@ impl Stock<'_> {
             let page = self.index.every_recording(last, PAGE)?;
             let Some(id) = page.last().map(|recording| recording.id) else { return Ok(()) };
             last = Some(id);
+            page.into_iter().try_for_each(&mut *look)?;
+        }
+    }
+
+    /// The same with the recordings of one day.
+    pub(crate) fn each_recording_of(
+        self,
+        conversation: ConversationSeq,
+        day: Day,
+        look: &mut dyn FnMut(Recording) -> Result<(), StockError>,
+    ) -> Result<(), StockError> {
+        let mut last = RecordingId { conversation, day, number: 0 };
+        loop {
+            let page = self.index.filed_recordings_after(last, PAGE)?;
+            match page.last() {
+                Some(recording) => last = recording.id,
+                None => return Ok(()),
+            }
             page.into_iter().try_for_each(&mut *look)?;
         }
     }

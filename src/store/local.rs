@@ -5,6 +5,7 @@
 //! had as an open file.
 
 mod staging;
+mod walk;
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
@@ -24,8 +25,9 @@ use crate::model::Key;
 use crate::store::blocking::block_on;
 use crate::store::disk::free_bytes;
 use crate::store::local::staging::{Staging, discard, finish, is_marked, make_folder, move_new};
+use crate::store::local::walk::FolderWalk;
 use crate::store::paths::{key_of, path_of};
-use crate::store::{Found, ObjectFacts, StagedFile, Store, StoreError};
+use crate::store::{Found, ObjectFacts, StagedFile, Store, StoreError, Walk};
 
 /// Where files are written before they get their name. No key starts with a dot.
 const STAGING: &str = ".staging";
@@ -274,6 +276,10 @@ impl Store for LocalStore {
             Some(Found { key: key_of(&meta.location, prefix)?, bytes: meta.size })
         });
         Ok(found.collect())
+    }
+
+    fn walk(&self) -> Walk<'_> {
+        Box::new(FolderWalk::of(self.root.clone()))
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {

@@ -24,7 +24,7 @@ pub(crate) fn file_of(bytes: &[u8]) -> File {
 
 /// Runs the contract of `Store` against a fresh one for each promise.
 pub(crate) fn contract(fresh: &dyn Fn() -> Arc<dyn Store>) {
-    let promises: [fn(&dyn Store); 15] = [
+    let promises: [fn(&dyn Store); 16] = [
         what_is_put_comes_back,
         a_put_takes_the_place_of_what_was_there,
         ranges_are_cut_short_at_the_end,
@@ -32,6 +32,7 @@ pub(crate) fn contract(fresh: &dyn Fn() -> Arc<dyn Store>) {
         what_is_missing_is_missing,
         head_gives_the_size,
         listings_go_by_whole_parts,
+        a_walk_comes_to_everything_in_the_order_of_keys,
         deleting_twice_is_fine,
         a_deleted_folder_can_be_filled_again,
         many_can_put_at_once,
@@ -180,6 +181,16 @@ fn listings_go_by_whole_parts(store: &dyn Store) {
     assert_eq!(names("a/"), ["a/1/x", "a/2/y"].map(String::from).into());
     assert_eq!(names("a/2/"), ["a/2/y"].map(String::from).into());
     assert_eq!(names("b/"), BTreeSet::new());
+}
+
+fn a_walk_comes_to_everything_in_the_order_of_keys(store: &dyn Store) {
+    let names = ["a-b/c", "a.b", "a/2024/01/15/x.wav", "a/b-c/d", "a/b/c", "a0/x", "a_b/c", "b"];
+    for name in names.iter().rev() {
+        store.put(&key(name), name.as_bytes()).unwrap();
+    }
+    let walked: Vec<Found> = store.walk().collect::<Result<_, _>>().unwrap();
+    let found = |name: &&str| Found { key: key(name), bytes: name.len() as u64 };
+    assert_eq!(walked, names.iter().map(found).collect::<Vec<_>>());
 }
 
 fn deleting_twice_is_fine(store: &dyn Store) {

@@ -163,9 +163,8 @@ fn adopt(stock: Stock<'_>, page: &Key) -> Result<bool, StockError> {
         bring_transcript(stock, far, &transcript.object)?;
     }
     recording.placement = placement(stock, &recording)?;
-    let audio = recording.audio.clone();
-    salvage::file(stock, (conversation, recording, transcript))?;
-    note_copy(stock, &audio)?;
+    let has_copy = stock.home != Home::Disk && stock.near.is_taken(recording.audio.key.as_str())?;
+    salvage::file(stock, (conversation, recording, transcript), has_copy, Timestamp::now())?;
     pages_due::write_pages_due(&Tiered(stock), stock.index)?;
     Ok(true)
 }
@@ -207,19 +206,6 @@ fn placement(stock: Stock<'_>, recording: &Recording) -> Result<Placement, Stock
         }
         _ => Ok(first),
     }
-}
-
-/// Notes the local copy of what is in the bucket too.
-fn note_copy(stock: Stock<'_>, audio: &Object) -> Result<(), StockError> {
-    let recording = stock.index.filed_recording_at(&audio.key)?;
-    let is_stored = |it: &Recording| it.placement == Placement::Stored;
-    if stock.home != Home::Disk
-        && let Some(recording) = recording.filter(is_stored)
-        && stock.near.is_taken(audio.key.as_str())?
-    {
-        stock.index.set_stored(recording.id, recording.revision, Some(Timestamp::now()))?;
-    }
-    Ok(())
 }
 
 /// A page that local disk lacks, from the bucket. One that neither has is rendered again.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::model::{Key, Object, UploadedPart};
 use crate::store::{
-    Bucket, Bytes, Foreign, Found, Label, ObjectFacts, Store, StoreError, Version, boot_time,
+    Bucket, Bytes, Foreign, Found, Label, ObjectFacts, Store, StoreError, Version, Walk, boot_time,
 };
 
 /// Until when changes may be made. Shared by whoever renews the lease and whoever makes changes.
@@ -88,6 +88,10 @@ impl Store for FencedBucket {
 
     fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
         self.bucket.facts(key)
+    }
+
+    fn walk(&self) -> Walk<'_> {
+        self.bucket.walk()
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {

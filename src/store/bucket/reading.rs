@@ -11,7 +11,7 @@ use crate::model::Key;
 use crate::store::bucket::failure::{
     failed_listing, is_not_found, is_past_the_end, is_wordless, refused, unavailable,
 };
-use crate::store::{Bytes, Found, S3Bucket, StoreError, Version};
+use crate::store::{Bytes, Found, S3Bucket, StoreError, Version, Walk};
 
 /// Most objects that a bucket shows at once.
 const PAGE: usize = 1_000;
@@ -156,6 +156,21 @@ impl S3Bucket {
         }
         found.truncate(limit);
         Ok(found)
+    }
+
+    /// All objects of our own, a page at a time.
+    pub(crate) fn walk_pages(&self) -> Walk<'_> {
+        let mut after = Some(String::new());
+        let pages = std::iter::from_fn(move || {
+            let page = self.pages("", after.as_ref()?, PAGE);
+            let last = page.as_ref().ok().filter(|page| page.len() == PAGE);
+            after = last.and_then(|page| Some(page.last()?.key.to_string()));
+            Some(page)
+        });
+        Box::new(pages.flat_map(|page| match page {
+            Ok(found) => found.into_iter().map(Ok).collect::<Vec<_>>(),
+            Err(err) => vec![Err(err)],
+        }))
     }
 
     fn page(

@@ -19,7 +19,7 @@ use crate::store::bucket::failure::{failed, is_certificate, refused, unavailable
 use crate::store::paths::Root;
 use crate::store::{
     Bucket, BucketFacts, BucketOptions, Bytes, Encryption, Foreign, Found, Label, ObjectFacts,
-    Store, StoreError, Version,
+    Store, StoreError, Version, Walk,
 };
 
 /// A bucket at the other end of a network. Each call has a deadline (see [`BucketOptions`]) and none of them
@@ -136,6 +136,10 @@ impl Store for S3Bucket {
 
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
         self.pages(prefix, "", usize::MAX)
+    }
+
+    fn walk(&self) -> Walk<'_> {
+        self.walk_pages()
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
