@@ -8,11 +8,12 @@ mod times;
 mod tokens;
 
 use jiff::Timestamp;
-use jiff::civil::{Date, DateTime, date};
+use jiff::civil::{Date, DateTime, Time, date};
 use jiff::tz::{Offset, TimeZone};
 
 use crate::model::{CreationTime, RecordedAt, TimeSource};
-use crate::pipeline::recorded_at::path_date::{When, times_in_path};
+use crate::pipeline::recorded_at::date_folder::day_in_parts;
+use crate::pipeline::recorded_at::path_date::{NamedTime, When, times_in_path};
 
 pub(crate) use crate::pipeline::recorded_at::date_folder::naming_folder;
 
@@ -66,7 +67,12 @@ fn from_container(clues: Clues<'_>) -> Option<RecordedAt> {
 /// The first plausible time that the file's name or its folders tell.
 fn from_names(clues: Clues<'_>) -> Option<RecordedAt> {
     let modified_on = clues.zone.to_datetime(clues.modified_at).date();
-    times_in_path(clues.path, modified_on).into_iter().find_map(|named| match named.when {
+    let in_parts = day_in_parts(clues.path).map(|day| NamedTime {
+        when: When::Local(day.to_datetime(Time::midnight())),
+        pattern: "folders of year, month and day".to_owned(),
+    });
+    let mut all = times_in_path(clues.path, modified_on).into_iter().chain(in_parts);
+    all.find_map(|named| match named.when {
         When::Local(time) => Some(RecordedAt {
             time: plausible(clues, time)?,
             zone: "local".to_owned(),
@@ -155,6 +161,8 @@ mod tests {
             ("Recording 2024-01-15 at 10.02.03.m4a", datetime(2024, 1, 15, 10, 2, 3, 0)),
             ("2024-01-15T10:02.wav", datetime(2024, 1, 15, 10, 2, 0, 0)),
             ("Besprechung 5.1.2024.mp3", datetime(2024, 1, 5, 0, 0, 0, 0)),
+            ("2024/January/15/REC001.WAV", datetime(2024, 1, 15, 0, 0, 0, 0)),
+            ("202401/15/REC001.WAV", datetime(2024, 1, 15, 0, 0, 0, 0)),
         ] {
             let at = clues(None, name);
             assert_eq!((at.time, at.source), (time, TimeSource::FileName), "{name}");

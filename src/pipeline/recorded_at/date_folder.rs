@@ -1,5 +1,9 @@
 //! Folders that say when and not what: a date, or a part of one where the others stand above it.
 
+use std::ops::RangeInclusive;
+
+use jiff::civil::Date;
+
 use crate::model::FileName;
 use crate::pipeline::recorded_at::dates::{Reading, readings};
 use crate::pipeline::recorded_at::months::month;
@@ -10,12 +14,12 @@ use crate::pipeline::recorded_at::tokens::{Token, tokens};
 const OF_TIMES: [&str; 13] =
     ["t", "z", "at", "um", "h", "am", "pm", "utc", "gmt", "st", "nd", "rd", "th"];
 
-/// What a folder can be a part of, by those above it.
+/// What the folders so far have said, as far as the next one goes on with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Above {
     Nothing,
-    Year,
-    Month,
+    Year(i16),
+    Month(i16, i8),
 }
 
 /// The first folder of a path below the inbox that is not only a date or a part of one: it names the conversation.
@@ -23,20 +27,48 @@ enum Above {
 pub(crate) fn naming_folder(path: &[FileName]) -> Option<&FileName> {
     let (_, folders) = path.split_last()?;
     let mut above = Above::Nothing;
-    for folder in folders {
-        let text = folder.display();
-        let tokens = tokens(text.trim());
-        let tokens = without_gaps(&tokens);
-        above = match above {
-            _ if is_date(tokens) => Above::Nothing,
-            _ if is_month_of_year(tokens) => Above::Month,
-            _ if is_year(tokens) => Above::Year,
-            Above::Year if is_month(tokens) => Above::Month,
-            Above::Month if is_number(tokens, 1..=31) => Above::Nothing,
-            Above::Nothing | Above::Year | Above::Month => return Some(folder),
-        };
+    folders.iter().find(|folder| match step(above, &folder.display()) {
+        Some((next, _)) => {
+            above = next;
+            false
+        }
+        None => true,
+    })
+}
+
+/// The last day that folders tell in parts: `2024/January/15`. `path` has `/` between its names.
+pub(crate) fn day_in_parts(path: &str) -> Option<Date> {
+    let (folders, _) = path.rsplit_once('/')?;
+    let (mut above, mut found) = (Above::Nothing, None);
+    for folder in folders.split('/') {
+        let (next, day) = step(above, folder).unwrap_or((Above::Nothing, None));
+        above = next;
+        found = day.or(found);
     }
-    None
+    found
+}
+
+/// What is said with that folder too, and the day if it is the last part of one. `None`: it is no part of a date.
+fn step(above: Above, folder: &str) -> Option<(Above, Option<Date>)> {
+    let tokens = tokens(folder.trim());
+    let tokens = without_gaps(&tokens);
+    if is_date(tokens) {
+        return Some((Above::Nothing, None));
+    }
+    if let Some((year, month)) = month_of_year(tokens) {
+        return Some((Above::Month(year, month), None));
+    }
+    if let Some(year) = year(tokens) {
+        return Some((Above::Year(year), None));
+    }
+    match above {
+        Above::Nothing => None,
+        Above::Year(year) => Some((Above::Month(year, month_in(tokens)?), None)),
+        Above::Month(year, month) => {
+            let day = i8::try_from(number(tokens, 1..=31)?).ok()?;
+            Some((Above::Nothing, Date::new(year, month, day).ok()))
+        }
+    }
 }
 
 /// Without what stands around: `[2024-01-15]`.
@@ -72,44 +104,41 @@ fn is_of_time(token: &Token<'_>) -> bool {
 }
 
 /// `2024-01`, `01.2024`, `202401`, `Jan 2024`, `2024 January`.
-fn is_month_of_year(tokens: &[Token<'_>]) -> bool {
+fn month_of_year(tokens: &[Token<'_>]) -> Option<(i16, i8)> {
+    let both = |one: &[Token<'_>], other: &[Token<'_>]| Some((year(one)?, month_in(other)?));
     match tokens {
         [one, Token::Gap(_), other] => {
-            let is_one = |year: &Token<'_>, month: &Token<'_>| {
-                is_year(&[*year]) && is_month(std::slice::from_ref(month))
-            };
-            is_one(one, other) || is_one(other, one)
+            both(&[*one], &[*other]).or_else(|| both(&[*other], &[*one]))
         }
         [Token::Number(digits)] if digits.len() == 6 => {
             let (year, month) = digits.split_at(4);
-            is_year(&[Token::Number(year)]) && is_month(&[Token::Number(month)])
+            both(&[Token::Number(year)], &[Token::Number(month)])
         }
-        _ => false,
+        _ => None,
     }
 }
 
 /// Four digits that can be the year of a recording.
-fn is_year(tokens: &[Token<'_>]) -> bool {
-    matches!(tokens, [Token::Number(digits)] if digits.len() == 4) && is_number(tokens, 1971..=2099)
+fn year(tokens: &[Token<'_>]) -> Option<i16> {
+    i16::try_from(number(tokens, 1971..=2099)?).ok()
 }
 
 /// `01`, `Jan`, `01 January`, `1-Jan`.
-fn is_month(tokens: &[Token<'_>]) -> bool {
+fn month_in(tokens: &[Token<'_>]) -> Option<i8> {
     match tokens {
-        [Token::Word(word)] => month(word).is_some(),
-        [Token::Number(_)] => is_number(tokens, 1..=12),
-        [number @ Token::Number(_), rest @ ..] => {
-            let word = rest.last().and_then(|token| token.word()).and_then(month);
-            let is_it = word.is_some_and(|it| is_number(&[*number], it.into()..=it.into()));
-            is_it && matches!(rest, [_] | [Token::Gap(_), _])
+        [Token::Word(word)] => month(word),
+        [Token::Number(_)] => i8::try_from(number(tokens, 1..=12)?).ok(),
+        [number, Token::Gap(_), Token::Word(word)] | [number, Token::Word(word)] => {
+            month(word).filter(|month| month_in(&[*number]) == Some(*month))
         }
-        _ => false,
+        _ => None,
     }
 }
 
-fn is_number(tokens: &[Token<'_>], range: std::ops::RangeInclusive<i32>) -> bool {
-    let [Token::Number(digits)] = tokens else { return false };
-    digits.len() <= 4 && digits.parse().is_ok_and(|number| range.contains(&number))
+fn number(tokens: &[Token<'_>], range: RangeInclusive<i32>) -> Option<i32> {
+    let [Token::Number(digits)] = tokens else { return None };
+    let number = digits.parse().ok().filter(|_| digits.len() <= 4)?;
+    range.contains(&number).then_some(number)
 }
 
 #[cfg(test)]
@@ -150,6 +179,25 @@ mod tests {
             "20240115100203/x.wav",
         ] {
             check(path, None);
+        }
+    }
+
+    #[test]
+    fn a_day_in_parts_is_put_together() {
+        for (path, day) in [
+            ("2024/01/15/x.wav", Some((2024, 1, 15))),
+            ("standup/2024/January/15/x.wav", Some((2024, 1, 15))),
+            ("2024/01 January/15/x.wav", Some((2024, 1, 15))),
+            ("2024-01/5/x.wav", Some((2024, 1, 5))),
+            ("202401/15/standup/x.wav", Some((2024, 1, 15))),
+            ("Jan 2024/15/x.wav", Some((2024, 1, 15))),
+            ("2024/02/30/x.wav", None),
+            ("2024/01/x.wav", None),
+            ("2024/standup/01/15/x.wav", None),
+            ("x.wav", None),
+        ] {
+            let day = day.map(|(year, month, day)| Date::new(year, month, day).unwrap());
+            assert_eq!(day_in_parts(path), day, "{path}");
         }
     }
 
