@@ -8,9 +8,12 @@ use jiff::Timestamp;
 
 use super::archive::Archive;
 use super::contents;
+use crate::index::IndexError;
 use crate::model::{
-    ConversationId, Day, FileName, Key, PageKind, Recording, RecordingId, SpeakerId,
+    Conversation, ConversationId, ConversationSeq, Day, FileName, Key, PageKind, Recording,
+    RecordingId, SpeakerId,
 };
+use crate::pipeline::claim;
 use crate::pipeline::duplicates::Known;
 use crate::pipeline::name_speakers;
 use crate::store::Store;
@@ -164,4 +167,47 @@ fn the_same_bytes_are_at_home_in_every_conversation_that_has_them() {
     index.restore_conversation(second.id.conversation).unwrap();
     assert!(is(archive.known("b", "z.wav", b"sound"), &second));
     assert!(is(archive.known("a", "z.wav", b"sound"), &third));
+}
+
+#[test]
+fn that_numbers_have_run_out_is_known_before_any_work() {
+    let archive = Archive::new();
+    let first = archive.publish("calls", "call.wav", b"first");
+    let index = &archive.services.index;
+    let find_room = |name: &str| {
+        let id = ConversationId::new(name).unwrap();
+        claim::find_room(index, &id, day(), Timestamp::now())
+    };
+    find_room("new").unwrap();
+    // The last conversation that can be numbered.
+    let conversation = index.conversation(first.id.conversation).unwrap().unwrap();
+    let transcript = index.day_transcript(first.id.conversation, day()).unwrap().unwrap();
+    let id = ConversationId::new("last").unwrap();
+    let seq = ConversationSeq::MAX;
+    let last = Conversation { seq, id: id.clone(), filed_as: id.clone(), ..conversation.clone() };
+    let key = Key::audio(&id, day(), b"call", b"wav");
+    let recording = Recording {
+        id: RecordingId { conversation: seq, ..first.id },
+        filed_as: id,
+        audio: crate::model::Object { key, ..first.audio.clone() },
+        pages: Vec::new(),
+        ..first.clone()
+    };
+    index.adopt(vec![(last, recording, transcript.clone())]).unwrap();
+    find_room("calls").unwrap();
+    find_room("last").unwrap();
+    assert!(matches!(find_room("new"), Err(IndexError::NumbersExhausted)));
+    // A day that is full would go on in a conversation that cannot be made.
+    let stem = FileName::new("last").unwrap();
+    let key = Key::audio(&conversation.filed_as, day(), b"last", b"wav");
+    let full = Recording {
+        id: RecordingId { number: RecordingId::MAX_NUMBER, ..first.id },
+        audio_name: stem.with_extension(b"wav"),
+        stem,
+        audio: crate::model::Object { key, ..first.audio.clone() },
+        pages: Vec::new(),
+        ..first
+    };
+    index.adopt(vec![(conversation, full, transcript)]).unwrap();
+    assert!(matches!(find_room("calls"), Err(IndexError::NumbersExhausted)));
 }
