@@ -28,6 +28,7 @@ mod order_socket;
 mod outcome;
 mod pages;
 mod pages_due;
+mod pages_update;
 mod place;
 mod placement;
 mod probe;

@@ -27,7 +27,7 @@ use crate::pipeline::content_hash::content_hash;
 use crate::pipeline::publish::{self, PublishError};
 use crate::pipeline::shelves::{PageError, Shelves};
 use crate::pipeline::stock::{Stock, StockError, Tiered};
-use crate::pipeline::{convert, pages};
+use crate::pipeline::{convert, pages, transcripts};
 
 pub use crate::pipeline::import::bucket::{days, fetch_day};
 pub use crate::pipeline::import::tree::{Find, Survey, survey};
@@ -122,6 +122,11 @@ fn publish(
     if hash(staged.file())? != heard.blake3 {
         return Err(io::Error::other("the recording has changed while it was copied").into());
     }
+    // Words of other recordings of the day may be in the bucket only.
+    let tiered = Tiered(stock);
+    let shelves = Shelves { store: &tiered, index: stock.index };
+    let ahead = transcripts::read_ahead_of_new(shelves, &find.conversation, find.day);
+    let _ahead = ahead.map_err(of_pages)?;
     let _alone = publish::alone();
     let (stem, extension) = find.name.stem_and_extension(&heard.facts.container);
     let wanted = Wanted {
@@ -154,19 +159,20 @@ fn publish(
         revision: 1,
         overlay: heard.overlay,
     };
-    // Words of other recordings of the day may be in the bucket only.
-    let tiered = Tiered(stock);
-    let shelves = Shelves { store: &tiered, index: stock.index };
     let text = pages::write_new(shelves, &conversation, &mut recording, (&recipe(), talk), now)
-        .map_err(|err| match err {
-            PageError::Store(err) => StockError::Store(err),
-            PageError::Index(err) => StockError::Index(err),
-        })?;
+        .map_err(of_pages)?;
     let id = recording.id;
     let transcript = text.transcript().map(|transcript| transcript.object.clone());
     stock.index.publish(recording.clone(), text, None)?;
     pages::install(shelves, &recording, transcript.as_ref())?;
     Ok(id)
+}
+
+fn of_pages(err: PageError) -> StockError {
+    match err {
+        PageError::Store(err) => StockError::Store(err),
+        PageError::Index(err) => StockError::Index(err),
+    }
 }
 
 fn as_stock(err: PublishError) -> StockError {

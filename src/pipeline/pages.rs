@@ -108,10 +108,10 @@ fn write_page(
         Way::Put => shelves.put(&draft)?,
         Way::Stage => {
             // A page that stays as it is keeps its time.
-            if let Some(page) = recording.page(kind)
-                && page.object == draft.object
-                && shelves.read(&page.object)?.is_some()
-            {
+            if let Some(page) = recording.page(kind).filter(|page| page.object == draft.object) {
+                if shelves.read_here(&page.object)?.is_none() {
+                    shelves.stage(&draft)?;
+                }
                 return Ok(page.clone());
             }
             shelves.stage(&draft)?;
@@ -143,9 +143,10 @@ pub(crate) fn stage_transcript(
         return Ok(DayText::Later);
     };
     let standing = shelves.index.filed_transcript(conversation.seq, day)?;
-    if let Some(standing) = standing.as_ref().filter(|it| it.object == rendered.draft.object)
-        && shelves.read(&standing.object)?.is_some()
-    {
+    if let Some(standing) = standing.as_ref().filter(|it| it.object == rendered.draft.object) {
+        if shelves.read_here(&standing.object)?.is_none() {
+            shelves.stage(&rendered.draft)?;
+        }
         return Ok(rendered.text_since(standing.clone()));
     }
     shelves.stage(&rendered.draft)?;

@@ -8,16 +8,13 @@ use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
-use crate::index::{Change, DayText, DueEntry, Index, IndexError, PageWork, PagesDue};
-use crate::model::{Conversation, ConversationSeq, Day, PageKind, Recording, RecordingId};
+use crate::index::{Change, DueEntry, Index, IndexError, PageWork, PagesDue};
+use crate::model::RecordingId;
 use crate::pipeline::eviction::RemovalError;
-use crate::pipeline::rewrite::{self, RewriteError};
+use crate::pipeline::rewrite::RewriteError;
 use crate::pipeline::shelves::Shelves;
-use crate::pipeline::{causes, pages, publish, removals, staged_pages};
-use crate::render;
-use crate::store::{Backoff, Store, StoreError};
+use crate::pipeline::{causes, pages_update, removals, staged_pages};
+use crate::store::{Backoff, Store};
 
 /// How often the thread looks whether it is to end, or a pause is over.
 const TICK: Duration = Duration::from_millis(500);
@@ -222,9 +219,9 @@ fn is_settled(
 ) -> Result<bool, IndexError> {
     let begun = Instant::now();
     let outcome = match entry.due {
-        PagesDue::Conversation(seq) => settle_conversation(shelves, seq),
-        PagesDue::Recording(id) => settle_recording(shelves, id, entry.work),
-        PagesDue::Day(seq, day) => settle_day(shelves, seq, day, entry.work),
+        PagesDue::Conversation(seq) => pages_update::conversation(shelves, seq),
+        PagesDue::Recording(id) => pages_update::recording(shelves, id, entry.work),
+        PagesDue::Day(seq, day) => pages_update::day(shelves, seq, day, entry.work),
     };
     if matches!(entry.due, PagesDue::Day(..)) && entry.work == PageWork::Render {
         pauses.rendering = begun.elapsed();
@@ -244,118 +241,6 @@ fn is_settled(
     }
     pauses.failed(entry.due, Instant::now());
     Ok(false)
-}
-
-/// Every recording's metadata repeats what its conversation is called, and whether it is in the trash.
-fn settle_conversation(shelves: Shelves<'_>, seq: ConversationSeq) -> Result<bool, RewriteError> {
-    let index = shelves.index;
-    let days = index.filed_days(seq)?;
-    {
-        // First, since recordings that are done are passed over when this is done again.
-        let _alone = publish::alone();
-        index.owe_pages(days.iter().map(|day| PagesDue::Day(seq, *day)).collect())?;
-    }
-    let mut is_done = true;
-    fail_point!("rename-before-pages");
-    for day in days {
-        for recording in index.filed_recordings(seq, day)? {
-            let _alone = publish::alone();
-            let conversation = index.filed_conversation(seq)?.ok_or(RewriteError::Missing)?;
-            // Names may have been given while we waited.
-            let Some(recording) = index.filed_recording(recording.id)? else { continue };
-            match follows(shelves, &conversation, &recording) {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(err) => return Err(err.into()),
-            }
-            match rewrite::write_pages_again(shelves, recording) {
-                Ok(()) | Err(RewriteError::Missing) => {}
-                Err(err @ RewriteError::NoTalk(_)) => warn_of(&err),
-                Err(RewriteError::Store(err)) => {
-                    log::debug!("conversation {}: a page stays due: {}", seq.0, causes(&err));
-                    is_done = false;
-                }
-                Err(err) => return Err(err),
-            }
-        }
-    }
-    Ok(is_done)
-}
-
-/// Whether the metadata of a recording says of its conversation what the index says.
-fn follows(
-    shelves: Shelves<'_>,
-    conversation: &Conversation,
-    recording: &Recording,
-) -> Result<bool, StoreError> {
-    let Some(page) = recording.page(PageKind::Metadata) else { return Ok(false) };
-    let Some(json) = shelves.read(&page.object)? else { return Ok(false) };
-    Ok(render::from_metadata(&json).is_ok_and(|(told, ..)| told == *conversation))
-}
-
-/// Pages that are where the index says, whole, are left alone.
-fn settle_recording(
-    shelves: Shelves<'_>,
-    id: RecordingId,
-    work: PageWork,
-) -> Result<bool, RewriteError> {
-    let _alone = publish::alone();
-    let recording = shelves.index.filed_recording(id)?.ok_or(RewriteError::Missing)?;
-    if work == PageWork::Install {
-        pages::install(shelves, &recording, None)?;
-        if is_whole(shelves, &recording)? {
-            return Ok(true);
-        }
-    }
-    match rewrite::write_pages_again(shelves, recording) {
-        // Another entry says that they are to be installed, and that is done next.
-        Ok(()) => Ok(true),
-        Err(err @ RewriteError::NoTalk(_)) => {
-            warn_of(&err);
-            Ok(true)
-        }
-        Err(err) => Err(err),
-    }
-}
-
-fn is_whole(shelves: Shelves<'_>, recording: &Recording) -> Result<bool, StoreError> {
-    for page in &recording.pages {
-        if shelves.read(&page.object)?.is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-fn settle_day(
-    shelves: Shelves<'_>,
-    seq: ConversationSeq,
-    day: Day,
-    work: PageWork,
-) -> Result<bool, RewriteError> {
-    let _alone = publish::alone();
-    let index = shelves.index;
-    let conversation = index.filed_conversation(seq)?.ok_or(RewriteError::Missing)?;
-    let standing = index.filed_transcript(seq, day)?;
-    if let (PageWork::Install, Some(standing)) = (work, &standing) {
-        shelves.install(&standing.object)?;
-        if shelves.read(&standing.object)?.is_some() {
-            return Ok(true);
-        }
-    }
-    let text = pages::stage_transcript(shelves, &conversation, day, None, Timestamp::now())?;
-    let is_complete = matches!(text, DayText::Written(_));
-    let Some(transcript) = text.transcript().cloned() else { return Ok(true) };
-    if standing.as_ref() != Some(&transcript) {
-        index.set_transcript(text)?;
-        shelves.install(&transcript.object)?;
-    }
-    Ok(is_complete)
-}
-
-/// Only a person can do something about it.
-fn warn_of(err: &RewriteError) {
-    log::warn!("{err}: `scribefs fsck` says what can be done");
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::pipeline::claim::{self, Claimed, Wanted};
 use crate::pipeline::content_hash::content_hash;
 use crate::pipeline::recorded_at::{self, Clues};
 use crate::pipeline::shelves::{PageError, Shelves};
-use crate::pipeline::{Services, pages};
+use crate::pipeline::{Services, pages, transcripts};
 use crate::store::{StagedFile, Store, StoreError};
 
 /// A job whose words are known.
@@ -63,7 +63,8 @@ impl From<PageError> for PublishError {
     }
 }
 
-/// One writer of pages at a time: two on one day would each write a transcript without the other.
+/// One writer of pages at a time: two on one day would each write a transcript without the other. Held for decisions,
+/// for pages of one recording and for commits: what takes long, such as copies and the bucket, comes before.
 static PUBLISHING: Mutex<()> = Mutex::new(());
 
 /// Waits for the right to write pages.
@@ -90,19 +91,20 @@ pub(crate) fn publish(
         bytes: job.bytes,
         blake3,
     };
+    let (store, index) = (services.store.as_ref(), &services.index);
+    let shelves = Shelves { store, index };
+    let _ahead = transcripts::read_ahead_of_new(shelves, wanted.conversation, wanted.day)?;
     let _alone = alone();
     if !services.spool.is_current(job.inbox, job.generation) {
         return Err(PublishError::Withdrawn);
     }
     // Held until the index has it: nobody else gets this number and this stem meanwhile.
-    let (store, index) = (services.store.as_ref(), &services.index);
     let claimed = claim::claim(store, index, wanted, &mut staged, finished.now)?;
     let audio_name = claimed.reserved.stem.with_extension(&extension);
     let mut recording = describe(&finished, &claimed, audio_name, original_name, recorded_at);
     recording.placement = index.destination()?.first_placement();
     fail_point!("publish-audio-stored");
 
-    let shelves = Shelves { store, index };
     let talk = named(finished.talk, &recording);
     let said = (finished.recipe, &talk);
     let new = new_keys(store, &claimed)?;

@@ -11,7 +11,7 @@ use crate::pipeline::content_hash::content_hash;
 use crate::pipeline::publish::{self, PublishError};
 use crate::pipeline::rewrite::{self, RewriteError};
 use crate::pipeline::shelves::Shelves;
-use crate::pipeline::{causes, removals};
+use crate::pipeline::{causes, removals, transcripts};
 use crate::store::{StagedFile, Store, StoreError};
 
 /// Files the recording under the next name that is free. Its number stays.
@@ -25,6 +25,11 @@ pub(crate) fn refile(
 ) -> Result<(), RewriteError> {
     let index = shelves.index;
     let mut staged = stage(near, standing)?;
+    // What may be in the bucket only is read before anybody has to wait.
+    let said = rewrite::said_in(shelves, standing)?;
+    let conversation =
+        index.filed_conversation(standing.id.conversation)?.ok_or(RewriteError::Missing)?;
+    let _ahead = transcripts::read_ahead(shelves, &conversation, standing.id.day)?;
     let alone = publish::alone();
     if index.filed_recording(standing.id)?.as_ref() != Some(standing) {
         return Err(RewriteError::Missing);
@@ -51,7 +56,7 @@ pub(crate) fn refile(
         ..standing.clone()
     };
     let audio = moved.audio.key.clone();
-    rewrite::write_renamed(shelves, &claimed.conversation, standing, moved)?;
+    rewrite::write_renamed(shelves, &claimed.conversation, said, moved)?;
     drop(alone);
     log::warn!(
         "{}: the bucket has something else under this name; the recording goes there as {}",

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::index::{Index, IndexError};
-use crate::model::{Conversation, Recipe, Recording, RecordingId, SpeakerId, Talk};
+use crate::model::{Conversation, PageKind, Recipe, Recording, RecordingId, SpeakerId, Talk};
 use crate::pipeline::shelves::{PageError, Shelves};
-use crate::pipeline::{pages, publish};
+use crate::pipeline::{pages, publish, transcripts};
 use crate::store::{Store, StoreError};
 
 /// Why pages were not written anew.
@@ -42,43 +42,71 @@ pub fn name_speakers(
     id: RecordingId,
     names: &BTreeMap<SpeakerId, String>,
 ) -> Result<(), RewriteError> {
-    let _alone = publish::alone();
-    let mut recording = index.recording(id)?.ok_or(RewriteError::Missing)?;
-    for (speaker, name) in names {
-        if u32::from(speaker.0) >= recording.speakers {
-            return Err(RewriteError::NoSpeaker(*speaker));
+    write(Shelves { store, index }, id, true, &|recording| {
+        // In the trash nobody names anybody.
+        index.recording(id)?.ok_or(RewriteError::Missing)?;
+        for (speaker, name) in names {
+            if u32::from(speaker.0) >= recording.speakers {
+                return Err(RewriteError::NoSpeaker(*speaker));
+            }
+            match name.trim() {
+                "" => recording.overlay.names.remove(speaker),
+                name => recording.overlay.names.insert(*speaker, name.to_owned()),
+            };
         }
-        match name.trim() {
-            "" => recording.overlay.names.remove(speaker),
-            name => recording.overlay.names.insert(*speaker, name.to_owned()),
-        };
-    }
-    fail_point!("name-before-pages");
-    write_again(Shelves { store, index }, recording)
+        fail_point!("name-before-pages");
+        Ok(())
+    })
 }
 
 /// All pages once more, from the json page and the index, and the day's transcript with them; also in the trash.
-/// The caller is [`alone`](publish::alone).
-pub(crate) fn write_again(shelves: Shelves<'_>, recording: Recording) -> Result<(), RewriteError> {
-    write(shelves, recording, true)
+pub(crate) fn write_again(shelves: Shelves<'_>, id: RecordingId) -> Result<(), RewriteError> {
+    write(shelves, id, true, &|_| Ok(()))
 }
 
 /// The same without the day's transcript, which is owed afterwards.
-pub(crate) fn write_pages_again(
-    shelves: Shelves<'_>,
-    recording: Recording,
-) -> Result<(), RewriteError> {
-    write(shelves, recording, false)
+pub(crate) fn write_pages_again(shelves: Shelves<'_>, id: RecordingId) -> Result<(), RewriteError> {
+    write(shelves, id, false, &|_| Ok(()))
 }
 
+/// What may be in the bucket only is read before anybody has to wait.
 fn write(
     shelves: Shelves<'_>,
+    id: RecordingId,
+    with_transcript: bool,
+    change: &dyn Fn(&mut Recording) -> Result<(), RewriteError>,
+) -> Result<(), RewriteError> {
+    let index = shelves.index;
+    let json = |recording: &Recording| {
+        recording.page(PageKind::Json).map(|page| page.object.blake3.clone())
+    };
+    loop {
+        let read = index.filed_recording(id)?.ok_or(RewriteError::Missing)?;
+        let conversation =
+            index.filed_conversation(id.conversation)?.ok_or(RewriteError::Missing)?;
+        let said = said_in(shelves, &read)?;
+        let _ahead = with_transcript
+            .then(|| transcripts::read_ahead(shelves, &conversation, id.day))
+            .transpose()?;
+        let _alone = publish::alone();
+        let mut recording = index.filed_recording(id)?.ok_or(RewriteError::Missing)?;
+        // Else its pages were written anew meanwhile.
+        if json(&recording) == json(&read) {
+            change(&mut recording)?;
+            return write_alone(shelves, recording, said, with_transcript);
+        }
+    }
+}
+
+fn write_alone(
+    shelves: Shelves<'_>,
     mut recording: Recording,
+    said: (Recipe, Talk),
     with_transcript: bool,
 ) -> Result<(), RewriteError> {
     let seq = recording.id.conversation;
     let conversation = shelves.index.filed_conversation(seq)?.ok_or(RewriteError::Missing)?;
-    let (recipe, talk) = said_in(shelves, &recording)?;
+    let (recipe, talk) = named(said, &recording);
     recording.revision += 1;
     let (said, now) = ((&recipe, &talk), Timestamp::now());
     let text =
@@ -94,14 +122,15 @@ fn write(
     Ok(())
 }
 
-/// The same for a recording that has another stem and other keys from now on than the `standing` row.
+/// The same for a recording that has another stem and other keys from now on, with what [`said_in`] has read. The
+/// caller is [`alone`](publish::alone).
 pub(crate) fn write_renamed(
     shelves: Shelves<'_>,
     conversation: &Conversation,
-    standing: &Recording,
+    said: (Recipe, Talk),
     mut renamed: Recording,
 ) -> Result<(), RewriteError> {
-    let (recipe, talk) = said_in(shelves, standing)?;
+    let (recipe, talk) = named(said, &renamed);
     renamed.revision += 1;
     let (said, now) = ((&recipe, &talk), Timestamp::now());
     let text = pages::write_new(shelves, conversation, &mut renamed, said, now)?;
@@ -113,13 +142,21 @@ pub(crate) fn write_renamed(
     Ok(())
 }
 
-/// How it was done and what was said, with the names that users gave.
-fn said_in(shelves: Shelves<'_>, recording: &Recording) -> Result<(Recipe, Talk), RewriteError> {
-    let (mut talk, recipe) = shelves
+/// How it was done and what was said.
+pub(crate) fn said_in(
+    shelves: Shelves<'_>,
+    recording: &Recording,
+) -> Result<(Recipe, Talk), RewriteError> {
+    let (talk, recipe) = shelves
         .read_talk(recording)?
         .ok_or_else(|| RewriteError::NoTalk(recording.audio.key.to_string()))?;
+    Ok((recipe, talk))
+}
+
+/// With the names that users gave.
+fn named((recipe, mut talk): (Recipe, Talk), recording: &Recording) -> (Recipe, Talk) {
     for speaker in &mut talk.speakers {
         speaker.name = recording.overlay.names.get(&speaker.id).cloned();
     }
-    Ok((recipe, talk))
+    (recipe, talk)
 }

@@ -74,6 +74,17 @@ impl Shelves<'_> {
         Ok(None)
     }
 
+    /// Whether anything is on local disk where the page would be read: then no bucket is asked for it.
+    pub(crate) fn is_here(self, object: &Object) -> Result<bool, StoreError> {
+        Ok(self.store.is_taken(object.key.as_str())?
+            || self.store.is_taken(staged(object).as_str())?)
+    }
+
+    /// The page that the index names, if local disk has it.
+    pub(crate) fn read_here(self, object: &Object) -> Result<Option<Vec<u8>>, StoreError> {
+        if self.is_here(object)? { self.read(object) } else { Ok(None) }
+    }
+
     /// What was said in a published recording, from its json page; `None` where that is not readable.
     ///
     /// A page of another revision is as good, if it is of the same recording: a writer that died between the

@@ -10,6 +10,7 @@ mod left_behind;
 mod page_times;
 mod pages;
 mod refiling;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;

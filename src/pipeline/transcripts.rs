@@ -1,7 +1,8 @@
 //! The transcript of a day: one text of the chapters of its recordings.
 //!
 //! Chapters are kept in memory by the hash of the json page that they were rendered from, so that a day with many
-//! recordings does not read all of them again for each new one.
+//! recordings does not read all of them again for each new one. Those that are in the bucket only are read ahead
+//! ([`read_ahead`]): a day is rendered while nobody else can write pages, and nobody waits for a bucket then.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
@@ -11,7 +12,8 @@ use jiff::Timestamp;
 
 use crate::index::DayText;
 use crate::model::{
-    Access, Conversation, Day, DayTranscript, Key, Object, PageKind, Recording, TIME_REFERENCE,
+    Access, Conversation, ConversationId, Day, DayTranscript, Key, Object, PageKind, Recording,
+    TIME_REFERENCE,
 };
 use crate::pipeline::shelves::{Draft, PageError, Shelves};
 use crate::render::{self, Chapter};
@@ -130,28 +132,110 @@ fn time_reference(recording: &Recording) -> Option<u128> {
     u128::from(samples).checked_mul(1_000_000_000)?.checked_div(recording.facts.sample_rate.into())
 }
 
+/// Chapters that are needed soon, until this is dropped.
+#[must_use]
+pub(crate) struct ReadAhead {
+    names: Vec<String>,
+}
+
+impl Drop for ReadAhead {
+    fn drop(&mut self) {
+        let mut kept = kept();
+        self.names.drain(..).for_each(|name| kept.let_go(&name));
+    }
+}
+
+/// Reads those chapters of a day that are in the bucket only. Not for whoever is
+/// [`alone`](crate::pipeline::publish::alone). What the bucket does not give is left out.
+pub(crate) fn read_ahead(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    day: Day,
+) -> Result<ReadAhead, PageError> {
+    let mut ahead = ReadAhead { names: Vec::new() };
+    for recording in shelves.index.filed_recordings(conversation.seq, day)? {
+        let Some(name) = name_of(&recording) else { continue };
+        if recording.overlay.trashed_at.is_some() || is_here(shelves, &recording)? {
+            continue;
+        }
+        match read_chapter(shelves, conversation, &recording) {
+            Ok(Some(text)) => {
+                kept().hold(name.clone(), text);
+                ahead.names.push(name);
+            }
+            Ok(None) => {}
+            Err(err @ StoreError::Unavailable { .. }) => {
+                log::debug!("{}: could not be read ahead: {err}", recording.id);
+            }
+            Err(err) => return Err(err.into()),
+        }
+    }
+    Ok(ahead)
+}
+
+/// The same for a recording that is about to be published there, if the day is rendered with it.
+pub(crate) fn read_ahead_of_new(
+    shelves: Shelves<'_>,
+    conversation: &ConversationId,
+    day: Day,
+) -> Result<Option<ReadAhead>, PageError> {
+    match shelves.index.conversation_named(conversation)? {
+        Some(it) if is_rendered_at_once(shelves, &it, day)? => {
+            read_ahead(shelves, &it, day).map(Some)
+        }
+        Some(_) | None => Ok(None),
+    }
+}
+
 fn chapter(
     shelves: Shelves<'_>,
     conversation: &Conversation,
     recording: &Recording,
 ) -> Result<Option<String>, StoreError> {
-    let json = recording.page(PageKind::Json).map(|page| page.object.blake3.as_str());
-    let name = json.map(|json| {
-        let when = recording.recorded_at.time;
-        format!("{json} {when} {}", recording.audio_name.display())
-    });
+    let name = name_of(recording);
     if let Some(text) = name.as_ref().and_then(|name| kept().get(name)) {
         return Ok(Some(text));
     }
-    let Some((mut talk, recipe)) = shelves.read_talk(recording)? else { return Ok(None) };
-    for speaker in &mut talk.speakers {
-        speaker.name = recording.overlay.names.get(&speaker.id).cloned();
+    if !is_here(shelves, recording)? {
+        let at = recording.audio.key.to_string();
+        return Err(StoreError::Unavailable {
+            at,
+            source: "its words are not on this disk".into(),
+        });
     }
-    let text = render::chapter(Chapter { conversation, recording, recipe: &recipe, talk: &talk });
+    let Some(text) = read_chapter(shelves, conversation, recording)? else { return Ok(None) };
     if let Some(name) = name {
         kept().keep(name, &text);
     }
     Ok(Some(text))
+}
+
+/// What a chapter is kept under.
+fn name_of(recording: &Recording) -> Option<String> {
+    let json = recording.page(PageKind::Json)?.object.blake3.as_str();
+    let when = recording.recorded_at.time;
+    Some(format!("{json} {when} {}", recording.audio_name.display()))
+}
+
+/// Whether its words can be read without the bucket.
+fn is_here(shelves: Shelves<'_>, recording: &Recording) -> Result<bool, StoreError> {
+    match recording.page(PageKind::Json) {
+        Some(page) => shelves.is_here(&page.object),
+        None => Ok(true),
+    }
+}
+
+fn read_chapter(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    recording: &Recording,
+) -> Result<Option<String>, StoreError> {
+    let Some((mut talk, recipe)) = shelves.read_talk(recording)? else { return Ok(None) };
+    for speaker in &mut talk.speakers {
+        speaker.name = recording.overlay.names.get(&speaker.id).cloned();
+    }
+    let chapter = Chapter { conversation, recording, recipe: &recipe, talk: &talk };
+    Ok(Some(render::chapter(chapter)))
 }
 
 /// Chapters that were rendered lately, oldest first to go.
@@ -160,6 +244,8 @@ struct Kept {
     texts: HashMap<String, String>,
     order: VecDeque<String>,
     bytes: usize,
+    /// Those that were read ahead, and for how many.
+    ahead: HashMap<String, (usize, String)>,
 }
 
 /// Guards [`Kept`]. One for the process: a name stands for one text, whatever index it belongs to.
@@ -171,7 +257,20 @@ fn kept() -> MutexGuard<'static, Kept> {
 
 impl Kept {
     fn get(&self, name: &str) -> Option<String> {
-        self.texts.get(name).cloned()
+        self.texts.get(name).or(self.ahead.get(name).map(|(_, text)| text)).cloned()
+    }
+
+    fn hold(&mut self, name: String, text: String) {
+        self.ahead.entry(name).or_insert((0, text)).0 += 1;
+    }
+
+    fn let_go(&mut self, name: &str) {
+        if let Some((count, _)) = self.ahead.get_mut(name) {
+            *count -= 1;
+            if *count == 0 {
+                self.ahead.remove(name);
+            }
+        }
     }
 
     fn keep(&mut self, name: String, text: &str) {

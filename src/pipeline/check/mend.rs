@@ -6,12 +6,12 @@ use jiff::Timestamp;
 
 use crate::model::{Key, Object, Page, PageKind, Placement, Recording, RecordingId};
 use crate::pipeline::check::finding::{Fault, Finding, Where};
+use crate::pipeline::pages_due;
 use crate::pipeline::rewrite::{self, RewriteError};
 use crate::pipeline::salvage::{self, Rows};
 use crate::pipeline::shelves::Shelves;
 use crate::pipeline::stock::{self, Home, Stock, StockError, Tiered};
 use crate::pipeline::verify::{self, InBucket};
-use crate::pipeline::{pages_due, publish};
 use crate::render;
 use crate::store::{Bucket, StoreError};
 
@@ -73,11 +73,7 @@ fn render_again(stock: Stock<'_>, finding: &Finding) -> Result<bool, StockError>
     }
     let tiered = Tiered(stock);
     let shelves = Shelves { store: &tiered, index: stock.index };
-    let written = {
-        let _alone = publish::alone();
-        rewrite::write_again(shelves, recording)
-    };
-    match written {
+    match rewrite::write_again(shelves, recording.id) {
         Ok(()) => {}
         Err(RewriteError::Missing | RewriteError::NoTalk(_) | RewriteError::NoSpeaker(_)) => {
             return Ok(false);

@@ -99,10 +99,9 @@ impl Courier<'_> {
 
     /// Where the row is still ours and a page is not, a power cut came between the two.
     fn write_pages_anew(&self, recording: &Recording) -> Result<Event, Fault> {
-        let _alone = publish::alone();
-        let standing = self.standing(recording)?;
+        self.standing(recording)?;
         let shelves = Shelves { store: self.store, index: self.index };
-        match rewrite::write_again(shelves, standing) {
+        match rewrite::write_again(shelves, recording.id) {
             Ok(()) => Err(Fault::Overtaken),
             Err(RewriteError::Index(err)) => Err(Fault::Index(err)),
             Err(err) => Err(Fault::Rewrite(err)),
