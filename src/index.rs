@@ -28,6 +28,7 @@ mod reservations;
 mod reserved;
 mod role;
 mod same_audio;
+mod subscribers;
 mod tables;
 mod transcripts;
 mod trash;
@@ -39,7 +40,6 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Receiver;
 
 use jiff::Timestamp;
 use redb::ReadableDatabase;
@@ -52,12 +52,14 @@ pub use crate::index::pages_due::{DayText, DueEntry, PageWork, PagesDue};
 pub use crate::index::questions::Totals;
 pub use crate::index::removals_due::RemovalDue;
 pub use crate::index::reservations::Reservation;
+pub use crate::index::subscribers::ChangeQueue;
 pub use crate::index::trash::{TrashEntry, TrashPlace, Trashed};
 
 use crate::index::database::{Opened, Opener};
 use crate::index::questions::Moment;
 use crate::index::reservations::Reservations;
-use crate::index::writer::{Subscribers, Writer};
+use crate::index::subscribers::Subscribers;
+use crate::index::writer::Writer;
 use crate::model::{
     Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Job, Recording,
     RecordingId, StateRole,
@@ -160,12 +162,12 @@ impl Index {
         self.inner.subscribers.commits.load(Ordering::Relaxed)
     }
 
-    /// Every change from now on. A slow reader loses nothing and blocks nobody (the channel has no bound).
-    pub fn subscribe(&self) -> Receiver<Change> {
+    /// Every change from now on. A slow reader blocks nobody: one that falls far behind is told that it has missed some.
+    pub fn subscribe(&self) -> ChangeQueue {
         self.inner.subscribers.subscribe()
     }
 
-    /// All receivers of [`Index::subscribe`] come to their end: their threads are to be joined.
+    /// All [`ChangeQueue`]s of [`Index::subscribe`] come to their end: their threads are to be joined.
     pub fn end_subscriptions(&self) {
         self.inner.subscribers.end();
     }

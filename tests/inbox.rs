@@ -14,9 +14,7 @@ use std::sync::mpsc::Receiver;
 use common::{
     World, c_path, errno_of, getxattr, is_root, names, quiet_spool, setxattr, skip, until,
 };
-use scribefs::model::{
-    ConversationId, Failure, FailureCause, FileName, InboxId, Job, JobId, JobState,
-};
+use scribefs::model::{Failure, FailureCause};
 use scribefs::spool::{SpoolEvent, SpoolOptions};
 
 fn inbox(world: &World, name: &str) -> PathBuf {
@@ -470,30 +468,10 @@ fn errors_are_of_what_stands_failed() {
     let events = world.services.spool.subscribe();
     fail(&world, &events, "a.wav");
     fail(&world, &events, "b.wav");
-    let job = |number: u64, name: &str| Job {
-        id: JobId(number),
-        inbox: InboxId(number),
-        generation: 1,
-        path: vec![FileName::new(name).unwrap()],
-        bytes: 16,
-        modified_ns: 0,
-        conversation: ConversationId::new("a").unwrap(),
-        state: JobState::Failed,
-        attempts: 1,
-        recipe: None,
-        created_at: jiff::Timestamp::UNIX_EPOCH,
-        updated_at: jiff::Timestamp::UNIX_EPOCH,
-        failure: Some(Failure {
-            cause: FailureCause::Storage,
-            message: "It cannot be read: No such file or directory (os error 2).".to_owned(),
-            remedy: "Drop it again.".to_owned(),
-        }),
-        remark: None,
-        recording: None,
-    };
     // One of them has failed twice.
-    let jobs = vec![job(1, "a.wav"), job(2, "a.wav"), job(3, "b.wav"), job(4, "gone.wav")];
-    world.services.index.save_jobs(jobs).unwrap();
+    let jobs = [(1, "a.wav"), (2, "a.wav"), (3, "b.wav"), (4, "gone.wav")];
+    let jobs = jobs.map(|(number, name)| common::failed_job(number, name));
+    world.services.index.save_jobs(jobs.to_vec()).unwrap();
     let listed = || {
         let text = fs::read_to_string(world.path(".scribefs/errors")).unwrap();
         let lines =

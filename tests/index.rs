@@ -1,11 +1,10 @@
 //! The index through the API that the next room uses.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use scribefs::index::{Change, FiledDay, Index, IndexError, PagesDue, Totals};
+use scribefs::index::{Change, ChangeQueue, FiledDay, Index, IndexError, PagesDue, Totals};
 use scribefs::model::{
     Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, InboxId, Job,
     JobId, JobState, Key, Object, Page, PageKind, Placement, RecordedAt, Recording, RecordingId,
@@ -143,7 +142,7 @@ impl Desk {
     }
 }
 
-fn all(changes: &Receiver<Change>) -> Vec<Change> {
+fn all(changes: &ChangeQueue) -> Vec<Change> {
     changes.try_iter().collect()
 }
 

@@ -102,7 +102,26 @@ impl Invalidation {
                 self.renamed(TRASH, name.as_os_str());
                 self.changed(TRASH);
             }
-            Change::Placed { .. } | Change::Job(_) => {}
+            // What is to be forgotten because of what was missed is told conversation by conversation.
+            Change::Placed { .. } | Change::Job(_) | Change::Missed => {}
+        }
+        Ok(())
+    }
+
+    /// All that the kernel may know of a conversation.
+    pub(crate) fn of_all_in(
+        &mut self,
+        archive: &Archive,
+        conversation: &Conversation,
+    ) -> Result<(), FsError> {
+        let seq = conversation.seq;
+        self.of_conversation(&conversation.id);
+        self.changed(Node::Conversation(seq));
+        for day in archive.index.filed_days(seq)? {
+            for recording in archive.index.filed_recordings(seq, day)? {
+                self.of_recording(archive, conversation, &recording)?;
+            }
+            self.of_way_to(archive, conversation, day)?;
         }
         Ok(())
     }

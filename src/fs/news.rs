@@ -44,6 +44,7 @@ pub(crate) fn line(archive: &Archive, change: &Change) -> Value {
             let folder = folder(id.conversation, id.day);
             json!({ "event": "placed", "folder": folder, "placement": state })
         }
+        Change::Missed => json!({ "event": "missed" }),
         Change::Job(job) => {
             let mut line = job_line(job);
             line["event"] = "job".into();

@@ -19,13 +19,14 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::fs::control::shown;
+use crate::fs::errno::FsError;
 use crate::fs::invalidation::Invalidation;
 use crate::fs::news;
 use crate::fs::page_drops::PageDrops;
 use crate::fs::replies::log_repetitions;
 use crate::fs::tree::Tree;
-use crate::index::Change;
-use crate::model::{FileName, JobState, Node, Waiting};
+use crate::index::{Change, ChangeQueue};
+use crate::model::{Conversation, ConversationSeq, FileName, JobState, Node, Waiting};
 use crate::spool::SpoolEvent;
 
 /// How often what has no event of its own is looked at.
@@ -58,7 +59,7 @@ impl Herald {
     pub(crate) fn start(
         kernel: Notifier,
         tree: &Arc<Tree>,
-        changes: Receiver<Change>,
+        changes: ChangeQueue,
         drops: Receiver<SpoolEvent>,
     ) -> io::Result<Self> {
         let is_stopping = Arc::new(AtomicBool::new(false));
@@ -66,10 +67,18 @@ impl Herald {
         let teller = Teller { kernel, tree: tree.clone(), pages, told };
         let mut herald = Self { is_stopping, teller: teller.clone(), threads: Vec::new() };
         let (of_index, of_spool, of_clock) = (teller.clone(), teller.clone(), teller.clone());
-        herald.listen("fs-published", changes, Duration::ZERO, move |news| {
+        let published = move || {
+            let first = changes.recv_timeout(TICK)?;
+            Ok(std::iter::once(first).chain(changes.try_iter().take(BATCH - 1)).collect())
+        };
+        let dropped = move || {
+            let first = drops.recv_timeout(TICK)?;
+            Ok(std::iter::once(first).chain(drops.try_iter().take(BATCH - 1)).collect())
+        };
+        herald.listen("fs-published", published, Duration::ZERO, move |news| {
             of_index.tell_changes(&news);
         })?;
-        herald.listen("fs-dropped", drops, REST, move |news| of_spool.tell_drops(&news))?;
+        herald.listen("fs-dropped", dropped, REST, move |news| of_spool.tell_drops(&news))?;
         herald.spawn("fs-pages", move || {
             teller.pages.work(|node| {
                 teller.note(teller.kernel.inval_inode(INodeNo(node.inode().0), 0, 0));
@@ -85,17 +94,16 @@ impl Herald {
     fn listen<News: Send + 'static>(
         &mut self,
         name: &str,
-        news: Receiver<News>,
+        receive: impl Fn() -> Result<Vec<News>, RecvTimeoutError> + Send + 'static,
         rest: Duration,
         tell: impl Fn(Vec<News>) + Send + 'static,
     ) -> io::Result<()> {
         let is_stopping = self.is_stopping.clone();
         self.spawn(name, move || {
             while !is_stopping.load(Ordering::Relaxed) {
-                match news.recv_timeout(TICK) {
-                    Ok(piece) => {
-                        let more = news.try_iter().take(BATCH - 1);
-                        tell(std::iter::once(piece).chain(more).collect());
+                match receive() {
+                    Ok(news) => {
+                        tell(news);
                         thread::sleep(rest);
                     }
                     Err(RecvTimeoutError::Timeout) => {}
@@ -184,8 +192,35 @@ impl Teller {
             });
         }
         self.tell(&invalidation);
+        if changes.contains(&Change::Missed) {
+            log::warn!(
+                "mount: there were more changes than were told; the kernel forgets everything"
+            );
+            self.forget_everything().unwrap_or_else(|err| {
+                log::warn!("mount: listings may be old for a day, the index failed: {err}");
+            });
+        }
         for change in changes {
             self.tree.events.append(&news::line(&self.tree.archive, change));
+        }
+    }
+
+    /// More than is needed, where it is not known what is.
+    fn forget_everything(&self) -> Result<(), FsError> {
+        let archive = &self.tree.archive;
+        let forget = |conversation: &Conversation| {
+            let mut invalidation = Invalidation::default();
+            invalidation.of_all_in(archive, conversation)?;
+            self.tell(&invalidation);
+            Ok::<_, FsError>(())
+        };
+        archive.index.trashed_conversations()?.iter().try_for_each(forget)?;
+        let mut after = ConversationSeq(0);
+        loop {
+            let conversations = archive.index.conversations(after, BATCH)?;
+            let Some(last) = conversations.last() else { return Ok(()) };
+            after = last.seq;
+            conversations.iter().try_for_each(forget)?;
         }
     }
 

@@ -56,4 +56,26 @@ pub enum Change {
         placement: Placement,
     },
     Job(Box<Job>),
+    /// There were more changes than this subscriber's queue takes: anything may be different.
+    Missed,
+}
+
+impl Change {
+    /// Whether something has lost its name: who missed that would not find it out by looking at what there is.
+    pub(crate) fn ends_a_name(&self) -> bool {
+        match self {
+            Self::Renamed { .. }
+            | Self::Trashed { .. }
+            | Self::Restored { .. }
+            | Self::Purging { .. } => true,
+            Self::Published { .. }
+            | Self::Replaced { .. }
+            | Self::DayTranscript { .. }
+            | Self::Removed { .. }
+            | Self::RecordingMoved { .. }
+            | Self::Placed { .. }
+            | Self::Job(_)
+            | Self::Missed => false,
+        }
+    }
 }

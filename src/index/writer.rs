@@ -1,6 +1,6 @@
 //! The one thread that writes. What waits when a commit begins shares it: one flush for everybody.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -9,6 +9,7 @@ use redb::{Durability, WriteTransaction};
 
 use crate::index::database::Opened;
 use crate::index::failure::Refusal;
+use crate::index::subscribers::Subscribers;
 use crate::index::{Change, IndexError};
 
 /// Changes that wait for the writer. A caller of a full queue waits for room, as it would for the commit.
@@ -247,7 +248,7 @@ fn write_without(
         transaction.commit().map_err(|err| failed(&err.into()))?;
         subscribers.commits.fetch_add(u64::from(is_urgent), Ordering::Relaxed);
         fail_point!("index-committed");
-        subscribers.tell(changes);
+        subscribers.tell(&changes);
     }
     Ok(())
 }
@@ -260,33 +261,4 @@ fn failed(err: &IndexError) -> Failed {
     }
     log::error!("index: cannot be written any more: {err}: {source:?}");
     Failed::Broken
-}
-
-/// Who wants to hear of changes.
-#[derive(Debug, Default)]
-pub(crate) struct Subscribers {
-    /// Commits since the index was opened.
-    pub(crate) commits: AtomicU64,
-    /// Guards the list. Channels have no bound, so that a slow reader blocks nobody.
-    channels: Mutex<Vec<Sender<Change>>>,
-}
-
-impl Subscribers {
-    pub(crate) fn subscribe(&self) -> Receiver<Change> {
-        let (sender, receiver) = channel();
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
-        receiver
-    }
-
-    /// Nobody hears of anything more.
-    pub(crate) fn end(&self) {
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    fn tell(&self, changes: Vec<Change>) {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        for change in changes {
-            channels.retain(|channel| channel.send(change.clone()).is_ok());
-        }
-    }
 }

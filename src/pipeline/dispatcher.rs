@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use ulid::Ulid;
 
-use crate::index::{Change, IndexError};
+use crate::index::{ChangeQueue, IndexError};
 use crate::model::{ConversationId, FileName, Job, JobState};
 use crate::pipeline::queue::{JobQueue, Runner};
 use crate::pipeline::recorded_at::naming_folder;
@@ -83,7 +83,7 @@ fn named(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
         .expect("a thread can be started while the daemon starts")
 }
 
-fn keep_pages(queue: &JobQueue, changes: &Receiver<Change>) {
+fn keep_pages(queue: &JobQueue, changes: &ChangeQueue) {
     let Services { store, index, .. } = &queue.services;
     pages_due::serve(store.as_ref(), index, changes, &|| queue.is_closing());
 }

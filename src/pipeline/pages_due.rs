@@ -5,10 +5,10 @@
 //! pauses. Everything it does can be cut off anywhere and done again.
 
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use crate::index::{Change, DueEntry, Index, IndexError, PageWork, PagesDue};
+use crate::index::{Change, ChangeQueue, DueEntry, Index, IndexError, PageWork, PagesDue};
 use crate::model::RecordingId;
 use crate::pipeline::eviction::RemovalError;
 use crate::pipeline::rewrite::RewriteError;
@@ -65,7 +65,7 @@ pub fn write_pages_due(store: &dyn Store, index: &Index) -> Result<Drained, Inde
 pub(crate) fn serve(
     store: &dyn Store,
     index: &Index,
-    changes: &Receiver<Change>,
+    changes: &ChangeQueue,
     is_closing: &dyn Fn() -> bool,
 ) {
     let shelves = Shelves { store, index };
@@ -137,7 +137,8 @@ impl Pauses {
             Change::Renamed { .. }
             | Change::Trashed { .. }
             | Change::Restored { .. }
-            | Change::DayTranscript { .. } => true,
+            | Change::DayTranscript { .. }
+            | Change::Missed => true,
             Change::Purging { .. }
             | Change::Removed { .. }
             | Change::Placed { .. }

@@ -16,8 +16,9 @@ use jiff::Timestamp;
 use scribefs::fs::{Mount, MountOptions, Services};
 use scribefs::index::Index;
 use scribefs::model::{
-    Conversation, ConversationId, Day, DayTranscript, FileName, Key, Object, Overlay, Page,
-    PageKind, Placement, RecordedAt, Recording, SoundFacts, TimeSource,
+    Conversation, ConversationId, Day, DayTranscript, Failure, FailureCause, FileName, InboxId,
+    Job, JobId, JobState, Key, Object, Overlay, Page, PageKind, Placement, RecordedAt, Recording,
+    SoundFacts, TimeSource,
 };
 use scribefs::spool::{Spool, SpoolOptions};
 use scribefs::store::{LocalStore, Store};
@@ -248,6 +249,31 @@ fn recording(
         placement: Placement::Local,
         revision: 1,
         overlay: Overlay::default(),
+    }
+}
+
+/// The row of a job that ended without a transcript, for a file at the top of the inbox.
+pub(crate) fn failed_job(number: u64, name: &str) -> Job {
+    Job {
+        id: JobId(number),
+        inbox: InboxId(number),
+        generation: 1,
+        path: vec![FileName::new(name).unwrap()],
+        bytes: 16,
+        modified_ns: 0,
+        conversation: ConversationId::new("a").unwrap(),
+        state: JobState::Failed,
+        attempts: 1,
+        recipe: None,
+        created_at: Timestamp::UNIX_EPOCH,
+        updated_at: Timestamp::UNIX_EPOCH,
+        failure: Some(Failure {
+            cause: FailureCause::Storage,
+            message: "It cannot be read: No such file or directory (os error 2).".to_owned(),
+            remedy: "Drop it again.".to_owned(),
+        }),
+        remark: None,
+        recording: None,
     }
 }
 

@@ -2,12 +2,12 @@
 //! copies that make room, the trash, old change markers.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::index::{Change, IndexError};
+use crate::index::{ChangeQueue, IndexError};
 use crate::pipeline::causes::causes;
 use crate::pipeline::change_log::Changes;
 use crate::pipeline::eviction::{self, RemovalError};
@@ -43,7 +43,7 @@ impl Steward {
     }
 
     /// Serves until the end.
-    pub(crate) fn serve(mut self, changed: &Receiver<Change>) {
+    pub(crate) fn serve(mut self, changed: &ChangeQueue) {
         while !self.shared.rounds.is_closing() {
             match self.look_around() {
                 // It is looked at again; uploads say why they wait.
