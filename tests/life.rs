@@ -101,7 +101,9 @@ fn a_panic_ends_the_daemon_and_the_mount_answers_again() {
     }
     successor_of(first, &running);
     let log = running.log();
-    assert!(log.contains("its thread `fuser-"), "{log}");
+    // The supervisor repeats the reason beside the signal.
+    let line = log.lines().find(|line| line.contains("was killed by signal 6")).unwrap_or_default();
+    assert!(line.contains("because its thread `fuser-"), "{log}");
 }
 
 #[test]

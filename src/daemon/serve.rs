@@ -75,6 +75,9 @@ pub fn serve(
     readiness.ready();
     tell_supervisor(NotifyState::Ready);
     let ending = wait(&endings, census);
+    if ending == Ending::Unmounted {
+        log::info!("the mount was taken away: the daemon ends");
+    }
     tell_supervisor(NotifyState::Stopping);
     if ending == Ending::Broken {
         // Left as it is, the mount looks broken, which it is. Detached, it would look empty.
