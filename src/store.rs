@@ -11,6 +11,7 @@ mod content;
 mod disk;
 mod far;
 mod flaky;
+mod intercepted;
 mod local;
 mod memory;
 
@@ -42,6 +43,7 @@ pub use crate::store::cache::{BlockCache, CacheOptions, CacheUse};
 pub(crate) use crate::store::circuit::{Admission, Permit};
 pub use crate::store::far::ReadOptions;
 pub use crate::store::flaky::FlakyStore;
+pub use crate::store::intercepted::{Call, Intercepted, Interceptor};
 pub use crate::store::local::LocalStore;
 pub use crate::store::memory::MemoryStore;
 pub use crate::store::placed::PlacedStore;
@@ -283,6 +285,11 @@ pub trait Bucket: Store {
     /// What lies below `prefix` and behind `after` in the order of keys, in that order, at most `limit`.
     fn list_after(&self, prefix: &str, after: &str, limit: usize)
     -> Result<Vec<Found>, StoreError>;
+
+    /// Removes them all. Some may be gone after an error.
+    fn delete_many(&self, keys: &[Key]) -> Result<(), StoreError> {
+        keys.iter().try_for_each(|key| self.delete(key))
+    }
 
     /// Names that listings have shown since this was asked last and that cannot be keys: not ours, and left alone.
     fn take_foreign(&self) -> Foreign {

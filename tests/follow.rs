@@ -308,19 +308,19 @@ fn an_idle_follower_asks_once_a_round() {
     let follower = follower(&bare.index, &writer.bucket);
     bare.has(&["standup", "retro", "planning"]);
     until("it has heard all", || follower.status().heard_at);
-    writer.bucket.take_requests();
+    writer.bucket.interceptor().take_requests();
     until("five rounds", || {
-        let requests = writer.bucket.requests();
+        let requests = writer.bucket.interceptor().requests();
         (5 <= requests.values().sum::<u64>()).then_some(())
     });
-    let requests = writer.bucket.take_requests();
+    let requests = writer.bucket.interceptor().take_requests();
     assert_eq!(requests.keys().collect::<Vec<_>>(), [&format!("list {}", Key::CHANGES)]);
     // News costs a request for the marker, one for the metadata and one for the day's transcript.
     writer.publish("retro", "second.wav");
     until("it is heard", || (bare.index.totals().unwrap().recordings == 4).then_some(()));
     let heard_at = follower.status().heard_at;
     until("the round is over", || (follower.status().heard_at != heard_at).then_some(()));
-    let requests = writer.bucket.take_requests();
+    let requests = writer.bucket.interceptor().take_requests();
     let gets: u64 = requests.iter().filter(|(it, _)| it.starts_with("get")).map(|it| it.1).sum();
     assert_eq!(gets, 3, "{requests:?}");
     assert!(!requests.contains_key("list "), "{requests:?}");
@@ -331,16 +331,16 @@ fn a_bucket_that_is_away_only_delays_news() {
     let writer = Writer::new();
     writer.publish("standup", "monday.wav");
     let bare = Bare::new();
-    writer.bucket.set_away(true);
+    writer.bucket.interceptor().set_away(true);
     let follower = follower(&bare.index, &writer.bucket);
     until("it has noticed", || follower.status().trouble);
     assert_eq!(follower.status().heard_at, None);
-    writer.bucket.set_away(false);
+    writer.bucket.interceptor().set_away(false);
     bare.has(&["standup"]);
     until("its trouble is over", || follower.status().trouble.is_none().then_some(()));
-    writer.bucket.set_away(true);
+    writer.bucket.interceptor().set_away(true);
     until("it has noticed again", || follower.status().trouble);
-    writer.bucket.set_away(false);
+    writer.bucket.interceptor().set_away(false);
     writer.publish("retro", "first.wav");
     bare.has(&["standup", "retro"]);
 }
@@ -354,11 +354,11 @@ fn a_follower_goes_on_where_it_was_without_listing_all() {
     until("it has heard all", || first.status().heard_at);
     first.stop();
     writer.publish("retro", "first.wav");
-    writer.bucket.take_requests();
+    writer.bucket.interceptor().take_requests();
     let second = follower(&bare.index, &writer.bucket);
     bare.has(&["standup", "retro"]);
     second.stop();
-    let requests = writer.bucket.take_requests();
+    let requests = writer.bucket.interceptor().take_requests();
     assert!(!requests.contains_key("list "), "{requests:?}");
 }
 
@@ -603,9 +603,8 @@ fn a_page_that_was_replaced_is_read_as_it_is_now() {
     let bucket: Arc<dyn Bucket> = writer.bucket.clone();
     let store = PlacedStore::with_bucket(near, bucket.clone(), cache, ReadOptions::default());
     let index = bare.index.clone();
-    store.when_replaced(Box::new(move |page| {
-        scribefs::pipeline::refresh_page(bucket.as_ref(), &index, page).unwrap();
-    }));
+    let refresher = scribefs::pipeline::PageRefresher::start(bucket, index).unwrap();
+    store.when_replaced(Box::new(move |page, deadline| refresher.refresh(page, deadline)));
     // The writer has put other pages there, and the follower has not heard of it.
     let (seq, day) = (recording.id.conversation, recording.id.day);
     let stale = bare.index.filed_transcript(seq, day).unwrap().unwrap().object;
@@ -663,12 +662,12 @@ fn a_listing_that_was_cut_off_goes_on_and_reads_nothing_twice() {
     bare.index.forget_followed().unwrap();
     let after = "talk-1/2024/01/15/first.srt".to_owned();
     bare.index.set_surveying(&Surveying { from: followed, after: after.clone() }).unwrap();
-    writer.bucket.take_requests();
+    writer.bucket.interceptor().take_requests();
     let second = follower(&bare.index, &writer.bucket);
     until("it has heard all", || second.status().heard_at);
     second.stop();
     assert_eq!(bare.names().len(), 3);
-    let requests = writer.bucket.take_requests();
+    let requests = writer.bucket.interceptor().take_requests();
     let pages = |it: &&String| it.starts_with("get") && it.contains("talk-");
     assert_eq!(requests.keys().find(pages), None, "{requests:?}");
 }

@@ -17,7 +17,7 @@ mod patience;
 mod threads;
 mod world;
 
-use hooked::Hooked;
+use hooked::{Hooked, hooked};
 use world::{Death, LARGE, SMALL, World, carry_until};
 
 #[test]
@@ -127,7 +127,7 @@ fn names_that_are_given_at_any_moment_arrive_too() {
             }
             Ok(())
         };
-        let bucket = Hooked { bucket: world.bucket.clone(), hook: Box::new(hook) };
+        let bucket = hooked(&world.bucket, hook);
         let context = format!("names at call {at}");
         assert!(world.carry_all(&bucket, 50, &|| {}), "{context}");
         drop(bucket);
@@ -207,7 +207,7 @@ fn refusing<'a>(
             false => Ok(()),
         }
     };
-    Hooked { bucket: world.bucket.clone(), hook: Box::new(hook) }
+    hooked(&world.bucket, hook)
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn an_upload_under_way_stops_when_the_lease_is_lost() {
         }
         Ok(())
     };
-    let bucket = Hooked { bucket: world.bucket.clone(), hook: Box::new(hook) };
+    let bucket = hooked(&world.bucket, hook);
     let carried = world.carry(&bucket, recording.clone(), None, &|| {});
     assert!(matches!(carried, Carried::Stopped), "{carried:?}");
     drop(bucket);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::hooked::Hooked;
+use super::hooked::hooked;
 use super::threads::{options, until};
 use super::world::World;
 use crate::index::failing_disk::FailingDisk;
@@ -24,7 +24,7 @@ fn a_disk_that_is_full_at_any_moment_costs_no_upload() {
             }
             Ok(())
         };
-        let bucket = Hooked { bucket: world.bucket.clone(), hook: Box::new(hook) };
+        let bucket = hooked(&world.bucket, hook);
         let (mut held, mut was_full) = (None, false);
         while let Some(recording) = world.index.unplaced(1).unwrap().pop() {
             match world.carry(&bucket, recording, held.take(), &|| {}) {
@@ -63,7 +63,7 @@ fn a_full_disk_pauses_uploads_and_says_so_until_there_is_room() {
         }
         Ok(())
     };
-    let bucket = Arc::new(Hooked { bucket: world.bucket.clone(), hook: Box::new(hook) });
+    let bucket = Arc::new(hooked(&world.bucket, hook));
     let has_ended = Arc::new(AtomicBool::new(false));
     let alarmed = has_ended.clone();
     let alarm = Arc::new(move || alarmed.store(true, Ordering::Relaxed));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::hooked::Hooked;
+use super::hooked::hooked;
 use super::world::{LARGE, SMALL, World, retention};
 use crate::index::Index;
 use crate::model::{ConversationSeq, Destination, Key, Placement, Recording};
@@ -320,7 +320,7 @@ fn the_last_marker_is_known_while_one_is_on_its_way() {
         }
         Ok(())
     };
-    let bucket = Hooked { bucket: world.bucket.clone(), hook: Box::new(hook) };
+    let bucket = hooked(&world.bucket, hook);
     let told = Told::Removed(Key::probe());
     std::thread::scope(|scope| {
         scope.spawn(|| world.changes.tell(&bucket, &told, &|| world.now()));

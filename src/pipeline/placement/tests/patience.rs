@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::hooked::Hooked;
+use super::hooked::hooked;
 use super::world::{SMALL, World};
 use crate::model::{ConversationSeq, FileName};
 use crate::pipeline::placement::rounds::{Rounds, Turn};
@@ -120,7 +120,7 @@ fn a_refusal_pauses_everybody_loudly_and_heals() {
             _ => Err(StoreError::Refused { at: name.to_owned(), source: "access denied".into() }),
         }
     };
-    let refusing = Hooked { bucket: world.bucket.clone(), hook: Box::new(hook) };
+    let refusing = hooked(&world.bucket, hook);
     let health = Arc::<BucketHealth>::default();
     let rounds = Rounds::new(health.clone());
     let hour = world.moment().boot + Duration::from_hours(1);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::hooked::Hooked;
+use super::hooked::hooked;
 use super::world::{SIZES, SMALL, World, retention};
 use crate::pipeline::{Carrier, CarrierOptions, Lease, Now, Watch, Writer};
 use crate::store::StoreError;
@@ -36,7 +36,7 @@ fn a_bucket_that_is_away_at_the_start_is_filled_when_it_is_back() {
         true => Err(StoreError::Unavailable { at: name.to_owned(), source: "away".into() }),
         false => Ok(()),
     };
-    let bucket = Arc::new(Hooked { bucket: world.bucket.clone(), hook: Box::new(hook) });
+    let bucket = Arc::new(hooked(&world.bucket, hook));
     let carrier = Carrier::start(options(&world), world.grounds(bucket)).unwrap();
     let status = carrier.status().unwrap();
     assert_eq!(status.pending, 2);
@@ -58,7 +58,7 @@ fn a_writer_who_comes_later_holds_the_carrier_up_and_is_named() {
         true => Err(StoreError::Unavailable { at: name.to_owned(), source: "away".into() }),
         false => Ok(()),
     };
-    let bucket = Arc::new(Hooked { bucket: world.bucket.clone(), hook: Box::new(hook) });
+    let bucket = Arc::new(hooked(&world.bucket, hook));
     let carrier = Carrier::start(options(&world), world.grounds(bucket)).unwrap();
     let other = Writer { id: "other".to_owned(), host: "elsewhere".to_owned() };
     let lease =

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::hooked::Hooked;
+use super::hooked::hooked;
 use crate::index::Index;
 use crate::model::{
     ConversationId, ConversationSeq, Day, Destination, FileName, Key, Object, Overlay, Placement,
@@ -301,7 +301,7 @@ pub(super) fn carry_until(world: &World, death: &Death) -> bool {
         death.step();
         Ok(())
     };
-    let bucket = Hooked { bucket: world.bucket.clone(), hook: Box::new(hook) };
+    let bucket = hooked(&world.bucket, hook);
     let carry = || world.carry_all(&bucket, 50, &|| death.step());
     catch_unwind(AssertUnwindSafe(carry)).is_err()
 }
