@@ -76,8 +76,8 @@ pub use clear::{Left, Orphan, clear_cache, orphans, remove_orphan};
 pub use dispatcher::Pipeline;
 pub use eviction::{RemovalError, Retention};
 pub use follow::{
-    DiscoveryError, FOLLOW_EVERY, FollowStatus, Follower, Following, StartError, discover,
-    refresh_page,
+    DiscoveryError, FOLLOW_EVERY, FollowStatus, Follower, Following, PageRefresher, StartError,
+    discover,
 };
 pub use import::{
     Find, Imported, Survey, days, fetch_day, import, lies_in, survey, time_for_inbox,

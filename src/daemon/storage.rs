@@ -15,7 +15,7 @@ use crate::daemon::rooms::carrier_options;
 use crate::index::Index;
 use crate::model::Key;
 use crate::pipeline::{
-    self, FOLLOW_EVERY, Follower, Following, Grounds, Now, StartError, TrashClock,
+    self, FOLLOW_EVERY, Follower, Following, Grounds, Now, PageRefresher, StartError, TrashClock,
 };
 use crate::store::{BlockCache, Bucket, CacheOptions, LocalStore, PlacedStore, ReadOptions};
 
@@ -174,12 +174,9 @@ fn follow(
     index: &Index,
     alarm: &Arc<dyn Fn() + Send + Sync>,
 ) -> Result<Follower, DaemonError> {
-    let (of, filed) = (bucket.clone(), index.clone());
-    store.when_replaced(Box::new(move |page| {
-        if let Err(err) = pipeline::refresh_page(of.as_ref(), &filed, page) {
-            log::debug!("{}: what it is now is not known: {}", page.key, pipeline::causes(&err));
-        }
-    }));
+    let refresher = PageRefresher::start(bucket.clone(), index.clone());
+    let refresher = refresher.map_err(DaemonError::Threads)?;
+    store.when_replaced(Box::new(move |page, deadline| refresher.refresh(page, deadline)));
     let following =
         Following { bucket, index: index.clone(), alarm: alarm.clone(), every: FOLLOW_EVERY };
     Follower::start(following).map_err(|err| match err {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use crate::pipeline::follow::discovery::{DiscoveryError, discover};
-pub use crate::pipeline::follow::refresh::refresh_page;
+pub use crate::pipeline::follow::refresh::PageRefresher;
 
 use crate::index::{Index, IndexError};
 use crate::model::StateRole;

@@ -3,6 +3,7 @@
 mod archive;
 mod days;
 mod duplicates;
+mod following;
 mod identity;
 mod identity_in_bucket;
 mod importing;

@@ -86,6 +86,10 @@ impl Far {
         Self { depot, fetchers, ahead, deadline, health }
     }
 
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     pub(crate) fn health(&self) -> &Arc<BucketHealth> {
         &self.health
     }

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -24,8 +25,8 @@ pub struct PlacedStore {
     on_replaced: OnceLock<OnReplaced>,
 }
 
-/// Told of a page in the bucket that is not the one that the reader knows of.
-type OnReplaced = Box<dyn Fn(&Object) + Send + Sync>;
+/// Receives a page in the bucket that is not the one that the reader knows of, and returns before the reader's deadline.
+type OnReplaced = Box<dyn Fn(&Object, Instant) + Send + Sync>;
 
 impl PlacedStore {
     /// Without a bucket: local disk alone.
@@ -102,11 +103,12 @@ impl PlacedStore {
     }
 
     fn read_far(&self, far: &Far, object: &Object, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let deadline = Instant::now() + far.deadline();
         let read = far.read(object, range);
         if let (Err(StoreError::Refused { .. }), Some(look)) = (&read, self.on_replaced.get())
             && object.key.is_page()
         {
-            look(object);
+            look(object, deadline);
         }
         read
     }
