@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Zoned};
 
 use crate::cli::arguments::{Restore, Trash, Url, Warm};
@@ -155,17 +157,32 @@ pub(crate) fn url(wish: &Url, environment: &Environment) -> Result<ExitCode, Tro
             "Only files that are in a bucket have one; `scribefs storage-info` tells how far they are.",
         )
     })?;
-    let ends = Zoned::now().saturating_add(SignedDuration::try_from(lasts).unwrap_or_default());
-    let ends = ends.strftime("%Y-%m-%d %H:%M %Z");
-    report::remark(&match link.contains("X-Amz-Security-Token=") {
-        // Nobody tells when that is.
-        true => format!(
-            "until {ends}, or until the temporary keys of the daemon end, if that is sooner"
-        ),
-        false => format!("until {ends}"),
-    });
+    report::remark(&promise(&link, lasts));
     report::print(format!("{link}\n"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Until when the link is good, by what it says itself: it is cut short where the keys that sign it end sooner.
+fn promise(link: &str, wanted: Duration) -> String {
+    let field = |name: &str| {
+        let (_, rest) = link.split_once(name)?;
+        rest.split('&').next()
+    };
+    let signed_at = field("X-Amz-Date=")
+        .and_then(|text| DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok())
+        .and_then(|time| time.to_zoned(TimeZone::UTC).ok());
+    let lasts = field("X-Amz-Expires=").and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    let (signed_at, lasts) = (signed_at.unwrap_or_else(Zoned::now), lasts.unwrap_or(wanted));
+    let ends = signed_at.saturating_add(SignedDuration::try_from(lasts).unwrap_or_default());
+    let ends = ends.with_time_zone(TimeZone::system()).strftime("%Y-%m-%d %H:%M %Z").to_string();
+    match (link.contains("X-Amz-Security-Token="), lasts < wanted) {
+        (true, true) => format!("until {ends}: the temporary keys of the daemon end then"),
+        // Keys whose end nobody has told of.
+        (true, false) => format!(
+            "until {ends}, or until the temporary keys of the daemon end, if that is sooner"
+        ),
+        (false, _) => format!("until {ends}"),
+    }
 }
 
 fn unanswered(path: &Path, source: io::Error) -> Trouble {
@@ -173,5 +190,24 @@ fn unanswered(path: &Path, source: io::Error) -> Trouble {
         path: path.to_owned(),
         source,
         remedy: "Check the path, and with `scribefs status` that the mount answers.".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_says_itself_until_when_it_is_good() {
+        let link = |rest: &str| {
+            format!("https://h/x?X-Amz-Date=20240115T100000Z&{rest}&X-Amz-Signature=0")
+        };
+        let day = Duration::from_hours(24);
+        let plain = promise(&link("X-Amz-Expires=86400"), day);
+        assert!(plain.starts_with("until 2024-01-1") && !plain.contains("keys"), "{plain}");
+        let short = promise(&link("X-Amz-Expires=600&X-Amz-Security-Token=t"), day);
+        assert!(short.contains("2024-01-15") && short.ends_with("keys of the daemon end then"));
+        let unknown = promise(&link("X-Amz-Expires=86400&X-Amz-Security-Token=t"), day);
+        assert!(unknown.contains("if that is sooner"), "{unknown}");
     }
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::config::cloud::{CUSTOMER_KEY, Cloud};
+use crate::config::cloud::{CUSTOMER_KEY, Cloud, KEYS_END_AT};
 use crate::config::words::{self, StoreChoice};
 use crate::config::{ConfigError, Layer, Origin, Places, Storage};
 use crate::store::{BucketOptions, Encryption, Keys, Profile, Provider, Secret};
@@ -102,6 +102,8 @@ fn options(
         endpoint,
         encryption: encryption(layer, places)?,
         keys: keys(layer, places)?,
+        // It only ever shortens a promise, so one that cannot be read makes none.
+        keys_end_at: cloud.first(&KEYS_END_AT).and_then(|text| text.parse().ok()),
         ..BucketOptions::new(bucket)
     })
 }

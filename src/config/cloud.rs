@@ -12,7 +12,16 @@ const PREFIX: &str = "AWS_";
 pub(crate) const CUSTOMER_KEY: &str = "SCRIBEFS_S3_CUSTOMER_KEY";
 
 /// These belong together: a token of one place does not fit the keys of another.
-const STATIC_KEYS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+const STATIC_KEYS: [&str; 5] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_CREDENTIAL_EXPIRATION",
+    "AWS_SESSION_EXPIRATION",
+];
+
+/// When temporary keys end, as `aws configure export-credentials` and others say it.
+pub(crate) const KEYS_END_AT: [&str; 2] = ["AWS_CREDENTIAL_EXPIRATION", "AWS_SESSION_EXPIRATION"];
 
 /// What was said of clouds in one place, by variable. Empty values count as not said.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -16,13 +16,19 @@ mod credentials;
 #[cfg(feature = "s3")]
 mod failure;
 #[cfg(feature = "s3")]
+mod key_lifetime;
+#[cfg(feature = "s3")]
 mod label;
+#[cfg(feature = "s3")]
+mod link;
 #[cfg(feature = "s3")]
 mod listing;
 #[cfg(feature = "s3")]
 mod profile;
 #[cfg(feature = "s3")]
 mod reading;
+#[cfg(feature = "s3")]
+mod removing;
 #[cfg(feature = "s3")]
 mod s3;
 #[cfg(feature = "s3")]

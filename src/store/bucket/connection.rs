@@ -16,6 +16,7 @@ use crate::store::blocking::block_on;
 use crate::store::bucket::credentials::{is_sendable, provider};
 use crate::store::bucket::failure::refused;
 use crate::store::bucket::foreign::ForeignNames;
+use crate::store::bucket::key_lifetime::KeyLifetime;
 use crate::store::bucket::plain_http::{is_loopback, plain_http_host};
 use crate::store::bucket::profile::Said;
 use crate::store::bucket::transport::{CONNECT, IDLE, Transport, USER_AGENT};
@@ -23,16 +24,21 @@ use crate::store::{
     Addressing, BucketFacts, BucketOptions, Encryption, Keys, Provider, Secret, StoreError,
 };
 
-/// Two clients of one bucket.
+/// The clients of one bucket.
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// Asks twice more when there was no answer.
     pub(crate) reads: AmazonS3,
     /// Asks once. Whether a write without an answer was carried out is for its sender to find out.
     pub(crate) writes: AmazonS3,
+    /// The same as `reads`, and removes many objects with one request.
+    pub(crate) bulk: AmazonS3,
     pub(crate) facts: BucketFacts,
     /// What listings have left out.
     pub(crate) foreign: Arc<ForeignNames>,
+    pub(crate) keys: AwsCredentialProvider,
+    /// Of keys that a role hands out.
+    pub(crate) lifetime: Arc<KeyLifetime>,
 }
 
 impl Connection {
@@ -42,8 +48,12 @@ impl Connection {
         let fail = |err: object_store::Error| refused(&options.bucket, err.to_string());
         let facts = facts(options);
         let foreign = Arc::<ForeignNames>::default();
+        let lifetime = Arc::<KeyLifetime>::default();
+        let host = facts.endpoint.split_once("://").map_or("", |(_, host)| host);
         let transport = Transport {
             foreign: foreign.clone(),
+            lifetime: lifetime.clone(),
+            host: host.split('/').next().unwrap_or_default().to_owned(),
             options: options.clone(),
             allows_http: facts.endpoint.starts_with("http://"),
         };
@@ -51,8 +61,10 @@ impl Connection {
         check_address(&bare).map_err(fail)?;
         let keys = provider(&options.keys, &bare).map_err(fail)?;
         let reads = reading(bare.clone(), options, keys.clone()).build().map_err(fail)?;
-        let writes = writing(bare, options, keys).build().map_err(fail)?;
-        Ok(Self { reads, writes, facts, foreign })
+        let bulk = reading(bare.clone(), options, keys.clone()).with_disable_bulk_delete(false);
+        let bulk = bulk.build().map_err(fail)?;
+        let writes = writing(bare, options, keys.clone()).build().map_err(fail)?;
+        Ok(Self { reads, writes, bulk, facts, foreign, keys, lifetime })
     }
 }
 

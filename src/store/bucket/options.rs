@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::store::{LONGEST_CHANGE, Provider};
@@ -24,6 +25,8 @@ pub struct BucketOptions {
     pub addressing: Option<Addressing>,
     pub encryption: Encryption,
     pub keys: Keys,
+    /// When keys that were said outright end, where that was said too.
+    pub keys_end_at: Option<Timestamp>,
     /// For one small request and its answer. 15 s by default: a file manager has not given up by then.
     pub deadline: Duration,
     /// A transfer may take [`BucketOptions::deadline`] and as long as its bytes take at this speed. 32 KiB/s by
@@ -45,6 +48,7 @@ impl BucketOptions {
             addressing: None,
             encryption: Encryption::BucketDefault,
             keys: Keys::Surroundings(BTreeMap::new()),
+            keys_end_at: None,
             deadline: Duration::from_secs(15),
             slowest_bytes_per_second: 32 << 10,
             longest_silence: Duration::from_secs(15),

@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use crate::store::Profile;
 use crate::store::bucket::credentials::CredentialsError;
 
@@ -45,6 +47,13 @@ impl Said {
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.settings.get(name).map(String::as_str)
+    }
+
+    /// When temporary keys end, as the tools that write them there say; `None`: they do not.
+    pub(crate) fn keys_end_at(&self) -> Option<Timestamp> {
+        ["x_security_token_expires", "aws_session_expiration", "aws_credential_expiration"]
+            .into_iter()
+            .find_map(|name| self.get(name)?.parse().ok())
     }
 
     /// The first setting that asks for more than we can do.

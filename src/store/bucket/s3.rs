@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use object_store::Attribute;
 use object_store::path::Path;
-use object_store::signer::{Method, Signer};
 
 use crate::model::{Key, UploadedPart};
 use crate::store::blocking::Network;
@@ -18,8 +17,8 @@ use crate::store::bucket::connection::Connection;
 use crate::store::bucket::failure::{failed, is_certificate, refused, unavailable};
 use crate::store::paths::Root;
 use crate::store::{
-    Bucket, BucketFacts, BucketOptions, Bytes, Encryption, Foreign, Found, Label, ObjectFacts,
-    Store, StoreError, Version, Walk,
+    Bucket, BucketFacts, BucketOptions, Bytes, Foreign, Found, Label, ObjectFacts, Store,
+    StoreError, Version, Walk,
 };
 
 /// A bucket at the other end of a network. Each call has a deadline (see [`BucketOptions`]) and none of them
@@ -34,10 +33,9 @@ pub struct S3Bucket {
     pub(crate) conditions: OnceLock<bool>,
     /// Something was answered as a bucket answers: it is there, and the endpoint is the right one.
     has_answered: AtomicBool,
+    /// It does not remove many objects with one request.
+    pub(crate) lacks_bulk_delete: AtomicBool,
 }
-
-/// The bucket's kind of link lasts no longer.
-const LONGEST_LINK: Duration = Duration::from_hours(7 * 24);
 
 impl S3Bucket {
     /// Makes ready and asks nobody: whether the bucket is there and lets us in is seen at the first call.
@@ -57,6 +55,7 @@ impl S3Bucket {
             network,
             conditions: OnceLock::new(),
             has_answered: AtomicBool::new(false),
+            lacks_bulk_delete: AtomicBool::new(false),
         })
     }
 
@@ -275,20 +274,15 @@ impl Bucket for S3Bucket {
         self.pages(prefix, after, limit)
     }
 
+    fn delete_many(&self, keys: &[Key]) -> Result<(), StoreError> {
+        self.remove_many(keys)
+    }
+
     fn take_foreign(&self) -> Foreign {
         self.connection.foreign.take()
     }
 
     fn link(&self, key: &Key, valid: Duration) -> Result<String, StoreError> {
-        if let Encryption::Customer { .. } = self.options.encryption {
-            let words = "whoever follows a link has no key for what is encrypted with SSE-C";
-            return Err(refused(key.as_str(), words));
-        }
-        if LONGEST_LINK < valid {
-            return Err(refused(key.as_str(), "a link lasts seven days at most"));
-        }
-        let path = self.path(key);
-        let sign = self.connection.reads.signed_url(Method::GET, &path, valid);
-        Ok(self.ask(key, self.options.deadline, sign)?.to_string())
+        self.signed_link(key, valid)
     }
 }

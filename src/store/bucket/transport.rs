@@ -16,6 +16,7 @@ use object_store::client::{
 
 use crate::store::BucketOptions;
 use crate::store::bucket::foreign::ForeignNames;
+use crate::store::bucket::key_lifetime::KeyLifetime;
 use crate::store::bucket::listing::without_foreign;
 use crate::store::bucket::uploading;
 
@@ -23,6 +24,9 @@ use crate::store::bucket::uploading;
 #[derive(Debug)]
 pub(crate) struct Transport {
     pub(crate) foreign: Arc<ForeignNames>,
+    pub(crate) lifetime: Arc<KeyLifetime>,
+    /// Requests to other hosts than this one ask for keys.
+    pub(crate) host: String,
     pub(crate) options: BucketOptions,
     pub(crate) allows_http: bool,
 }
@@ -45,8 +49,14 @@ impl HttpConnector for Transport {
         let uploads = self
             .upload_client()
             .map_err(|err| object_store::Error::Generic { store: "S3", source: Box::new(err) })?;
-        let (foreign, options) = (self.foreign.clone(), self.options.clone());
-        Ok(HttpClient::new(Wire { inner, uploads, foreign, options }))
+        Ok(HttpClient::new(Wire {
+            inner,
+            uploads,
+            options: self.options.clone(),
+            foreign: self.foreign.clone(),
+            lifetime: self.lifetime.clone(),
+            host: self.host.clone(),
+        }))
     }
 }
 
@@ -74,6 +84,8 @@ struct Wire {
     uploads: reqwest::Client,
     options: BucketOptions,
     foreign: Arc<ForeignNames>,
+    lifetime: Arc<KeyLifetime>,
+    host: String,
 }
 
 impl HttpService for Wire {
@@ -91,7 +103,12 @@ impl HttpService for Wire {
             if request.method().as_str() == "PUT" && request.body().content_length() != 0 {
                 return uploading::send(&self.uploads, &self.options, request).await;
             }
+            let authority = request.uri().authority().map_or("", |authority| authority.as_str());
+            let is_for_keys = !authority.ends_with(&self.host);
             let response = self.inner.execute(request).await?;
+            if is_for_keys && response.status().is_success() {
+                return self.noting_lifetime(response).await;
+            }
             if is_listing && response.status().is_success() {
                 return self.filtered(response).await;
             }
@@ -101,6 +118,14 @@ impl HttpService for Wire {
 }
 
 impl Wire {
+    /// Keys that a role hands out end at a time which the library keeps to itself.
+    async fn noting_lifetime(&self, response: HttpResponse) -> Result<HttpResponse, HttpError> {
+        let (parts, body) = response.into_parts();
+        let bytes = body.bytes().await?;
+        self.lifetime.note(&bytes);
+        Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(bytes)))
+    }
+
     async fn filtered(&self, response: HttpResponse) -> Result<HttpResponse, HttpError> {
         let (mut parts, body) = response.into_parts();
         let xml = body.bytes().await?;

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::{
-    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
-    UpdateVersion,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, UpdateVersion,
 };
 
 use crate::model::{Key, UploadedPart};
@@ -148,15 +147,6 @@ impl S3Bucket {
         let (path, upload_id) = (self.path(key), upload_id.to_owned());
         let abort = self.connection.reads.abort_multipart(&path, &upload_id);
         match self.ask(key, self.options.change_deadline(0), abort) {
-            Ok(()) | Err(StoreError::Missing { .. }) => Ok(()),
-            Err(err) => Err(err),
-        }
-    }
-
-    pub(crate) fn remove(&self, key: &Key) -> Result<(), StoreError> {
-        let path = self.path(key);
-        let delete = self.connection.reads.delete(&path);
-        match self.ask(key, self.options.change_deadline(0), delete) {
             Ok(()) | Err(StoreError::Missing { .. }) => Ok(()),
             Err(err) => Err(err),
         }
