@@ -465,3 +465,16 @@ fn what_is_missing_costs_one_request() {
     assert!(matches!(bucket.head(&gone), Err(StoreError::Missing { .. })));
     assert_eq!(proxy.all_requests() - before, 1);
 }
+
+#[test]
+fn many_objects_are_removed_with_one_request() {
+    let test = "many_objects_are_removed_with_one_request";
+    let Some((bucket, proxy)) = behind_a_proxy(test) else { return };
+    let keys: Vec<Key> =
+        (0..600).map(|number| Key::change(jiff::Timestamp::UNIX_EPOCH, number)).collect();
+    bucket.put(&keys[7], b"{}").unwrap();
+    let before = proxy.all_requests();
+    bucket.delete_many(&keys).unwrap();
+    assert_eq!(proxy.all_requests() - before, 1);
+    assert_eq!(bucket.list("").unwrap(), []);
+}

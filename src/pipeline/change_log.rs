@@ -23,7 +23,7 @@ pub enum Told {
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Names that are removed in one go.
-const AT_ONCE: usize = 500;
+const AT_ONCE: usize = 1_000;
 
 /// Names in one listing: what S3 answers at most.
 const LISTED: usize = 1_000;
@@ -99,9 +99,7 @@ impl Changes {
             let is_old = |key: &Key| key.changed_at().is_some_and(|at| at < limit);
             let old: Vec<Key> =
                 found.into_iter().map(|found| found.key).take_while(is_old).collect();
-            for key in &old {
-                bucket.delete(key)?;
-            }
+            bucket.delete_many(&old)?;
             if old.len() < AT_ONCE {
                 return Ok(());
             }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::model::{Key, Object, UploadedPart};
 use crate::store::{
-    Bucket, Bytes, Foreign, Found, Label, ObjectFacts, Store, StoreError, Version, Walk,
+    Bucket, Bytes, Foreign, Found, Label, ObjectFacts, StagedFile, Store, StoreError, Version, Walk,
 };
 
 /// One call.

@@ -14,7 +14,7 @@ const PART: usize = 5 << 20;
 
 /// Runs the contract against a fresh bucket for each promise.
 pub(crate) fn contract(fresh: &dyn Fn() -> Arc<dyn Bucket>) {
-    let promises: [fn(&dyn Bucket); 14] = [
+    let promises: [fn(&dyn Bucket); 15] = [
         what_is_put_with_a_label_comes_back,
         parts_become_one_object_when_they_are_completed,
         a_part_sent_again_takes_the_place_of_the_first,
@@ -29,6 +29,7 @@ pub(crate) fn contract(fresh: &dyn Fn() -> Arc<dyn Bucket>) {
         a_label_is_read_without_the_bytes,
         what_was_put_without_a_label_is_nobodys,
         what_is_new_takes_nobodys_place,
+        many_objects_are_removed_and_no_others,
     ];
     for promise in promises {
         promise(&*fresh());
@@ -224,4 +225,18 @@ fn a_link_names_the_object(bucket: &dyn Bucket) {
     bucket.put_labelled(&key, bytes(3), &label()).unwrap();
     let link = bucket.link(&key, Duration::from_mins(10)).unwrap();
     assert!(link.contains(key.as_str()), "{link}");
+}
+
+fn many_objects_are_removed_and_no_others(bucket: &dyn Bucket) {
+    let keys: Vec<Key> =
+        (0..1_203).map(|number| Key::new(&format!("many/{number:05}")).unwrap()).collect();
+    for key in keys.iter().step_by(400) {
+        bucket.put(key, b"one of many").unwrap();
+    }
+    let kept = Key::new("kept/00000").unwrap();
+    bucket.put(&kept, b"kept").unwrap();
+    bucket.delete_many(&keys).unwrap();
+    let left: Vec<Key> = bucket.list("").unwrap().into_iter().map(|found| found.key).collect();
+    assert_eq!(left, [kept]);
+    bucket.delete_many(&[]).unwrap();
 }
