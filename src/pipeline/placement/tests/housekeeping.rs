@@ -204,7 +204,7 @@ fn a_copy_whose_object_is_in_an_archive_stays_and_is_asked_for_once_a_day() {
             _ => Ok(()),
         }
     };
-    let archive = Hooked { bucket: world.bucket.clone(), hook: Box::new(archive) };
+    let archive = hooked(&world.bucket, archive);
     let (archived, readable) =
         (world.grounds(Arc::new(archive)), world.grounds(world.bucket.clone()));
     let nothing = Retention { copied_bytes: 0, ..retention() };
