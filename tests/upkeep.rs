@@ -183,3 +183,46 @@ fn a_bucket_under_a_new_address_is_moved_into_no_second_time() {
     home.succeeds(&["migrate", "--to", "s3"]);
     assert_eq!(home.succeeds(&["fsck", "--deep"]), "2 recordings, 20 objects: all is well\n");
 }
+
+#[test]
+fn what_there_is_to_do_is_said_in_plain_words() {
+    let home = Home::new();
+    assert_eq!(home.run(&["gc"]), (0, String::new(), "nothing to remove\n".to_owned()));
+    assert_eq!(home.run(&["gc", "--yes"]), (0, String::new(), "nothing to remove\n".to_owned()));
+    // As a publication that was cut off leaves it, published again under another name.
+    let copy = home.day().join("cut-off.wav");
+    fs::copy(home.day().join("a1.wav"), &copy).unwrap();
+    xattr::set(&copy, "user.scribefs.object", b"1").unwrap();
+    home.grow_old();
+    let listed = "disk  c/2024/01/15/cut-off.wav\n";
+    let (code, out, err) = home.run(&["gc"]);
+    assert_eq!((code, out.as_str()), (0, listed));
+    assert_eq!(err, "1 file would be removed; `scribefs gc --yes` removes them\n");
+    assert!(copy.exists());
+    let (_, out, err) = home.run(&["gc", "--yes"]);
+    assert_eq!((out.as_str(), err.as_str()), (listed, "1 file removed\n"));
+    assert!(!copy.exists());
+    assert_eq!(home.succeeds(&["fsck", "--deep"]), "2 recordings, 11 objects: all is well\n");
+}
+
+#[test]
+fn a_state_folder_that_is_in_use_or_not_there_is_told_with_what_to_do() {
+    let home = Home::new();
+    let index = Index::open(&home.state().join("index.redb")).unwrap();
+    for command in [&["fsck"][..], &["gc"], &["reindex"], &["migrate", "--to", "local"]] {
+        let (code, _, err) = home.run(command);
+        assert_eq!(code, 1, "{command:?}");
+        if command[0] != "migrate" {
+            assert!(err.contains("the recordings are mounted"), "{command:?}: {err}");
+            assert!(err.contains("`scribefs umount`"), "{command:?}: {err}");
+        }
+    }
+    drop(index);
+    for command in ["fsck", "gc"] {
+        let (code, out, err) = home.run(&[command, "--state", "mistyped"]);
+        assert_eq!((code, out.as_str()), (1, ""), "{command}");
+        assert!(err.contains("there is no state folder ~/mistyped"), "{err}");
+        assert!(!err.contains("os error"), "{err}");
+        assert!(!home.dir.path().join("mistyped").exists());
+    }
+}

@@ -17,7 +17,7 @@ use crate::store::Foreign;
 
 pub(crate) fn fsck(wish: &Fsck, environment: &Environment) -> Result<ExitCode, Trouble> {
     let config = wish.settings.config(environment)?;
-    let opened = Opened::open(&config)?;
+    let opened = Opened::open_existing(&config)?;
     let is_clean = match wish.repair {
         true => opened.under_lease(&config, false, |stock| {
             let placed = opened.placed(&config)?;
@@ -135,7 +135,7 @@ fn remedy(finding: &Finding) -> &'static str {
 pub(crate) fn gc(wish: &Gc, environment: &Environment) -> Result<ExitCode, Trouble> {
     let config = wish.settings.config(environment)?;
     // What dead publications had begun to write is swept away by opening.
-    let opened = Opened::open(&config)?;
+    let opened = Opened::open_existing(&config)?;
     match wish.yes {
         // Nobody else may be writing to what is cleared up here.
         true => opened.under_lease(&config, true, |stock| clear_up(wish, stock, &config)),
@@ -153,14 +153,18 @@ fn clear_up(wish: &Gc, stock: Stock<'_>, config: &Config) -> Result<ExitCode, Tr
         report::remark(&format!("{place}  {folder}: {count} files are not scribefs's, and stay"));
     }
     if left.only_copies != 0 {
-        let count = left.only_copies;
         report::remark(&format!(
-            "{count} files that no recording names stay: there is no other copy of them, and `scribefs fsck` lists them"
+            "{} stay although no recording names them: there is no other copy. `scribefs fsck` lists them",
+            files(left.only_copies)
         ));
     }
-    let count = left.orphans.len();
+    let files = files(left.orphans.len());
+    if left.orphans.is_empty() && !wish.yes {
+        report::remark("nothing to remove");
+        return Ok(ExitCode::SUCCESS);
+    }
     if !wish.yes {
-        report::remark(&format!("{count} objects would be removed: `scribefs gc --yes` does it"));
+        report::remark(&format!("{files} would be removed; `scribefs gc --yes` removes them"));
         return Ok(ExitCode::SUCCESS);
     }
     for orphan in &left.orphans {
@@ -169,8 +173,15 @@ fn clear_up(wish: &Gc, stock: Stock<'_>, config: &Config) -> Result<ExitCode, Tr
     if let Some(cache) = stock::cache(config)? {
         pipeline::clear_cache(stock, &cache)?;
     }
-    report::remark(&format!("{count} objects removed"));
+    match left.orphans.is_empty() {
+        true => report::remark("nothing to remove"),
+        false => report::remark(&format!("{files} removed")),
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn files(count: usize) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
 }
 
 fn place_of(place: Where) -> &'static str {

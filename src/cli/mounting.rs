@@ -10,6 +10,7 @@ use crate::cli::arguments::Reindex;
 use crate::cli::mount_arguments::Mount;
 use crate::cli::report::{self, Trouble};
 use crate::cli::settings;
+use crate::cli::stock::unless_mounted;
 use crate::config::{Config, KEYS, Layer, Origin};
 use crate::daemon::{
     Detached, Environment, Plan, Readiness, check_overlaps, close_inherited_files, detach, harden,
@@ -217,7 +218,7 @@ fn warn_of_missing_models(config: &Config) {
 pub(crate) fn reindex(wish: &Reindex, environment: &Environment) -> Result<ExitCode, Trouble> {
     let config = wish.settings.config(environment)?;
     let (near, bucket) = (Arc::new(open_near(&config)?), open_bucket(&config)?);
-    let rebuilt = make_index_anew(&config, &near, bucket.as_ref())?;
+    let rebuilt = make_index_anew(&config, &near, bucket.as_ref()).map_err(unless_mounted)?;
     for (key, why) in &rebuilt.unreadable {
         report::remark(&format!(
             "{key}: left out: {why}; put it back from a backup, and run this again"

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::cli::report::Trouble;
 use crate::config::{Config, Storage};
 use crate::daemon::{
-    cache_options, carrier_options, open_bucket, open_index, open_near, open_placed,
+    DaemonError, cache_options, carrier_options, open_bucket, open_index, open_near, open_placed,
 };
-use crate::index::Index;
+use crate::index::{Index, IndexError};
 use crate::model::Destination;
 use crate::pipeline::{Home, LeaseKeeper, LeaseOptions, Stock, StockError};
 use crate::store::{BlockCache, Bucket, LocalStore, PlacedStore};
@@ -24,7 +24,7 @@ impl Opened {
     pub(crate) fn open(config: &Config) -> Result<Self, Trouble> {
         let near = Arc::new(open_near(config)?);
         let bucket = open_bucket(config)?;
-        let index = open_index(config, near.as_ref(), bucket.as_deref())?;
+        let index = open_index(config, near.as_ref(), bucket.as_deref()).map_err(unless_mounted)?;
         // Settings that were changed since the last mount count from the next one on.
         let home = match (index.destination().map_err(StockError::Index)?, config.storage) {
             (Destination::Here, _) | (_, Storage::Local) => Home::Disk,
@@ -32,6 +32,17 @@ impl Opened {
             (Destination::Bucket { .. }, Storage::Both) => Home::Both,
         };
         Ok(Self { near, bucket, index, home })
+    }
+
+    /// The same where there is a state folder: a mistyped one has nothing to be checked, which is no good news.
+    pub(crate) fn open_existing(config: &Config) -> Result<Self, Trouble> {
+        if !config.state.is_dir() {
+            return Err(Trouble::plain(
+                format!("there is no state folder {}", config.state.display()),
+                "Give the one that you mount with: `--state DIR`.",
+            ));
+        }
+        Self::open(config)
     }
 
     pub(crate) fn stock(&self) -> Stock<'_> {
@@ -68,6 +79,17 @@ impl Opened {
     pub(crate) fn recordings(&self) -> Result<u64, Trouble> {
         let totals = self.index.totals().map_err(StockError::Index)?;
         Ok(totals.recordings)
+    }
+}
+
+/// Says of a state folder in use what to do about it.
+pub(crate) fn unless_mounted(err: DaemonError) -> Trouble {
+    match err {
+        DaemonError::Index(IndexError::InUse { .. }) => Trouble::plain(
+            "the recordings are mounted, or another command is working on them",
+            "Unmount first: `scribefs umount`. Or name another state folder with `--state DIR`.",
+        ),
+        err => err.into(),
     }
 }
 

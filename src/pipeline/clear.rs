@@ -23,7 +23,7 @@ pub struct Left {
     /// What may be removed.
     pub orphans: Vec<Orphan>,
     /// How many objects stay that no recording names, because nobody knows of another copy of them.
-    pub only_copies: u64,
+    pub only_copies: usize,
     /// How many objects scribefs has not put there, by place and folder. They stay.
     pub foreign: BTreeMap<(Where, String), u64>,
 }

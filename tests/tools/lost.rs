@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use scribefs::index::Index;
 use scribefs::model::{Key, PageKind};
-use scribefs::pipeline::{self, Depth, Fault, Home, Orphan, Rebuilt, Where};
-use scribefs::store::{Bucket, Label, MemoryStore, Store};
+use scribefs::pipeline::{self, Depth, Fault, Home, Orphan, Rebuilt, Stock, StockError, Where};
+use scribefs::store::{Bucket, FlakyStore, Label, MemoryStore, Store};
 
 use super::{Shed, blake3_of, text};
 
@@ -293,4 +293,54 @@ fn an_empty_store_has_nothing_to_say() {
     let index = Index::open(&dir.path().join("index.redb")).unwrap();
     let store = Arc::new(MemoryStore::default());
     assert_eq!(pipeline::rebuild(store.as_ref(), &index).unwrap(), Rebuilt::default());
+}
+
+#[test]
+fn metadata_that_names_what_does_not_lie_beside_it_is_never_filed() {
+    for place in [Where::Disk, Where::Bucket] {
+        let shed = shed(Kept::Both);
+        let json = shed.near.get_range(&key("monday_metadata.json"), 0..u64::MAX).unwrap();
+        let json = String::from_utf8(json).unwrap();
+        let elsewhere = Key::new("standup/2024/01/16/monday_metadata.json").unwrap();
+        let writer = Key::writer();
+        shed.far.put(&writer, b"the lease").unwrap();
+        for hostile in [json.clone(), json.replace(AUDIO, writer.as_str())] {
+            match place {
+                Where::Disk => shed.near.put(&elsewhere, hostile.as_bytes()).unwrap(),
+                Where::Bucket => shed.far.put(&elsewhere, hostile.as_bytes()).unwrap(),
+            }
+            let strange = Fault::Strange { place };
+            let found = shed.faults(Depth::Sizes);
+            assert_eq!(found, [("monday_metadata.json".to_owned(), strange)]);
+            assert_eq!(shed.mend(Depth::Sizes), [false]);
+            assert_eq!(shed.collect(), []);
+            assert_eq!(shed.recordings().len(), 2);
+        }
+        assert_eq!(shed.far.get_range(&writer, 0..99).unwrap(), b"the lease");
+    }
+}
+
+#[test]
+fn mending_can_be_cut_off_at_every_call_and_done_again() {
+    for calls in 0.. {
+        let mut shed = shed(Kept::Both);
+        shed.home = Home::Both;
+        shed.near.delete(&key("monday.wav")).unwrap();
+        shed.near.delete(&key("monday.json")).unwrap();
+        shed.near.delete(&Key::new("standup/2024/01/16/a.srt").unwrap()).unwrap();
+        let flaky = FlakyStore::failing_after(calls, shed.far.clone());
+        let stock = Stock { far: Some(&flaky), ..shed.stock() };
+        let cut = || -> Result<(), StockError> {
+            let later = Timestamp::now() + SignedDuration::from_hours(2);
+            let mut mend = |finding| pipeline::mend(stock, &finding).map(drop);
+            pipeline::inspect(stock, Depth::Contents, later, &mut |_| (), &mut mend).map(drop)
+        };
+        let was_cut = cut().is_err();
+        shed.mend(Depth::Contents);
+        assert_eq!(shed.faults(Depth::Contents), [], "cut after {calls} calls");
+        if !was_cut {
+            assert!(10 < calls);
+            return;
+        }
+    }
 }
