@@ -93,7 +93,7 @@ fn whoever_waits_for_bytes_that_are_known_is_told_where_they_are() {
                     let is_end = event["state"] == "done" || event["state"] == "duplicate";
                     event["event"] == "job" && event["path"] == path && is_end
                 })
-                .last()
+                .next_back()
                 .map(|event| event["message"].as_str().unwrap_or_default().to_owned());
             message.is_some()
         });

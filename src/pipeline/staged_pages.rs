@@ -16,8 +16,8 @@ pub(crate) fn sweep(shelves: Shelves<'_>) -> Result<(), IndexError> {
     let _alone = publish::alone();
     let needed = needed(shelves)?;
     let swept = shelves.store.list(Key::STAGED).and_then(|found| {
-        let unneeded = found.iter().filter(|found| !needed.contains(&found.key));
-        unneeded.map(|found| shelves.store.delete(&found.key)).collect::<Result<(), _>>()
+        let mut unneeded = found.iter().filter(|found| !needed.contains(&found.key));
+        unneeded.try_for_each(|found| shelves.store.delete(&found.key))
     });
     if let Err(err) = swept {
         log::debug!("staged pages that nobody needs are left: {err}");
