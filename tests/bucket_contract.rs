@@ -183,6 +183,22 @@ fn a_black_hole_swallows_no_caller() {
 }
 
 #[test]
+fn a_connection_that_hangs_half_way_is_given_up_soon_and_brings_nothing() {
+    let test = "a_connection_that_hangs_half_way_is_given_up_soon_and_brings_nothing";
+    let Some((bucket, proxy)) = behind_a_proxy(test) else { return };
+    bucket.put(&key("a/b"), &[7; 100_000]).unwrap();
+    // Bytes have come, and no more do: that long a silence, and not the whole deadline, is waited for.
+    proxy.plan(Plan::always(Fault::StallDownload(50_000)).matching("GET").times(1));
+    assert_eq!(unavailable(bucket.get_range(&key("a/b"), 0..200_000)), "no answer within 1s");
+    assert_eq!(bucket.get_range(&key("a/b"), 0..200_000).unwrap(), [7; 100_000]);
+    // What an upload has not brought whole is not there.
+    proxy.plan(Plan::always(Fault::StallUpload(50_000)).matching("PUT"));
+    unavailable(bucket.put(&key("a/c"), &[7; 10_000_000]));
+    proxy.heal();
+    assert!(matches!(bucket.head(&key("a/c")), Err(StoreError::Missing { .. })));
+}
+
+#[test]
 fn a_lost_answer_to_a_completion_leaves_the_object_and_no_upload() {
     let test = "a_lost_answer_to_a_completion_leaves_the_object_and_no_upload";
     let Some((bucket, proxy)) = behind_a_proxy(test) else { return };

@@ -176,6 +176,12 @@ fn connections_that_break_in_mid_upload_lose_nothing() {
 }
 
 #[test]
+fn connections_that_hang_in_mid_upload_delay_and_lose_nothing() {
+    let bad = Plan::always(Fault::StallUpload(1_000)).matching("PUT ");
+    survives("connections_that_hang_in_mid_upload_delay_and_lose_nothing", bad);
+}
+
+#[test]
 fn answers_that_are_lost_lose_nothing_and_double_nothing() {
     let bad = Plan::always(Fault::DropReply).one_in(2);
     survives("answers_that_are_lost_lose_nothing_and_double_nothing", bad);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -28,6 +29,11 @@ pub(crate) enum Fault {
     CutUpload(usize),
     /// The connection breaks after so many bytes of the answer's body.
     CutDownload(usize),
+    /// After so many bytes of the request's body nothing passes any more, and nobody hangs up: as where a firewall
+    /// begins to drop packets.
+    StallUpload(usize),
+    /// The same after so many bytes of the answer's body.
+    StallDownload(usize),
     /// Carried out, and the connection breaks instead of an answer.
     DropReply,
 }
@@ -212,13 +218,24 @@ fn exchange(
             pass(client, &mut io::sink(), head.length)?;
             return answer(client.get_mut(), head, status, code);
         }
-        Some(Fault::Late(_) | Fault::CutUpload(_) | Fault::CutDownload(_) | Fault::DropReply)
+        Some(
+            Fault::Late(_)
+            | Fault::CutUpload(_)
+            | Fault::CutDownload(_)
+            | Fault::StallUpload(_)
+            | Fault::StallDownload(_)
+            | Fault::DropReply,
+        )
         | None => {}
     }
     let mut server = TcpStream::connect(server)?;
     server.write_all(&head.bytes)?;
     if let Some(Fault::CutUpload(bytes)) = fault {
         return pass(client, &mut server, head.length.min(bytes as u64));
+    }
+    if let Some(Fault::StallUpload(bytes)) = fault {
+        pass(client, &mut server, head.length.min(bytes as u64))?;
+        return until_hung_up(client.get_ref());
     }
     pass(client, &mut server, head.length)?;
     let mut server = BufReader::new(server);
@@ -231,7 +248,21 @@ fn exchange(
     client.get_mut().write_all(&reply.bytes)?;
     match fault {
         Some(Fault::CutDownload(bytes)) => pass(&mut server, client.get_mut(), bytes as u64),
+        Some(Fault::StallDownload(bytes)) => {
+            pass(&mut server, client.get_mut(), bytes as u64)?;
+            until_hung_up(client.get_ref())
+        }
         _ => io::copy(&mut server, client.get_mut()).map(|_| ()),
+    }
+}
+
+/// Takes no byte from the other side until it is gone, or until [`Proxy::heal`].
+fn until_hung_up(stream: &TcpStream) -> io::Result<()> {
+    let mut hung_up = libc::pollfd { fd: stream.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY: one structure, as said, of an open descriptor.
+    match unsafe { libc::poll(&raw mut hung_up, 1, -1) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
     }
 }
 
