@@ -235,3 +235,22 @@ fn an_outside_umount_ends_the_mount() {
     world.mount().wait();
     assert!(scribefs::fs::unmount(&world.options.mountpoint).is_err());
 }
+
+#[test]
+fn a_connection_that_has_ended_is_not_ended_again_when_its_number_is_anothers() {
+    let test = "a_connection_that_has_ended_is_not_ended_again_when_its_number_is_anothers";
+    let Some(mut first) = World::new(test) else { return };
+    let connection = first.mount().connection();
+    first.stop();
+    // The kernel gives the number that has just become free to the next one.
+    let Some(second) = World::new(test) else { return };
+    connection.abort();
+    assert_eq!(names(second.path("")), [".scribefs", "README.txt", "conversations", "inbox"]);
+    assert_eq!(fs::read(second.path("README.txt")).unwrap()[..7], *b"Welcome");
+    assert_eq!(scribefs::fs::liveness(&second.path("")), scribefs::fs::Liveness::Alive);
+    // Its own is ended: every call fails.
+    if common::is_root() {
+        second.mount().connection().abort();
+        assert_eq!(scribefs::fs::liveness(&second.path("")), scribefs::fs::Liveness::Dead);
+    }
+}

@@ -43,16 +43,20 @@ pub struct Mount {
 }
 
 /// The connection of a mount to the kernel.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Connection {
     device_minor: u32,
+    end: Arc<End>,
 }
 
 impl Connection {
     /// Ends it: every call that waits for an answer fails, and so does every later one. A process that ends while
     /// programs wait for it does this first; otherwise it might wait for them. Without root it does nothing where the
-    /// kernel does not show its connections.
-    pub fn abort(self) {
+    /// kernel does not show its connections. One that has ended already is left alone: its number is another's by now.
+    pub fn abort(&self) {
+        if self.end.has_come() {
+            return;
+        }
         if let Err(err) = unmounting::abort(self.device_minor) {
             log::debug!("mount: its connection could not be ended: {err}");
         }
@@ -141,7 +145,7 @@ impl Mount {
     }
 
     pub fn connection(&self) -> Connection {
-        Connection { device_minor: self.device_minor }
+        Connection { device_minor: self.device_minor, end: self.end.clone() }
     }
 
     /// Ends the mount. Who has files open has ten seconds to close them.
@@ -183,6 +187,11 @@ impl End {
         };
         let thread = Builder::new().name("fs-session".into()).spawn(watch);
         thread.map_err(|source| MountError::Threads { source })
+    }
+
+    /// Waits for nobody, as it may be asked while a thread panics: whoever holds the lock may be about to say so.
+    fn has_come(&self) -> bool {
+        self.has_come.try_lock().map_or(true, |has_come| *has_come)
     }
 
     /// Whether the end has come, within `time` if that is given.
