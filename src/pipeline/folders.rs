@@ -158,7 +158,10 @@ impl Days<'_> {
     }
 
     fn take(&mut self, folder: &str) -> Option<(ConversationSeq, Day)> {
-        let day = self.ahead.pop_front_if(|day| day.folder == folder)?;
+        if self.ahead.front()?.folder != folder {
+            return None;
+        }
+        let day = self.ahead.pop_front()?;
         Some((day.conversation, day.day))
     }
 }
