@@ -3,6 +3,8 @@
 mod archive;
 mod days;
 mod duplicates;
+mod faults;
+mod faulty_store;
 mod following;
 mod identity;
 mod identity_in_bucket;
@@ -15,6 +17,7 @@ mod waiting;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -39,7 +42,7 @@ fn sound_of(name: &str) -> Vec<u8> {
 
 /// A daemon's rooms in a temporary folder, with one recording that is complete.
 pub(super) struct Bench {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     pub(super) services: Services,
     events: Receiver<SpoolEvent>,
     pub(super) dropped: Dropped,
@@ -48,19 +51,30 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = SpoolOptions {
-            settle: Duration::ZERO,
-            settle_after_rename: Duration::ZERO,
-            max_upload_bytes: None,
-            keep_free_bytes: 0,
-            sync_on_close: false,
-        };
-        let spool = Spool::open(&dir.path().join("spool"), options).unwrap();
+        let spool = open_spool(dir.path());
         let events = spool.subscribe();
         let index = Index::open(&dir.path().join("index.redb")).unwrap();
         let dropped = drop_file(&spool, &events, "standup.wav");
         let services = Services { spool, store, index, alarm: Arc::new(|| {}) };
-        Self { _dir: dir, services, events, dropped }
+        Self { dir, services, events, dropped }
+    }
+
+    /// As after a stop: what is in the inbox is offered again.
+    pub(super) fn restart(&mut self) {
+        self.services.spool.close();
+        self.services.index.close().unwrap();
+        let offered = self.services.spool.is_current(self.dropped.id, self.dropped.generation);
+        self.services.spool = open_spool(self.dir.path());
+        self.services.index = Index::open(&self.dir.path().join("index.redb")).unwrap();
+        self.events = self.services.spool.subscribe();
+        if offered {
+            self.dropped = next_offer(&self.events, &self.dropped.path[0].display());
+        }
+    }
+
+    /// What was published leaves the inbox.
+    pub(super) fn finish(&self) {
+        self.services.spool.finish(self.dropped.id, self.dropped.generation).unwrap();
     }
 
     /// Drops another recording, which is published next.
@@ -69,6 +83,10 @@ impl Bench {
     }
 
     pub(super) fn publish(&self) -> Result<Recording, PublishError> {
+        self.publish_in("standup")
+    }
+
+    pub(super) fn publish_in(&self, conversation: &str) -> Result<Recording, PublishError> {
         let dropped = &self.dropped;
         let recording = self.services.spool.take(dropped.id, dropped.generation).unwrap();
         let now: Timestamp = "2024-01-15T10:02:00Z".parse().unwrap();
@@ -79,7 +97,7 @@ impl Bench {
             path: dropped.path.clone(),
             bytes: dropped.bytes,
             modified_ns: now.as_nanosecond(),
-            conversation: ConversationId::new("standup").unwrap(),
+            conversation: ConversationId::new(conversation).unwrap(),
             state: JobState::Publishing,
             attempts: 0,
             recipe: None,
@@ -117,6 +135,21 @@ fn drop_file(spool: &Spool, events: &Receiver<SpoolEvent>, name: &str) -> Droppe
     spool.before_write(&open, sound.len() as u64).unwrap();
     spool.release(&open);
     drop(open);
+    next_offer(events, name)
+}
+
+fn open_spool(dir: &Path) -> Spool {
+    let options = SpoolOptions {
+        settle: Duration::ZERO,
+        settle_after_rename: Duration::ZERO,
+        max_upload_bytes: None,
+        keep_free_bytes: 0,
+        sync_on_close: false,
+    };
+    Spool::open(&dir.join("spool"), options).unwrap()
+}
+
+fn next_offer(events: &Receiver<SpoolEvent>, name: &str) -> Dropped {
     loop {
         match events.recv_timeout(Duration::from_secs(60)).unwrap() {
             SpoolEvent::Ready(dropped) if dropped.path[0].display() == name => break dropped,
@@ -263,7 +296,7 @@ pub(super) fn recordings_of_a_day(count: u16) -> Vec<Recording> {
 }
 
 /// How recordings are worked on, where nothing is installed.
-pub(super) fn setup(dir: &std::path::Path) -> super::Setup {
+pub(super) fn setup(dir: &Path) -> super::Setup {
     super::Setup {
         executable: "/nonexistent".into(),
         variables: std::env::vars().filter(|(name, _)| name == "PATH").collect(),

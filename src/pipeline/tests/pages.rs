@@ -27,7 +27,7 @@ pub(super) fn name(
 }
 
 /// What a reader finds who asks the index first: every page, whole, as the index says.
-fn assert_readable(store: &dyn Store, index: &Index, context: &str) {
+pub(super) fn assert_readable(store: &dyn Store, index: &Index, context: &str) {
     let shelves = Shelves { store, index };
     for recording in index.every_recording(None, 1_000).unwrap() {
         for page in &recording.pages {
