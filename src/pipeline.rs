@@ -80,7 +80,7 @@ pub use follow::{
     discover,
 };
 pub use import::{
-    Find, Imported, Survey, days, fetch_day, import, lies_in, survey, time_for_inbox,
+    BucketDays, Find, Imported, Survey, days, fetch_day, import, lies_in, survey, time_for_inbox,
 };
 pub use lease::{
     Fence, HoldError, Lease, LeaseError, LeaseKeeper, LeaseOptions, Now, Watch, Writer,

@@ -495,3 +495,21 @@ fn many_objects_are_removed_with_one_request() {
     assert_eq!(proxy.all_requests() - before, 1);
     assert_eq!(bucket.list("").unwrap(), []);
 }
+
+#[test]
+fn an_import_says_which_names_it_cannot_take() {
+    let test = "an_import_says_which_names_it_cannot_take";
+    let Some(server) = Server::moto(test) else { return };
+    let options = server.fresh_bucket();
+    let bucket = open(&options);
+    let ours = Key::new("standup/2024/01/15/monday.wav").unwrap();
+    bucket.put(&ours, b"sound").unwrap();
+    put_raw(server, &options.bucket, "standup/2024/01/15/Team%20meeting.wav");
+    put_raw(server, &options.bucket, "notes/agenda.txt");
+    let found = scribefs::pipeline::days(bucket.as_ref()).unwrap();
+    assert_eq!(found.days, [[ours]]);
+    let passed_over = found.passed_over;
+    assert_eq!(passed_over.count, 2, "{passed_over:?}");
+    assert!(passed_over.named.iter().any(|name| name.ends_with("meeting.wav")), "{passed_over:?}");
+    assert!(passed_over.named.contains(&"notes/agenda.txt".to_owned()), "{passed_over:?}");
+}

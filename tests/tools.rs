@@ -203,7 +203,9 @@ fn a_tree_in_a_bucket_is_brought_here_day_by_day() {
         bucket.put(&Key::new(key).unwrap(), key.as_bytes()).unwrap();
     }
     bucket.put(&Key::new("README").unwrap(), b"no recording").unwrap();
-    let days = pipeline::days(&bucket).unwrap();
+    let found = pipeline::days(&bucket).unwrap();
+    assert_eq!((found.passed_over.count, found.passed_over.named), (1, vec!["README".to_owned()]));
+    let days = found.days;
     assert_eq!(days.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
     let dir = tempfile::tempdir().unwrap();
     pipeline::fetch_day(&bucket, &days[0], dir.path()).unwrap();

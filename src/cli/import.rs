@@ -18,7 +18,7 @@ use crate::config::{Config, Layer, Origin};
 use crate::daemon::{DaemonError, Environment, open_bucket, open_near};
 use crate::index::IndexError;
 use crate::pipeline::{self, Find, Imported, StockError};
-use crate::store::{Bucket, BucketOptions};
+use crate::store::{Bucket, BucketOptions, Foreign};
 
 pub(crate) fn import(wish: &Import, environment: &Environment) -> Result<ExitCode, Trouble> {
     let config = wish.settings.config(environment)?;
@@ -36,7 +36,9 @@ pub(crate) fn import(wish: &Import, environment: &Environment) -> Result<ExitCod
         Importer { target, zone: config.zone.clone(), again: wish.again, done: Done::default() };
     if wish.source.starts_with("s3://") {
         let bucket = source_bucket(wish, &config, environment)?;
-        for day in pipeline::days(bucket.as_ref())? {
+        let found = pipeline::days(bucket.as_ref())?;
+        tell_passed_over(&found.passed_over);
+        for day in found.days {
             // Where they are going to, if that is here: recordings may be larger than the disk of /tmp.
             let folder = match &importer.target {
                 Target::Index(opened) => tempfile::tempdir_in(opened.near.staging()),
@@ -57,6 +59,20 @@ pub(crate) fn import(wish: &Import, environment: &Environment) -> Result<ExitCod
         return files::wait(&Wait { files: dropped, timeout: None }, environment);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Nothing is left out without a word.
+fn tell_passed_over(passed_over: &Foreign) {
+    for name in &passed_over.named {
+        report::remark(&format!("{name}: passed over"));
+    }
+    if passed_over.count != 0 {
+        report::remark(&format!(
+            "{} objects were passed over: their names are none that scribefs can take, or lie in no \
+             <conversation>/<yyyy>/<mm>/<dd>/; copy them to a folder and import that",
+            passed_over.count
+        ));
+    }
 }
 
 /// Another bucket than the one that recordings go to, reached in the same way.

@@ -29,7 +29,7 @@ use crate::pipeline::shelves::{PageError, Shelves};
 use crate::pipeline::stock::{Stock, StockError, Tiered};
 use crate::pipeline::{convert, pages, transcripts};
 
-pub use crate::pipeline::import::bucket::{days, fetch_day};
+pub use crate::pipeline::import::bucket::{BucketDays, days, fetch_day};
 pub use crate::pipeline::import::tree::{Find, Survey, survey};
 
 /// Stands for the model of a transcript that no model of ours has written.

@@ -10,17 +10,37 @@ use std::time::SystemTime;
 
 use crate::model::{Day, Key};
 use crate::pipeline::stock::StockError;
-use crate::store::Bucket;
+use crate::store::{Bucket, Foreign};
 
-/// The objects of each day of each conversation. Names that are no keys (with blanks, say) cannot be seen.
-pub fn days(bucket: &dyn Bucket) -> Result<Vec<Vec<Key>>, StockError> {
+/// Names beside the days' folders that are told of.
+const NAMED: usize = 20;
+
+/// What a bucket has to be imported.
+#[derive(Debug, Default)]
+pub struct BucketDays {
+    /// The objects of each day of each conversation.
+    pub days: Vec<Vec<Key>>,
+    /// Names that cannot be taken over (with blanks, say), or that lie in no day's folder.
+    pub passed_over: Foreign,
+}
+
+/// Lists all of it.
+pub fn days(bucket: &dyn Bucket) -> Result<BucketDays, StockError> {
     let mut days: BTreeMap<(String, Day), Vec<Key>> = BTreeMap::new();
+    let mut elsewhere = Vec::new();
+    // What others have listed before is not of this listing.
+    bucket.take_foreign();
     for found in bucket.list("")? {
-        if let Some((conversation, day)) = found.key.folder() {
-            days.entry((conversation.to_owned(), day)).or_default().push(found.key);
+        let place = found.key.folder().map(|(conversation, day)| (conversation.to_owned(), day));
+        match place {
+            Some(place) => days.entry(place).or_default().push(found.key),
+            None => elsewhere.push(found.key.to_string()),
         }
     }
-    Ok(days.into_values().collect())
+    let mut passed_over = bucket.take_foreign();
+    passed_over.count += elsewhere.len() as u64;
+    passed_over.named.extend(elsewhere.into_iter().take(NAMED));
+    Ok(BucketDays { days: days.into_values().collect(), passed_over })
 }
 
 /// Brings a day's objects below `root`, where [`survey`](crate::pipeline::survey) finds them, each with the
