@@ -87,13 +87,12 @@ fn whoever_waits_for_bytes_that_are_known_is_told_where_they_are() {
         let mut message = None;
         running.wait_for(&format!("the end of {path}"), || {
             let events = fs::read_to_string(running.root().join(".scribefs/events")).unwrap();
-            let events = events.lines().filter_map(|line| serde_json::from_str(line).ok());
+            let mut events = events.lines().filter_map(|line| serde_json::from_str(line).ok());
             message = events
-                .filter(|event: &serde_json::Value| {
+                .rfind(|event: &serde_json::Value| {
                     let is_end = event["state"] == "done" || event["state"] == "duplicate";
                     event["event"] == "job" && event["path"] == path && is_end
                 })
-                .next_back()
                 .map(|event| event["message"].as_str().unwrap_or_default().to_owned());
             message.is_some()
         });
