@@ -9,6 +9,7 @@ mod change;
 mod conversations;
 mod creation;
 mod database;
+mod discovering;
 #[cfg(test)]
 pub(crate) mod failing_disk;
 mod failure;
@@ -46,6 +47,7 @@ use redb::ReadableDatabase;
 
 pub use crate::index::carrying::Copy;
 pub use crate::index::change::Change;
+pub use crate::index::discovering::Discovered;
 pub use crate::index::following::{Followed, Surveying};
 pub use crate::index::inventory::FiledDay;
 pub use crate::index::pages_due::{DayText, DueEntry, PageWork, PagesDue};

@@ -225,7 +225,7 @@ pub(crate) fn adopt(
 }
 
 /// The conversation whose keys are made of that id.
-fn filed_as(
+pub(crate) fn filed_as(
     tables: &WriteTransaction,
     id: &ConversationId,
 ) -> Result<Option<Conversation>, IndexError> {

@@ -2,6 +2,7 @@
 
 mod archive;
 mod days;
+mod discovering;
 mod duplicates;
 mod faults;
 mod faulty_store;

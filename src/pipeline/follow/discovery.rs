@@ -23,11 +23,13 @@ pub enum DiscoveryError {
 
 /// Files the recordings in the bucket that the index does not know, and tells who listens. How many those are.
 /// What the index knows is left as it is, wherever it lies.
+///
+/// What belongs into a conversation that is in the trash here is left where it is, and looked for at each start until
+/// the conversation is back, or gone.
 pub fn discover(bucket: &dyn Bucket, index: &Index) -> Result<u64, DiscoveryError> {
-    let mut discovered = 0;
+    let mut left_out = 0;
     let mut after = String::new();
-    // Recordings that were found on each day.
-    let mut days: BTreeMap<(ConversationSeq, Day), u64> = BTreeMap::new();
+    let mut filed = Vec::new();
     loop {
         let listed = bucket.list_after("", &after, PAGE)?;
         let mut unknown = Vec::new();
@@ -36,28 +38,36 @@ pub fn discover(bucket: &dyn Bucket, index: &Index) -> Result<u64, DiscoveryErro
                 unknown.push(found.key.clone());
             }
         }
-        let told = reading::recordings(bucket, &unknown)?;
-        discovered += told.len() as u64;
-        index.follow(told)?;
-        for key in &unknown {
-            if let Some(recording) = index.filed_recording_at(key)? {
-                let RecordingId { conversation, day, .. } = recording.id;
-                *days.entry((conversation, day)).or_insert(0) += 1;
-            }
+        let found = index.discover(reading::recordings(bucket, &unknown)?)?;
+        for metadata in &found.left_out {
+            log::warn!(
+                "{metadata}: stays in the bucket, unlisted: its conversation is in the trash here, or its day is full"
+            );
         }
+        left_out += found.left_out.len();
+        filed.extend(found.filed);
         match listed.last() {
             Some(last) if listed.len() == PAGE => after = last.key.to_string(),
             _ => break,
         }
     }
-    // A day that had others already needs one text of all of them.
+    owe_shared_days(index, &filed)?;
+    index.owe_discovery(left_out != 0)?;
+    Ok(filed.len() as u64)
+}
+
+/// A day that had others already needs one text of all of them.
+fn owe_shared_days(index: &Index, filed: &[RecordingId]) -> Result<(), IndexError> {
+    // Recordings that were found on each day.
+    let mut days: BTreeMap<(ConversationSeq, Day), u64> = BTreeMap::new();
+    for RecordingId { conversation, day, .. } in filed {
+        *days.entry((*conversation, *day)).or_insert(0) += 1;
+    }
     let mut shared = Vec::new();
     for ((conversation, day), found) in days {
         if found < index.recordings_on(conversation, day)? {
             shared.push(PagesDue::Day(conversation, day));
         }
     }
-    index.owe_pages(shared)?;
-    index.owe_discovery(false)?;
-    Ok(discovered)
+    index.owe_pages(shared)
 }

@@ -1,0 +1,118 @@
+//! What a bucket turns out to have beside the writer's own recordings.
+//!
+//! The writer decides what becomes of his conversations: they keep their names here, and stay in the trash or out of
+//! it, whatever metadata in the bucket says of them.
+
+use redb::ReadableTable;
+
+use crate::index::conversations::next_seq;
+use crate::index::following::filed_as;
+use crate::index::tables::{
+    CONDEMNED, DAYS, DayRow, REMOVALS_DUE, STEMS, day_key, readable, row_at,
+};
+use crate::index::writer::Writing;
+use crate::index::{Index, IndexError, PageWork, PagesDue, RemovalDue, filing, pages_due};
+use crate::model::{
+    Conversation, ConversationSeq, DayTranscript, Key, PageKind, Recording, RecordingId,
+};
+
+/// What became of recordings that were found in a bucket.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Discovered {
+    pub filed: Vec<RecordingId>,
+    /// Metadata of those that cannot be filed as long as their conversation is in the trash here, or on its way out
+    /// of it for good.
+    pub left_out: Vec<Key>,
+}
+
+impl Index {
+    /// Files recordings that the bucket's metadata describes and this index does not know, in one step. What it knows
+    /// is left as it is. Where a conversation is in the trash by its metadata and not here, only the recordings go
+    /// there.
+    pub fn discover(
+        &self,
+        told: Vec<(Conversation, Recording, DayTranscript)>,
+    ) -> Result<Discovered, IndexError> {
+        self.inner.writer.change(move |writing| {
+            let mut discovered = Discovered::default();
+            for (conversation, recording, transcript) in told {
+                let metadata = recording.audio.key.page_beside(PageKind::Metadata);
+                match file_found(writing, &conversation, recording, transcript)? {
+                    Found::Filed(id) => discovered.filed.push(id),
+                    Found::Barred => discovered.left_out.push(metadata),
+                    Found::Known => {}
+                }
+            }
+            Ok(discovered)
+        })
+    }
+}
+
+enum Found {
+    Filed(RecordingId),
+    /// Something of that name is here.
+    Known,
+    Barred,
+}
+
+fn file_found(
+    writing: &mut Writing<'_>,
+    told: &Conversation,
+    mut recording: Recording,
+    mut transcript: DayTranscript,
+) -> Result<Found, IndexError> {
+    if is_own_former(writing, &recording)? {
+        return Ok(Found::Known);
+    }
+    let standing = filed_as(writing.tables(), &told.filed_as)?;
+    // Numbers that were given out here are never used again, whatever has become of what had them: inode numbers are
+    // made of them. 0 is replaced by the next one.
+    let seq =
+        Some(told.seq).filter(|seq| next_seq(writing.tables()).is_ok_and(|next| next <= *seq));
+    let told = &Conversation { seq: seq.unwrap_or(ConversationSeq(0)), ..told.clone() };
+    let is_as_told = standing
+        .as_ref()
+        .is_none_or(|here| (&here.id, here.trashed_at) == (&told.id, told.trashed_at));
+    if let Some(here) = standing {
+        let day = day_key(here.seq, recording.id.day);
+        let stem = (day.0, day.1, recording.stem.as_bytes());
+        if writing.tables().open_table(CONDEMNED)?.get(here.seq.0)?.is_some() {
+            return Ok(Found::Barred);
+        }
+        // Of a recording that is being removed for good, too.
+        if writing.tables().open_table(STEMS)?.get(stem)?.is_some() {
+            return Ok(Found::Known);
+        }
+        match (here.trashed_at, told.trashed_at.or(recording.overlay.trashed_at)) {
+            // Nobody has thrown it away, and with the conversation it would be removed for good.
+            (Some(_), None) => return Ok(Found::Barred),
+            (None, at @ Some(_)) => recording.overlay.trashed_at = at,
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        // The day's text here stands until it is rendered again with what was found.
+        let row: Option<DayRow> = row_at(&writing.tables().open_table(DAYS)?, day)?;
+        let row = row.unwrap_or_default();
+        if recording.id.number <= row.last_number {
+            recording.id.number = 0;
+        }
+        transcript = row.transcript.unwrap_or(transcript);
+    }
+    let id = match filing::adopt_recording(writing, told, recording, transcript) {
+        // A day may be full. What cannot be filed must not keep the rest from it.
+        Err(IndexError::NoConversation | IndexError::NumbersExhausted) => return Ok(Found::Barred),
+        adopted => adopted?,
+    };
+    if !is_as_told {
+        pages_due::owe(writing, PagesDue::Recording(id), PageWork::Render)?;
+    }
+    Ok(Found::Filed(id))
+}
+
+/// Whether it is what a recording of ours has left there under its former name.
+fn is_own_former(writing: &Writing<'_>, recording: &Recording) -> Result<bool, IndexError> {
+    let key = recording.audio.key.page_beside(PageKind::Metadata);
+    let table = writing.tables().open_table(REMOVALS_DUE)?;
+    let Some(row) = table.get(key.as_str())? else { return Ok(false) };
+    let due: Option<RemovalDue> = readable(key.as_str(), row.value());
+    Ok(due.is_some_and(|due| due.recording.audio.blake3 == recording.audio.blake3))
+}
