@@ -43,7 +43,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
-use redb::ReadableDatabase;
 
 pub use crate::index::carrying::Copy;
 pub use crate::index::change::Change;
@@ -145,8 +144,8 @@ impl Index {
 
     fn on(open: Opener) -> Result<Self, IndexError> {
         let database = Arc::new(Opened::new(open)?);
-        creation::check_format(&*database.database()?)?;
-        let last_job = Moment(database.database()?.begin_read()?).last_job()?;
+        creation::check_format(&*database.for_writing()?)?;
+        let last_job = Moment(database.begin_read()?).last_job()?;
         let subscribers = Arc::<Subscribers>::default();
         let writer = Writer::start(database.clone(), subscribers.clone())?;
         let inner = Inner {
@@ -181,7 +180,7 @@ impl Index {
     }
 
     fn now(&self) -> Result<Moment, IndexError> {
-        Ok(Moment(self.inner.database.database()?.begin_read()?))
+        Ok(Moment(self.inner.database.begin_read()?))
     }
 }
 

@@ -1,22 +1,20 @@
 //! `Opened`: the way to the database, which can be opened again in place.
 //!
-//! redb takes no more writes and no reads after the first error of the disk. A full disk is none that ends the daemon: the
-//! database is closed and opened again, and what was refused can be asked for again.
+//! redb takes no more writes, and no reads of what is not in its cache, after the first error of the disk. A full disk is
+//! none that ends the daemon: the writer closes the database and opens it again, and what was refused can be asked for
+//! again.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use redb::Database;
+use redb::{Database, ReadTransaction, ReadableDatabase};
 
 use crate::index::IndexError;
 use crate::index::failure::{Refusal, opening};
 
 /// Opens the database, each time anew.
 pub(crate) type Opener = Box<dyn Fn() -> Result<Database, IndexError> + Send + Sync>;
-
-/// Time that readers get to finish before the database is closed under them. They take milliseconds.
-const READERS: Duration = Duration::from_secs(5);
 
 /// Longest time that a question waits for a database that is being opened again. Threads that answer the kernel ask.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -34,9 +32,15 @@ enum State {
     Open(Arc<Database>),
     /// Somebody closes it, or opens it again.
     Opening,
-    /// The disk was too full to open it again.
+    /// The disk was too full to open it again: the writer tries later.
     Waiting,
     Closed,
+}
+
+impl State {
+    fn is_open_with(&self, database: &Arc<Database>) -> bool {
+        matches!(self, Self::Open(open) if Arc::ptr_eq(open, database))
+    }
 }
 
 impl std::fmt::Debug for Opened {
@@ -51,39 +55,52 @@ impl Opened {
         Ok(Self { open, state: Mutex::new(State::Open(database)), changed: Condvar::new() })
     }
 
-    /// To be let go of soon.
+    /// For one question. Reading from it fails with [`IndexError::Full`] once the database under it is closed.
     ///
     /// # Errors
-    /// `Full` where it is being opened again and that takes long.
-    pub(crate) fn database(&self) -> Result<Arc<Database>, IndexError> {
+    /// `Full` where it is being opened again and that takes long, and where the disk has no room for that.
+    pub(crate) fn begin_read(&self) -> Result<ReadTransaction, IndexError> {
         let is_opening = |state: &mut State| matches!(state, State::Opening);
         let waited = self.changed.wait_timeout_while(self.lock(), PATIENCE, is_opening);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        match &*state {
+        let state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let database = match &*state {
+            State::Open(database) => database.clone(),
+            State::Closed => return Err(Refusal::Closed.into()),
+            // Opening takes long: it is not for threads that answer the kernel.
+            State::Opening | State::Waiting => return Err(Refusal::Full.into()),
+        };
+        drop(state);
+        Ok(database.begin_read()?)
+    }
+
+    /// For the writer alone, and to be let go of before it opens it again. Opens it where the disk had no room before.
+    pub(crate) fn for_writing(&self) -> Result<Arc<Database>, IndexError> {
+        match &mut *self.lock() {
             State::Open(database) => return Ok(database.clone()),
             State::Closed => return Err(Refusal::Closed.into()),
-            State::Opening => return Err(Refusal::Full.into()),
-            State::Waiting => *state = State::Opening,
+            // Nobody else opens it.
+            state @ (State::Opening | State::Waiting) => *state = State::Opening,
         }
-        drop(state);
         self.open_again()
     }
 
-    /// After a write that the disk had no room for. Where it has none for opening either, whoever asks next tries again.
-    pub(crate) fn reopen(&self) {
-        let old = {
-            let mut state = self.lock();
-            let State::Open(old) = &*state else { return };
-            let old = old.clone();
-            *state = State::Opening;
-            old
-        };
-        let since = Instant::now();
-        while 1 < Arc::strong_count(&old) && since.elapsed() < READERS {
+    /// Whether the writer is to try to open it: others only read, and would wait for ever.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(&*self.lock(), State::Waiting)
+    }
+
+    /// After a write to `failed` that the disk had no room for.
+    pub(crate) fn reopen(&self, failed: Arc<Database>) {
+        match &mut *self.lock() {
+            state if state.is_open_with(&failed) => *state = State::Opening,
+            _ => return,
+        }
+        // Who begins to read has it for a moment, and the last one to let go of it closes it.
+        while 1 < Arc::strong_count(&failed) {
             thread::sleep(Duration::from_millis(1));
         }
         // Its own error is why we are here.
-        drop(old);
+        drop(failed);
         match self.open_again() {
             Ok(_) => log::warn!("index: the disk was full; what could not be saved is tried again"),
             Err(err) => log::error!("index: waits for room on its disk: {err}"),
@@ -120,7 +137,11 @@ impl Opened {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
     use std::sync::mpsc::channel;
+
+    use redb::Builder;
+    use redb::backends::InMemoryBackend;
 
     use super::*;
 
@@ -140,14 +161,58 @@ mod tests {
         let opened = Opened::new(Box::new(open)).unwrap();
         begun.recv().unwrap();
         thread::scope(|scope| {
-            let opening = scope.spawn(|| opened.reopen());
+            let opening = scope.spawn(|| opened.reopen(opened.for_writing().unwrap()));
             begun.recv().unwrap();
-            assert!(matches!(opened.database(), Err(IndexError::Full(_))));
+            assert!(matches!(opened.begin_read(), Err(IndexError::Full(_))));
             assert!(!opening.is_finished());
             release.send(()).unwrap();
-            opened.database().unwrap();
+            opened.begin_read().unwrap();
         });
         opened.close().unwrap();
-        assert!(opened.database().is_err());
+        assert!(matches!(opened.begin_read(), Err(IndexError::Disk(_))));
+    }
+
+    /// An index whose file is opened as often as the counter says, and not while the disk is full.
+    fn counted(is_full: &Arc<AtomicBool>) -> (Opened, Arc<AtomicU32>, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.redb");
+        let (is_full, calls) = (is_full.clone(), Arc::<AtomicU32>::default());
+        let counted = calls.clone();
+        let open = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            match is_full.load(Ordering::Relaxed) {
+                true => Err(Refusal::Full.into()),
+                false => Ok(Database::create(&path).unwrap()),
+            }
+        };
+        (Opened::new(Box::new(open)).unwrap(), calls, dir)
+    }
+
+    #[test]
+    fn only_the_writer_opens_the_database_again() {
+        let is_full = Arc::new(AtomicBool::new(false));
+        let (opened, calls, _dir) = counted(&is_full);
+        is_full.store(true, Ordering::Relaxed);
+        opened.reopen(opened.for_writing().unwrap());
+        assert_eq!((calls.load(Ordering::Relaxed), opened.is_waiting()), (2, true));
+        is_full.store(false, Ordering::Relaxed);
+        for _ in 0..3 {
+            assert!(matches!(opened.begin_read(), Err(IndexError::Full(_))));
+        }
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
+        opened.for_writing().unwrap();
+        assert_eq!((calls.load(Ordering::Relaxed), opened.is_waiting()), (3, false));
+        opened.begin_read().unwrap();
+    }
+
+    #[test]
+    fn a_database_that_was_opened_since_is_not_closed_for_the_one_before() {
+        let (opened, calls, _dir) = counted(&Arc::default());
+        opened.reopen(opened.for_writing().unwrap());
+        let healthy = opened.for_writing().unwrap();
+        let other = Builder::new().create_with_backend(InMemoryBackend::new()).unwrap();
+        opened.reopen(Arc::new(other));
+        assert!(Arc::ptr_eq(&healthy, &opened.for_writing().unwrap()));
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
     }
 }

@@ -48,6 +48,9 @@ impl From<StorageError> for IndexError {
             // A file that is no redb file is reported as invalid data, a cut one as too short.
             StorageError::Io(err) if is_damage(&err) => Self::Damaged(Box::new(err)),
             StorageError::Io(err) if is_full(&err) => Self::Full(Box::new(err)),
+            // What redb answers others after the first error, and once the database is closed because of it. Who met
+            // that error itself has been told which one it was; the others can ask again.
+            StorageError::PreviousIo | StorageError::DatabaseClosed => Self::Full(Box::new(source)),
             source => Self::Disk(Box::new(source)),
         }
     }

@@ -154,7 +154,8 @@ fn a_disk_that_fails_at_any_call_leaves_whole_recordings_only() {
                         assert!(!failed, "nothing may succeed after a failure");
                         told.insert(stem);
                     }
-                    Err(IndexError::Disk(_)) => failed = true,
+                    // The first error was another's; or of what redb does by the way.
+                    Err(IndexError::Disk(_) | IndexError::Full(_)) => failed = true,
                     Err(err) => panic!("{err}"),
                 }
             }
@@ -261,14 +262,75 @@ fn a_full_disk_refuses_changes_and_takes_them_again_when_there_is_room() {
     for _ in 0..3 {
         assert!(matches!(publish("during"), Err(IndexError::Full(_))));
     }
+    assert!(matches!(index.recording(first.id), Err(IndexError::Full(_))));
     disk.fill(false);
-    // Neither the readers nor the writer need a new daemon.
-    assert_eq!(index.recording(first.id).unwrap().unwrap().id, first.id);
+    // Neither the readers nor the writer need a new daemon; and the readers need nobody who writes.
+    assert_eq!(when_there_is_room(|| index.recording(first.id)).unwrap().id, first.id);
     let second = publish("after").unwrap();
     assert_eq!(index.recording(second.id).unwrap().unwrap().id, second.id);
     drop(index);
     let index = disk.open().unwrap();
     assert_eq!(index.totals().unwrap().recordings, 2);
+}
+
+/// The answer to a question that is asked again as long as the disk is full.
+fn when_there_is_room<T>(ask: impl Fn() -> Result<T, IndexError>) -> T {
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(IndexError::Full(_)) => std::thread::yield_now(),
+            Err(err) => panic!("{err:?}"),
+        }
+    }
+}
+
+#[test]
+fn readers_are_never_told_that_a_full_disk_is_broken() {
+    let disk = FailingDisk::healthy();
+    let index = disk.open().unwrap();
+    file_one(&index, "standup", "before").unwrap();
+    let seq = ConversationSeq(1);
+    // Also where this test fails.
+    let going = Arc::new(());
+    let going_on = Arc::downgrade(&going);
+    std::thread::scope(|scope| {
+        let _going = going;
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while going_on.strong_count() == 1 {
+                    match index.recordings(seq, day()) {
+                        Ok(found) => assert_eq!(found[0].stem.display(), "before"),
+                        Err(IndexError::Full(_)) => {}
+                        Err(err) => panic!("{err:?}"),
+                    }
+                }
+            });
+        }
+        for round in 0..20 {
+            // One that has its snapshot already when the database is closed under it.
+            let moment = when_there_is_room(|| index.now());
+            disk.fill(true);
+            assert!(matches!(file_one(&index, "standup", "during"), Err(IndexError::Full(_))));
+            let read = moment.recordings(seq, day());
+            assert!(matches!(read, Err(IndexError::Full(_))), "{read:?}");
+            disk.fill(false);
+            file_one(&index, "standup", &format!("later {round}")).unwrap();
+        }
+    });
+}
+
+#[test]
+fn what_is_asked_between_a_failed_write_and_its_cure_can_be_asked_again() {
+    let disk = FailingDisk::healthy();
+    drop(disk.open().unwrap());
+    let database = Builder::new().create_with_backend(disk.clone()).unwrap();
+    let writing = database.begin_write().unwrap();
+    writing.open_table(COUNTERS).unwrap().insert("other", 1).unwrap();
+    disk.fill(true);
+    let failed: IndexError = writing.commit().unwrap_err().into();
+    assert!(matches!(failed, IndexError::Full(_)), "{failed:?}");
+    let next: Result<(), IndexError> = database.begin_write().map(drop).map_err(Into::into);
+    assert!(matches!(next, Err(IndexError::Full(_))), "{next:?}");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! The one thread that writes. What waits when a commit begins shares it: one flush for everybody.
 
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use redb::{Durability, WriteTransaction};
+use redb::{Database, Durability, WriteTransaction};
 
 use crate::index::database::Opened;
 use crate::index::failure::Refusal;
@@ -14,6 +15,9 @@ use crate::index::{Change, IndexError};
 
 /// Changes that wait for the writer. A caller of a full queue waits for room, as it would for the commit.
 const QUEUE: usize = 256;
+
+/// Rest between tries to open a database again whose disk had no room for that. Nothing tells of room.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// A transaction that several changes go into.
 pub(crate) struct Writing<'a> {
@@ -167,43 +171,61 @@ where
     }
 }
 
-fn write_all(database: &Opened, subscribers: &Subscribers, requests: &Receiver<Box<dyn Request>>) {
+fn write_all(opened: &Opened, subscribers: &Subscribers, requests: &Receiver<Box<dyn Request>>) {
     let mut is_broken = false;
-    while let Ok(first) = requests.recv() {
+    while let Some(first) = next(opened, requests) {
         let mut batch = vec![first];
         batch.extend(requests.try_iter().take(QUEUE));
         // A disk that refused once leaves an unknown state behind: only a new start finds out.
-        let committed = if is_broken {
-            Err(Refusal::FailedBefore)
-        } else {
-            let written = write(database, subscribers, &mut batch);
-            written.inspect_err(|refusal| is_broken = *refusal == Refusal::FailedBefore)
+        let committed = match is_broken {
+            true => Err(Refusal::FailedBefore),
+            false => commit(opened, subscribers, &mut batch),
         };
-        // Before anybody is told: who asks again finds it open.
-        if committed == Err(Refusal::Full) {
-            database.reopen();
-        }
+        is_broken = committed == Err(Refusal::FailedBefore);
         for request in batch {
             request.answer(committed);
         }
     }
 }
 
+/// The next request. Where the disk had no room for the database, it is opened as soon as there is some: nobody may
+/// come who wants to write.
+fn next(opened: &Opened, requests: &Receiver<Box<dyn Request>>) -> Option<Box<dyn Request>> {
+    while opened.is_waiting() {
+        match requests.recv_timeout(AGAIN) {
+            Ok(request) => return Some(request),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => {
+                if opened.for_writing().is_ok() {
+                    log::info!("index: there is room on its disk again");
+                }
+            }
+        }
+    }
+    requests.recv().ok()
+}
+
 /// Everything of the batch in one commit, but for what is refused.
-fn write(
-    database: &Opened,
+fn commit(
+    opened: &Opened,
     subscribers: &Subscribers,
     batch: &mut [Box<dyn Request>],
 ) -> Result<(), Refusal> {
+    let database = opened.for_writing().map_err(|err| refusal(&err))?;
     let mut refused = vec![false; batch.len()];
     loop {
-        match write_without(&refused, database, subscribers, batch) {
+        match write_without(&refused, &database, subscribers, batch) {
             Ok(()) => return Ok(()),
             // What it has written cannot be told from what others have: all of it is thrown away, and the
             // others are made again without it.
             Err(Failed::Half(culprit)) => refused[culprit] = true,
-            Err(Failed::Full) => return Err(Refusal::Full),
-            Err(Failed::Broken) => return Err(Refusal::FailedBefore),
+            Err(Failed::All(refusal)) => {
+                // Before anybody is told: who asks again finds it open.
+                if refusal == Refusal::Full {
+                    opened.reopen(database);
+                }
+                return Err(refusal);
+            }
         }
     }
 }
@@ -212,18 +234,15 @@ fn write(
 enum Failed {
     /// The change at that place was refused after it had begun to write.
     Half(usize),
-    /// The disk is full.
-    Full,
-    Broken,
+    All(Refusal),
 }
 
 fn write_without(
     refused: &[bool],
-    database: &Opened,
+    database: &Database,
     subscribers: &Subscribers,
     batch: &mut [Box<dyn Request>],
 ) -> Result<(), Failed> {
-    let database = database.database().map_err(|err| failed(&err))?;
     let transaction = database.begin_write();
     let mut transaction = transaction.map_err(|err| failed(&err.into()))?;
     // Without it a crash is followed by a walk over the whole file.
@@ -234,8 +253,8 @@ fn write_without(
         match request.apply(&mut writing) {
             Applied::Whole => {}
             Applied::Half => return Err(Failed::Half(at)),
-            Applied::Full => return Err(Failed::Full),
-            Applied::Broken => return Err(Failed::Broken),
+            Applied::Full => return Err(Failed::All(Refusal::Full)),
+            Applied::Broken => return Err(Failed::All(Refusal::FailedBefore)),
         }
     }
     let Writing { writes, is_urgent, changes, .. } = writing;
@@ -254,11 +273,15 @@ fn write_without(
 }
 
 fn failed(err: &IndexError) -> Failed {
+    Failed::All(refusal(err))
+}
+
+fn refusal(err: &IndexError) -> Refusal {
     let source = std::error::Error::source(err);
     if matches!(err, IndexError::Full(_)) {
         log::warn!("index: a change could not be saved: {err}: {source:?}");
-        return Failed::Full;
+        return Refusal::Full;
     }
     log::error!("index: cannot be written any more: {err}: {source:?}");
-    Failed::Broken
+    Refusal::FailedBefore
 }

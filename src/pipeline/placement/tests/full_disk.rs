@@ -31,6 +31,7 @@ fn a_disk_that_is_full_at_any_moment_costs_no_upload() {
                 Carried::DiskFull(upload) => {
                     was_full = true;
                     disk.fill(false);
+                    until("the index is open again", || world.index.unplaced(1).is_ok());
                     held = upload;
                 }
                 Carried::Waits { until, trip, .. } => {
