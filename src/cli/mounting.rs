@@ -234,7 +234,7 @@ pub(crate) fn reindex(wish: &Reindex, environment: &Environment) -> Result<ExitC
     }
     for key in &rebuilt.salvaged {
         report::remark(&format!(
-            "{key}: its metadata is lost; filed again by its json page, without title, custom fields and access"
+            "{key}: its metadata is lost; filed again by its json page, without title and custom fields, and readable by its owner only"
         ));
     }
     for key in &rebuilt.unfiled {

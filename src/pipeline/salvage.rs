@@ -1,7 +1,8 @@
 //! A recording whose metadata page is lost: filed again, as far as its json page tells of it.
 //!
 //! The json page has the words, the names that speakers were given, the times and the format. Lost are the title,
-//! custom fields, who may read it, and whether it was in the trash.
+//! custom fields, who may read it, and whether it was in the trash. As it may have been private, it is for its owner
+//! alone.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +10,8 @@ use jiff::Timestamp;
 
 use crate::index::{IndexError, PagesDue};
 use crate::model::{
-    Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Key, Object,
-    Overlay, Page, PageKind, Placement, Recording, RecordingId, SpeakerId,
+    Access, Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Key,
+    Object, Overlay, Page, PageKind, Placement, Recording, RecordingId, SpeakerId,
 };
 use crate::pipeline::stock::{self, Stock, StockError};
 use crate::pipeline::{copies, transcripts};
@@ -19,6 +20,9 @@ use crate::store::StoreError;
 
 /// The rows of one recording.
 pub(crate) type Rows = (Conversation, Recording, DayTranscript);
+
+/// Of a recording of which nobody knows who may read it.
+const PRIVATE: Access = Access { owner: None, mode: 0o600 };
 
 /// Names that are tried to find out which one a key was made of.
 const TRIED: u32 = 100;
@@ -102,11 +106,12 @@ fn rows(stock: Stock<'_>, json_key: &Key, audio: Object) -> Result<Option<Rows>,
         model: recipe.recognizer.name,
         placement: Placement::Stored,
         revision: source.revision,
-        overlay: Overlay { names, ..Overlay::default() },
+        overlay: Overlay { names, access: Some(PRIVATE), ..Overlay::default() },
         audio,
     };
     // Any transcript that is known is newer.
-    let transcript = transcripts::unwritten(&conversation, day, Timestamp::UNIX_EPOCH);
+    let unwritten = transcripts::unwritten(&conversation, day, Timestamp::UNIX_EPOCH);
+    let transcript = DayTranscript { access: Some(PRIVATE), ..unwritten };
     Ok(Some((conversation, recording, transcript)))
 }
 

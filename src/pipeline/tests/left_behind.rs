@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use super::pages::{Hooked, assert_settled, name};
 use super::{Bench, contents};
 use crate::index::Index;
-use crate::model::{ConversationId, InboxId, Key, PageKind};
+use crate::model::{Access, ConversationId, InboxId, Key, PageKind};
 use crate::pipeline::publish::PublishError;
-use crate::pipeline::{empty_trash, write_pages_due};
+use crate::pipeline::{empty_trash, rebuild, write_pages_due};
 use crate::store::{MemoryStore, Store, StoreError};
 
 #[test]
@@ -108,4 +108,23 @@ fn a_day_whose_words_are_damaged_stays_due_until_they_are_mended() {
     let all = contents(store.as_ref());
     let text = all.iter().find(|(key, _)| key.ends_with("_transcript.txt")).unwrap().1;
     assert!(String::from_utf8_lossy(text).contains("Ilse"));
+}
+
+#[test]
+fn a_recording_that_is_filed_by_its_json_page_is_for_its_owner_alone() {
+    let store = Arc::new(MemoryStore::default());
+    let bench = Bench::new(store.clone());
+    let published = bench.publish().unwrap();
+    store.delete(&published.page(PageKind::Metadata).unwrap().object.key).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let anew = Index::open(&dir.path().join("index.redb")).unwrap();
+    assert_eq!(rebuild(store.as_ref(), &anew).unwrap().salvaged.len(), 1);
+    let private = Some(Access { owner: None, mode: 0o600 });
+    let accesses = || {
+        let recording = anew.every_recording(None, 9).unwrap().remove(0);
+        (recording.overlay.access, anew.every_transcript(None, 9).unwrap()[0].access)
+    };
+    assert_eq!(accesses(), (private, private));
+    assert_settled(store.as_ref(), &anew, "filed");
+    assert_eq!(accesses(), (private, private));
 }
