@@ -172,6 +172,20 @@ impl Recording {
     pub fn objects(&self) -> impl Iterator<Item = &Object> {
         std::iter::once(&self.audio).chain(self.pages.iter().map(|page| &page.object))
     }
+
+    /// The same in the order in which they are removed for good, so that whatever is left by a crash is not filed as
+    /// another recording: without its json page nothing but the metadata tells of it, which says whether it is in the
+    /// trash, and without both nothing does.
+    pub fn removal_order(&self) -> Vec<&Object> {
+        let rank = |kind| match kind {
+            PageKind::Json => 0,
+            PageKind::Metadata => 1,
+            PageKind::Srt | PageKind::Vtt | PageKind::Html => 2,
+        };
+        let mut pages: Vec<&Page> = self.pages.iter().collect();
+        pages.sort_by_key(|page| rank(page.kind));
+        pages.into_iter().map(|page| &page.object).chain([&self.audio]).collect()
+    }
 }
 
 /// The text of a whole day: made anew whenever a recording of that day is published.

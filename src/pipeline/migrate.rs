@@ -74,8 +74,7 @@ fn bring(stock: Stock<'_>, far: &dyn Bucket, object: &Object) -> Result<bool, St
     Ok(true)
 }
 
-/// Metadata goes first: what is left of a recording is then never taken for a whole one. Those who follow
-/// the bucket are told.
+/// Those who follow the bucket are told.
 fn leave_bucket(stock: Stock<'_>, far: &dyn Bucket) -> Result<(), StockError> {
     let changes = Changes::default();
     stock.each_recording(&mut |recording| {
@@ -83,9 +82,8 @@ fn leave_bucket(stock: Stock<'_>, far: &dyn Bucket) -> Result<(), StockError> {
             let told = Told::Removed(page.object.key.clone());
             changes.tell(far, &told, &Timestamp::now)?;
         }
-        let mut objects: Vec<&Object> = stock::objects(&recording).collect();
-        objects.sort_by_key(|object| !object.key.is_metadata());
-        objects.into_iter().try_for_each(|object| Ok(verify::remove(far, &recording, object)?))
+        let mut objects = recording.removal_order().into_iter();
+        objects.try_for_each(|object| Ok(verify::remove(far, &recording, object)?))
     })?;
     stock.each_transcript(&mut |transcript| {
         let conversation = stock.index.filed_conversation(transcript.conversation)?;

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use crate::index::{Index, IndexError, RemovalDue};
-use crate::model::{Object, PageKind, Placement, Recording};
+use crate::model::{Object, Placement, Recording};
 use crate::pipeline::change_log::{Changes, Told};
 use crate::pipeline::eviction::RemovalError;
 use crate::pipeline::publish;
@@ -22,7 +22,7 @@ pub(crate) fn remove_here(
         if index.filed_recording_at(&due.recording.audio.key)?.is_some() {
             return Ok(index.set_removed_here(&due.key())?);
         }
-        for object in last_first(&due.recording) {
+        for object in due.recording.removal_order() {
             store.delete(&object.key)?;
             store.delete(&object.key.staged(&object.blake3))?;
         }
@@ -44,7 +44,7 @@ pub(crate) fn remove_from_bucket(
         if !has_arrived(index, due)? {
             continue;
         }
-        for object in last_first(&due.recording) {
+        for object in due.recording.removal_order() {
             remove_ours(bucket, &due.recording, object)?;
         }
         let metadata = due.key();
@@ -83,14 +83,4 @@ fn remove_ours(
         return bucket.delete(&object.key);
     }
     Ok(())
-}
-
-/// The metadata first: without it nobody takes what is left for a recording.
-fn last_first(recording: &Recording) -> Vec<&Object> {
-    let is_metadata = |object: &Object| {
-        recording.page(PageKind::Metadata).is_some_and(|page| page.object == *object)
-    };
-    let mut objects: Vec<&Object> = recording.objects().collect();
-    objects.sort_by_key(|object| !is_metadata(object));
-    objects
 }

@@ -123,7 +123,7 @@ fn remove_recording(
 ) -> Result<(), RemovalError> {
     let Bins { near, far, index } = bins;
     let id = recording.id;
-    let objects = objects_of(recording);
+    let objects = recording.removal_order();
     if let Some((bucket, changes)) = far {
         objects.iter().try_for_each(|object| verify::remove(bucket, recording, object))?;
         let metadata = recording.audio.key.page_beside(PageKind::Metadata);
@@ -163,7 +163,7 @@ fn remove(
     for day in index.filed_days(seq)? {
         for recording in index.filed_recordings(seq, day)? {
             let metadata = recording.audio.key.page_beside(PageKind::Metadata);
-            let objects = objects_of(&recording);
+            let objects = recording.removal_order();
             if let Some((bucket, changes)) = far {
                 objects.iter().try_for_each(|object| verify::remove(bucket, &recording, object))?;
                 changes.tell(bucket, &Told::Removed(metadata), &Timestamp::now)?;
@@ -200,12 +200,6 @@ fn remove(
 fn delete(near: &dyn Store, object: &Object) -> Result<(), StoreError> {
     near.delete(&object.key)?;
     near.delete(&object.key.staged(&object.blake3))
-}
-
-/// The metadata first: without it nobody takes what is left for a recording.
-fn objects_of(recording: &Recording) -> Vec<&Object> {
-    let pages = recording.pages.iter().rev().map(|page| &page.object);
-    pages.chain(std::iter::once(&recording.audio)).collect()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::index::Index;
 use crate::model::{Access, ConversationId, InboxId, Key, PageKind};
 use crate::pipeline::publish::PublishError;
 use crate::pipeline::{empty_trash, rebuild, write_pages_due};
-use crate::store::{MemoryStore, Store, StoreError};
+use crate::store::{FlakyStore, MemoryStore, Store, StoreError};
 
 #[test]
 fn a_withdrawn_recording_takes_no_page_along_that_was_there_before() {
@@ -127,4 +127,41 @@ fn a_recording_that_is_filed_by_its_json_page_is_for_its_owner_alone() {
     assert_eq!(accesses(), (private, private));
     assert_settled(store.as_ref(), &anew, "filed");
     assert_eq!(accesses(), (private, private));
+}
+
+#[test]
+fn a_purge_that_is_cut_off_brings_nothing_back() {
+    for as_a_whole in [true, false] {
+        for calls in 0.. {
+            let store = Arc::new(MemoryStore::default());
+            let bench = Bench::new(store.clone());
+            let published = bench.publish().unwrap();
+            let index = &bench.services.index;
+            match as_a_whole {
+                true => {
+                    index.trash_conversation(published.id.conversation, Timestamp::now()).unwrap();
+                }
+                false => index.trash_recording(published.id, Timestamp::now()).unwrap(),
+            }
+            write_pages_due(store.as_ref(), index).unwrap();
+            let flaky = FlakyStore::failing_after(calls, store.clone());
+            let long = Duration::from_hours(9_999);
+            // Its time in the trash begins.
+            empty_trash(store.as_ref(), index, Duration::ZERO, Timestamp::now(), long).unwrap();
+            let emptied = empty_trash(&flaky, index, Duration::ZERO, Timestamp::now(), long);
+            let dir = tempfile::tempdir().unwrap();
+            let anew = Index::open(&dir.path().join("index.redb")).unwrap();
+            rebuild(store.as_ref(), &anew).unwrap();
+            for it in anew.every_recording(None, 9).unwrap() {
+                let is_shown = it.overlay.trashed_at.is_none()
+                    && anew.conversation(it.id.conversation).unwrap().is_some();
+                assert!(!is_shown, "{calls} calls, as a whole: {as_a_whole}");
+            }
+            if emptied.is_ok() {
+                assert_eq!(index.every_recording(None, 9).unwrap(), []);
+                assert!(4 < calls);
+                break;
+            }
+        }
+    }
 }
