@@ -33,6 +33,57 @@ pub(crate) struct Told {
     pub(crate) recipe: Recipe,
 }
 
+/// What becomes of a drop, once the stored copy of its bytes was looked at.
+pub(crate) enum Checked {
+    /// Its conversation has them, and they are kept: it may go.
+    Duplicate(Box<Recording>, Kept),
+    /// As [`Known::Elsewhere`].
+    Elsewhere(Box<Told>),
+    /// As [`Known::InTrash`].
+    InTrash(Box<Told>),
+    Unknown,
+}
+
+/// Looks the bytes up and sees to it that stored copies of them are whole.
+pub(crate) fn check(
+    services: &Services,
+    dropped: DroppedFile<'_>,
+) -> Result<Checked, PublishError> {
+    loop {
+        match known(services, dropped.job, dropped.blake3)? {
+            Some(Known::Here(known)) => {
+                let kept = keep_whole(services, &known, dropped)?;
+                mend_others(services, &known, dropped)?;
+                // That takes minutes, in which the recording may be removed, and with it what the drop would be a
+                // duplicate of.
+                if let Some(kept) = kept
+                    && is_still_here(services, dropped, &known)?
+                {
+                    return Ok(Checked::Duplicate(known, kept));
+                }
+            }
+            Some(Known::Elsewhere(told)) => {
+                mend(services, dropped)?;
+                return Ok(Checked::Elsewhere(told));
+            }
+            Some(Known::InTrash(told)) => {
+                mend(services, dropped)?;
+                return Ok(Checked::InTrash(told));
+            }
+            None => return Ok(Checked::Unknown),
+        }
+    }
+}
+
+fn is_still_here(
+    services: &Services,
+    dropped: DroppedFile<'_>,
+    known: &Recording,
+) -> Result<bool, PublishError> {
+    let again = self::known(services, dropped.job, dropped.blake3)?;
+    Ok(matches!(again, Some(Known::Here(it)) if (it.id, &it.audio) == (known.id, &known.audio)))
+}
+
 /// Looks the bytes up. A drop that names no conversation is at home wherever they are; in the trash nothing is at
 /// home.
 pub(crate) fn known(
@@ -136,20 +187,20 @@ enum Found {
     Unknown,
 }
 
-/// Sees to it that the stored audio of a recording is there and has its bytes, which the drop has.
+/// Sees to it that the stored audio of a recording is there and has its bytes, which the drop has. `None`: meanwhile
+/// the recording was given other keys or removed for good.
 pub(crate) fn keep_whole(
     services: &Services,
     recording: &Recording,
     dropped: DroppedFile<'_>,
-) -> Result<Kept, PublishError> {
+) -> Result<Option<Kept>, PublishError> {
     let found = look(services.store.as_ref(), &recording.audio, dropped.may_go_on)?;
     let kept = match found {
-        Found::Whole => return Ok(Kept::Whole),
+        Found::Whole => return Ok(Some(Kept::Whole)),
         Found::Lost | Found::Damaged => Kept::PutBack,
         Found::Unknown => Kept::Copied,
     };
-    put_back(services, recording, dropped, found)?;
-    Ok(kept)
+    Ok(put_back(services, recording, dropped, found)?.then_some(kept))
 }
 
 /// The same for all recordings of these bytes, as far as their copies are known to be lost or damaged. A copy that
@@ -178,12 +229,13 @@ fn mend_one(
 ) -> Result<(), PublishError> {
     let mended = match look(services.store.as_ref(), &recording.audio, dropped.may_go_on) {
         Ok(Found::Whole | Found::Unknown) => Ok(()),
-        Ok(found) => put_back(services, recording, dropped, found),
+        Ok(found) => put_back(services, recording, dropped, found).map(drop),
         Err(err) => Err(err),
     };
     match mended {
         Err(PublishError::Store(err)) => {
             log::warn!("{}: its stored copy could not be looked at: {err}", recording.id);
+/// `false`: it no longer belongs there.
             Ok(())
         }
         mended => mended,
@@ -196,14 +248,14 @@ fn put_back(
     recording: &Recording,
     dropped: DroppedFile<'_>,
     found: Found,
-) -> Result<(), PublishError> {
+) -> Result<bool, PublishError> {
     let DroppedFile { job, file, blake3, may_go_on } = dropped;
     let (store, audio) = (services.store.as_ref(), &recording.audio);
     let mut staged = publish::stage(services, job, file, blake3, may_go_on)?;
     let _alone = publish::alone();
     // It may have been renamed or removed for good meanwhile.
     let standing = services.index.filed_recording(recording.id)?;
-    let Some(standing) = standing.filter(|it| it.audio == *audio) else { return Ok(()) };
+    let Some(standing) = standing.filter(|it| it.audio == *audio) else { return Ok(false) };
     match found {
         Found::Damaged => store.put_staged(&audio.key, staged)?,
         Found::Whole | Found::Lost | Found::Unknown => {
@@ -220,7 +272,7 @@ fn put_back(
         Found::Unknown => log::info!("{}: the bucket cannot give it now: kept here", audio.key),
         _ => log::warn!("{}: was lost or damaged, and is put back from a drop", audio.key),
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The bucket may lack it too, or may be away and have it: it is looked at when it answers.

@@ -14,7 +14,7 @@ use crate::model::{
 };
 use crate::pipeline::content_hash::content_hash;
 use crate::pipeline::decode::{self, DecodeJob, DecodedRecording};
-use crate::pipeline::duplicates::{self, DroppedFile, Known, Told};
+use crate::pipeline::duplicates::{self, Checked, DroppedFile, Told};
 use crate::pipeline::job_models::Models;
 use crate::pipeline::outcome::{Outcome, Stop, from_publish, from_spool, from_worker, refused};
 use crate::pipeline::publish::{self, Finished};
@@ -84,27 +84,18 @@ fn decode(
     let may_go_on = || !(context.is_stopped)();
     let blake3 = content_hash(&recording, &may_go_on).map_err(|err| refused(&err))?;
     let blake3 = blake3.ok_or(Outcome::Withdrawn)?;
-    let known = duplicates::known(services, job, &blake3).map_err(from_publish)?;
     let dropped = DroppedFile { job, file: &recording, blake3: &blake3, may_go_on: &may_go_on };
-    let known = match known {
-        Some(Known::Here(known)) => {
-            // It goes once it is certain that its bytes are kept.
-            let kept = duplicates::keep_whole(services, &known, dropped).map_err(from_publish)?;
-            duplicates::mend_others(services, &known, dropped).map_err(from_publish)?;
-            let remark = duplicates::remark(&services.index, &known, kept)?;
-            job.remark = Some(remark);
+    let known = match duplicates::check(services, dropped).map_err(from_publish)? {
+        Checked::Duplicate(known, kept) => {
+            job.remark = Some(duplicates::remark(&services.index, &known, kept)?);
             let_go(services, job)?;
             return Err(Outcome::Duplicate(known).into());
         }
-        Some(Known::Elsewhere(told)) => {
-            duplicates::mend(services, dropped).map_err(from_publish)?;
+        Checked::Elsewhere(told) => {
             return Err(publish_again(context, job, *told, &recording, &blake3)?.into());
         }
-        Some(Known::InTrash(told)) => {
-            duplicates::mend(services, dropped).map_err(from_publish)?;
-            Some(told)
-        }
-        None => None,
+        Checked::InTrash(told) => Some(told),
+        Checked::Unknown => None,
     };
     if let Some(of) = twin(&blake3) {
         return Err(Outcome::Twin { of }.into());

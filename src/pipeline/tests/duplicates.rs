@@ -4,9 +4,11 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{Job, Placement, Recording};
-use crate::pipeline::duplicates::{self, DroppedFile, Kept, Known};
+use crate::pipeline::duplicates::{self, Checked, DroppedFile, Kept, Known};
+use crate::pipeline::empty_trash;
 use crate::pipeline::publish::PublishError;
 use crate::store::{
     BlockCache, Bucket, Bytes, CacheOptions, FlakyStore, Label, MemoryStore, PlacedStore,
@@ -29,7 +31,8 @@ fn keep(
 ) -> Result<Kept, PublishError> {
     let blake3 = recording.audio.blake3.as_str();
     let dropped = DroppedFile { job, file, blake3, may_go_on: &|| true };
-    duplicates::keep_whole(&archive.services, recording, dropped)
+    let kept = duplicates::keep_whole(&archive.services, recording, dropped)?;
+    Ok(kept.expect("it is where it was"))
 }
 
 fn path_of(archive: &Archive, recording: &Recording) -> PathBuf {
@@ -196,4 +199,52 @@ fn a_remark_says_where_the_recording_is() {
     index.trash_conversation(recording.id.conversation, jiff::Timestamp::now()).unwrap();
     let remark = duplicates::remark_of_filing(index, &told.recording).unwrap();
     assert!(remark.contains("rec.wav of 2024-01-15, in the trash"), "{remark}");
+}
+
+#[test]
+fn a_drop_is_no_duplicate_of_what_is_removed_while_the_stored_copy_is_looked_at() {
+    type Break = fn(&Archive, &Recording);
+    let breaks: [Break; 2] =
+        [|_, _| (), |archive, it| fs::remove_file(path_of(archive, it)).unwrap()];
+    let removals: [Break; 2] = [
+        |archive, it| {
+            let index = &archive.services.index;
+            index.trash_conversation(it.id.conversation, jiff::Timestamp::now()).unwrap();
+        },
+        |archive, it| {
+            let index = &archive.services.index;
+            let (now, long) = (jiff::Timestamp::now(), Duration::from_hours(9_999));
+            index.trash_conversation(it.id.conversation, now).unwrap();
+            for _ in 0..2 {
+                empty_trash(archive.near.as_ref(), index, Duration::ZERO, now, long).unwrap();
+            }
+            assert_eq!(index.filed_recording(it.id).unwrap(), None);
+        },
+    ];
+    for damage in breaks {
+        for (is_purged, remove) in [false, true].into_iter().zip(removals) {
+            let archive = Archive::new();
+            let recording = archive.publish("standup", "rec.wav", b"sound");
+            damage(&archive, &recording);
+            let (job, file) = dropped(&archive, "standup", b"sound");
+            let blake3 = recording.audio.blake3.as_str();
+            let is_removed = std::cell::Cell::new(false);
+            // While it reads.
+            let may_go_on = || {
+                if !is_removed.replace(true) {
+                    remove(&archive, &recording);
+                }
+                true
+            };
+            let again = DroppedFile { job: &job, file: &file, blake3, may_go_on: &may_go_on };
+            let checked = duplicates::check(&archive.services, again).unwrap();
+            assert!(is_removed.get());
+            match checked {
+                Checked::InTrash(_) => assert!(!is_purged),
+                Checked::Unknown => assert!(is_purged),
+                Checked::Duplicate(_, kept) => panic!("a duplicate: {kept:?}"),
+                Checked::Elsewhere(_) => panic!("nobody else has it"),
+            }
+        }
+    }
 }
