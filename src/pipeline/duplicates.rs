@@ -104,11 +104,9 @@ pub(crate) fn known(
         }
     }
     let shelves = Shelves { store: services.store.as_ref(), index };
-    let told = |recordings| first_told(shelves, recordings).map(|told| told.map(Box::new));
-    if let Some(told) = told(elsewhere)? {
-        return Ok(Some(Known::Elsewhere(told)));
-    }
-    Ok(told(in_trash)?.map(Known::InTrash))
+    let told = |recordings| first_told(shelves, recordings).map(Box::new);
+    let elsewhere = told(elsewhere).map(Known::Elsewhere);
+    Ok(elsewhere.or_else(|| told(in_trash).map(Known::InTrash)))
 }
 
 fn is_at_home(
@@ -128,20 +126,15 @@ fn is_at_home(
     Ok(is_next && index.is_day_full(named.seq, recording.id.day)?)
 }
 
-/// The first one whose words can still be read.
-fn first_told(
-    shelves: Shelves<'_>,
-    recordings: Vec<Recording>,
-) -> Result<Option<Told>, PublishError> {
-    for recording in recordings {
-        match shelves.read_talk(&recording) {
-            Ok(Some((talk, recipe))) => return Ok(Some(Told { recording, talk, recipe })),
-            // It is heard again then.
-            Ok(None) | Err(StoreError::Unavailable { .. }) => {}
-            Err(err) => return Err(err.into()),
+/// The first one whose words can still be read. Where none can, the drop is transcribed again.
+fn first_told(shelves: Shelves<'_>, recordings: Vec<Recording>) -> Option<Told> {
+    recordings.into_iter().find_map(|recording| match shelves.read_talk(&recording) {
+        Ok(said) => said.map(|(talk, recipe)| Told { recording, talk, recipe }),
+        Err(err) => {
+            log::debug!("{}: its words are not read: {err}", recording.audio.key);
+            None
         }
-    }
-    Ok(None)
+    })
 }
 
 /// Whether the same work would be done again: what a new run would say is what was said.
@@ -235,7 +228,6 @@ fn mend_one(
     match mended {
         Err(PublishError::Store(err)) => {
             log::warn!("{}: its stored copy could not be looked at: {err}", recording.id);
-/// `false`: it no longer belongs there.
             Ok(())
         }
         mended => mended,
@@ -243,6 +235,7 @@ fn mend_one(
 }
 
 /// Puts the drop where the recording's audio belongs: over what was found to be damaged, and else where nothing is.
+/// `false`: it no longer belongs there.
 fn put_back(
     services: &Services,
     recording: &Recording,

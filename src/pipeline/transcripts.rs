@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
@@ -25,6 +25,10 @@ const AT_ONCE: u64 = 16;
 
 /// Most bytes of chapters that are kept.
 const KEPT_BYTES: usize = 8 << 20;
+
+/// Most bytes of chapters that are read ahead and not rendered yet: those of about a thousand hours of speech. A day
+/// for which there is no room is rendered without the others, and stays due.
+const AHEAD_BYTES: usize = 64 << 20;
 
 /// Whether a day's transcript is to be rendered with every change.
 pub(crate) fn is_rendered_at_once(
@@ -69,7 +73,7 @@ pub(crate) fn render(
     new: Option<Chapter<'_>>,
 ) -> Result<Option<Rendered>, PageError> {
     let mut is_complete = true;
-    let mut chapters: Vec<(&Recording, String)> = Vec::new();
+    let mut chapters: Vec<(&Recording, Arc<str>)> = Vec::new();
     let mut recordings = shelves.index.filed_recordings(conversation.seq, day)?;
     // What is in the trash by itself has no part in its day's text.
     let is_there = |recording: &Recording| recording.overlay.trashed_at.is_none();
@@ -83,15 +87,14 @@ pub(crate) fn render(
                 log::debug!("{}: left out of its day's transcript", recording.id);
                 is_complete = false;
             }
-            // It is in a bucket that is away.
-            Err(err @ StoreError::Unavailable { .. }) => {
+            // It is in a bucket that is away, or does not give it.
+            Err(err) => {
                 log::debug!("{}: not in its day's transcript yet: {err}", recording.audio.key);
                 is_complete = false;
             }
-            Err(err) => return Err(err.into()),
         }
     }
-    chapters.extend(new.map(|new| (new.recording, render::chapter(new))));
+    chapters.extend(new.map(|new| (new.recording, render::chapter(new).into())));
     if chapters.is_empty() {
         return Ok(None);
     }
@@ -102,7 +105,7 @@ pub(crate) fn render(
     let first = titled.min_by(|one, other| in_order(one, other));
     let id = conversation.id.shown();
     let title = first.and_then(|first| first.overlay.title.as_deref()).unwrap_or(&id);
-    let texts: Vec<&str> = chapters.iter().map(|(_, text)| text.as_str()).collect();
+    let texts: Vec<&str> = chapters.iter().map(|(_, text)| &**text).collect();
     let key = Key::transcript(&conversation.filed_as, day);
     let draft = Draft::new(key, render::day(title, &texts).into_bytes());
     Ok(Some(Rendered { draft, is_complete, access }))
@@ -155,19 +158,17 @@ pub(crate) fn read_ahead(
     let mut ahead = ReadAhead { names: Vec::new() };
     for recording in shelves.index.filed_recordings(conversation.seq, day)? {
         let Some(name) = name_of(&recording) else { continue };
-        if recording.overlay.trashed_at.is_some() || is_here(shelves, &recording)? {
+        if recording.overlay.trashed_at.is_some() {
             continue;
         }
-        match read_chapter(shelves, conversation, &recording) {
-            Ok(Some(text)) => {
-                kept().hold(name.clone(), text);
-                ahead.names.push(name);
+        match chapter_ahead(shelves, conversation, &recording, &name) {
+            Ok(Some(text)) if kept().hold(&name, &text) => ahead.names.push(name),
+            Ok(Some(_)) => {
+                log::warn!("the texts of {day} are too long to be read ahead all at once");
+                break;
             }
             Ok(None) => {}
-            Err(err @ StoreError::Unavailable { .. }) => {
-                log::debug!("{}: could not be read ahead: {err}", recording.id);
-            }
-            Err(err) => return Err(err.into()),
+            Err(err) => log::debug!("{}: could not be read ahead: {err}", recording.id),
         }
     }
     Ok(ahead)
@@ -187,11 +188,28 @@ pub(crate) fn read_ahead_of_new(
     }
 }
 
+/// A chapter of which the words are in the bucket only.
+fn chapter_ahead(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    recording: &Recording,
+    name: &str,
+) -> Result<Option<Arc<str>>, StoreError> {
+    if is_here(shelves, recording)? {
+        return Ok(None);
+    }
+    if let Some(text) = kept().get(name) {
+        return Ok(Some(text));
+    }
+    let text = read_chapter(shelves, conversation, recording)?;
+    Ok(text.inspect(|text| kept().keep(name.to_owned(), text)))
+}
+
 fn chapter(
     shelves: Shelves<'_>,
     conversation: &Conversation,
     recording: &Recording,
-) -> Result<Option<String>, StoreError> {
+) -> Result<Option<Arc<str>>, StoreError> {
     let name = name_of(recording);
     if let Some(text) = name.as_ref().and_then(|name| kept().get(name)) {
         return Ok(Some(text));
@@ -229,23 +247,24 @@ fn read_chapter(
     shelves: Shelves<'_>,
     conversation: &Conversation,
     recording: &Recording,
-) -> Result<Option<String>, StoreError> {
+) -> Result<Option<Arc<str>>, StoreError> {
     let Some((mut talk, recipe)) = shelves.read_talk(recording)? else { return Ok(None) };
     for speaker in &mut talk.speakers {
         speaker.name = recording.overlay.names.get(&speaker.id).cloned();
     }
     let chapter = Chapter { conversation, recording, recipe: &recipe, talk: &talk };
-    Ok(Some(render::chapter(chapter)))
+    Ok(Some(render::chapter(chapter).into()))
 }
 
 /// Chapters that were rendered lately, oldest first to go.
 #[derive(Default)]
 struct Kept {
-    texts: HashMap<String, String>,
+    texts: HashMap<String, Arc<str>>,
     order: VecDeque<String>,
     bytes: usize,
     /// Those that were read ahead, and for how many.
-    ahead: HashMap<String, (usize, String)>,
+    ahead: HashMap<String, (usize, Arc<str>)>,
+    ahead_bytes: usize,
 }
 
 /// Guards [`Kept`]. One for the process: a name stands for one text, whatever index it belongs to.
@@ -256,28 +275,39 @@ fn kept() -> MutexGuard<'static, Kept> {
 }
 
 impl Kept {
-    fn get(&self, name: &str) -> Option<String> {
+    fn get(&self, name: &str) -> Option<Arc<str>> {
         self.texts.get(name).or(self.ahead.get(name).map(|(_, text)| text)).cloned()
     }
 
-    fn hold(&mut self, name: String, text: String) {
-        self.ahead.entry(name).or_insert((0, text)).0 += 1;
+    /// Whether there was room for it.
+    fn hold(&mut self, name: &str, text: &Arc<str>) -> bool {
+        if let Some((count, _)) = self.ahead.get_mut(name) {
+            *count += 1;
+            return true;
+        }
+        if AHEAD_BYTES < self.ahead_bytes + text.len() {
+            return false;
+        }
+        self.ahead_bytes += text.len();
+        self.ahead.insert(name.to_owned(), (1, text.clone()));
+        true
     }
 
     fn let_go(&mut self, name: &str) {
-        if let Some((count, _)) = self.ahead.get_mut(name) {
+        if let Some((count, text)) = self.ahead.get_mut(name) {
             *count -= 1;
             if *count == 0 {
+                self.ahead_bytes -= text.len();
                 self.ahead.remove(name);
             }
         }
     }
 
-    fn keep(&mut self, name: String, text: &str) {
+    fn keep(&mut self, name: String, text: &Arc<str>) {
         if KEPT_BYTES / 4 < text.len() {
             return;
         }
-        if self.texts.insert(name.clone(), text.to_owned()).is_none() {
+        if self.texts.insert(name.clone(), text.clone()).is_none() {
             self.bytes += text.len();
             self.order.push_back(name);
         }
@@ -293,6 +323,24 @@ mod tests {
     use super::*;
     use crate::model::FileName;
     use crate::pipeline::tests::recordings_of_a_day;
+
+    #[test]
+    fn what_is_read_ahead_has_a_bound_and_is_held_once() {
+        let mut kept = Kept::default();
+        let text: Arc<str> = "x".repeat(1 << 20).into();
+        let names: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+        let held = |kept: &mut Kept| names.iter().take_while(|name| kept.hold(name, &text)).count();
+        let first = held(&mut kept);
+        assert_eq!(first, AHEAD_BYTES >> 20);
+        // Another one that reads the same day.
+        assert_eq!(held(&mut kept), first);
+        for _ in 0..2 {
+            assert!(kept.get("0").is_some());
+            names[..first].iter().for_each(|name| kept.let_go(name));
+        }
+        assert!(kept.get("0").is_none());
+        assert_eq!(held(&mut kept), first);
+    }
 
     #[test]
     fn parts_of_one_recording_stand_in_the_order_in_which_they_were_recorded() {

@@ -20,7 +20,18 @@ use crate::pipeline::publish::{self, Finished, PublishError};
 use crate::pipeline::{Carrier, CarrierOptions, Grounds, Services};
 use crate::spool::{Creator, Dropped, Spool, SpoolEvent, SpoolOptions};
 use crate::store::outbox::Sizes;
-use crate::store::{Bucket, LocalStore, MemoryStore, Store};
+use crate::store::{Bucket, Call, Interceptor, LocalStore, MemoryStore, Store, StoreError};
+
+/// Called before every call of a store, which it may fail.
+pub(super) struct Before<F>(pub(super) F);
+
+impl<F: Fn(Call<'_>) -> Result<(), StoreError> + Send + Sync> Interceptor for Before<F> {
+    type Passed = ();
+
+    fn before(&self, call: Call<'_>) -> Result<(), StoreError> {
+        (self.0)(call)
+    }
+}
 
 /// A daemon's rooms over a real folder.
 pub(super) struct Archive {
@@ -169,6 +180,10 @@ impl Archive {
 
     /// Has everything carried to the bucket that can be.
     pub(super) fn carry(&self, bucket: &Arc<MemoryStore>) -> Option<String> {
+        self.carry_on(self.grounds(bucket.clone()))
+    }
+
+    pub(super) fn carry_on(&self, grounds: Grounds) -> Option<String> {
         let options = CarrierOptions {
             uploads_at_once: 1,
             bytes_per_second: None,
@@ -176,7 +191,7 @@ impl Archive {
             retention: keeps_all(),
             writer: self.dir.path().join("writer"),
         };
-        let carrier = Carrier::start(options, self.grounds(bucket.clone())).unwrap();
+        let carrier = Carrier::start(options, grounds).unwrap();
         let begun = Instant::now();
         let end = loop {
             let status = carrier.status().unwrap();

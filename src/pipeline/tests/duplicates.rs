@@ -6,16 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Job, Placement, Recording};
+use crate::model::{Job, PageKind, Placement, Recording};
 use crate::pipeline::duplicates::{self, Checked, DroppedFile, Kept, Known};
 use crate::pipeline::empty_trash;
 use crate::pipeline::publish::PublishError;
 use crate::store::{
-    BlockCache, Bucket, Bytes, CacheOptions, FlakyStore, Label, MemoryStore, PlacedStore,
-    ReadOptions, StoreError,
+    BlockCache, Bucket, Bytes, CacheOptions, Call, FlakyStore, Intercepted, Label, MemoryStore,
+    PlacedStore, ReadOptions, StoreError,
 };
 
-use super::archive::Archive;
+use super::archive::{Archive, Before};
 
 /// A drop of those bytes into that conversation, with its job.
 fn dropped(archive: &Archive, conversation: &str, sound: &[u8]) -> (Job, File) {
@@ -247,4 +247,17 @@ fn a_drop_is_no_duplicate_of_what_is_removed_while_the_stored_copy_is_looked_at(
             }
         }
     }
+}
+
+#[test]
+fn a_drop_is_heard_again_where_the_words_that_are_known_are_refused() {
+    let mut archive = Archive::new();
+    let recording = archive.publish("standup", "rec.wav", b"sound");
+    let json = recording.page(PageKind::Json).unwrap().object.key.clone();
+    let refuse = move |call: Call<'_>| match call.at == json.as_str() {
+        true => Err(StoreError::Refused { at: call.at.to_owned(), source: "in an archive".into() }),
+        false => Ok(()),
+    };
+    archive.services.store = Arc::new(Intercepted::new(archive.near.clone(), Before(refuse)));
+    assert!(archive.known("other", "again.wav", b"sound").is_none());
 }

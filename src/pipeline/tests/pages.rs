@@ -236,36 +236,44 @@ fn a_recording_that_is_withdrawn_at_the_last_moment_leaves_no_word_behind() {
 
 #[test]
 fn words_that_cannot_be_fetched_do_not_keep_another_recording_from_being_published() {
-    let store = Arc::new(MemoryStore::default());
-    let mut bench = Bench::new(store.clone());
-    let first = bench.publish().unwrap();
-    let away = first.page(PageKind::Json).unwrap().object.key.clone();
-    bench.drop_another("second.wav");
-    // Its chapter is remembered under another name then.
-    name(store.as_ref(), &bench.services.index, &first, "Zoe").unwrap();
-    assert_settled(store.as_ref(), &bench.services.index, "named");
-    let is_away = Arc::new(Mutex::new(true));
-    let (key, asked) = (away, is_away.clone());
-    let refuse = move |call: &str, at: &Key| match call {
-        "get" if *at == key && *asked.lock().unwrap() => {
-            Err(StoreError::Unavailable { at: at.to_string(), source: "the bucket is away".into() })
-        }
-        _ => Ok(()),
-    };
-    let hooked = Arc::new(Hooked { store: store.clone(), before: Box::new(refuse) });
-    bench.services.store = hooked.clone();
-    bench.publish().unwrap();
-    let index = &bench.services.index;
-    let transcript = || {
-        let all = contents(store.as_ref());
-        let text = all.iter().find(|(key, _)| key.ends_with("_transcript.txt")).unwrap().1.clone();
-        String::from_utf8(text).unwrap()
-    };
-    assert!(transcript().contains("second.wav"));
-    assert!(write_pages_due(hooked.as_ref(), index).unwrap().left == 1);
-    *is_away.lock().unwrap() = false;
-    assert_settled(hooked.as_ref(), index, "back");
-    assert!(transcript().contains("standup.wav") && transcript().contains("second.wav"));
+    // The bucket is away; or it forbids that page, or has it in an archive.
+    for is_refused in [false, true] {
+        let store = Arc::new(MemoryStore::default());
+        let mut bench = Bench::new(store.clone());
+        let first = bench.publish().unwrap();
+        let away = first.page(PageKind::Json).unwrap().object.key.clone();
+        bench.drop_another("second.wav");
+        // Its chapter is remembered under another name then.
+        let speaker = if is_refused { "Zara" } else { "Zoe" };
+        name(store.as_ref(), &bench.services.index, &first, speaker).unwrap();
+        assert_settled(store.as_ref(), &bench.services.index, "named");
+        let is_away = Arc::new(Mutex::new(true));
+        let (key, asked) = (away, is_away.clone());
+        let refuse = move |call: &str, at: &Key| {
+            if call != "get" || *at != key || !*asked.lock().unwrap() {
+                return Ok(());
+            }
+            let (at, source) = (at.to_string(), "the bucket does not give it".into());
+            Err(match is_refused {
+                true => StoreError::Refused { at, source },
+                false => StoreError::Unavailable { at, source },
+            })
+        };
+        let hooked = Arc::new(Hooked { store: store.clone(), before: Box::new(refuse) });
+        bench.services.store = hooked.clone();
+        bench.publish().unwrap();
+        let index = &bench.services.index;
+        let transcript = || {
+            let all = contents(store.as_ref());
+            let text = all.iter().find(|(key, _)| key.ends_with("_transcript.txt")).unwrap().1;
+            String::from_utf8(text.clone()).unwrap()
+        };
+        assert!(transcript().contains("second.wav"));
+        assert!(write_pages_due(hooked.as_ref(), index).unwrap().left == 1);
+        *is_away.lock().unwrap() = false;
+        assert_settled(hooked.as_ref(), index, "back");
+        assert!(transcript().contains("standup.wav") && transcript().contains("second.wav"));
+    }
 }
 
 #[test]

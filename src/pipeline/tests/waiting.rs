@@ -13,7 +13,7 @@ use super::Bench;
 use crate::model::{Key, PageKind};
 use crate::pipeline::pages_update;
 use crate::pipeline::shelves::Shelves;
-use crate::pipeline::{name_speakers, publish};
+use crate::pipeline::{name_speakers, publish, transcripts};
 use crate::store::{Found, MemoryStore, ObjectFacts, Store, StoreError};
 
 /// Local disk and a bucket that says when it is read from, and answers when it is told to.
@@ -147,4 +147,20 @@ fn pages_that_are_due_are_read_before_others_have_to_wait() {
     });
     let row = index.recording(first.id).unwrap().unwrap();
     assert!(first.revision < row.revision && first.published_at <= Timestamp::now());
+}
+
+#[test]
+fn what_was_read_ahead_is_not_read_from_the_bucket_again() {
+    let (bench, slow, asks, answer) = bench("read ahead twice");
+    let index = &bench.services.index;
+    let first = index.every_recording(None, 9).unwrap().remove(0);
+    let conversation = index.filed_conversation(first.id.conversation).unwrap().unwrap();
+    let shelves = Shelves { store: slow.as_ref(), index };
+    nobody_waits_while(&asks, &answer, || {
+        drop(transcripts::read_ahead(shelves, &conversation, first.id.day).unwrap());
+    });
+    // It would be given another time too.
+    answer.send(()).unwrap();
+    drop(transcripts::read_ahead(shelves, &conversation, first.id.day).unwrap());
+    assert!(asks.try_recv().is_err());
 }
