@@ -13,6 +13,7 @@ mod importing;
 mod left_behind;
 mod page_times;
 mod pages;
+mod purging;
 mod refiling;
 mod waiting;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::index::Index;
-use crate::model::{Conversation, ConversationSeq, Key, Object, PageKind, Recording};
+use crate::index::{DayText, Index};
+use crate::model::{Conversation, ConversationSeq, Key, Object, PageKind, Recording, RecordingId};
 use crate::pipeline::Grounds;
 use crate::pipeline::change_log::{Changes, Told};
 use crate::pipeline::eviction::RemovalError;
@@ -129,8 +129,8 @@ fn remove_recording(
         let metadata = recording.audio.key.page_beside(PageKind::Metadata);
         changes.tell(bucket, &Told::Removed(metadata), &Timestamp::now)?;
     }
-    let is_last = index.is_only_recording(id)?;
-    let transcript = index.filed_transcript(id.conversation, id.day)?.filter(|_| is_last);
+    let was_last = index.is_only_recording(id)?;
+    let transcript = index.filed_transcript(id.conversation, id.day)?.filter(|_| was_last);
     if let (Some((bucket, _)), Some(transcript)) = (far, &transcript)
         && let Some(conversation) = index.filed_conversation(id.conversation)?
     {
@@ -143,12 +143,21 @@ fn remove_recording(
         return Ok(());
     }
     objects.iter().try_for_each(|object| delete(near, object))?;
-    if let Some(transcript) = transcript {
-        delete(near, &transcript.object)?;
+    match transcript {
+        Some(transcript) if index.is_only_recording(id)? => delete(near, &transcript.object)?,
+        // Another one was published on that day meanwhile, whose text may have gone from the bucket.
+        Some(_) => send_transcript_again(index, id)?,
+        None => {}
     }
     index.finish_purge(id)?;
     log::info!("a recording of conversation {}: removed from the trash", id.conversation.0);
     Ok(())
+}
+
+fn send_transcript_again(index: &Index, id: RecordingId) -> Result<(), RemovalError> {
+    let standing = index.filed_transcript(id.conversation, id.day)?;
+    // The purged one may still be in it.
+    Ok(standing.map_or(Ok(()), |it| index.set_transcript(DayText::Incomplete(it)))?)
 }
 
 /// Whether it was removed.
