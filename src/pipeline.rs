@@ -18,6 +18,7 @@ mod duplicates;
 mod eviction;
 mod folders;
 mod follow;
+mod former_keys;
 mod import;
 mod job_models;
 mod lease;

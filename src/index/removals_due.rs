@@ -40,6 +40,13 @@ impl Index {
         Ok(found)
     }
 
+    /// Notes what is to be removed, of recordings that are filed under other keys.
+    pub fn owe_removals(&self, dues: Vec<RemovalDue>) -> Result<(), IndexError> {
+        self.inner
+            .writer
+            .change(move |writing| dues.iter().try_for_each(|due| owe(writing.begin(), due)))
+    }
+
     /// Nothing is left of it on local disk.
     pub fn set_removed_here(&self, key: &Key) -> Result<(), IndexError> {
         let key = key.clone();

@@ -11,6 +11,7 @@ use crate::index::{Index, IndexError, PagesDue};
 use crate::model::{DayTranscript, Key, Object, Page, PageKind, Placement, Recording};
 use crate::pipeline::check::{Fault, Finding, strangers};
 use crate::pipeline::folders::{Folder, Folders, Sizes};
+use crate::pipeline::former_keys;
 use crate::pipeline::salvage::{self, Rows};
 use crate::pipeline::stock::{self, Home, Stock, StockError};
 use crate::render;
@@ -130,6 +131,10 @@ impl Sources<'_> {
         Ok(rebuilt)
     }
 
+    fn stock<'a>(&'a self, index: &'a Index) -> Stock<'a> {
+        Stock { near: self.near, far: self.bucket, index, home: Home::Disk }
+    }
+
     /// Files what the metadata pages of some days tell of. Whether anything else lies there.
     fn file_by_metadata(
         &self,
@@ -165,8 +170,11 @@ impl Sources<'_> {
             let has_copy = self.bucket.is_some() && holdings.near.contains_key(&rows.1.audio.key);
             told.push((rows, has_copy));
         }
+        let former = former_keys::take_former(&mut told, &|object| holdings.has(object));
+        rebuilt.torn.retain(|key| former.iter().all(|it| it.metadata() != *key));
         rebuilt.recordings += told.len() as u64;
         index.adopt_with_copies(told, now)?;
+        former_keys::owe_removal(self.stock(index), former)?;
         index.owe_pages(dues(index, &torn)?)?;
         Ok(holdings.keys().any(|key| !named.contains(key)))
     }
@@ -178,7 +186,7 @@ impl Sources<'_> {
         now: Timestamp,
         rebuilt: &mut Rebuilt,
     ) -> Result<(), RebuildError> {
-        let stock = Stock { near: self.near, far: self.bucket, index, home: Home::Disk };
+        let stock = self.stock(index);
         let mut folders = Folders::of_all(stock);
         while let Some(mut folder) = folders.next()? {
             claim_all(stock, &mut folder)?;

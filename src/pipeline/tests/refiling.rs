@@ -53,6 +53,38 @@ fn a_refiling_that_is_cut_off_after_its_commit_leaves_no_second_recording() {
     }
 }
 
+#[test]
+fn an_index_made_anew_has_a_refiled_recording_once_and_knows_what_it_has_left() {
+    let first = calls_before_removal();
+    for has_old_index in [true, false] {
+        for calls in first..first + 12 {
+            let archive = Archive::new();
+            let standing = archive.publish("standup", "rec.wav", b"sound");
+            let near = FlakyStore::failing_after(calls, archive.near.clone());
+            refiled(&archive, &near, &standing);
+            // The same bytes under another name are a recording of their own.
+            archive.publish("standup", "other.wav", b"sound");
+            let anew = Index::open(&archive.dir.path().join("anew.redb")).unwrap();
+            if has_old_index {
+                anew.take_over(&archive.services.index).unwrap();
+            }
+            rebuild(archive.near.as_ref(), &anew).unwrap();
+            let all = anew.every_recording(None, 10).unwrap();
+            let mut names: Vec<_> = all.iter().map(|it| it.audio_name.display()).collect();
+            names.sort();
+            let context = format!("{calls} calls, old index: {has_old_index}");
+            assert_eq!(names, ["other.wav", "rec-2.wav"], "{context}");
+            write_pages_due(archive.near.as_ref(), &anew).unwrap();
+            assert_eq!(anew.removals_due().unwrap(), [], "{context}");
+            let here = contents(archive.near.as_ref());
+            let is_left = |key: &String| key.contains("/rec.") || key.contains("/rec_");
+            // Without its metadata nobody knows whose it is: `gc` does.
+            let is_known = has_old_index || here.keys().any(|key| key.contains("/rec_"));
+            assert!(!is_known || !here.keys().any(is_left), "{context}: {:?}", here.keys());
+        }
+    }
+}
+
 /// Names of recordings that an index made anew finds.
 fn found(near: &Arc<LocalStore>, archive: &Archive) -> Vec<String> {
     let path = archive.dir.path().join("anew.redb");
