@@ -4,7 +4,7 @@
 //! [`serve`] runs on a thread of its own: at start, when something changes, and again after failures with growing
 //! pauses. Everything it does can be cut off anywhere and done again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -148,21 +148,24 @@ impl Pauses {
 
     fn is_paused(&self, due: PagesDue, now: Instant) -> bool {
         self.failed.get(&due).is_some_and(|pause| now < pause.until)
-            || self.busy.get(&due).is_some_and(|busy| now < self.quiet_at(*busy))
-    }
-
-    fn quiet_at(&self, (since, last): (Instant, Instant)) -> Instant {
-        (last + QUIET).min(since + LEAST_PATIENCE.max(self.rendering * PATIENCE))
+            || self.busy.get(&due).is_some_and(|busy| now < quiet_at(*busy, self.rendering))
     }
 
     fn is_one_over(&self, now: Instant) -> bool {
         self.failed.values().any(|pause| pause.until <= now)
-            || self.busy.values().any(|busy| self.quiet_at(*busy) <= now)
+            || self.busy.values().any(|busy| quiet_at(*busy, self.rendering) <= now)
     }
 
     fn failed(&mut self, due: PagesDue, now: Instant) {
         let pause = self.failed.entry(due).or_insert(Pause { until: now, backoff: PAUSES });
         pause.until = now + pause.backoff.failed(1.0);
+    }
+
+    /// Forgets what is no longer due. A day on which something changes may become due once more.
+    fn retain_due(&mut self, dues: &HashSet<PagesDue>, now: Instant) {
+        self.failed.retain(|due, _| dues.contains(due));
+        let Self { busy, rendering, .. } = self;
+        busy.retain(|due, busy| dues.contains(due) || now < quiet_at(*busy, *rendering));
     }
 
     fn done(&mut self, due: PagesDue) {
@@ -171,13 +174,20 @@ impl Pauses {
     }
 }
 
+/// When a day is rendered on which something changed first and last at those times.
+fn quiet_at((since, last): (Instant, Instant), rendering: Duration) -> Instant {
+    (last + QUIET).min(since + LEAST_PATIENCE.max(rendering * PATIENCE))
+}
+
 /// Does everything once that is due and not paused; how many entries were done.
 fn pass(shelves: Shelves<'_>, pauses: &mut Pauses) -> Result<u64, IndexError> {
     let (mut done, mut after) = (0, None);
+    let mut dues = HashSet::new();
     loop {
         let entries = shelves.index.pages_due(after.as_ref(), BATCH)?;
         let Some(last) = entries.last() else { break };
         after = Some(*last);
+        dues.extend(entries.iter().map(|entry| entry.due));
         let mut settled = Vec::new();
         for entry in entries {
             if !pauses.is_paused(entry.due, Instant::now()) && is_settled(shelves, entry, pauses)? {
@@ -189,14 +199,20 @@ fn pass(shelves: Shelves<'_>, pauses: &mut Pauses) -> Result<u64, IndexError> {
             shelves.index.clear_pages_due(settled)?;
         }
     }
-    remove_old_keys(shelves, pauses)?;
+    remove_old_keys(shelves, pauses, &mut dues)?;
+    pauses.retain_due(&dues, Instant::now());
     Ok(done)
 }
 
 /// What recordings that were given other keys have left on local disk.
-fn remove_old_keys(shelves: Shelves<'_>, pauses: &mut Pauses) -> Result<(), IndexError> {
+fn remove_old_keys(
+    shelves: Shelves<'_>,
+    pauses: &mut Pauses,
+    dues: &mut HashSet<PagesDue>,
+) -> Result<(), IndexError> {
     for due in shelves.index.removals_due()?.iter().filter(|due| due.is_here) {
         let recording = PagesDue::Recording(due.recording.id);
+        dues.insert(recording);
         if pauses.is_paused(recording, Instant::now()) {
             continue;
         }
@@ -248,6 +264,7 @@ fn is_settled(
 mod tests {
     use super::*;
     use crate::pipeline::tests::recordings_of_a_day;
+    use crate::store::MemoryStore;
 
     #[test]
     fn a_day_of_which_one_recording_after_the_other_is_removed_is_rendered_when_that_is_over() {
@@ -264,5 +281,18 @@ mod tests {
         assert!(!pauses.is_paused(day, now + QUIET));
         // However long it goes on, the day does not wait for ever.
         assert!(!pauses.is_paused(day, now + LEAST_PATIENCE));
+    }
+    #[test]
+    fn a_day_of_which_nothing_is_due_is_not_looked_at_again_and_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = Index::open(&dir.path().join("index.redb")).unwrap();
+        let store = MemoryStore::default();
+        let recording = Box::new(recordings_of_a_day(1).remove(0));
+        // Long enough ago; its day was rendered before anybody was told of it.
+        let (mut pauses, then) = (Pauses::default(), Instant::now().checked_sub(QUIET).unwrap());
+        pauses.note(&Change::RecordingMoved { recording, with_day: false }, then);
+        assert!(pauses.is_one_over(Instant::now()));
+        pass(Shelves { store: &store, index: &index }, &mut pauses).unwrap();
+        assert!(!pauses.is_one_over(Instant::now() + LEAST_PATIENCE));
     }
 }
