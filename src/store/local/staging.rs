@@ -6,7 +6,7 @@
 //! Whoever writes a file holds a lock on it, so that a file without one was left by a dead process.
 
 use std::ffi::CString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
@@ -20,7 +20,7 @@ use xattr::FileExt as _;
 
 use crate::store::StagedFile;
 
-/// What no process has written to for so long belongs to nobody.
+/// What nobody can lock and no process has written to for so long belongs to nobody.
 const ABANDONED: Duration = Duration::from_hours(1);
 
 /// A file that nobody has locked may still be about to be locked, or to get its name, for so long.
@@ -202,11 +202,15 @@ fn sweep(folder: &Path) -> io::Result<()> {
 fn is_abandoned(path: &Path, is_folder: bool, written_at: SystemTime) -> bool {
     let is_older = |limit: Duration| written_at.elapsed().is_ok_and(|age| limit <= age);
     // A folder has no lock.
-    let is_locked = || match File::open(path).map(|file| file.try_lock()) {
-        Ok(Ok(())) => false,
-        Ok(Err(_)) | Err(_) => true,
-    };
-    is_older(ABANDONED) || (!is_folder && is_older(UNLOCKED) && !is_locked())
+    if is_folder || !is_older(UNLOCKED) {
+        return is_older(ABANDONED);
+    }
+    match File::open(path).map(|file| file.try_lock()) {
+        Ok(Ok(())) => true,
+        // However long ago that was: a disk can hang, and a process be stopped.
+        Ok(Err(TryLockError::WouldBlock)) => false,
+        Ok(Err(TryLockError::Error(_))) | Err(_) => is_older(ABANDONED),
+    }
 }
 
 /// When a file, or anything in a folder, was written to last.
@@ -286,4 +290,30 @@ fn sync_now_and_then(to: &File, offset: i64, synced: &mut i64) -> io::Result<()>
         *synced = offset;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_somebody_writes_to_is_never_swept_however_old_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let staging = Staging::open(dir.path().join("staged")).unwrap();
+        let held = staging.empty().unwrap();
+        fs::write(staging.folder().join("dead"), b"half of it").unwrap();
+        let long_ago = SystemTime::now() - 2 * ABANDONED;
+        for entry in fs::read_dir(staging.folder()).unwrap() {
+            File::options()
+                .write(true)
+                .open(entry.unwrap().path())
+                .unwrap()
+                .set_modified(long_ago)
+                .unwrap();
+        }
+        sweep(staging.folder()).unwrap();
+        assert_eq!(fs::read_dir(staging.folder()).unwrap().count(), 1);
+        assert!(!staging.folder().join("dead").exists());
+        drop(held);
+    }
 }
