@@ -246,7 +246,9 @@ impl Courier<'_> {
         }
         let recording = &trip.recording;
         fail_point!("outbox-before-stored");
-        let is_near = self.near.head(&recording.audio.key).is_ok();
+        // A copy that cannot be looked at now is to be evicted all the same.
+        let found = self.near.head(&recording.audio.key);
+        let is_near = !matches!(found, Err(StoreError::Missing { .. }));
         let copied_at = is_near.then(|| (self.clock)());
         let is_ours = self.index.set_stored(recording.id, recording.revision, copied_at)?;
         if is_ours && !self.has_sent_transcript(trip)? {

@@ -57,3 +57,21 @@ fn a_recording_that_is_published_while_its_days_last_one_is_purged_keeps_its_tra
     assert_eq!(archive.carry(&bucket), None);
     assert!(has_second(bucket.as_ref()));
 }
+
+#[test]
+fn a_copy_that_cannot_be_looked_at_counts_as_a_copy() {
+    let archive = Archive::for_bucket();
+    let recording = archive.publish("standup", "rec.wav", b"sound");
+    let bucket = Arc::new(MemoryStore::default());
+    let key = recording.audio.key.clone();
+    let fail = move |call: Call<'_>| match call.name == "head" && call.at == key.as_str() {
+        true => Err(StoreError::Refused { at: call.at.to_owned(), source: "an I/O error".into() }),
+        false => Ok(()),
+    };
+    let mut grounds = archive.grounds(bucket);
+    grounds.near = Arc::new(Intercepted::new(archive.near.clone(), Before(fail)));
+    assert_eq!(archive.carry_on(grounds), None);
+    let index = &archive.services.index;
+    assert_eq!(index.copied_bytes().unwrap(), recording.audio.bytes);
+    assert_eq!(index.copies(9, Timestamp::now()).unwrap().len(), 1);
+}
