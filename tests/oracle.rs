@@ -121,8 +121,8 @@ impl Oracle {
         assert!(self.world.start(""), "{}", self.world.log_tail());
         self.act(Action::Trash);
         self.world.wait_until_idle();
-        self.world.give_up_the_trash();
         self.world.stop();
+        self.world.give_up_the_trash();
         self.world.purge(armed)
     }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::pieces::piece;
 use crate::running::{models_dir, note_of, signal};
+use scribefs::index::Index;
 
 /// Longer than anything here takes on a slow machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -265,10 +266,15 @@ impl World {
         self.storage()?["local_copies"]["audio_bytes"].as_u64()
     }
 
-    /// What is in the trash now will not be looked for any more.
+    /// What is in the trash now will not be looked for any more. Nothing may be mounted: the index is asked, since
+    /// a listing that the kernel keeps may be a moment behind.
     pub(crate) fn give_up_the_trash(&mut self) {
-        for hash in self.hashes_in(".scribefs/trash").into_keys() {
-            if let Some(dropped) = self.manifest.get_mut(&hash) {
+        let index = Index::open(&self.state.join("index.redb")).unwrap();
+        for recording in index.every_recording(None, usize::MAX).unwrap() {
+            let conversation = index.filed_conversation(recording.id.conversation).unwrap();
+            let is_trashed = recording.overlay.trashed_at.is_some()
+                || conversation.is_none_or(|it| it.trashed_at.is_some());
+            if is_trashed && let Some(dropped) = self.manifest.get_mut(&recording.audio.blake3) {
                 dropped.may_be_gone = true;
             }
         }
