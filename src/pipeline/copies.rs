@@ -3,7 +3,7 @@
 use crate::model::{Object, Recording};
 use crate::pipeline::shelves::Shelves;
 use crate::pipeline::stock::{self, Stock, StockError, Tiered};
-use crate::pipeline::verify::{self, InBucket};
+use crate::pipeline::verify;
 use crate::store::StoreError;
 
 /// Whether a recording with these bytes is in its place, outside the trash.
@@ -31,7 +31,7 @@ fn kept_recording(stock: Stock<'_>, blake3: &str) -> Result<Option<Recording>, S
     Ok(None)
 }
 
-/// Whether it is in its place: by its bytes on local disk, or by its label in the bucket, from which it can be read.
+/// Whether it is in its place, by its bytes: all of them are read, on local disk or in the bucket.
 pub(crate) fn is_there(stock: Stock<'_>, audio: &Object) -> Result<bool, StockError> {
     match stock::hash_near(stock.near, audio) {
         Ok(hash) if hash == audio.blake3 => return Ok(true),
@@ -39,5 +39,5 @@ pub(crate) fn is_there(stock: Stock<'_>, audio: &Object) -> Result<bool, StockEr
         Err(err) => return Err(err),
     }
     let Some(far) = stock.far else { return Ok(false) };
-    Ok(verify::look(far, audio)? == InBucket::Same && verify::is_readable(far, audio)?)
+    Ok(verify::is_whole(far, audio)?)
 }

@@ -92,8 +92,9 @@ fn leave_bucket(stock: Stock<'_>, far: &dyn Bucket) -> Result<(), StockError> {
     })
 }
 
-/// Removes local copies of audio that is in the bucket, by its label or, without one, by reading it. Pages stay:
-/// they are read often and are small. What the bucket does not have stays, and is brought there by the next mount.
+/// Removes local copies of audio that is in the bucket, byte by byte: each object is read and hashed before its copy
+/// goes. Pages stay: they are read often and are small. What the bucket does not have stays, and is brought there by
+/// the next mount; what it has damaged or in an archive stays too.
 pub fn leave_disk(stock: Stock<'_>, far: &dyn Bucket) -> Result<Moved, StockError> {
     let mut moved = Moved::default();
     stock.each_recording(&mut |recording| {
@@ -105,7 +106,12 @@ pub fn leave_disk(stock: Stock<'_>, far: &dyn Bucket) -> Result<Moved, StockErro
         if verify::look(far, audio)? != InBucket::Same {
             stock.index.set_placement(id, recording.revision, Placement::unknown())?;
             moved.kept += 1;
-        } else if !verify::is_readable(far, audio)? {
+        } else if !verify::is_whole(far, audio)? {
+            log::warn!(
+                "{}: the bucket does not give the published bytes, so the local copy stays; if it has other ones, \
+                 `scribefs fsck --deep --repair` puts these there",
+                audio.key
+            );
             moved.kept += 1;
         } else {
             // In this order: a copy that the index forgot would never be cleared away.

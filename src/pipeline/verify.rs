@@ -42,6 +42,16 @@ pub(crate) fn is_readable(bucket: &dyn Bucket, object: &Object) -> Result<bool, 
     }
 }
 
+/// Whether the bucket gives the object's very bytes, all of which are read. A label outlives bit rot, and programs that
+/// rewrite an object keep it: before the last other copy goes, this is asked.
+pub(crate) fn is_whole(bucket: &dyn Bucket, object: &Object) -> Result<bool, StoreError> {
+    match hash(bucket, object) {
+        Ok(hash) => Ok(hash == object.blake3),
+        Err(StoreError::Missing { .. } | StoreError::Refused { .. }) => Ok(false),
+        Err(err) => Err(err),
+    }
+}
+
 /// Removes an object of a recording from the bucket: the one that the index knows, or a page about that recording (of
 /// which the bucket may still have an older one). What else lies there stays.
 pub(crate) fn remove(

@@ -246,3 +246,25 @@ fn a_bucket_that_is_new_to_an_index_is_asked_for_what_it_has() {
     index.settle(&Destination::Bucket { place: "s3://talks/".to_owned() }).unwrap();
     assert!(index.owes_discovery().unwrap());
 }
+
+#[test]
+fn a_move_believes_no_label_and_leaves_the_copy_of_what_is_damaged_in_the_bucket() {
+    let archive = Archive::for_bucket();
+    let recording = archive.publish("standup", "rec.wav", b"sound");
+    let bucket = Arc::new(MemoryStore::default());
+    assert_eq!(archive.carry(&bucket), None);
+    let stock = Stock {
+        near: archive.near.as_ref(),
+        far: Some(bucket.as_ref()),
+        index: &archive.services.index,
+        home: Home::Bucket,
+    };
+    // A disk of the server has turned a bit; the label is what it was.
+    let audio = &recording.audio.key;
+    bucket.put_labelled(audio, Bytes::from_static(b"sOund"), &label_of(b"sound")).unwrap();
+    let moved = leave_disk(stock, bucket.as_ref()).unwrap();
+    assert_eq!((moved.objects, moved.kept), (0, 1));
+    assert_eq!(archive.audio_of(&recording), b"sound");
+    bucket.put_labelled(audio, Bytes::from_static(b"sound"), &label_of(b"sound")).unwrap();
+    assert_eq!(leave_disk(stock, bucket.as_ref()).unwrap().objects, 1);
+}
