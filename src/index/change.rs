@@ -67,11 +67,11 @@ impl Change {
             Self::Renamed { .. }
             | Self::Trashed { .. }
             | Self::Restored { .. }
+            | Self::Removed { .. }
             | Self::Purging { .. } => true,
             Self::Published { .. }
             | Self::Replaced { .. }
             | Self::DayTranscript { .. }
-            | Self::Removed { .. }
             | Self::RecordingMoved { .. }
             | Self::Placed { .. }
             | Self::Job(_)

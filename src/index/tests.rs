@@ -410,3 +410,30 @@ fn a_row_that_cannot_be_read_is_left_out_of_listings_and_nothing_else_is() {
     assert_eq!(index.every_recording(None, 5).unwrap().len(), 5);
     file_one(&index, "standup", "d").unwrap();
 }
+
+#[test]
+fn what_was_removed_is_told_also_to_those_who_have_missed_something() {
+    let index = FailingDisk::healthy().open().unwrap();
+    let removed = ["a", "b"].map(|stem| {
+        file_one(&index, "standup", stem).unwrap();
+        let stem = FileName::new(stem).unwrap();
+        index.recording_with_stem(ConversationSeq(1), day(), &stem).unwrap().unwrap()
+    });
+    let changes = index.subscribe();
+    let jobs = (100..20_000).map(|number| job(JobId(number), JobState::Failed));
+    index.save_jobs(jobs.collect()).unwrap();
+    for recording in &removed {
+        index.forget_recording(recording.id).unwrap();
+    }
+    let told = changes.try_iter().skip_while(|change| *change != Change::Missed).skip(1);
+    let names: Vec<_> = told
+        .map(|change| match change {
+            Change::Removed { recording, conversation, last_of_conversation, .. } => {
+                assert_eq!(conversation.id.as_str(), "standup");
+                (recording.stem.display(), last_of_conversation)
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(names, [("a".to_owned(), false), ("b".to_owned(), true)]);
+}
