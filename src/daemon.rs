@@ -11,6 +11,7 @@ mod last_words;
 mod logging;
 mod overlap;
 mod panic;
+mod pid_file;
 mod process;
 mod reindex;
 mod rooms;
@@ -25,6 +26,7 @@ pub use detach::{Detached, Readiness, detach};
 pub use environment::Environment;
 pub use logging::{log_to_file, set_up_logging};
 pub use overlap::{Overlap, check_overlaps};
+pub use pid_file::last_server;
 pub use process::{
     close_inherited_files, effective_user, harden, is_private_to_write, use_private_umask,
 };

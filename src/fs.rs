@@ -84,6 +84,14 @@ impl MountOptions {
     }
 }
 
+/// A daemon, and the mount that it serves or has served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountServer {
+    pub pid: libc::pid_t,
+    /// Absolute, without links.
+    pub mountpoint: PathBuf,
+}
+
 /// The rooms that the filesystem shows.
 #[derive(Clone)]
 pub struct Services {
@@ -175,9 +183,10 @@ pub fn unmount(path: &Path) -> io::Result<()> {
 /// Detaches a mount of ours whose daemon has died. Says whether there was one.
 ///
 /// # Errors
-/// `TimedOut` where the mount does not answer and its daemon may still live.
-pub fn detach_dead(path: &Path) -> io::Result<bool> {
-    unmounting::detach_dead(path)
+/// `TimedOut` where the mount does not answer and its daemon may still live. `server` is the one that may be known to
+/// have been killed and to be unable to end: its connection is ended then.
+pub fn detach_dead(path: &Path, server: Option<&MountServer>) -> io::Result<bool> {
+    unmounting::detach_dead(path, server)
 }
 
 /// Ends the connection of a mount that answers nobody: whoever waits for it gets an error.

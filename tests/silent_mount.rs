@@ -155,3 +155,20 @@ fn umount_ends_a_silent_mount() {
     assert!(!scribefs::fs::is_mounted(&silent.running.root()).unwrap());
     silent.wait_until_over();
 }
+
+#[test]
+fn a_mount_that_is_only_slow_is_not_ended_because_another_daemon_cannot_end() {
+    let test = "a_mount_that_is_only_slow_is_not_ended_because_another_daemon_cannot_end";
+    let Some(mut silent) = Silent::new(test, &[]) else { return };
+    let slow = Running::start(&[]);
+    let daemon = i32::try_from(slow.status()["pid"].as_i64().unwrap()).unwrap();
+    signal(daemon, libc::SIGSTOP);
+    let mut command = slow.command();
+    let mounted = command.args(["mount", "mount", "--state", "state"]).output().unwrap();
+    signal(daemon, libc::SIGCONT);
+    let text = String::from_utf8_lossy(&mounted.stderr).into_owned();
+    assert!(!mounted.status.success() && text.contains("does not answer"), "{text}");
+    assert_eq!(slow.status()["pid"].as_i64(), Some(i64::from(daemon)));
+    assert_eq!(silent.ends(&["umount", "mount"]).0, Some(0));
+    silent.wait_until_over();
+}

@@ -14,8 +14,8 @@ use crate::cli::stock::unless_mounted;
 use crate::config::{Config, KEYS, Layer, Origin};
 use crate::daemon::{
     Detached, Environment, Plan, Readiness, check_overlaps, close_inherited_files, detach, harden,
-    log_to_file, open_bucket, open_near, private_folder, reindex as make_index_anew, serve,
-    set_up_logging, supervise,
+    last_server, log_to_file, open_bucket, open_near, private_folder, reindex as make_index_anew,
+    serve, set_up_logging, supervise,
 };
 use crate::fs::{self as filesystem, MountOptions};
 use crate::models::Library;
@@ -75,7 +75,8 @@ pub(crate) fn mount(wish: &Mount, environment: &Environment) -> Result<ExitCode,
     if options.is_fake {
         return Ok(ExitCode::SUCCESS);
     }
-    plan.mount.mountpoint = mountpoint(&plan.mount.mountpoint, wish.nonempty || options.nonempty)?;
+    let may_hide_files = wish.nonempty || options.nonempty;
+    plan.mount.mountpoint = mountpoint(&plan.mount.mountpoint, &plan.config.state, may_hide_files)?;
     warn_of_missing_models(&plan.config);
     if let Err(err) = hardened {
         report::remark(&format!("scribefs: the limits of this process could not be set: {err}"));
@@ -159,14 +160,14 @@ fn options(said: &[String]) -> Result<(Layer, Options), Trouble> {
 }
 
 /// The folder without detours. It is made if only its last part is missing.
-fn mountpoint(path: &Path, may_hide_files: bool) -> Result<PathBuf, Trouble> {
+fn mountpoint(path: &Path, state: &Path, may_hide_files: bool) -> Result<PathBuf, Trouble> {
     let trouble = |source| Trouble::File {
         path: path.to_owned(),
         source,
         remedy: "Make the folder first: `mkdir -p`.".to_owned(),
     };
     // A mount whose daemon has died answers nothing, not even this: it is detached, and mounted over.
-    match filesystem::detach_dead(path) {
+    match filesystem::detach_dead(path, last_server(state).as_ref()) {
         Ok(false) => {}
         Ok(true) => {
             report::remark(&format!("scribefs: a dead mount was detached from {}", path.display()));

@@ -15,7 +15,7 @@ use crate::daemon::census::Census;
 use crate::daemon::panic::{abort_on_panic, end_with_the_process};
 use crate::daemon::rooms::{DaemonError, Rooms};
 use crate::daemon::shutdown::{Ending, Shutdown, SignalThread};
-use crate::daemon::{Readiness, last_words};
+use crate::daemon::{Readiness, last_words, pid_file};
 use crate::fs::MountOptions;
 
 /// What a daemon is started with.
@@ -72,6 +72,9 @@ pub fn serve(
     let watching = watch_mount(&rooms, &shutdown);
     let census = Census::take();
     log::info!("mounted at {}", plan.mount.mountpoint.display());
+    if let Err(err) = pid_file::write(&plan.config.state, rooms.mount.mountpoint()) {
+        log::warn!("nobody will know this daemon if it is killed and cannot end: {err}");
+    }
     readiness.ready();
     tell_supervisor(NotifyState::Ready);
     let ending = wait(&endings, census);

@@ -75,7 +75,7 @@ impl Mount {
     /// before, and all of ours are started here.
     pub fn start(options: &MountOptions, services: &Services) -> Result<Self, MountError> {
         let at = |source| MountError::Mountpoint { path: options.mountpoint.clone(), source };
-        unmounting::detach_dead(&options.mountpoint).map_err(at)?;
+        unmounting::detach_dead(&options.mountpoint, None).map_err(at)?;
         let options = MountOptions {
             mountpoint: mount_table::absolute(&options.mountpoint).map_err(at)?,
             ..options.clone()

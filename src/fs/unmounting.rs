@@ -12,8 +12,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::fs::MountServer;
 use crate::fs::liveness::{self, Liveness};
-use crate::fs::mount_table::{MountLine, is_mounted, top_of};
+use crate::fs::mount_table::{MountLine, absolute, is_mounted, top_of};
 use crate::fs::mounting::HELPER;
 
 /// What the kernel shows of connections, where it is mounted: whoever has mounted a filesystem may write to its files.
@@ -60,7 +61,7 @@ pub(crate) fn detach_own(mountpoint: &Path, minor: u32) -> io::Result<bool> {
 ///
 /// # Errors
 /// `TimedOut` where a mount does not answer and its daemon may still live.
-pub(crate) fn detach_dead(mountpoint: &Path) -> io::Result<bool> {
+pub(crate) fn detach_dead(mountpoint: &Path, server: Option<&MountServer>) -> io::Result<bool> {
     let mut found = false;
     // Each round takes one away.
     for _ in 0..MOST_LAYERS {
@@ -70,7 +71,9 @@ pub(crate) fn detach_dead(mountpoint: &Path) -> io::Result<bool> {
         match liveness::of(mountpoint) {
             Liveness::Alive => break,
             Liveness::Dead => {}
-            Liveness::Silent if has_dying_daemon() => end_silent(mountpoint)?,
+            Liveness::Silent if server.is_some_and(|it| is_dying_server(it, mountpoint)) => {
+                end_silent(mountpoint)?;
+            }
             Liveness::Silent => {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the mount does not answer"));
             }
@@ -143,11 +146,13 @@ fn owned(descriptor: libc::c_long) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
-/// Whether a daemon of scribefs was killed and cannot end.
-fn has_dying_daemon() -> bool {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ids = processes.filter_map(|it| it.file_name().to_str()?.parse().ok());
-    ids.filter_map(ProcessLine::of).any(|line| line.name == "scribefs" && line.is_dying())
+/// Whether `server` serves the mount at this path and was killed and cannot end. That some daemon cannot is no reason to
+/// end a mount that is only slow.
+fn is_dying_server(server: &MountServer, mountpoint: &Path) -> bool {
+    let serves = absolute(mountpoint).is_ok_and(|place| place == server.mountpoint);
+    // Its number may be another process's by now.
+    let line = ProcessLine::of(server.pid);
+    serves && line.is_some_and(|line| line.name == "scribefs" && line.is_dying())
 }
 
 /// Whether a process was killed and cannot end, since a thread of it waits in the kernel.
@@ -191,7 +196,7 @@ mod tests {
     fn an_ordinary_folder_is_not_mounted() {
         let dir = tempfile::tempdir().unwrap();
         assert!(!is_mounted(dir.path()).unwrap());
-        assert!(!detach_dead(dir.path()).unwrap());
+        assert!(!detach_dead(dir.path(), None).unwrap());
     }
 
     #[test]
