@@ -40,11 +40,21 @@ impl Index {
         Ok(found)
     }
 
-    /// Notes what is to be removed, of recordings that are filed under other keys.
+    /// Notes what is to be removed, of recordings that are filed under other keys, beside what is due already.
     pub fn owe_removals(&self, dues: Vec<RemovalDue>) -> Result<(), IndexError> {
-        self.inner
-            .writer
-            .change(move |writing| dues.iter().try_for_each(|due| owe(writing.begin(), due)))
+        self.inner.writer.change(move |writing| {
+            for mut due in dues {
+                let table = writing.tables().open_table(REMOVALS_DUE)?;
+                let standing: Option<RemovalDue> = row_at(&table, due.key().as_str())?;
+                drop(table);
+                if let Some(standing) = standing {
+                    due.is_here |= standing.is_here;
+                    due.is_in_bucket |= standing.is_in_bucket;
+                }
+                owe(writing.begin(), &due)?;
+            }
+            Ok(())
+        })
     }
 
     /// Nothing is left of it on local disk.

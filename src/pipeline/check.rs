@@ -7,6 +7,7 @@ pub(crate) mod strangers;
 
 use jiff::Timestamp;
 
+use crate::index::RemovalDue;
 use crate::model::{Object, Placement, Recording, RecordingId};
 use crate::pipeline::folders::{Folder, Folders, Sizes};
 use crate::pipeline::stock::{self, Home, Stock, StockError};
@@ -66,12 +67,18 @@ pub fn inspect<E: From<StockError>>(
     found: &mut dyn FnMut(Finding) -> Result<(), E>,
 ) -> Result<Counts, E> {
     let mut folders = Folders::of_all(stock);
+    let removals = stock.index.removals_due().map_err(StockError::from)?;
     let mut counts = Counts::default();
     while let Some(folder) = folders.next()? {
         counts.objects += (folder.near.len() + folder.far.len()) as u64;
         let mut inspection = Inspection { stock, depth, folder, seen: None, findings: Vec::new() };
         counts.recordings += inspection.rows(hear)?;
-        let Inspection { folder, mut findings, .. } = inspection;
+        let Inspection { mut folder, mut findings, .. } = inspection;
+        // What is still to be removed under former keys is nobody else's.
+        for RemovalDue { recording, .. } in &removals {
+            recording.objects().for_each(|object| folder.remove(&object.key));
+            folder.remove_pages(recording);
+        }
         strangers::judge(stock, &folder, now, &mut |finding| findings.push(finding))?;
         findings.into_iter().try_for_each(&mut *found)?;
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use crate::index::RemovalDue;
+use crate::index::{Index, IndexError, RemovalDue};
 use crate::model::{Key, Object, PageKind, Recording};
 use crate::pipeline::copies;
 use crate::pipeline::salvage::Rows;
@@ -63,6 +63,28 @@ pub(crate) fn take_former(
     former
 }
 
+/// Takes those out that the bucket has of recordings which the index has under later keys, and notes that they are to
+/// be removed there.
+pub(crate) fn leave_former(index: &Index, found: &mut Vec<Rows>) -> Result<(), IndexError> {
+    let (mut others, mut dues) = (Vec::new(), Vec::new());
+    for rows in found.drain(..) {
+        let recording = &rows.1;
+        let known = index.recordings_with_audio(&recording.audio.blake3)?;
+        let is_later = |it: &Recording| {
+            recording.revision < it.revision && identity(it) == identity(recording)
+        };
+        match known.into_iter().find(is_later) {
+            Some(present) => {
+                let recording = Recording { id: present.id, ..rows.1 };
+                dues.push(RemovalDue { recording, is_here: false, is_in_bucket: true });
+            }
+            None => others.push(rows),
+        }
+    }
+    *found = others;
+    if dues.is_empty() { Ok(()) } else { index.owe_removals(dues) }
+}
+
 /// Notes that they are to be removed, where the recordings, which are in the index, have their audio.
 pub(crate) fn owe_removal(stock: Stock<'_>, former: Vec<Former>) -> Result<(), StockError> {
     let mut dues = Vec::new();
@@ -76,5 +98,5 @@ pub(crate) fn owe_removal(stock: Stock<'_>, former: Vec<Former>) -> Result<(), S
         let is_in_bucket = stock.far.is_some();
         dues.push(RemovalDue { recording, is_here: true, is_in_bucket });
     }
-    Ok(stock.index.owe_removals(dues)?)
+    if dues.is_empty() { Ok(()) } else { Ok(stock.index.owe_removals(dues)?) }
 }

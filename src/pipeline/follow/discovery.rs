@@ -7,6 +7,7 @@ use crate::index::{Index, IndexError, PagesDue};
 use crate::model::{ConversationSeq, Day, RecordingId};
 use crate::pipeline::follow::reading;
 use crate::pipeline::follow::survey::is_page;
+use crate::pipeline::former_keys;
 use crate::store::{Bucket, StoreError};
 
 /// Keys of one listing: what S3 answers at most.
@@ -38,7 +39,9 @@ pub fn discover(bucket: &dyn Bucket, index: &Index) -> Result<u64, DiscoveryErro
                 unknown.push(found.key.clone());
             }
         }
-        let found = index.discover(reading::recordings(bucket, &unknown)?)?;
+        let mut rows = reading::recordings(bucket, &unknown)?;
+        former_keys::leave_former(index, &mut rows)?;
+        let found = index.discover(rows)?;
         for metadata in &found.left_out {
             log::warn!(
                 "{metadata}: stays in the bucket, unlisted: its conversation is in the trash here, or its day is full"

@@ -3,14 +3,17 @@
 use std::fs;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::archive::Archive;
 use super::contents;
 use crate::index::Index;
-use crate::model::{Key, Recording};
+use crate::model::{Destination, Key, Recording};
 use crate::pipeline::change_log::Changes;
 use crate::pipeline::refile::refile;
 use crate::pipeline::shelves::Shelves;
-use crate::pipeline::{rebuild, removals, write_pages_due};
+use crate::pipeline::stock::{Home, Stock};
+use crate::pipeline::{Depth, check, discover, rebuild, removals, write_pages_due};
 use crate::store::{Bucket, Bytes, FlakyStore, Label, LocalStore, MemoryStore, Store};
 
 fn refiled(archive: &Archive, near: &dyn Store, standing: &Recording) -> Recording {
@@ -83,6 +86,41 @@ fn an_index_made_anew_has_a_refiled_recording_once_and_knows_what_it_has_left() 
             assert!(!is_known || !here.keys().any(is_left), "{context}: {:?}", here.keys());
         }
     }
+}
+
+#[test]
+fn what_is_still_to_be_removed_is_not_found_to_be_another_recording() {
+    let archive = Archive::new();
+    let standing = archive.publish("standup", "rec.wav", b"sound");
+    let near = FlakyStore::failing_after(calls_before_removal(), archive.near.clone());
+    refiled(&archive, &near, &standing);
+    let index = &archive.services.index;
+    assert_eq!(index.removals_due().unwrap().len(), 1);
+    let stock = Stock { near: archive.near.as_ref(), far: None, index, home: Home::Disk };
+    let checked = check(stock, Depth::Sizes, Timestamp::MAX, &mut |_| ()).unwrap();
+    assert_eq!(checked.findings, []);
+}
+
+#[test]
+fn what_a_refiled_recording_has_left_in_the_bucket_is_not_discovered_as_another_one() {
+    let archive = Archive::for_bucket();
+    archive.publish("standup", "rec.wav", b"sound");
+    let bucket = Arc::new(MemoryStore::default());
+    assert_eq!(archive.carry(&bucket), None);
+    let standing = archive.services.index.every_recording(None, 9).unwrap().remove(0);
+    let moved = refiled(&archive, archive.near.as_ref(), &standing);
+    assert_eq!(moved.stem.display(), "rec-2");
+    // The index is lost, and the bucket did not answer when it was made anew.
+    let anew = Index::open(&archive.dir.path().join("anew.redb")).unwrap();
+    anew.settle(&Destination::Bucket { place: "s3://talks/".to_owned() }).unwrap();
+    rebuild(archive.near.as_ref(), &anew).unwrap();
+    assert_eq!(discover(bucket.as_ref(), &anew).unwrap(), 0);
+    let names: Vec<String> =
+        anew.every_recording(None, 9).unwrap().iter().map(|it| it.stem.display()).collect();
+    assert_eq!(names, ["rec-2"]);
+    let due = anew.removals_due().unwrap().remove(0);
+    assert_eq!(due.recording.audio.key, standing.audio.key);
+    assert!(due.is_in_bucket && !due.is_here);
 }
 
 /// Names of recordings that an index made anew finds.
