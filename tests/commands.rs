@@ -2,10 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
+use std::iter;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::ptr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -113,6 +116,31 @@ fn first_words(child: &mut Child) -> String {
     let mut line = String::new();
     BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
     line
+}
+
+/// Starts it with a terminal for standard error, where it shows how far it is.
+fn on_terminal(command: &mut Command) -> (Child, File) {
+    let (mut ours, mut its) = (0, 0);
+    let (name, settings) = (ptr::null_mut(), ptr::null_mut());
+    // SAFETY: both numbers have room, and neither name, settings nor size are wanted.
+    let opened =
+        unsafe { libc::openpty(&raw mut ours, &raw mut its, name, settings, ptr::null_mut()) };
+    assert_eq!(opened, 0);
+    // SAFETY: both were just opened, and nobody else has them.
+    let (ours, its) = unsafe { (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(its)) };
+    command.env("TERM", "xterm").stdout(Stdio::null()).stderr(its);
+    let child = command.spawn().unwrap();
+    // The command keeps its end of the terminal open, which would have no end then.
+    command.stderr(Stdio::null());
+    (child, ours.into())
+}
+
+/// What is shown next; nothing once the program has ended.
+fn next_words(terminal: &mut File) -> String {
+    let mut bytes = [0; 1024];
+    // The end of a terminal is an error.
+    let length = terminal.read(&mut bytes).unwrap_or(0);
+    String::from_utf8_lossy(&bytes[..length]).into_owned()
 }
 
 #[test]
@@ -239,9 +267,13 @@ fn wait_ends_where_nothing_is_to_come() {
         let path = world.inbox().join("later.wav");
         let held = File::create(&path).unwrap();
         let mut command = world.command(&["wait", "mount/inbox/later.wav", "--timeout", "60s"]);
-        let mut waiting = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        thread::sleep(Duration::from_millis(300));
-        assert!(waiting.try_wait().unwrap().is_none(), "it has given up");
+        let (mut waiting, mut terminal) = on_terminal(&mut command);
+        let mut shown = String::new();
+        while !shown.contains('%') {
+            let words = next_words(&mut terminal);
+            assert!(!words.is_empty(), "it has given up: {shown}");
+            shown += &words;
+        }
         if how == "removed" {
             fs::remove_file(&path).unwrap();
             drop(held);
@@ -250,7 +282,8 @@ fn wait_ends_where_nothing_is_to_come() {
             drop(held);
             assert_eq!(world.ends(&["cancel", "mount/inbox/later.wav"]).0, Some(0));
         }
-        let words = first_words(&mut waiting);
+        let words = iter::from_fn(|| Some(next_words(&mut terminal)).filter(|it| !it.is_empty()));
+        let words: String = words.collect();
         assert_eq!(waiting.wait().unwrap().code(), Some(1), "{how}: {words}");
         assert!(words.contains(how), "{how}: {words}");
         let _ = fs::remove_file(&path);
