@@ -288,7 +288,20 @@ pub trait Bucket: Store {
 
     /// Removes them all. Some may be gone after an error.
     fn delete_many(&self, keys: &[Key]) -> Result<(), StoreError> {
-        keys.iter().try_for_each(|key| self.delete(key))
+        let mut left = keys;
+        while !left.is_empty() {
+            left = left.get(self.delete_first(left)?..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Removes as many of the first ones as go with one request, and says how many. 0: the bucket has just turned out to
+    /// need another request, which the next call makes.
+    fn delete_first(&self, keys: &[Key]) -> Result<usize, StoreError> {
+        match keys.first() {
+            Some(first) => self.delete(first).map(|()| 1),
+            None => Ok(0),
+        }
     }
 
     /// Names that listings have shown since this was asked last and that cannot be keys: not ours, and left alone.

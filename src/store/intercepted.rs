@@ -249,9 +249,9 @@ impl<S: Bucket + ?Sized, I: Interceptor> Bucket for Intercepted<S, I> {
         self.store.take_foreign()
     }
 
-    fn delete_many(&self, keys: &[Key]) -> Result<(), StoreError> {
-        let Some(first) = keys.first() else { return Ok(()) };
-        self.change("delete_many", first, |bucket| bucket.delete_many(keys))
+    fn delete_first(&self, keys: &[Key]) -> Result<usize, StoreError> {
+        let Some(first) = keys.first() else { return Ok(0) };
+        self.change("delete_first", first, |bucket| bucket.delete_first(keys))
     }
 
     fn link(&self, key: &Key, valid: Duration) -> Result<String, StoreError> {

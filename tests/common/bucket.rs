@@ -39,7 +39,7 @@ impl Interceptor for Counting {
             "get_range" | "read" | "stream_range" | "get_versioned" => "get",
             "head" | "facts" | "is_taken" | "written_at" => "head",
             "list" | "list_after" => "list",
-            "delete" | "delete_many" => "delete",
+            "delete" | "delete_first" => "delete",
             // Nobody is asked.
             "open_local" | "link" => return Ok(()),
             other => other,

@@ -85,4 +85,37 @@ mod tests {
         assert_eq!(change_all(), [false; 8]);
         assert!(bucket.get_range(&Key::writer(), 0..1).is_ok(), "reading needs no lease");
     }
+
+    /// A bucket whose lease ends with the first request.
+    #[derive(Debug)]
+    struct Ending(Arc<Fence>);
+
+    impl Interceptor for Ending {
+        type Passed = ();
+
+        fn before(&self, _: Call<'_>) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn after(&self, _: Call<'_>, (): ()) -> Result<(), StoreError> {
+            self.0.close();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_lease_that_ends_while_many_objects_are_removed_saves_the_rest() {
+        let memory = Arc::new(MemoryStore::default());
+        let keys: Vec<Key> =
+            (0..5).map(|number| Key::new(&format!("many/{number}")).unwrap()).collect();
+        for key in &keys {
+            memory.put(key, b"one of many").unwrap();
+        }
+        let fence = Arc::new(Fence::default());
+        fence.open_until(boot_time() + Duration::from_hours(1));
+        let ending = Intercepted::new(memory.clone(), Ending(fence.clone()));
+        let bucket = FencedBucket::new(Arc::new(ending), fence);
+        assert!(bucket.delete_many(&keys).is_err());
+        assert_eq!(memory.list("").unwrap().len(), 4);
+    }
 }

@@ -21,22 +21,22 @@ impl S3Bucket {
         }
     }
 
-    /// Many at once where the bucket can do that, else one by one: some servers know no such request.
-    pub(crate) fn remove_many(&self, keys: &[Key]) -> Result<(), StoreError> {
-        for keys in keys.chunks(AT_ONCE) {
-            if !self.lacks_bulk_delete.load(Ordering::Relaxed) {
-                match self.remove_at_once(keys) {
-                    Ok(()) => continue,
-                    Err(err @ StoreError::Unavailable { .. }) => return Err(err),
-                    Err(StoreError::Missing { .. } | StoreError::Refused { .. }) => {
-                        log::debug!("the bucket removes objects one by one only");
-                        self.lacks_bulk_delete.store(true, Ordering::Relaxed);
-                    }
-                }
-            }
-            keys.iter().try_for_each(|key| self.remove(key))?;
+    /// Many at once where the bucket can do that, else one: some servers know no such request.
+    pub(crate) fn remove_first(&self, keys: &[Key]) -> Result<usize, StoreError> {
+        let Some(first) = keys.first() else { return Ok(0) };
+        if self.lacks_bulk_delete.load(Ordering::Relaxed) {
+            return self.remove(first).map(|()| 1);
         }
-        Ok(())
+        let keys = &keys[..keys.len().min(AT_ONCE)];
+        match self.remove_at_once(keys) {
+            Ok(()) => Ok(keys.len()),
+            Err(err @ StoreError::Unavailable { .. }) => Err(err),
+            Err(StoreError::Missing { .. } | StoreError::Refused { .. }) => {
+                log::debug!("the bucket removes objects one by one only");
+                self.lacks_bulk_delete.store(true, Ordering::Relaxed);
+                Ok(0)
+            }
+        }
     }
 
     fn remove_at_once(&self, keys: &[Key]) -> Result<(), StoreError> {

@@ -274,8 +274,8 @@ impl Bucket for S3Bucket {
         self.pages(prefix, after, limit)
     }
 
-    fn delete_many(&self, keys: &[Key]) -> Result<(), StoreError> {
-        self.remove_many(keys)
+    fn delete_first(&self, keys: &[Key]) -> Result<usize, StoreError> {
+        self.remove_first(keys)
     }
 
     fn take_foreign(&self) -> Foreign {
