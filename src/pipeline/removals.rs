@@ -4,10 +4,10 @@
 use jiff::Timestamp;
 
 use crate::index::{Index, IndexError, RemovalDue};
-use crate::model::{Object, Placement, Recording};
+use crate::model::Placement;
 use crate::pipeline::change_log::{Changes, Told};
 use crate::pipeline::eviction::RemovalError;
-use crate::pipeline::publish;
+use crate::pipeline::{publish, verify};
 use crate::store::{Bucket, Store, StoreError};
 
 /// Removes one recording's former objects from local disk.
@@ -45,7 +45,7 @@ pub(crate) fn remove_from_bucket(
             continue;
         }
         for object in due.recording.removal_order() {
-            remove_ours(bucket, &due.recording, object)?;
+            verify::remove(bucket, &due.recording, object)?;
         }
         let metadata = due.key();
         // Another's may lie there: nobody is told that it is gone.
@@ -64,23 +64,4 @@ pub(crate) fn remove_from_bucket(
 fn has_arrived(index: &Index, due: &RemovalDue) -> Result<bool, IndexError> {
     let standing = index.filed_recording(due.recording.id)?;
     Ok(standing.is_none_or(|it| matches!(it.placement, Placement::Stored)))
-}
-
-/// Removes an object that bears our label and is this recording's. What else lies there stays.
-fn remove_ours(
-    bucket: &dyn Bucket,
-    recording: &Recording,
-    object: &Object,
-) -> Result<(), StoreError> {
-    let facts = match bucket.facts(&object.key) {
-        Err(StoreError::Missing { .. }) => return Ok(()),
-        facts => facts?,
-    };
-    let is_same = facts.blake3.as_ref() == Some(&object.blake3);
-    let is_about_it = facts.recording.as_ref() == Some(&recording.audio.blake3);
-    let is_page = object.key != recording.audio.key;
-    if facts.is_ours && (is_same || (is_page && is_about_it)) {
-        return bucket.delete(&object.key);
-    }
-    Ok(())
 }

@@ -18,18 +18,8 @@ pub(crate) enum InBucket {
 
 /// Looks. An object without a label is read; nobody else can know what is in it.
 pub(crate) fn look(bucket: &dyn Bucket, object: &Object) -> Result<InBucket, StoreError> {
-    let facts = match bucket.facts(&object.key) {
-        Err(StoreError::Missing { .. }) => return Ok(InBucket::Nothing),
-        facts => facts?,
-    };
-    if facts.bytes != object.bytes {
-        return Ok(InBucket::Other);
-    }
-    let hash = match facts.blake3 {
-        Some(hash) => hash,
-        None => hash(bucket, object)?,
-    };
-    Ok(if hash == object.blake3 { InBucket::Same } else { InBucket::Other })
+    let Some(facts) = facts(bucket, object)? else { return Ok(InBucket::Nothing) };
+    Ok(if is_same(bucket, &facts, object)? { InBucket::Same } else { InBucket::Other })
 }
 
 /// Whether the bucket gives its bytes at once. What was moved to an archive is there by all that a look shows, and
@@ -52,17 +42,32 @@ pub(crate) fn is_whole(bucket: &dyn Bucket, object: &Object) -> Result<bool, Sto
     }
 }
 
-/// Removes an object of a recording from the bucket: the one that the index knows, or a page about that recording (of
-/// which the bucket may still have an older one). What else lies there stays.
+/// Whether our label on a page says that it is about that recording; `None`: it does not say, as labels of older versions
+/// and of others do not.
+pub(crate) fn is_about(facts: &ObjectFacts, recording: &Recording) -> Option<bool> {
+    let about = facts.recording.as_ref().filter(|_| facts.is_ours);
+    about.map(|about| *about == recording.audio.blake3)
+}
+
+/// The same of a day's transcript and its conversation.
+pub(crate) fn is_of(facts: &ObjectFacts, conversation: &Conversation) -> Option<bool> {
+    let created = facts.conversation_created.as_ref().filter(|_| facts.is_ours);
+    created.map(|created| *created == conversation.created_at.to_string())
+}
+
+/// Removes an object of a recording from the bucket: the one that the index knows, or a page that is about that recording
+/// by its label (of which the bucket may still have an older one). What else lies there stays.
 pub(crate) fn remove(
     bucket: &dyn Bucket,
     recording: &Recording,
     object: &Object,
 ) -> Result<(), StoreError> {
-    remove_if(bucket, object, |facts| {
-        // Labels of older versions do not say what a page is about.
-        facts.recording.as_ref().is_none_or(|about| *about == recording.audio.blake3)
-    })
+    let Some(facts) = facts(bucket, object)? else { return Ok(()) };
+    let is_ours = match is_about(&facts, recording).filter(|_| object.key.is_page()) {
+        Some(is_about_it) => is_about_it,
+        None => is_same(bucket, &facts, object)?,
+    };
+    remove_if(bucket, object, is_ours)
 }
 
 /// The same of a day's transcript.
@@ -71,31 +76,35 @@ pub(crate) fn remove_transcript(
     conversation: &Conversation,
     transcript: &Object,
 ) -> Result<(), StoreError> {
-    let created = conversation.created_at.to_string();
-    remove_if(bucket, transcript, |facts| {
-        facts.conversation_created.as_ref().is_none_or(|told| *told == created)
-    })
+    let Some(facts) = facts(bucket, transcript)? else { return Ok(()) };
+    let is_of_it = is_of(&facts, conversation) == Some(true);
+    remove_if(bucket, transcript, is_of_it || is_same(bucket, &facts, transcript)?)
 }
 
-fn remove_if(
-    bucket: &dyn Bucket,
-    object: &Object,
-    is_about_ours: impl Fn(&ObjectFacts) -> bool,
-) -> Result<(), StoreError> {
-    let facts = match bucket.facts(&object.key) {
-        Err(StoreError::Missing { .. }) => return Ok(()),
-        facts => facts?,
-    };
-    let is_ours = (facts.is_ours && object.key.is_page() && is_about_ours(&facts))
-        || match &facts.blake3 {
-            Some(hash) => *hash == object.blake3,
-            None => facts.bytes == object.bytes && hash(bucket, object)? == object.blake3,
-        };
+fn remove_if(bucket: &dyn Bucket, object: &Object, is_ours: bool) -> Result<(), StoreError> {
     if is_ours {
         return bucket.delete(&object.key);
     }
     log::warn!("{}: what lies there in the bucket is another's, and stays", object.key);
     Ok(())
+}
+
+fn facts(bucket: &dyn Bucket, object: &Object) -> Result<Option<ObjectFacts>, StoreError> {
+    match bucket.facts(&object.key) {
+        Err(StoreError::Missing { .. }) => Ok(None),
+        facts => facts.map(Some),
+    }
+}
+
+/// By its label; an object without one is read.
+fn is_same(bucket: &dyn Bucket, facts: &ObjectFacts, object: &Object) -> Result<bool, StoreError> {
+    if facts.bytes != object.bytes {
+        return Ok(false);
+    }
+    match &facts.blake3 {
+        Some(hash) => Ok(*hash == object.blake3),
+        None => Ok(hash(bucket, object)? == object.blake3),
+    }
 }
 
 fn hash(bucket: &dyn Bucket, object: &Object) -> Result<String, StoreError> {

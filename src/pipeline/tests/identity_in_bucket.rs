@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::archive::{Archive, keeps_all};
 use super::contents;
-use crate::model::{ConversationSeq, Destination, Key, PageKind, Placement, SpeakerId};
+use crate::model::{ConversationSeq, Destination, Key, Object, PageKind, Placement, SpeakerId};
 use crate::pipeline::eviction::{self, Retention};
 use crate::pipeline::{Home, Stock, discover, leave_disk, name_speakers, verify, write_pages_due};
 use crate::store::{Bucket, Bytes, Label, MemoryStore, Store};
@@ -237,6 +237,35 @@ fn what_is_about_another_recording_survives_a_removal_for_good() {
     verify::remove(&bucket, &recording, json).unwrap();
     verify::remove_transcript(&bucket, &conversation, &transcript).unwrap();
     assert_eq!(bucket.list("").unwrap().len(), 2);
+}
+
+#[test]
+fn what_an_older_version_has_labelled_is_removed_for_good_only_if_it_is_the_very_page() {
+    let archive = Archive::for_bucket();
+    let recording = archive.publish("standup", "rec.wav", b"sound");
+    let transcript = archive.services.index.filed_transcript(ConversationSeq(1), recording.id.day);
+    let transcript = transcript.unwrap().unwrap().object;
+    let conversation = archive.services.index.filed_conversation(ConversationSeq(1));
+    let conversation = conversation.unwrap().unwrap();
+    let pages: Vec<&Object> = recording.pages.iter().map(|page| &page.object).collect();
+    let remove_all = |bucket: &MemoryStore| {
+        for page in &pages {
+            verify::remove(bucket, &recording, page).unwrap();
+        }
+        verify::remove_transcript(bucket, &conversation, &transcript).unwrap();
+        bucket.list("").unwrap().len()
+    };
+    let bucket = MemoryStore::default();
+    for object in pages.iter().copied().chain([&transcript]) {
+        let label = label_of(b"another's page");
+        bucket.put_labelled(&object.key, Bytes::from_static(b"another's page"), &label).unwrap();
+    }
+    assert_eq!(remove_all(&bucket), pages.len() + 1);
+    for object in pages.iter().copied().chain([&transcript]) {
+        let bytes = archive.near.get_range(&object.key, 0..u64::MAX).unwrap();
+        bucket.put_labelled(&object.key, bytes.clone().into(), &label_of(&bytes)).unwrap();
+    }
+    assert_eq!(remove_all(&bucket), 0);
 }
 
 #[test]

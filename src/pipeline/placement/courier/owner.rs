@@ -24,8 +24,8 @@ pub(crate) fn of_page(
     page: &Object,
 ) -> Result<Owner, StoreError> {
     let Some(facts) = facts(bucket, page)? else { return Ok(Owner::Nobody) };
-    if let (true, Some(about)) = (facts.is_ours, &facts.recording) {
-        return Ok(match (*about == recording.audio.blake3, is_same(&facts, page)) {
+    if let Some(is_about_it) = verify::is_about(&facts, recording) {
+        return Ok(match (is_about_it, is_same(&facts, page)) {
             (true, true) => Owner::Same,
             (true, false) => Owner::Ours,
             (false, _) => Owner::Other,
@@ -62,7 +62,7 @@ pub(crate) fn of_transcript(
     if is_same(&facts, transcript) {
         return Ok(Owner::Same);
     }
-    let is_this = facts.conversation_created == Some(conversation.created_at.to_string());
+    let is_this = verify::is_of(&facts, conversation) == Some(true);
     if is_this || knows_all_beside(bucket, index, transcript)? {
         return Ok(Owner::Ours);
     }
