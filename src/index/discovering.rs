@@ -20,8 +20,8 @@ use crate::model::{
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Discovered {
     pub filed: Vec<RecordingId>,
-    /// Metadata of those that cannot be filed as long as their conversation is in the trash here, or on its way out
-    /// of it for good.
+    /// Metadata of those that cannot be filed now: their conversation is in the trash here, or on its way out of it for
+    /// good, their day is full, or their place is not free yet.
     pub left_out: Vec<Key>,
 }
 
@@ -61,8 +61,15 @@ fn file_found(
     mut recording: Recording,
     mut transcript: DayTranscript,
 ) -> Result<Found, IndexError> {
-    if is_own_former(writing, &recording)? {
-        return Ok(Found::Known);
+    if let Some(due) = removal_due(writing, &recording)? {
+        // What a recording of ours has left there under its former name.
+        if due.recording.audio.blake3 == recording.audio.blake3 {
+            return Ok(Found::Known);
+        }
+        // Files of ours lie under its keys on local disk.
+        if due.is_here {
+            return Ok(Found::Barred);
+        }
     }
     let standing = filed_as(writing.tables(), &told.filed_as)?;
     // Numbers that were given out here are never used again, whatever has become of what had them: inode numbers are
@@ -108,11 +115,13 @@ fn file_found(
     Ok(Found::Filed(id))
 }
 
-/// Whether it is what a recording of ours has left there under its former name.
-fn is_own_former(writing: &Writing<'_>, recording: &Recording) -> Result<bool, IndexError> {
+/// What is to be removed under the keys of that recording.
+fn removal_due(
+    writing: &Writing<'_>,
+    recording: &Recording,
+) -> Result<Option<RemovalDue>, IndexError> {
     let key = recording.audio.key.page_beside(PageKind::Metadata);
     let table = writing.tables().open_table(REMOVALS_DUE)?;
-    let Some(row) = table.get(key.as_str())? else { return Ok(false) };
-    let due: Option<RemovalDue> = readable(key.as_str(), row.value());
-    Ok(due.is_some_and(|due| due.recording.audio.blake3 == recording.audio.blake3))
+    let row = table.get(key.as_str())?;
+    Ok(row.and_then(|row| readable(key.as_str(), row.value())))
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub(crate) use crate::pipeline::follow::discovery::discover_at;
 pub use crate::pipeline::follow::discovery::{DiscoveryError, discover};
 pub use crate::pipeline::follow::refresh::PageRefresher;
 

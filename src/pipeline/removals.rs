@@ -7,6 +7,7 @@ use crate::index::{Index, IndexError, RemovalDue};
 use crate::model::Placement;
 use crate::pipeline::change_log::{Changes, Told};
 use crate::pipeline::eviction::RemovalError;
+use crate::pipeline::follow::{DiscoveryError, discover_at};
 use crate::pipeline::{publish, verify};
 use crate::store::{Bucket, Store, StoreError};
 
@@ -37,27 +38,45 @@ pub(crate) fn remove_from_bucket(
     index: &Index,
 ) -> Result<(), RemovalError> {
     for due in index.removals_due()?.iter().filter(|due| due.is_in_bucket) {
-        if index.filed_recording_at(&due.recording.audio.key)?.is_some() {
-            index.set_removed_from_bucket(&due.key())?;
-            continue;
-        }
-        if !has_arrived(index, due)? {
-            continue;
-        }
-        for object in due.recording.removal_order() {
-            verify::remove(bucket, &due.recording, object)?;
-        }
-        let metadata = due.key();
-        // Another's may lie there: nobody is told that it is gone.
-        match bucket.facts(&metadata) {
-            Err(StoreError::Missing { .. }) => {
-                changes.tell(bucket, &Told::Removed(metadata.clone()), &Timestamp::now)?;
-            }
-            facts => drop(facts?),
-        }
-        index.set_removed_from_bucket(&metadata)?;
+        remove_former(bucket, changes, index, due)?;
     }
     Ok(())
+}
+
+fn remove_former(
+    bucket: &dyn Bucket,
+    changes: &Changes,
+    index: &Index,
+    due: &RemovalDue,
+) -> Result<(), RemovalError> {
+    let metadata = due.key();
+    let audio = &due.recording.audio;
+    let at_its_key = index.filed_recording_at(&audio.key)?;
+    if at_its_key.is_some_and(|it| it.audio.blake3 == audio.blake3) {
+        return Ok(index.set_removed_from_bucket(&metadata)?);
+    }
+    // Before ours has arrived: with the other's on the same day, it cannot arrive until that is known.
+    let found = discover_at(bucket, index, &metadata).map_err(|err| match err {
+        DiscoveryError::Store(err) => RemovalError::Store(err),
+        DiscoveryError::Index(err) => RemovalError::Index(err),
+    })?;
+    if due.is_here || !has_arrived(index, due)? {
+        return Ok(());
+    }
+    for object in due.recording.removal_order() {
+        verify::remove(bucket, &due.recording, object)?;
+    }
+    // Another's may lie there: nobody is told that it is gone.
+    match bucket.facts(&metadata) {
+        Err(StoreError::Missing { .. }) => {
+            changes.tell(bucket, &Told::Removed(metadata.clone()), &Timestamp::now)?;
+        }
+        facts => drop(facts?),
+    }
+    if !found.left_out.is_empty() {
+        index.owe_discovery(true)?;
+    }
+    Ok(index.set_removed_from_bucket(&metadata)?)
 }
 
 /// Until it has, the bucket may have nothing else of the recording.

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::index::{Index, IndexError, PagesDue};
-use crate::model::{ConversationSeq, Day, RecordingId};
+use crate::index::{Discovered, Index, IndexError, PagesDue};
+use crate::model::{ConversationSeq, Day, Key, RecordingId};
 use crate::pipeline::follow::reading;
 use crate::pipeline::follow::survey::is_page;
 use crate::pipeline::former_keys;
@@ -57,6 +57,21 @@ pub fn discover(bucket: &dyn Bucket, index: &Index) -> Result<u64, DiscoveryErro
     owe_shared_days(index, &filed)?;
     index.owe_discovery(left_out != 0)?;
     Ok(filed.len() as u64)
+}
+
+/// The same of the one recording whose metadata lies at that key, if the index does not know it.
+pub(crate) fn discover_at(
+    bucket: &dyn Bucket,
+    index: &Index,
+    metadata: &Key,
+) -> Result<Discovered, DiscoveryError> {
+    if !is_page(metadata) || index.filed_recording_at(metadata)?.is_some() {
+        return Ok(Discovered::default());
+    }
+    let told = reading::recordings(bucket, std::slice::from_ref(metadata))?;
+    let found = index.discover(told)?;
+    owe_shared_days(index, &found.filed)?;
+    Ok(found)
 }
 
 /// A day that had others already needs one text of all of them.

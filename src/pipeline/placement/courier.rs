@@ -13,6 +13,7 @@ use crate::index::{Index, IndexError};
 use crate::model::{Fingerprint, Key, Object, PageKind, Placement, Recording};
 use crate::pipeline::causes::causes;
 use crate::pipeline::change_log::{Changes, Told};
+use crate::pipeline::follow::discover_at;
 use crate::pipeline::lease::Fence;
 use crate::pipeline::placement::fault::{Blame, Fault};
 use crate::pipeline::placement::labels;
@@ -135,11 +136,24 @@ impl Courier<'_> {
         };
         let shelves = Shelves { store: self.store, index: self.index };
         match refile::refile(self.near, shelves, &standing) {
-            Ok(()) | Err(RewriteError::Missing) => Fault::Overtaken,
+            Ok(()) => {
+                self.discover_other(&standing);
+                Fault::Overtaken
+            }
+            Err(RewriteError::Missing) => Fault::Overtaken,
             Err(RewriteError::Index(
                 err @ (IndexError::Disk(_) | IndexError::Damaged(_) | IndexError::Full(_)),
             )) => Fault::Index(err),
             Err(err) => Fault::Rewrite(err),
+        }
+    }
+
+    /// Whose recording it is that `former` has made way for: the day's text in the bucket may be one of it alone, and
+    /// ours can take its place only when both are known. The steward tries again what fails.
+    fn discover_other(&self, former: &Recording) {
+        let metadata = former.audio.key.page_beside(PageKind::Metadata);
+        if let Err(err) = discover_at(self.bucket, self.index, &metadata) {
+            log::debug!("{metadata}: whose it is is asked later: {}", causes(&err));
         }
     }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::archive::Archive;
 use super::contents;
-use crate::index::Index;
+use crate::index::{Index, PageWork, PagesDue};
 use crate::model::{Destination, Key, Recording};
 use crate::pipeline::change_log::Changes;
 use crate::pipeline::refile::refile;
@@ -15,6 +15,10 @@ use crate::pipeline::shelves::Shelves;
 use crate::pipeline::stock::{Home, Stock};
 use crate::pipeline::{Depth, check, discover, rebuild, removals, write_pages_due};
 use crate::store::{Bucket, Bytes, FlakyStore, Label, LocalStore, MemoryStore, Store};
+
+fn remove_from_bucket(bucket: &dyn Bucket, changes: &Changes, index: &Index) {
+    removals::remove_from_bucket(bucket, changes, index).unwrap();
+}
 
 fn refiled(archive: &Archive, near: &dyn Store, standing: &Recording) -> Recording {
     let index = &archive.services.index;
@@ -164,7 +168,7 @@ fn what_a_refiled_recording_has_left_in_the_bucket_goes_when_it_has_arrived() {
     assert_eq!(moved.stem.display(), "rec-2");
 
     let changes = Changes::default();
-    removals::remove_from_bucket(bucket.as_ref(), &changes, index).unwrap();
+    remove_from_bucket(bucket.as_ref(), &changes, index);
     assert_eq!(index.removals_due().unwrap(), []);
     assert!(!bucket.is_taken(standing.audio.key.as_str()).unwrap());
     assert!(bucket.is_taken(moved.audio.key.as_str()).unwrap());
@@ -176,4 +180,60 @@ fn what_a_refiled_recording_has_left_in_the_bucket_goes_when_it_has_arrived() {
         .collect();
     assert!(told.iter().any(|told| told.contains("removed") && told.contains("rec_metadata")));
     assert!(!fs::exists(archive.near.root().join(standing.audio.key.as_str())).unwrap());
+}
+
+/// A bucket with another index's `monday.wav`, and a writer who has one of the same name, with other bytes.
+fn met() -> (Arc<MemoryStore>, Archive, Archive) {
+    let bucket = Arc::new(MemoryStore::default());
+    let other = Archive::for_bucket();
+    other.publish("standup", "monday.wav", b"of another index");
+    assert_eq!(other.carry(&bucket), None);
+    let archive = Archive::for_bucket();
+    archive.publish("standup", "monday.wav", b"of this index");
+    (bucket, other, archive)
+}
+
+const THEIRS: &str = "standup/2024/01/15/monday_metadata.json";
+
+fn names(index: &Index) -> Vec<String> {
+    let all = index.every_recording(None, 10).unwrap();
+    all.iter().map(|recording| recording.audio_name.display()).collect()
+}
+
+#[test]
+fn whose_name_a_recording_has_to_leave_is_filed_beside_it_and_the_day_gets_one_text() {
+    let (bucket, other, archive) = met();
+    let index = &archive.services.index;
+    assert_eq!(discover(bucket.as_ref(), index).unwrap(), 0);
+    assert_eq!(archive.carry(&bucket), None);
+    assert_eq!(names(index), ["monday-2.wav", "monday.wav"]);
+    // Its words come from the bucket.
+    let transcript = "standup/2024/01/15/standup_transcript.txt";
+    for found in other.near.list("").unwrap().into_iter().filter(|it| it.key.as_str() != transcript)
+    {
+        let bytes = other.near.get_range(&found.key, 0..u64::MAX).unwrap();
+        archive.near.put(&found.key, &bytes).unwrap();
+    }
+    write_pages_due(archive.near.as_ref(), index).unwrap();
+    assert_eq!(archive.carry(&bucket), None);
+    let text = contents(bucket.as_ref()).remove(transcript).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("monday.wav") && text.contains("monday-2.wav"), "{text}");
+    let theirs = index.filed_recording_at(&Key::new(THEIRS).unwrap()).unwrap().unwrap();
+    assert_eq!(bucket.get_range(&theirs.audio.key, 0..99).unwrap(), b"of another index");
+}
+
+#[test]
+fn whose_name_a_recording_has_left_is_found_after_a_crash_too() {
+    let (bucket, _other, archive) = met();
+    let index = &archive.services.index;
+    let standing = index.every_recording(None, 10).unwrap().remove(0);
+    refiled(&archive, archive.near.as_ref(), &standing);
+    // The process has ended, and the recording has not arrived under its new name.
+    assert_eq!(names(index), ["monday-2.wav"]);
+    remove_from_bucket(bucket.as_ref(), &Changes::default(), index);
+    assert_eq!(names(index), ["monday-2.wav", "monday.wav"]);
+    let day = PagesDue::Day(standing.id.conversation, standing.id.day);
+    let entries = index.pages_due(None, 99).unwrap();
+    assert!(entries.iter().any(|it| it.due == day && it.work == PageWork::Render), "{entries:?}");
 }
