@@ -38,6 +38,7 @@ mod queue;
 mod rebuild;
 mod recorded_at;
 mod refile;
+mod refusals;
 mod removals;
 mod rewrite;
 mod run;

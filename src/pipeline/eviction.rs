@@ -7,6 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::index::{Copy, IndexError};
 use crate::model::Placement;
 use crate::pipeline::Grounds;
+use crate::pipeline::causes::causes;
+use crate::pipeline::refusals::is_of_one_object;
 use crate::pipeline::verify::{self, InBucket};
 use crate::store::StoreError;
 
@@ -54,6 +56,7 @@ pub(crate) fn evict(
     if retention.keeps_near {
         return Ok(evicted);
     }
+    let bucket = grounds.bucket.as_ref();
     let archived_before = now.saturating_sub(ARCHIVE).unwrap_or(now);
     loop {
         let copies = grounds.index.copies(AT_ONCE, archived_before)?;
@@ -64,7 +67,15 @@ pub(crate) fn evict(
             if !must_go(grounds, retention, copy, now)? {
                 return Ok(evicted);
             }
-            evicted += u64::from(drop_copy(grounds, copy, now)?);
+            match drop_copy(grounds, copy, now) {
+                // It rests like one in an archive, and those behind it go on.
+                Err(RemovalError::Store(err)) if is_of_one_object(Some(bucket), &err) => {
+                    let key = &copy.recording.audio.key;
+                    log::warn!("{key}: its copy stays for now: {}", causes(&err));
+                    grounds.index.note_archived(copy.recording.id, now)?;
+                }
+                dropped => evicted += u64::from(dropped?),
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::model::Placement;
 use crate::pipeline::change_log::{Changes, Told};
 use crate::pipeline::eviction::RemovalError;
 use crate::pipeline::follow::{DiscoveryError, discover_at};
+use crate::pipeline::refusals::Refusals;
 use crate::pipeline::{publish, verify};
 use crate::store::{Bucket, Store, StoreError};
 
@@ -31,14 +32,23 @@ pub(crate) fn remove_here(
     Ok(index.set_removed_here(&due.key())?)
 }
 
-/// Removes from the bucket whatever is due there and tells those who follow it.
+/// Removes from the bucket whatever is due there and tells those who follow it. What is refused rests.
 pub(crate) fn remove_from_bucket(
     bucket: &dyn Bucket,
     changes: &Changes,
     index: &Index,
+    refusals: &Refusals,
+    now: Timestamp,
 ) -> Result<(), RemovalError> {
     for due in index.removals_due()?.iter().filter(|due| due.is_in_bucket) {
-        remove_former(bucket, changes, index, due)?;
+        let item = due.key().to_string();
+        if refusals.rests(&item, now) {
+            continue;
+        }
+        match remove_former(bucket, changes, index, due) {
+            Err(RemovalError::Store(err)) => refusals.pass_over(Some(bucket), item, err, now)?,
+            removed => removed?,
+        }
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use crate::pipeline::Grounds;
 use crate::pipeline::change_log::{Changes, Told};
 use crate::pipeline::eviction::RemovalError;
 use crate::pipeline::lease::Now;
+use crate::pipeline::refusals::Refusals;
 use crate::pipeline::shelves::Shelves;
 use crate::pipeline::{publish, staged_pages, verify};
 use crate::store::{Bucket, Store, StoreError};
@@ -25,12 +26,34 @@ pub(crate) struct Bins<'a> {
     /// With the way to tell those who follow the bucket; `None`: all is on local disk.
     pub(crate) far: Option<(&'a dyn Bucket, &'a Changes)>,
     pub(crate) index: &'a Index,
+    /// What is refused rests, and keeps nothing else in the trash.
+    pub(crate) refusals: &'a Refusals,
 }
 
 impl<'a> Bins<'a> {
-    pub(crate) fn of(grounds: &'a Grounds, changes: &'a Changes) -> Self {
+    pub(crate) fn of(grounds: &'a Grounds, changes: &'a Changes, refusals: &'a Refusals) -> Self {
         let Grounds { near, bucket, index, .. } = grounds;
-        Self { near: near.as_ref(), far: Some((bucket.as_ref(), changes)), index }
+        Self { near: near.as_ref(), far: Some((bucket.as_ref(), changes)), index, refusals }
+    }
+
+    /// Does it for one item, unless that rests; `None`: it was not done.
+    fn attempt<T>(
+        &self,
+        item: String,
+        now: Timestamp,
+        remove: impl FnOnce() -> Result<T, RemovalError>,
+    ) -> Result<Option<T>, RemovalError> {
+        if self.refusals.rests(&item, now) {
+            return Ok(None);
+        }
+        match remove() {
+            Err(RemovalError::Store(err)) => {
+                let bucket = self.far.map(|(bucket, _)| bucket);
+                self.refusals.pass_over(bucket, item, err, now)?;
+                Ok(None)
+            }
+            removed => removed.map(Some),
+        }
     }
 }
 
@@ -78,7 +101,8 @@ pub fn empty_trash(
     now: Timestamp,
     observed: Duration,
 ) -> Result<u64, RemovalError> {
-    empty(Bins { near, far: None, index }, kept, &|_| false, now, observed)
+    let refusals = &Refusals::default();
+    empty(Bins { near, far: None, index, refusals }, kept, &|_| false, now, observed)
 }
 
 /// Removes what has been in the trash for `kept`. `is_busy`: something of it is being carried right now.
@@ -98,14 +122,17 @@ pub(crate) fn empty(
     let purging = bins.index.purging_recordings()?;
     for recording in &purging {
         if !is_busy(recording.id.conversation) {
-            remove_recording(bins, recording, is_busy)?;
+            let item = recording.audio.key.to_string();
+            bins.attempt(item, now, || remove_recording(bins, recording, is_busy))?;
         }
     }
     let mut removed = 0;
     for conversation in bins.index.condemned()? {
         // Nothing new of it is carried from now on; what is under way would come after its removal.
         if !is_busy(conversation.seq) {
-            removed += u64::from(remove(bins, &conversation, is_busy)?);
+            let item = format!("conversation {}", conversation.seq.0);
+            let attempt = bins.attempt(item, now, || remove(bins, &conversation, is_busy))?;
+            removed += u64::from(attempt == Some(true));
         }
     }
     if removed != 0 || !purging.is_empty() {
@@ -121,7 +148,7 @@ fn remove_recording(
     recording: &Recording,
     is_busy: &dyn Fn(ConversationSeq) -> bool,
 ) -> Result<(), RemovalError> {
-    let Bins { near, far, index } = bins;
+    let Bins { near, far, index, .. } = bins;
     let id = recording.id;
     let objects = recording.removal_order();
     if let Some((bucket, changes)) = far {
@@ -166,7 +193,7 @@ fn remove(
     conversation: &Conversation,
     is_busy: &dyn Fn(ConversationSeq) -> bool,
 ) -> Result<bool, RemovalError> {
-    let Bins { near, far, index } = bins;
+    let Bins { near, far, index, .. } = bins;
     let seq = conversation.seq;
     let mut removed = Vec::new();
     for day in index.filed_days(seq)? {

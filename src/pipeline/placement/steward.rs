@@ -13,6 +13,7 @@ use crate::pipeline::change_log::Changes;
 use crate::pipeline::eviction::{self, RemovalError};
 use crate::pipeline::lease::Now;
 use crate::pipeline::placement::{Grounds, Shared};
+use crate::pipeline::refusals::Refusals;
 use crate::pipeline::removals;
 use crate::pipeline::trash::{self, Bins, TrashClock};
 
@@ -33,13 +34,15 @@ pub(crate) struct Steward {
     eviction_due: Instant,
     housekeeping_due: Instant,
     trash: TrashClock,
+    refusals: Refusals,
 }
 
 impl Steward {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let now = Instant::now();
         let trash = TrashClock::new(Now::read());
-        Self { shared, eviction_due: now, housekeeping_due: now, trash }
+        let refusals = Refusals::default();
+        Self { shared, eviction_due: now, housekeeping_due: now, trash, refusals }
     }
 
     /// Serves until the end.
@@ -69,6 +72,7 @@ impl Steward {
         let now = Instant::now();
         if self.shared.rounds.take_call() {
             self.housekeeping_due = now;
+            self.refusals.forget();
         }
         if !self.shared.fence.is_open() {
             return Ok(());
@@ -76,10 +80,12 @@ impl Steward {
         if self.eviction_due <= now {
             let retention = &self.shared.options.retention;
             let grounds = &self.shared.grounds;
-            let evicted = eviction::evict(grounds, retention, Timestamp::now());
+            let wall = Timestamp::now();
+            let evicted = eviction::evict(grounds, retention, wall);
             let (bucket, changes) = (grounds.bucket.as_ref(), &self.shared.changes);
-            let removed =
-                evicted.and_then(|_| removals::remove_from_bucket(bucket, changes, &grounds.index));
+            let (index, refusals) = (&grounds.index, &self.refusals);
+            let removed = evicted
+                .and_then(|_| removals::remove_from_bucket(bucket, changes, index, refusals, wall));
             self.eviction_due = now + pause(removed, EVICTION)?;
             (grounds.copied)(grounds.index.copied_bytes()?);
         }
@@ -92,10 +98,11 @@ impl Steward {
     fn keep_house(&mut self) -> Result<(), RemovalError> {
         let now = Now::read();
         let Shared { grounds, options, rounds, changes, .. } = self.shared.as_ref();
-        give_up_uploads(grounds)?;
+        give_up_uploads(grounds, &self.refusals, now.wall)?;
         if let (Some(kept), Some(observed)) = (options.retention.trash, self.trash.observe(now)) {
             let is_busy = |seq| rounds.is_busy_with(|id| id.conversation == seq);
-            trash::empty(Bins::of(grounds, changes), kept, &is_busy, now.wall, observed)?;
+            let bins = Bins::of(grounds, changes, &self.refusals);
+            trash::empty(bins, kept, &is_busy, now.wall, observed)?;
         }
         Changes::prune(grounds.bucket.as_ref(), Timestamp::now())?;
         Ok(())
@@ -103,12 +110,23 @@ impl Steward {
 }
 
 /// Gives up multipart uploads that no recording goes on with: it was looked for again, or is gone.
-pub(crate) fn give_up_uploads(grounds: &Grounds) -> Result<(), RemovalError> {
+pub(crate) fn give_up_uploads(
+    grounds: &Grounds,
+    refusals: &Refusals,
+    now: Timestamp,
+) -> Result<(), RemovalError> {
+    let bucket = grounds.bucket.as_ref();
     for (id, key) in grounds.index.uploads()? {
+        let item = format!("{key}: upload {id}");
+        if refusals.rests(&item, now) {
+            continue;
+        }
         let recording = grounds.index.filed_recording_at(&key)?;
         if recording.is_none_or(|it| it.placement.upload_id() != Some(id.as_str())) {
-            grounds.bucket.abort_upload(&key, &id)?;
-            grounds.index.forget_upload(&id)?;
+            match bucket.abort_upload(&key, &id) {
+                Ok(()) => grounds.index.forget_upload(&id)?,
+                Err(err) => refusals.pass_over(Some(bucket), item, err, now)?,
+            }
         }
     }
     Ok(())

@@ -8,12 +8,14 @@ use super::trip::Carried;
 use crate::model::{PageKind, Placement, SpeakerId};
 use crate::pipeline::change_log::Told;
 use crate::pipeline::name_speakers;
+use crate::pipeline::refusals::Refusals;
 use crate::store::{FlakyStore, Store, StoreError};
 
 mod full_disk;
 mod hooked;
 mod housekeeping;
 mod patience;
+mod refusing;
 mod threads;
 mod world;
 
@@ -174,7 +176,8 @@ fn a_local_copy_that_is_damaged_is_never_sent_as_if_it_were_right() {
         assert!(matches!(row.placement, Placement::Paused { .. }));
         assert!(world.bucket.head(&recording.audio.key).is_err());
     }
-    give_up_uploads(&world.grounds(world.bucket.clone())).unwrap();
+    give_up_uploads(&world.grounds(world.bucket.clone()), &Refusals::default(), world.now())
+        .unwrap();
     assert_eq!(world.bucket.open_uploads(), Vec::<String>::new());
 }
 
@@ -225,7 +228,8 @@ fn an_upload_that_is_refused_in_the_middle_goes_on_where_it_was() {
         assert!(matches!(row.placement, Placement::Paused { .. }));
         assert_eq!(row.placement.upload_id(), Some(uploads[0].as_str()));
         // The steward leaves it alone, and so does a new process.
-        give_up_uploads(&world.grounds(world.bucket.clone())).unwrap();
+        give_up_uploads(&world.grounds(world.bucket.clone()), &Refusals::default(), world.now())
+            .unwrap();
         assert_eq!(world.bucket.open_uploads(), uploads);
         left.store(u64::MAX, Ordering::Relaxed);
         let world = {
@@ -268,7 +272,8 @@ fn a_damaged_local_copy_is_not_sent_again_before_it_has_changed() {
     world.near.put(&recording.audio.key, &whole).unwrap();
     assert!(world.carry_all(&bucket, 20, &|| {}));
     drop(bucket);
-    give_up_uploads(&world.grounds(world.bucket.clone())).unwrap();
+    give_up_uploads(&world.grounds(world.bucket.clone()), &Refusals::default(), world.now())
+        .unwrap();
     world.check("");
 }
 

@@ -10,6 +10,7 @@ use super::archive::{Archive, Before};
 use super::pages::assert_settled;
 use crate::pipeline::change_log::Changes;
 use crate::pipeline::pages_due::write_pages_due;
+use crate::pipeline::refusals::Refusals;
 use crate::pipeline::trash::{self, Bins};
 use crate::store::{Call, Intercepted, MemoryStore, Store, StoreError};
 
@@ -39,7 +40,9 @@ fn a_recording_that_is_published_while_its_days_last_one_is_purged_keeps_its_tra
     };
     let hooked = Intercepted::new(bucket.clone(), Before(publish));
     let changes = Changes::default();
-    let bins = Bins { near: near.as_ref(), far: Some((&hooked, &changes)), index };
+    let refusals = Refusals::default();
+    let bins =
+        Bins { near: near.as_ref(), far: Some((&hooked, &changes)), index, refusals: &refusals };
     let long = Duration::from_hours(9_999);
     for _ in 0..2 {
         trash::empty(bins, Duration::ZERO, &|_| false, Timestamp::now(), long).unwrap();

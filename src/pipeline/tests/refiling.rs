@@ -8,16 +8,21 @@ use jiff::Timestamp;
 use super::archive::Archive;
 use super::contents;
 use crate::index::{Index, PageWork, PagesDue};
-use crate::model::{Destination, Key, Recording};
+use crate::model::{Destination, Key, Placement, Recording};
 use crate::pipeline::change_log::Changes;
 use crate::pipeline::refile::refile;
+use crate::pipeline::refusals::Refusals;
 use crate::pipeline::shelves::Shelves;
 use crate::pipeline::stock::{Home, Stock};
 use crate::pipeline::{Depth, check, discover, rebuild, removals, write_pages_due};
-use crate::store::{Bucket, Bytes, FlakyStore, Label, LocalStore, MemoryStore, Store};
+use crate::store::{
+    Bucket, Bytes, Call, FlakyStore, Intercepted, Interceptor, Label, LocalStore, MemoryStore,
+    Store, StoreError,
+};
 
 fn remove_from_bucket(bucket: &dyn Bucket, changes: &Changes, index: &Index) {
-    removals::remove_from_bucket(bucket, changes, index).unwrap();
+    let refusals = Refusals::default();
+    removals::remove_from_bucket(bucket, changes, index, &refusals, Timestamp::now()).unwrap();
 }
 
 fn refiled(archive: &Archive, near: &dyn Store, standing: &Recording) -> Recording {
@@ -236,4 +241,44 @@ fn whose_name_a_recording_has_left_is_found_after_a_crash_too() {
     let day = PagesDue::Day(standing.id.conversation, standing.id.day);
     let entries = index.pages_due(None, 99).unwrap();
     assert!(entries.iter().any(|it| it.due == day && it.work == PageWork::Render), "{entries:?}");
+}
+
+#[test]
+fn a_former_object_that_is_refused_keeps_no_other_in_the_bucket() {
+    let archive = Archive::for_bucket();
+    let index = &archive.services.index;
+    let former = ["one.wav", "two.wav"].map(|name| {
+        let standing = archive.publish("standup", name, name.as_bytes());
+        refiled(&archive, archive.near.as_ref(), &standing);
+        let row = index.recording(standing.id).unwrap().unwrap();
+        index.set_placement(row.id, row.revision, Placement::Stored).unwrap();
+        standing.audio
+    });
+    let memory = Arc::new(MemoryStore::default());
+    for (audio, sound) in former.iter().zip([&b"one.wav"[..], b"two.wav"]) {
+        memory.put(&audio.key, sound).unwrap();
+    }
+    let locked = Locked(former[0].key.to_string());
+    let bucket = Intercepted::<MemoryStore, _>::new(memory.clone(), locked);
+    remove_from_bucket(&bucket, &Changes::default(), index);
+    assert!(memory.head(&former[0].key).is_ok() && memory.head(&former[1].key).is_err());
+    remove_from_bucket(memory.as_ref(), &Changes::default(), index);
+    assert_eq!(
+        (memory.head(&former[0].key).is_err(), index.removals_due().unwrap()),
+        (true, vec![])
+    );
+}
+
+/// Refuses to remove what lies at that key.
+struct Locked(String);
+
+impl Interceptor for Locked {
+    type Passed = ();
+
+    fn before(&self, call: Call<'_>) -> Result<(), StoreError> {
+        match call.name == "delete" && call.at == self.0 {
+            true => Err(StoreError::Refused { at: self.0.clone(), source: "locked".into() }),
+            false => Ok(()),
+        }
+    }
 }

@@ -14,6 +14,7 @@ use crate::index::Index;
 use crate::model::{ConversationSeq, Destination, Key, Placement, Recording};
 use crate::pipeline::change_log::{Changes, Told};
 use crate::pipeline::eviction::{Retention, evict};
+use crate::pipeline::refusals::Refusals;
 use crate::pipeline::trash::Bins;
 use crate::pipeline::{rebuild_with_bucket, trash, write_pages_due};
 use crate::render;
@@ -92,7 +93,13 @@ fn the_trash_is_emptied_from_the_bucket_first_and_from_the_index_last() {
             let now = trashed_at + SignedDuration::from_hours(hours);
             let bins = &world.grounds(bucket);
             let observed = Duration::from_hours(12);
-            trash::empty(Bins::of(bins, &world.changes), day, &|_| false, now, observed)
+            trash::empty(
+                Bins::of(bins, &world.changes, &Refusals::default()),
+                day,
+                &|_| false,
+                now,
+                observed,
+            )
         };
         assert_eq!(empty(world.bucket.clone(), 0).unwrap(), 0);
         // The wall clock alone says nothing, nor does the time observed.
@@ -130,10 +137,11 @@ fn the_trash_is_emptied_from_the_bucket_first_and_from_the_index_last() {
 fn a_conversation_on_its_way_is_not_removed_under_it() {
     let world = World::with_two();
     world.index.trash_conversation(ConversationSeq(1), world.now()).unwrap();
+    let refusals = Refusals::default();
     let empty = |is_busy: bool| {
         let now = world.now() + SignedDuration::from_hours(1);
         let grounds = world.grounds(world.bucket.clone());
-        let bins = Bins::of(&grounds, &world.changes);
+        let bins = Bins::of(&grounds, &world.changes, &refusals);
         trash::empty(bins, Duration::ZERO, &|_| is_busy, now, Duration::ZERO).unwrap()
     };
     // Seen there for the first time.

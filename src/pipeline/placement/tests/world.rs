@@ -24,6 +24,7 @@ use crate::pipeline::placement::courier::Courier;
 use crate::pipeline::placement::pace::Pace;
 use crate::pipeline::placement::steward::give_up_uploads;
 use crate::pipeline::placement::trip::{Carried, Trip};
+use crate::pipeline::refusals::Refusals;
 use crate::pipeline::shelves::Shelves;
 use crate::pipeline::tests::{contents, facts, recipe, talk};
 use crate::render;
@@ -202,7 +203,8 @@ impl World {
     /// To the end, over a bucket that answers.
     pub(super) fn finish(&self) {
         assert!(self.carry_all(self.bucket.as_ref(), 50, &|| {}), "it does not come to an end");
-        give_up_uploads(&self.grounds(self.bucket.clone())).unwrap();
+        give_up_uploads(&self.grounds(self.bucket.clone()), &Refusals::default(), self.now())
+            .unwrap();
     }
 
     pub(super) fn grounds(&self, bucket: Arc<dyn Bucket>) -> Grounds {
