@@ -1,13 +1,14 @@
 //! Bytes that are known already: nothing to write down, and never a reason to lose them.
 //!
 //! Dropped into the conversation that has them, they are a duplicate, once its stored copy was looked at. Dropped into
-//! another one they are filed there too, with the words that are known. Each place has audio of its own, so that one
-//! can go without the other. Wherever the stored copy is gone or damaged, the drop takes its place.
+//! another one, or by somebody who may not read the copy that is there, they are filed there too, with the words that
+//! are known. Each place has audio of its own, so that one can go without the other. Wherever the stored copy is gone
+//! or damaged, the drop takes its place.
 
 use std::fs::File;
 
 use crate::index::{Index, IndexError};
-use crate::model::{Conversation, Job, Object, Placement, Recipe, Recording, Talk};
+use crate::model::{Access, Conversation, Job, Object, Placement, Recipe, Recording, Talk};
 use crate::pipeline::Services;
 use crate::pipeline::content_hash::content_hash;
 use crate::pipeline::publish::{self, PublishError};
@@ -18,9 +19,9 @@ use crate::store::{Store, StoreError};
 
 /// What is known of the bytes of a drop.
 pub(crate) enum Known {
-    /// The conversation has them.
+    /// The conversation has them, and whoever dropped them may read them there.
     Here(Box<Recording>),
-    /// Another one has them, and what was said.
+    /// Another one has them, or they are somebody's own, and what was said.
     Elsewhere(Box<Told>),
     /// They lie in the trash, with what was said.
     InTrash(Box<Told>),
@@ -49,8 +50,9 @@ pub(crate) fn check(
     services: &Services,
     dropped: DroppedFile<'_>,
 ) -> Result<Checked, PublishError> {
+    let access = publish::access_of(dropped.file);
     loop {
-        match known(services, dropped.job, dropped.blake3)? {
+        match known(services, dropped.job, access, dropped.blake3)? {
             Some(Known::Here(known)) => {
                 let kept = keep_whole(services, &known, dropped)?;
                 mend_others(services, &known, dropped)?;
@@ -80,31 +82,48 @@ fn is_still_here(
     dropped: DroppedFile<'_>,
     known: &Recording,
 ) -> Result<bool, PublishError> {
-    let again = self::known(services, dropped.job, dropped.blake3)?;
+    let access = publish::access_of(dropped.file);
+    let again = self::known(services, dropped.job, access, dropped.blake3)?;
     Ok(matches!(again, Some(Known::Here(it)) if (it.id, &it.audio) == (known.id, &known.audio)))
 }
 
 /// Looks the bytes up. A drop that names no conversation is at home wherever they are; in the trash nothing is at
-/// home.
+/// home, and neither is it where its owner could not read it. `drop`: who may read what was dropped.
 pub(crate) fn known(
     services: &Services,
     job: &Job,
+    drop: Option<Access>,
     blake3: &str,
 ) -> Result<Option<Known>, PublishError> {
     let index = &services.index;
+    let drop = drop.unwrap_or(Access { owner: None, mode: 0 });
+    // One of whose rights nothing is known is for everybody.
+    let lets_read = |access: Access| access.lets_read(drop);
+    let may_read = |recording: &Recording| recording.overlay.access.is_none_or(lets_read);
     let (mut elsewhere, mut in_trash) = (Vec::new(), Vec::new());
     for recording in index.recordings_with_audio(blake3)? {
         match index.conversation(recording.id.conversation)? {
             None => in_trash.push(recording),
             Some(_) if recording.overlay.trashed_at.is_some() => in_trash.push(recording),
-            Some(conversation) if is_at_home(index, job, &recording, &conversation)? => {
+            Some(conversation)
+                if may_read(&recording) && is_at_home(index, job, &recording, &conversation)? =>
+            {
                 return Ok(Some(Known::Here(Box::new(recording))));
             }
             Some(_) => elsewhere.push(recording),
         }
     }
     let shelves = Shelves { store: services.store.as_ref(), index };
-    let told = |recordings| first_told(shelves, recordings).map(Box::new);
+    let told = |mut recordings: Vec<Recording>| {
+        recordings.sort_by_key(|recording| !may_read(recording));
+        first_told(shelves, recordings).map(|mut told| {
+            // Whoever cannot read it is not told either what its speakers were called.
+            if !may_read(&told.recording) {
+                told.recording.overlay.names.clear();
+            }
+            Box::new(told)
+        })
+    };
     let elsewhere = told(elsewhere).map(Known::Elsewhere);
     Ok(elsewhere.or_else(|| told(in_trash).map(Known::InTrash)))
 }

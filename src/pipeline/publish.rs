@@ -217,7 +217,7 @@ fn describe(
 }
 
 /// Who may read the file as it was dropped.
-fn access_of(recording: &File) -> Option<Access> {
+pub(crate) fn access_of(recording: &File) -> Option<Access> {
     let stat = recording.metadata().ok()?;
     Some(Access { owner: Some((stat.uid(), stat.gid())), mode: stat.mode() & 0o777 })
 }

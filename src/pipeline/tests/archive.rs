@@ -12,7 +12,8 @@ use jiff::tz::TimeZone;
 use super::{facts, recipe, talk};
 use crate::index::Index;
 use crate::model::{
-    ConversationId, Destination, FileName, InboxId, Job, JobId, JobState, Placement, Recording,
+    Access, ConversationId, Destination, FileName, InboxId, Job, JobId, JobState, Placement,
+    Recording,
 };
 use crate::pipeline::duplicates::{self, Known};
 use crate::pipeline::eviction::Retention;
@@ -72,11 +73,15 @@ impl Archive {
     }
 
     pub(super) fn drop_file(&self, name: &str, sound: &[u8]) -> Dropped {
+        self.drop_file_with_mode(0o644, name, sound)
+    }
+
+    fn drop_file_with_mode(&self, mode: u32, name: &str, sound: &[u8]) -> Dropped {
         let spool = &self.services.spool;
         let events = spool.subscribe();
         // SAFETY: both only read a number.
         let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
-        let creator = Creator { uid, gid, mode: 0o644, thread: 0 };
+        let creator = Creator { uid, gid, mode, thread: 0 };
         let flags = libc::O_WRONLY | libc::O_CREAT;
         let (_, open) = spool.create(InboxId::ROOT, name.as_ref(), creator, flags).unwrap();
         open.file.write_all_at(sound, 0).unwrap();
@@ -121,7 +126,18 @@ impl Archive {
         name: &str,
         sound: &[u8],
     ) -> Result<Recording, PublishError> {
-        let dropped = self.drop_file("dropped.wav", sound);
+        self.try_publish_with_mode(0o644, conversation, name, sound)
+    }
+
+    /// The same where what was dropped has these mode bits.
+    pub(super) fn try_publish_with_mode(
+        &self,
+        mode: u32,
+        conversation: &str,
+        name: &str,
+        sound: &[u8],
+    ) -> Result<Recording, PublishError> {
+        let dropped = self.drop_file_with_mode(mode, "dropped.wav", sound);
         let mut job = self.job(&dropped, conversation);
         job.path[1] = FileName::new(name).unwrap();
         let recording = self.services.spool.take(dropped.id, dropped.generation).unwrap();
@@ -158,9 +174,23 @@ impl Archive {
     }
 
     pub(super) fn known(&self, conversation: &str, name: &str, sound: &[u8]) -> Option<Known> {
+        // SAFETY: both only read a number.
+        let owner = unsafe { (libc::geteuid(), libc::getegid()) };
+        self.known_to(Access { owner: Some(owner), mode: 0o644 }, conversation, name, sound)
+    }
+
+    /// The same where somebody else has dropped them.
+    pub(super) fn known_to(
+        &self,
+        drop: Access,
+        conversation: &str,
+        name: &str,
+        sound: &[u8],
+    ) -> Option<Known> {
         let dropped = self.drop_file(name, sound);
         let job = self.job(&dropped, conversation);
-        let known = duplicates::known(&self.services, &job, &blake3::hash(sound).to_hex()).unwrap();
+        let blake3 = blake3::hash(sound).to_hex();
+        let known = duplicates::known(&self.services, &job, Some(drop), &blake3).unwrap();
         self.services.spool.finish(dropped.id, dropped.generation).unwrap();
         known
     }

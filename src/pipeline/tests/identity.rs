@@ -10,7 +10,7 @@ use super::archive::Archive;
 use super::contents;
 use crate::index::IndexError;
 use crate::model::{
-    Conversation, ConversationId, ConversationSeq, Day, FileName, Key, PageKind, Recording,
+    Access, Conversation, ConversationId, ConversationSeq, Day, FileName, Key, PageKind, Recording,
     RecordingId, SpeakerId,
 };
 use crate::pipeline::claim;
@@ -167,6 +167,30 @@ fn the_same_bytes_are_at_home_in_every_conversation_that_has_them() {
     index.restore_conversation(second.id.conversation).unwrap();
     assert!(is(archive.known("b", "z.wav", b"sound"), &second));
     assert!(is(archive.known("a", "z.wav", b"sound"), &third));
+}
+
+#[test]
+fn the_same_bytes_are_no_duplicate_of_what_their_owner_may_not_read() {
+    let archive = Archive::new();
+    let hers = archive.try_publish_with_mode(0o600, "a", "alice.wav", b"sound").unwrap();
+    let (uid, gid) = hers.overlay.access.unwrap().owner.unwrap();
+    let his = Access { owner: Some((uid + 1, gid + 1)), mode: 0o644 };
+    let names = BTreeMap::from([(SpeakerId(0), "Anna".to_owned())]);
+    let services = &archive.services;
+    name_speakers(services.store.as_ref(), &services.index, hers.id, &names).unwrap();
+
+    let is_hers = |known: Option<Known>| matches!(known, Some(Known::Here(it)) if it.id == hers.id);
+    assert!(is_hers(archive.known("a", "again.wav", b"sound")), "she has it");
+    // Neither in the folder that has it, nor in one of his own.
+    for folder in ["a", "b"] {
+        let known = archive.known_to(his, folder, "bob.wav", b"sound");
+        let Some(Known::Elsewhere(told)) = known else { panic!("{folder}: he would have nothing") };
+        assert_eq!(told.recording.overlay.names, BTreeMap::new(), "the names are hers");
+    }
+    // What is for everybody is there for him too.
+    let for_all = archive.publish("a", "both.wav", b"sound");
+    let known = archive.known_to(his, "a", "bob.wav", b"sound");
+    assert!(matches!(known, Some(Known::Here(it)) if it.id == for_all.id));
 }
 
 #[test]
