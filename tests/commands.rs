@@ -291,6 +291,36 @@ fn wait_ends_where_nothing_is_to_come() {
 }
 
 #[test]
+fn wait_goes_on_to_the_other_files_when_one_is_broken() {
+    let test = "wait_goes_on_to_the_other_files_when_one_is_broken";
+    let Some(world) = World::new(test, &[]) else { return };
+    for name in ["first.wav", "last.wav"] {
+        world.drop_file(name, name);
+        assert_eq!(world.ends(&["cancel", &format!("mount/inbox/{name}")]).0, Some(0));
+    }
+    world.drop_file("queued.wav", "one");
+    let wait = |names: &[&str]| {
+        let files = names.iter().map(|name| format!("mount/inbox/{name}")).collect::<Vec<_>>();
+        let files = files.iter().map(String::as_str);
+        let arguments = ["wait", "--timeout", "300ms"].into_iter().chain(files);
+        world.ends(&arguments.collect::<Vec<_>>())
+    };
+    let (code, text) = wait(&["first.wav", "none.wav", "queued.wav", "last.wav"]);
+    assert_eq!(code, Some(1), "{text}");
+    for said in [
+        "first.wav was cancelled",
+        "none.wav is not in the inbox",
+        "queued.wav is not done",
+        "last.wav was cancelled",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    // One that failed counts for more than one that only takes longer, wherever it stands.
+    assert_eq!(wait(&["queued.wav", "last.wav"]).0, Some(1));
+    assert_eq!(wait(&["queued.wav"]).0, Some(4));
+}
+
+#[test]
 fn no_name_reaches_the_terminal_as_anything_but_text() {
     let test = "no_name_reaches_the_terminal_as_anything_but_text";
     let Some(world) = World::new(test, &[]) else { return };

@@ -82,7 +82,8 @@ pub(crate) struct Status {
 
 /// Wait until recordings are published.
 ///
-/// Prints the folder of each. A recording that is changed meanwhile is waited for again.
+/// Prints the folder of each, or what became of it instead, and waits for the others all the same. A recording that
+/// is changed meanwhile is waited for again.
 ///
 /// Exit codes: 0 all are published; 1 one of them could not be used (its error note says why), was
 /// cancelled or is not there; 2 the command was not understood; 4 the time was over.

@@ -37,12 +37,24 @@ pub(crate) fn wait(wish: &Wait, environment: &Environment) -> Result<ExitCode, T
     let limit =
         wish.timeout.as_deref().map(|text| config::time_limit("timeout", text)).transpose()?;
     let deadline = limit.map(|limit| Instant::now() + limit);
+    let mut code = ExitCode::SUCCESS;
+    let mut has_failed = false;
     for file in &wish.files {
-        let (mount, path) = place::inbox_file(file, environment.working_directory())?;
-        let folder = wait_for(&mount, &path, file, deadline)?;
-        report::print_path(&folder)?;
+        let published = place::inbox_file(file, environment.working_directory())
+            .and_then(|(mount, path)| wait_for(&mount, &path, file, deadline));
+        match published {
+            Ok(folder) => report::print_path(&folder)?,
+            // The others may be published all the same.
+            Err(trouble) => {
+                report::complain(&trouble);
+                if !has_failed {
+                    code = trouble.code();
+                }
+                has_failed |= !matches!(trouble, Trouble::TimeOut(_));
+            }
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 /// The folder that the recording was published in.
