@@ -22,6 +22,7 @@ mod former_keys;
 mod import;
 mod job_models;
 mod lease;
+mod links;
 mod memory;
 mod migrate;
 mod once;
@@ -87,6 +88,7 @@ pub use import::{
 pub use lease::{
     Fence, HoldError, Lease, LeaseError, LeaseKeeper, LeaseOptions, Now, Watch, Writer,
 };
+pub use links::{LinkError, link};
 pub use migrate::{Moved, Old, bring_home, leave_disk};
 pub use once::{FileTranscriber, try_workers};
 pub use pages_due::{Drained, write_pages_due};

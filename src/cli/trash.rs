@@ -152,14 +152,27 @@ pub(crate) fn url(wish: &Url, environment: &Environment) -> Result<ExitCode, Tro
     let name = name.map_err(io::Error::other)?;
     let link = attributes::get(&path, &name).map_err(|err| unanswered(&path, err))?;
     let link = link.ok_or_else(|| {
-        Trouble::plain(
-            format!("there is no link to {}", wish.file.display()),
-            "Only files that are in a bucket have one; `scribefs storage-info` tells how far they are.",
-        )
+        let placement = attributes::get(&path, c"user.scribefs.placement").ok().flatten();
+        no_link(&wish.file, placement.as_deref())
     })?;
     report::remark(&promise(&link, lasts));
     report::print(format!("{link}\n"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn no_link(file: &Path, placement: Option<&str>) -> Trouble {
+    let file = file.display();
+    let what = match placement {
+        Some("local" | "uploading") => {
+            format!("there is no link to {file} yet: it is on its way to the bucket")
+        }
+        Some("paused") => format!("there is no link to {file}: its way to the bucket is paused"),
+        _ => format!("there is no link to {file}"),
+    };
+    Trouble::plain(
+        what,
+        "Only files that are in a bucket have one; `scribefs storage-info` tells how far they are.",
+    )
 }
 
 /// Until when the link is good, by what it says itself: it is cut short where the keys that sign it end sooner.
@@ -196,6 +209,16 @@ fn unanswered(path: &Path, source: io::Error) -> Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_there_is_no_link_it_is_said_how_far_the_file_is() {
+        let said = |placement| no_link(Path::new("a.wav"), placement).to_string();
+        assert!(said(Some("local")).ends_with("it is on its way to the bucket"));
+        assert!(said(Some("uploading")).ends_with("it is on its way to the bucket"));
+        assert!(said(Some("paused")).ends_with("its way to the bucket is paused"));
+        assert_eq!(said(Some("stored")), "there is no link to a.wav");
+        assert_eq!(said(None), said(Some("stored")));
+    }
 
     #[test]
     fn a_link_says_itself_until_when_it_is_good() {

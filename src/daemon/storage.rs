@@ -105,10 +105,10 @@ impl Storage {
         facts
     }
 
-    /// A link to an object that is in the bucket.
+    /// A link to an object, if it is in the bucket.
     pub(crate) fn link(&self, key: &Key, lasts: Duration) -> Option<String> {
-        match self.store.bucket()?.link(key, lasts) {
-            Ok(link) => Some(link),
+        match pipeline::link(self.store.bucket()?.as_ref(), &self.index, key, lasts) {
+            Ok(link) => link,
             Err(err) => {
                 log::warn!("a link could not be made: {}", pipeline::causes(&err));
                 log::debug!("{key}: there is no link");

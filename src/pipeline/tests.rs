@@ -11,6 +11,7 @@ mod identity;
 mod identity_in_bucket;
 mod importing;
 mod left_behind;
+mod links;
 mod page_times;
 mod pages;
 mod purging;
