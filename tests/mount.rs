@@ -4,7 +4,7 @@ mod common;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::process::Command;
 
@@ -234,6 +234,27 @@ fn an_outside_umount_ends_the_mount() {
     scribefs::fs::unmount(&world.options.mountpoint).unwrap();
     world.mount().wait();
     assert!(scribefs::fs::unmount(&world.options.mountpoint).is_err());
+}
+
+#[test]
+fn what_is_closed_while_the_mount_ends_is_written_to_its_end() {
+    let test = "what_is_closed_while_the_mount_ends_is_written_to_its_end";
+    let Some(mut world) = World::new(test) else { return };
+    let path = world.path("inbox/late.wav");
+    let mut late = File::create(&path).unwrap();
+    late.write_all(b"RIFF").unwrap();
+    std::thread::scope(|scope| {
+        let stopping = scope.spawn(|| world.mount().stop());
+        common::until("the mount to be detached", || {
+            (!scribefs::fs::is_mounted(&world.options.mountpoint).unwrap()).then_some(())
+        });
+        late.write_all(b" and all the rest").unwrap();
+        drop(late);
+        stopping.join().unwrap();
+    });
+    world.remount();
+    assert_eq!(fs::read(&path).unwrap(), b"RIFF and all the rest");
+    assert_eq!(common::getxattr(&path, "user.scribefs.state").unwrap(), "settling");
 }
 
 #[test]

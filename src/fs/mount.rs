@@ -151,9 +151,11 @@ impl Mount {
     /// Ends the mount. Who has files open has ten seconds to close them.
     pub fn stop(&self) {
         self.tree.events.close();
+        let mut is_given_up = false;
         if !self.has_ended() {
             self.detach();
             if !self.end.wait(Some(PATIENCE)) {
+                is_given_up = true;
                 log::warn!("mount: files are still open, and will answer ENOTCONN from now on");
                 self.connection().abort();
             }
@@ -163,6 +165,9 @@ impl Mount {
         herald.stop();
         self.fetchers.stop();
         self.disk.stop();
+        if !is_given_up {
+            self.tree.spool.release_closed();
+        }
         // Without root nothing ends a connection that is still in use; it ends with the process then.
         if self.end.wait(Some(Duration::from_secs(2))) && watching.join().is_err() {
             log::error!("mount: the session's thread has panicked");

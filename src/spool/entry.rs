@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use crate::model::{FileName, InboxId, JobState, Waiting};
@@ -134,6 +135,19 @@ pub struct OpenFile {
     /// The disk is nearly full: every write must go through [`crate::spool::Spool::before_write`].
     pub is_counted: bool,
     pub(crate) access: Access,
+    /// Closed by somebody, and not written to since as far as we are told.
+    pub(crate) is_flushed: AtomicBool,
+}
+
+impl OpenFile {
+    pub(crate) fn new(
+        id: InboxId,
+        (file, access): (Arc<File>, Access),
+        writable: bool,
+        is_counted: bool,
+    ) -> Self {
+        Self { id, file, writable, is_counted, access, is_flushed: AtomicBool::new(false) }
+    }
 }
 
 /// What the disk lets be done through an open file.

@@ -90,7 +90,7 @@ impl Inner {
         self.note_filling(parent, creator);
         self.remember(id);
         let (file, access) = (Arc::new(file), Access::Both);
-        let open = Arc::new(OpenFile { id, file, writable, is_counted: !has_plenty, access });
+        let open = Arc::new(OpenFile::new(id, (file, access), writable, !has_plenty));
         if writable {
             self.begin_writing(id)?;
         }

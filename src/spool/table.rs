@@ -213,6 +213,10 @@ impl Table {
         }
     }
 
+    pub(crate) fn all_handles(&self) -> Vec<Arc<OpenFile>> {
+        self.nodes.values().flat_map(|node| node.handles.iter().cloned()).collect()
+    }
+
     /// Takes back a handle. `false` if it was not there any more.
     pub(crate) fn remove_handle(&mut self, open: &OpenFile) -> bool {
         let Some(node) = self.node_mut(open.id) else { return false };

@@ -3,12 +3,26 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::model::InboxId;
 use crate::spool::directory::Directory;
 use crate::spool::disk;
 use crate::spool::table::Place;
-use crate::spool::{Access, Inner, OpenFile, SpoolError};
+use crate::spool::{Access, Inner, OpenFile, Spool, SpoolError};
+
+impl Spool {
+    /// To be called when the kernel has let go of a mount: with the last file that is closed a detached mount ends, and
+    /// the kernel waits for our answer to the close, but tells of the release no more. Whoever never closed has not come
+    /// to the end of what is written.
+    pub(crate) fn release_closed(&self) {
+        let inner = &self.keeper.inner;
+        let handles = inner.table().all_handles();
+        for open in handles.iter().filter(|open| open.is_flushed.load(Ordering::Relaxed)) {
+            inner.release(open);
+        }
+    }
+}
 
 impl Inner {
     pub(crate) fn open_file(
@@ -20,8 +34,8 @@ impl Inner {
         let truncates = open_flags & libc::O_TRUNC != 0;
         let writable = open_flags & libc::O_ACCMODE != libc::O_RDONLY;
         if !writable && !truncates {
-            let (file, access) = self.open_backing(id, open_flags)?;
-            let open = Arc::new(OpenFile { id, file, writable, is_counted: false, access });
+            let backing = self.open_backing(id, open_flags)?;
+            let open = Arc::new(OpenFile::new(id, backing, writable, false));
             self.keep_handle(&open);
             return Ok(open);
         }
@@ -30,8 +44,8 @@ impl Inner {
         // Known as a writer before the disk opens it: the file cannot leave in between.
         self.begin_writing(id)?;
         let opened = self.open_backing(id, open_flags);
-        let (file, access) = opened.inspect_err(|_| self.end_writing(id, || None))?;
-        let open = Arc::new(OpenFile { id, file, writable: true, is_counted, access });
+        let backing = opened.inspect_err(|_| self.end_writing(id, || None))?;
+        let open = Arc::new(OpenFile::new(id, backing, true, is_counted));
         self.keep_handle(&open);
         self.put_mark(id);
         Ok(open)
@@ -101,6 +115,7 @@ impl Inner {
         if !open.writable {
             return Err(disk::errno(libc::EBADF).into());
         }
+        open.is_flushed.store(false, Ordering::Relaxed);
         self.space.claim(self.root.as_fd(), bytes)
     }
 
@@ -114,6 +129,7 @@ impl Inner {
     }
 
     pub(crate) fn flush(&self, open: &OpenFile) -> Result<(), SpoolError> {
+        open.is_flushed.store(true, Ordering::Relaxed);
         if self.options.sync_on_close && open.writable {
             return self.sync(open, true);
         }
