@@ -124,6 +124,12 @@ pub trait Facts: Send + Sync {
         None
     }
 
+    /// Whether all that is published is known. Until a bucket has been read to its end once, an empty folder could be
+    /// mirrored as deletion.
+    fn is_complete(&self) -> bool {
+        true
+    }
+
     /// A link with which anybody can get the object for that time; `None`: there is none. The one question
     /// that may wait.
     fn link(&self, _key: &Key, _lasts: Duration) -> Option<String> {

@@ -461,6 +461,42 @@ fn conversations_that_swap_their_names_have_them_in_the_end() {
 }
 
 #[test]
+fn a_bucket_that_was_never_read_is_not_shown_as_an_empty_one() {
+    struct Followed(Follower);
+    impl scribefs::fs::Facts for Followed {
+        fn is_complete(&self) -> bool {
+            self.0.is_complete()
+        }
+    }
+    let test = "a_bucket_that_was_never_read_is_not_shown_as_an_empty_one";
+    let writer = Writer::new();
+    writer.publish("standup", "monday.wav");
+    let bucket = writer.bucket.clone();
+    bucket.interceptor().set_away(true);
+    let Some(mut world) = World::read_only(test, bucket.clone()) else { return };
+    let facts = Arc::new(Followed(follower(&world.services.index, &bucket)));
+    world.services.facts = facts.clone();
+    world.mount_again();
+    until("it is in vain", || facts.0.status().trouble);
+    for folder in ["conversations", ".scribefs/trash"] {
+        let listed = fs::read_dir(world.path(folder)).and_then(|mut all| all.next().transpose());
+        assert_eq!(listed.unwrap_err().raw_os_error(), Some(libc::EIO), "{folder}");
+    }
+    let named = fs::metadata(world.path("conversations/standup")).unwrap_err();
+    assert_eq!(named.raw_os_error(), Some(libc::EIO));
+
+    bucket.interceptor().set_away(false);
+    until("it is read", || facts.0.is_complete().then_some(()));
+    assert_eq!(names(world.path("conversations")), ["standup"]);
+    let none = fs::metadata(world.path("conversations/none")).unwrap_err();
+    assert_eq!(none.raw_os_error(), Some(libc::ENOENT));
+    // What is known goes on being shown.
+    bucket.interceptor().set_away(true);
+    let again = follower(&world.services.index, &bucket);
+    assert!(again.is_complete());
+}
+
+#[test]
 fn a_link_to_a_file_is_told_to_who_asks_for_it() {
     struct Links(Arc<CountingBucket>);
     impl scribefs::fs::Facts for Links {

@@ -66,6 +66,10 @@ impl Facts for Known {
         u32::try_from(kept.as_secs() / 86_400).ok()
     }
 
+    fn is_complete(&self) -> bool {
+        self.storage.is_complete()
+    }
+
     fn link(&self, key: &Key, lasts: Duration) -> Option<String> {
         self.storage.link(key, lasts)
     }

@@ -86,7 +86,9 @@ impl Storage {
             Keeper::Follower(follower) => {
                 let status = follower.status();
                 let heard_at = status.heard_at.map(|at| at.to_string());
-                let told = json!({ "heard_at": heard_at, "trouble": status.trouble });
+                let told = json!({
+                    "heard_at": heard_at, "trouble": status.trouble, "is_complete": follower.is_complete(),
+                });
                 facts.insert("following".into(), told);
             }
             Keeper::Housekeeper(_) => {}
@@ -103,6 +105,14 @@ impl Storage {
             facts.insert("cache".into(), told);
         }
         facts
+    }
+
+    /// Whether all that is published is known.
+    pub(crate) fn is_complete(&self) -> bool {
+        match &self.keeper {
+            Keeper::Follower(follower) => follower.is_complete(),
+            Keeper::Bringing(_) | Keeper::Housekeeper(_) => true,
+        }
     }
 
     /// A link to an object, if it is in the bucket.

@@ -7,7 +7,7 @@
 //! | device nodes and hard links in the inbox | `EPERM` |
 //! | a name that cannot be one here | `EINVAL`, too long `ENAMETOOLONG` |
 //! | rename onto something | `EEXIST` or `ENOTEMPTY` |
-//! | published bytes that cannot be read now | `EIO` |
+//! | published bytes that cannot be read now, folders of a bucket that was never read | `EIO` |
 //! | a node that is gone but still open or cached | `ESTALE` |
 //! | the disk of the spool or of the index is full | `ENOSPC` |
 //! | access control lists and foreign attribute spaces | `EOPNOTSUPP` |
@@ -58,6 +58,8 @@ pub(crate) enum FsError {
     /// `scribefs fsck` mends it.
     #[error("what lies in its place is not the published page")]
     Torn,
+    #[error("what is in the bucket is not known yet")]
+    Incomplete,
     #[error("command")]
     Command(#[from] CommandError),
     #[error("spool")]
@@ -92,7 +94,7 @@ impl FsError {
             Self::Command(CommandError::Busy) => libc::EAGAIN,
             Self::CrossDevice => libc::EXDEV,
             Self::PastEnd => libc::ENXIO,
-            Self::Torn => libc::EIO,
+            Self::Torn | Self::Incomplete => libc::EIO,
             Self::Spool(SpoolError::Missing) => libc::ENOENT,
             Self::Spool(SpoolError::Full { .. }) => libc::ENOSPC,
             Self::Spool(SpoolError::Changed) => libc::ESTALE,

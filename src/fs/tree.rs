@@ -129,7 +129,10 @@ impl Tree {
                 found.map(|(_, child)| self.virtual_stat(*child)).ok_or(FsError::Missing)
             }
             parent => {
-                let found = self.archive.find(parent, name)?;
+                let found = match self.archive.find(parent, name) {
+                    Err(FsError::Missing) => return Err(self.missing()),
+                    found => found?,
+                };
                 let stat = Stat::of_published(&found.attributes, self.shown);
                 Ok(match found.is_shown {
                     true if parent == TRASH => stat.passing(),
@@ -138,6 +141,11 @@ impl Tree {
                 })
             }
         }
+    }
+
+    /// Of what is published: what is not known of may be there all the same.
+    fn missing(&self) -> FsError {
+        if self.control.facts.is_complete() { FsError::Missing } else { FsError::Incomplete }
     }
 
     pub(crate) fn forget(&self, inode: Inode, count: u64) {
@@ -246,6 +254,7 @@ impl Tree {
             Node::Virtual(folder @ (VirtualNode::Root | VirtualNode::Control)) => {
                 self.virtual_entries(folder, after)
             }
+            _ if !self.control.facts.is_complete() => Err(FsError::Incomplete),
             folder => {
                 let listed = self.archive.list(folder, after, limit)?.into_iter();
                 let entry = |listed: crate::fs::archive_listing::Listed| {

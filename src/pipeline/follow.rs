@@ -11,6 +11,7 @@ mod rows;
 mod survey;
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -78,6 +79,9 @@ pub(crate) enum FollowError {
 #[derive(Debug)]
 pub struct Follower {
     watch: Arc<Watch>,
+    index: Index,
+    /// The bucket was read to its end once; never taken back.
+    is_complete: AtomicBool,
     /// Guards the thread until it is joined.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -97,17 +101,29 @@ struct State {
 }
 
 impl Follower {
-    /// Starts at once, and fills the index while others read it already.
+    /// Starts at once, and fills the index.
     ///
     /// # Errors
     /// `Index`: it is a writer's, whose recordings may be nowhere else.
     pub fn start(with: Following) -> Result<Self, StartError> {
         with.index.claim_role(StateRole::Follower)?;
         let watch = Arc::<Watch>::default();
-        let watching = watch.clone();
+        let (watching, index) = (watch.clone(), with.index.clone());
         let thread =
             Builder::new().name("follow".to_owned()).spawn(move || run(with, &watching))?;
-        Ok(Self { watch, thread: Mutex::new(Some(thread)) })
+        let is_complete = AtomicBool::new(false);
+        Ok(Self { watch, index, is_complete, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Whether the bucket was read to its end, at this start or an earlier one: until then, what is not in the index may
+    /// be in the bucket all the same.
+    pub fn is_complete(&self) -> bool {
+        if !self.is_complete.load(Ordering::Relaxed)
+            && self.index.followed().is_ok_and(|followed| followed.is_some())
+        {
+            self.is_complete.store(true, Ordering::Relaxed);
+        }
+        self.is_complete.load(Ordering::Relaxed)
     }
 
     pub fn status(&self) -> FollowStatus {
