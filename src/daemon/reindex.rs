@@ -3,10 +3,12 @@
 //! A new index is always made beside the one that is there, under another name until it is whole: half an index must
 //! not be taken for all there is.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::daemon::DaemonError;
@@ -17,6 +19,11 @@ use crate::model::StateRole;
 use crate::pipeline::{self, RebuildError, Rebuilt};
 use crate::store::{Bucket, LocalStore, Store};
 
+/// Longest wait for another process that makes the index: with many recordings it takes minutes, which is said instead.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const LOOK: Duration = Duration::from_millis(20);
+
 /// The index of that state; made anew from the places that are given where it is missing or damaged.
 pub fn open_index(
     config: &Config,
@@ -24,6 +31,7 @@ pub fn open_index(
     bucket: Option<&dyn Bucket>,
 ) -> Result<Index, DaemonError> {
     let path = config.state.join("index.redb");
+    let _locked = lock(&path)?;
     let index = match sound_index(&path)? {
         Some(index) => index,
         None => make_index(&path, near, bucket)?,
@@ -32,8 +40,35 @@ pub fn open_index(
     Ok(index)
 }
 
-/// The index that is there; a damaged one is put aside.
-pub(crate) fn sound_index(path: &Path) -> Result<Option<Index>, DaemonError> {
+/// The index that is there, for whoever makes none of the store; a damaged one is put aside.
+pub(crate) fn existing_index(path: &Path) -> Result<Option<Index>, DaemonError> {
+    let _locked = lock(path)?;
+    sound_index(path)
+}
+
+/// Until the answer is dropped, no other process looks for the index of that state or makes it anew. Two that made one at
+/// once would remove each other's unfinished file, and the one that is left may be empty.
+///
+/// # Errors
+/// `InUse`: another one is still making it.
+fn lock(path: &Path) -> Result<File, DaemonError> {
+    let lock = path.with_extension("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&lock);
+    let file = file.map_err(|source| folder(&lock, source))?;
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => thread::sleep(LOOK),
+            Err(TryLockError::WouldBlock) => {
+                return Err(IndexError::InUse { path: path.display().to_string() }.into());
+            }
+            Err(TryLockError::Error(source)) => return Err(folder(&lock, source)),
+        }
+    }
+}
+
+fn sound_index(path: &Path) -> Result<Option<Index>, DaemonError> {
     match end_mark::patiently(path, || Index::open_existing(path)) {
         Err(IndexError::Damaged(why)) => {
             let aside = aside(path);
@@ -61,6 +96,7 @@ pub fn reindex(
 ) -> Result<Rebuilt, DaemonError> {
     let path = config.state.join("index.redb");
     let placed = open_placed(config, near.clone(), bucket.cloned())?;
+    let _locked = lock(&path)?;
     // Kept open to the end: nobody else uses it meanwhile.
     let old = sound_index(&path)?;
     if let Some(old) = &old {
@@ -166,6 +202,8 @@ fn folder(path: &Path, source: io::Error) -> DaemonError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
     use crate::model::{ConversationId, Destination, Job, JobId, JobState};
     use crate::store::StoreError;
@@ -189,6 +227,33 @@ mod tests {
             remark: None,
             recording: None,
         }
+    }
+
+    #[test]
+    fn of_those_who_find_no_index_at_once_one_makes_it_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.redb");
+        let made = AtomicU32::new(0);
+        let mount = || {
+            let _locked = lock(&path).unwrap();
+            if let Some(index) = sound_index(&path).unwrap() {
+                return index.close().unwrap();
+            }
+            let (index, _) = fill_beside(&path, None, |index| {
+                // The others come while it is being filled.
+                thread::sleep(LOOK * 3);
+                index.set_note("recordings", "29")?;
+                made.fetch_add(1, Ordering::Relaxed);
+                Ok(Rebuilt::default())
+            })
+            .unwrap();
+            index.close().unwrap();
+            take_its_place(&path).unwrap();
+        };
+        thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(mount))));
+        let index = sound_index(&path).unwrap().unwrap();
+        assert_eq!(index.note("recordings").unwrap().as_deref(), Some("29"));
+        assert_eq!(made.load(Ordering::Relaxed), 1);
     }
 
     #[test]

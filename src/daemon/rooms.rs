@@ -10,7 +10,7 @@ use crate::config::{self, Config};
 use crate::daemon::end_mark::EndMark;
 use crate::daemon::errands::Errands;
 use crate::daemon::facts::Known;
-use crate::daemon::reindex::{open_index, sound_index};
+use crate::daemon::reindex::{existing_index, open_index};
 use crate::daemon::serve::Plan;
 use crate::daemon::shutdown::Shutdown;
 use crate::daemon::state::{self, StateError};
@@ -162,7 +162,7 @@ fn open_state(
     if let Some(bucket) = bucket
         && config.read_only
     {
-        let found = sound_index(&config.state.join("index.redb"))?;
+        let found = existing_index(&config.state.join("index.redb"))?;
         let index = state::open_follower(config, bucket, found)?;
         let path = config.state.join("followed");
         let opened = LocalStore::open(&path);
