@@ -230,9 +230,7 @@ impl Sources<'_> {
                 rebuilt.recordings += 1;
                 rebuilt.salvaged.push(key);
             }
-            Fault::OnlyCopy { .. }
-                if !key.is_page() || key == key.page_of(key.recording_stem(), PageKind::Json) =>
-            {
+            Fault::OnlyCopy { .. } if strangers::holds_recording(&key) => {
                 rebuilt.unfiled.push(key);
             }
             // Named already, or somebody else's.

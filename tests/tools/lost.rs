@@ -276,14 +276,38 @@ fn a_copy_stays_when_the_recording_it_is_a_copy_of_is_damaged_lost_or_in_the_tra
 }
 
 #[test]
-fn what_has_just_been_put_is_not_judged_yet() {
+fn what_has_just_been_put_is_named_only_where_it_would_be_lost() {
     let shed = shed(Kept::Disk);
     let sound = shed.near.get_range(&key("monday.wav"), 0..u64::MAX).unwrap();
     shed.near.put(&key("new.wav"), &sound).unwrap();
     shed.near.put(&key("newer.wav"), b"nobody has it").unwrap();
     let checked =
         pipeline::check(shed.stock(), Depth::Sizes, Timestamp::now(), &mut |_| ()).unwrap();
-    assert_eq!(checked.findings, []);
+    let [found] = &checked.findings[..] else { panic!("{:?}", checked.findings) };
+    assert_eq!(found.key, key("newer.wav"));
+    assert_eq!(found.fault, Fault::OnlyCopy { place: Where::Disk });
+    assert_eq!(shed.orphans(Timestamp::now()), []);
+}
+
+#[test]
+fn a_recording_that_nobody_names_is_named_beside_metadata_that_cannot_be_used() {
+    let shed = shed(Kept::Disk);
+    for name in ["monday_metadata.json", "monday.json"] {
+        shed.near.delete(&key(name)).unwrap();
+    }
+    shed.near.put(&key("tuesday_metadata.json"), b"{ of the future }").unwrap();
+    let rebuilt = shed.rebuild();
+    assert_eq!(rebuilt.unfiled, [key("monday.wav")], "{rebuilt:?}");
+    // Also at once, and whoever clears up leaves it alone.
+    let checked =
+        pipeline::check(shed.stock(), Depth::Sizes, Timestamp::now(), &mut |_| ()).unwrap();
+    let found: Vec<(&str, Fault)> =
+        checked.findings.iter().map(|it| (it.key.file_name(), it.fault.clone())).collect();
+    let place = Where::Disk;
+    let strange = ("tuesday_metadata.json", Fault::Strange { place });
+    assert!(found.contains(&("monday.wav", Fault::OnlyCopy { place })), "{found:?}");
+    assert!(found.contains(&strange), "{found:?}");
+    assert_eq!(shed.collect(), []);
 }
 
 /// Nothing but what a bucket is asked for.

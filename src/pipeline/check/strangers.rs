@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::{Key, Object, PageKind, Recording};
+use crate::model::{Key, Object, PageKind, Recording, StateRole};
 use crate::pipeline::check::finding::{Fault, Finding, Where};
 use crate::pipeline::folders::Folder;
 use crate::pipeline::stock::{self, Stock, StockError};
@@ -15,7 +15,8 @@ use crate::pipeline::{copies, salvage};
 use crate::render;
 use crate::store::{ObjectFacts, Store, StoreError};
 
-/// Objects that nothing names are left alone for so long: somebody may be about to name them.
+/// Objects that nothing names are left alone for so long: somebody may be about to name them. Recordings are named
+/// before, but not removed.
 const YOUNG: SignedDuration = SignedDuration::from_hours(1);
 
 /// Says what is to be said of everything in a folder that no row names.
@@ -48,12 +49,18 @@ pub(crate) fn judge(
     }
     left.extend(folder.keys().filter(|key| key.is_transcript()).map(|key| (key, None)));
     for (key, about) in left {
-        // What lies beside such metadata may be what it names, and the transcript is its day's.
-        if !is_touched {
-            judging.left(key, about.as_deref(), found)?;
+        // What lies beside such metadata may be what it names, and the transcript is its day's. A recording that nobody
+        // names is named all the same.
+        if !is_touched || holds_recording(key) {
+            judging.left(key, about.as_deref(), is_touched, found)?;
         }
     }
     Ok(())
+}
+
+/// Whether it is an original, or the words of one.
+pub(crate) fn holds_recording(key: &Key) -> bool {
+    !key.is_page() || *key == key.page_of(key.recording_stem(), PageKind::Json)
 }
 
 /// What becomes of the files that share a stem.
@@ -160,6 +167,7 @@ impl Judging<'_> {
         &self,
         key: &Key,
         about: Option<&str>,
+        is_touched: bool,
         found: &mut dyn FnMut(Finding),
     ) -> Result<(), StockError> {
         for (place, store) in self.places_with(key) {
@@ -168,18 +176,29 @@ impl Judging<'_> {
                 Err(StoreError::Missing { .. }) => continue,
                 facts => facts?,
             };
+            let is_old = is_old(&facts, self.now);
             let fault = if !facts.is_ours {
                 Fault::Foreign { place }
-            } else if !is_old(&facts, self.now) {
+            } else if !is_old && !(holds_recording(key) && self.is_alone()?) {
                 continue;
-            } else if self.is_kept(key, place, &facts, about)? {
-                Fault::Orphan { place }
-            } else {
+            } else if !self.is_kept(key, place, &facts, about)? {
                 Fault::OnlyCopy { place }
+            } else {
+                Fault::Orphan { place }
             };
+            let is_loss = matches!(fault, Fault::OnlyCopy { .. });
+            if !is_loss && (is_touched || !is_old && facts.is_ours) {
+                continue;
+            }
             found(Finding::of_stranger(key.clone(), fault));
         }
         Ok(())
+    }
+
+    /// Whether whoever files recordings here has this index, and does nothing now: what a follower finds in the bucket,
+    /// somebody else may be about to name.
+    fn is_alone(&self) -> Result<bool, StockError> {
+        Ok(self.stock.index.role()? != Some(StateRole::Follower))
     }
 
     fn is_kept(
