@@ -196,7 +196,10 @@ fn storage_summary(storage: &Value) -> String {
     lines.push(("inbox", format!("{} may still be dropped", bytes(&spool["available_bytes"]))));
     lines.extend(carrying(&storage["placement"], published));
     let following = &storage["following"];
-    lines.push(("followed", moment(&following["heard_at"])));
+    lines.push(match following["is_complete"] == false {
+        true => ("followed", "not yet: the bucket was never read to its end".to_owned()),
+        false => ("followed", moment(&following["heard_at"])),
+    });
     lines.push(("trouble", shown(&following["trouble"])));
     let copies = &storage["local_copies"]["audio_bytes"];
     if copies.is_u64() {
