@@ -17,7 +17,6 @@ pub enum Reach {
 /// The source of a [`StoreError::Unavailable`] that says how far the request came.
 #[derive(Debug, thiserror::Error)]
 #[error("{words}")]
-#[cfg_attr(not(any(feature = "s3", test)), expect(dead_code, reason = "only buckets are far away"))]
 pub(crate) struct Interrupted {
     pub(crate) words: String,
     pub(crate) reach: Reach,

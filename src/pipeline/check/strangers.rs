@@ -179,7 +179,7 @@ impl Judging<'_> {
             let is_old = is_old(&facts, self.now);
             let fault = if !facts.is_ours {
                 Fault::Foreign { place }
-            } else if !is_old && !(holds_recording(key) && self.is_alone()?) {
+            } else if !(is_old || holds_recording(key) && self.is_alone()?) {
                 continue;
             } else if !self.is_kept(key, place, &facts, about)? {
                 Fault::OnlyCopy { place }
