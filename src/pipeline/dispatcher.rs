@@ -23,6 +23,9 @@ const BREATH: Duration = Duration::from_millis(10);
 /// Events that are dealt with at once: their jobs share a commit.
 const MOST_AT_ONCE: usize = 1_000;
 
+/// Jobs that are done and looked at by a daemon that starts: all that the index keeps.
+const MOST_REMEMBERED: usize = 1_000;
+
 /// The running pipeline.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -37,8 +40,13 @@ impl Pipeline {
         let events = services.spool.subscribe();
         let changes = services.index.subscribe();
         let queue = JobQueue::new(setup, services);
-        let mut dispatcher = Dispatcher { queue: queue.clone(), remembered: HashMap::new() };
+        let mut dispatcher = Dispatcher {
+            queue: queue.clone(),
+            remembered: HashMap::new(),
+            published: HashMap::new(),
+        };
         dispatcher.remember(unfinished);
+        dispatcher.remember_published()?;
         let mut threads = vec![
             named("dispatcher", move || dispatcher.hear(&events)),
             named("pages", {
@@ -93,6 +101,8 @@ struct Dispatcher {
     queue: Arc<JobQueue>,
     /// Unfinished jobs of an earlier daemon whose files have not been offered yet, by their place.
     remembered: HashMap<Vec<FileName>, Job>,
+    /// Jobs of an earlier daemon that are done and whose files it did not come to remove, by their place.
+    published: HashMap<Vec<FileName>, Job>,
 }
 
 impl Dispatcher {
@@ -168,7 +178,13 @@ impl Dispatcher {
                 state: JobState::Queued,
                 ..job
             },
-            None => self.new_job(dropped)?,
+            None => {
+                let published = self.published.remove(&dropped.path);
+                let published = published.filter(|job| is_same_file(job, dropped));
+                // Wherever that recording is by now, in the trash or under another name: these bytes are filed.
+                let recording = published.and_then(|job| job.recording);
+                Job { recording, ..self.new_job(dropped)? }
+            }
         };
         Ok(Some(job))
     }
@@ -196,6 +212,18 @@ impl Dispatcher {
             remark: None,
             recording: None,
         })
+    }
+
+    fn remember_published(&mut self) -> Result<(), IndexError> {
+        let services = &self.queue.services;
+        let jobs = services.index.recent_jobs(MOST_REMEMBERED)?.into_iter();
+        let left =
+            jobs.filter(|job| job.recording.is_some() && job.state.is_final()).filter(|job| {
+                let path: PathBuf = job.path.iter().map(|name| name.as_os_str()).collect();
+                services.spool.find(&path).is_ok()
+            });
+        self.published = left.map(|job| (job.path.clone(), job)).collect();
+        Ok(())
     }
 
     /// Unfinished jobs whose file is gone came to an end while nobody looked.

@@ -102,6 +102,10 @@ pub(crate) fn known(
     let may_read = |recording: &Recording| recording.overlay.access.is_none_or(lets_read);
     let (mut elsewhere, mut in_trash) = (Vec::new(), Vec::new());
     for recording in index.recordings_with_audio(blake3)? {
+        // The daemon died before it could remove the drop of this very recording.
+        if job.recording == Some(recording.id) {
+            return Ok(Some(Known::Here(Box::new(recording))));
+        }
         match index.conversation(recording.id.conversation)? {
             None => in_trash.push(recording),
             Some(_) if recording.overlay.trashed_at.is_some() => in_trash.push(recording),

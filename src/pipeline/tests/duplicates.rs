@@ -261,3 +261,22 @@ fn a_drop_is_heard_again_where_the_words_that_are_known_are_refused() {
     archive.services.store = Arc::new(Intercepted::new(archive.near.clone(), Before(refuse)));
     assert!(archive.known("other", "again.wav", b"sound").is_none());
 }
+
+#[test]
+fn a_drop_that_is_left_from_a_publication_belongs_to_it_wherever_that_is_by_now() {
+    let archive = Archive::new();
+    let recording = archive.publish("standup", "rec.wav", b"sound");
+    let index = &archive.services.index;
+    index.trash_conversation(recording.id.conversation, jiff::Timestamp::now()).unwrap();
+    let (mut job, file) = dropped(&archive, "standup", b"sound");
+    let blake3 = recording.audio.blake3.as_str();
+    let check = |job: &Job| {
+        let dropped = DroppedFile { job, file: &file, blake3, may_go_on: &|| true };
+        duplicates::check(&archive.services, dropped).unwrap()
+    };
+    assert!(matches!(check(&job), Checked::InTrash(_)), "a new drop is filed again");
+    job.recording = Some(recording.id);
+    assert!(
+        matches!(check(&job), Checked::Duplicate(known, Kept::Whole) if known.id == recording.id)
+    );
+}
