@@ -25,6 +25,15 @@ pub(crate) enum Action {
     Evict,
 }
 
+impl Action {
+    /// Whether conversations or recordings get another place by it.
+    pub(crate) fn moves_conversations(self) -> bool {
+        use Action::{Purge, RenameConversation, Restore, RestoreRecording, Trash, TrashRecording};
+        [RenameConversation, Trash, Restore, TrashRecording, RestoreRecording, Purge]
+            .contains(&self)
+    }
+}
+
 /// Those that are reached without a bucket.
 pub(crate) const POINTS: [(&str, Action); 33] = [
     ("spool-before-mark", Action::Drop),
