@@ -40,6 +40,7 @@ mod rebuild;
 mod recorded_at;
 mod refile;
 mod refusals;
+mod remarks;
 mod removals;
 mod rewrite;
 mod run;

@@ -18,6 +18,7 @@ use crate::pipeline::duplicates::{self, Checked, DroppedFile, Told};
 use crate::pipeline::job_models::Models;
 use crate::pipeline::outcome::{Outcome, Stop, from_publish, from_spool, from_worker, refused};
 use crate::pipeline::publish::{self, Finished};
+use crate::pipeline::remarks;
 use crate::pipeline::shortage::has_room;
 use crate::pipeline::worker_process::{StopSwitch, WorkerError, WorkerProcess};
 use crate::pipeline::{Services, Setup, claim, speakers};
@@ -87,7 +88,7 @@ fn decode(
     let dropped = DroppedFile { job, file: &recording, blake3: &blake3, may_go_on: &may_go_on };
     let known = match duplicates::check(services, dropped).map_err(from_publish)? {
         Checked::Duplicate(known, kept) => {
-            job.remark = Some(duplicates::remark(&services.index, &known, kept)?);
+            job.remark = Some(remarks::remark(&services.index, &known, kept)?);
             let_go(services, job)?;
             return Err(Outcome::Duplicate(known).into());
         }
@@ -249,7 +250,7 @@ fn publish_again(
 ) -> Result<Outcome, Stop> {
     let Told { recording: known, talk, recipe } = told;
     log::info!("job {}: bytes that are known, filed with their words", job.id);
-    job.remark = Some(duplicates::remark_of_filing(&context.services.index, &known)?);
+    job.remark = Some(remarks::remark_of_filing(&context.services.index, &known)?);
     let finished = Finished {
         job,
         blake3,

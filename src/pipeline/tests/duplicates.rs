@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::model::{Job, PageKind, Placement, Recording};
 use crate::pipeline::duplicates::{self, Checked, DroppedFile, Kept, Known};
-use crate::pipeline::empty_trash;
 use crate::pipeline::publish::PublishError;
+use crate::pipeline::{empty_trash, remarks};
 use crate::store::{
     BlockCache, Bucket, Bytes, CacheOptions, Call, FlakyStore, Intercepted, Label, MemoryStore,
     PlacedStore, ReadOptions, StoreError,
@@ -189,15 +189,15 @@ fn a_remark_says_where_the_recording_is() {
     let index = &archive.services.index;
     let place = "conversations/Team & friends/2024/01/15/rec.wav";
     for kept in [Kept::Whole, Kept::PutBack, Kept::Copied] {
-        let remark = duplicates::remark(index, &recording, kept).unwrap();
+        let remark = remarks::remark(index, &recording, kept).unwrap();
         assert!(remark.contains(place), "{remark}");
     }
     let known = archive.known("other", "again.wav", b"sound");
     let Some(Known::Elsewhere(told)) = known else { panic!("it is known elsewhere") };
-    let remark = duplicates::remark_of_filing(index, &told.recording).unwrap();
+    let remark = remarks::remark_of_filing(index, &told.recording).unwrap();
     assert!(remark.contains(place), "{remark}");
     index.trash_conversation(recording.id.conversation, jiff::Timestamp::now()).unwrap();
-    let remark = duplicates::remark_of_filing(index, &told.recording).unwrap();
+    let remark = remarks::remark_of_filing(index, &told.recording).unwrap();
     assert!(remark.contains("rec.wav of 2024-01-15, in the trash"), "{remark}");
 }
 
