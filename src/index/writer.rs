@@ -211,7 +211,7 @@ fn commit(
     subscribers: &Subscribers,
     batch: &mut [Box<dyn Request>],
 ) -> Result<(), Refusal> {
-    let database = opened.for_writing().map_err(|err| refusal(&err))?;
+    let database = opened.for_writing().map_err(|err| log_failure(&err))?;
     let mut refused = vec![false; batch.len()];
     loop {
         match write_without(&refused, &database, subscribers, batch) {
@@ -273,10 +273,10 @@ fn write_without(
 }
 
 fn failed(err: &IndexError) -> Failed {
-    Failed::All(refusal(err))
+    Failed::All(log_failure(err))
 }
 
-fn refusal(err: &IndexError) -> Refusal {
+fn log_failure(err: &IndexError) -> Refusal {
     let source = std::error::Error::source(err);
     if matches!(err, IndexError::Full(_)) {
         log::warn!("index: a change could not be saved: {err}: {source:?}");

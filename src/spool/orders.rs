@@ -14,13 +14,13 @@ use crate::model::InboxId;
 const ROOT: InboxId = InboxId::ROOT;
 
 /// A spool without a settle time, since nobody has a clock here.
-struct Bench {
+struct Fixture {
     spool: Arc<Spool>,
     events: Receiver<SpoolEvent>,
     _dir: tempfile::TempDir,
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
         let dir = folder();
         let options = SpoolOptions {
@@ -93,41 +93,41 @@ fn append(spool: &Spool, id: InboxId, bytes: &[u8]) -> bool {
 #[test]
 fn shuttle_what_is_offered_is_whole_whoever_else_writes() {
     try_orders(|| {
-        let bench = Bench::new();
-        let id = create(&bench.spool, "a.wav", b"sound");
+        let fixture = Fixture::new();
+        let id = create(&fixture.spool, "a.wav", b"sound");
         let writers = [b"1", b"2"].map(|bytes| {
-            let spool = bench.spool.clone();
+            let spool = fixture.spool.clone();
             thread::spawn(move || assert!(append(&spool, id, bytes)))
         });
-        let renamer = bench.spool.clone();
+        let renamer = fixture.spool.clone();
         let renamer = thread::spawn(move || {
             let (from, to) = ((ROOT, OsStr::new("a.wav")), (ROOT, OsStr::new("b.wav")));
             renamer.rename(from, to, RenameMode::NoReplace).unwrap();
         });
         writers.into_iter().for_each(|writer| writer.join().unwrap());
         renamer.join().unwrap();
-        let (dropped, bytes) = bench.take_next();
+        let (dropped, bytes) = fixture.take_next();
         assert_eq!(dropped.path[0].display(), "b.wav");
         // Both may have found the same end.
         assert!(bytes.len() == 6 || bytes.len() == 7, "{bytes:?}");
         assert_eq!(dropped.bytes, bytes.len() as u64);
-        assert!(bench.spool.find(Path::new("b.wav")).is_err());
+        assert!(fixture.spool.find(Path::new("b.wav")).is_err());
     });
 }
 
 #[test]
 fn shuttle_what_somebody_writes_while_it_leaves_stays() {
     try_orders(|| {
-        let bench = Bench::new();
-        let id = create(&bench.spool, "a.wav", b"sound");
-        let dropped = bench.next_offer();
-        let spool = bench.spool.clone();
+        let fixture = Fixture::new();
+        let id = create(&fixture.spool, "a.wav", b"sound");
+        let dropped = fixture.next_offer();
+        let spool = fixture.spool.clone();
         let writer = thread::spawn(move || append(&spool, id, b" and more"));
-        let has_left = bench.spool.finish(dropped.id, dropped.generation).is_ok();
+        let has_left = fixture.spool.finish(dropped.id, dropped.generation).is_ok();
         let has_written = writer.join().unwrap();
         assert_ne!(has_left, has_written, "removed under a writer, or refused to both");
         if has_written {
-            assert_eq!(bench.take_next().1, b"sound and more");
+            assert_eq!(fixture.take_next().1, b"sound and more");
         }
     });
 }
@@ -135,10 +135,10 @@ fn shuttle_what_somebody_writes_while_it_leaves_stays() {
 #[test]
 fn shuttle_a_note_is_there_as_long_as_its_recording_has_failed() {
     try_orders(|| {
-        let bench = Bench::new();
-        let id = create(&bench.spool, "a.wav", b"sound");
-        let dropped = bench.next_offer();
-        let spool = bench.spool.clone();
+        let fixture = Fixture::new();
+        let id = create(&fixture.spool, "a.wav", b"sound");
+        let dropped = fixture.next_offer();
+        let spool = fixture.spool.clone();
         let writer = thread::spawn(move || assert!(append(&spool, id, b"!")));
         let failure = crate::model::Failure {
             cause: crate::model::FailureCause::NotAudio,
@@ -146,12 +146,12 @@ fn shuttle_a_note_is_there_as_long_as_its_recording_has_failed() {
             remedy: "Record it again.".to_owned(),
         };
         // Refused where it has changed already.
-        let _ = bench.spool.fail(dropped.id, dropped.generation, &failure);
+        let _ = fixture.spool.fail(dropped.id, dropped.generation, &failure);
         writer.join().unwrap();
         // Written to after it had failed, or before: in the end it is offered again, and nobody accuses it.
-        let again = bench.next_offer();
+        let again = fixture.next_offer();
         assert_eq!(again.bytes, 6);
-        let names = bench.spool.list(ROOT, 0, 10).unwrap();
+        let names = fixture.spool.list(ROOT, 0, 10).unwrap();
         let names: Vec<String> = names.iter().map(|entry| entry.name.display()).collect();
         assert_eq!(names, ["a.wav"]);
     });
@@ -160,8 +160,8 @@ fn shuttle_a_note_is_there_as_long_as_its_recording_has_failed() {
 #[test]
 fn shuttle_closing_joins_the_timers_whatever_they_do() {
     try_orders(|| {
-        let bench = Bench::new();
-        let spool = bench.spool.clone();
+        let fixture = Fixture::new();
+        let spool = fixture.spool.clone();
         let writer = thread::spawn(move || {
             for name in ["a.wav", "b.wav"] {
                 let creator = Creator { uid: 0, gid: 0, mode: 0o644, thread: 0 };
@@ -173,7 +173,7 @@ fn shuttle_closing_joins_the_timers_whatever_they_do() {
                 }
             }
         });
-        bench.spool.close();
+        fixture.spool.close();
         writer.join().unwrap();
     });
 }

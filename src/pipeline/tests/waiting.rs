@@ -62,7 +62,7 @@ impl Store for Slow {
 }
 
 /// A bench whose first recording has its pages in the bucket only. `words`: what makes its chapter unlike any other.
-fn bench(words: &str) -> (Bench, Arc<Slow>, Receiver<Key>, Sender<()>) {
+fn fixture(words: &str) -> (Bench, Arc<Slow>, Receiver<Key>, Sender<()>) {
     let (near, far) = (Arc::new(MemoryStore::default()), Arc::new(MemoryStore::default()));
     let mut bench = Bench::new(near.clone());
     bench.drop_another(&format!("{words}.wav"));
@@ -107,7 +107,7 @@ fn nobody_waits_while<T: Send>(
 
 #[test]
 fn a_publication_reads_from_the_bucket_before_it_makes_others_wait() {
-    let (mut bench, slow, asks, answer) = bench("published meanwhile");
+    let (mut bench, slow, asks, answer) = fixture("published meanwhile");
     bench.drop_another("second.wav");
     let (bench, second) = nobody_waits_while(&asks, &answer, move || {
         let second = bench.publish().unwrap();
@@ -121,7 +121,7 @@ fn a_publication_reads_from_the_bucket_before_it_makes_others_wait() {
 
 #[test]
 fn pages_that_are_written_again_are_read_before_others_have_to_wait() {
-    let (bench, slow, asks, answer) = bench("named meanwhile");
+    let (bench, slow, asks, answer) = fixture("named meanwhile");
     let index = &bench.services.index;
     let first = index.every_recording(None, 1).unwrap().remove(0);
     let names = [(crate::model::SpeakerId(0), "Anna".to_owned())].into();
@@ -136,7 +136,7 @@ fn pages_that_are_written_again_are_read_before_others_have_to_wait() {
 
 #[test]
 fn pages_that_are_due_are_read_before_others_have_to_wait() {
-    let (bench, slow, asks, answer) = bench("due meanwhile");
+    let (bench, slow, asks, answer) = fixture("due meanwhile");
     let index = &bench.services.index;
     let first = index.every_recording(None, 1).unwrap().remove(0);
     let seq = first.id.conversation;
@@ -151,7 +151,7 @@ fn pages_that_are_due_are_read_before_others_have_to_wait() {
 
 #[test]
 fn what_was_read_ahead_is_not_read_from_the_bucket_again() {
-    let (bench, slow, asks, answer) = bench("read ahead twice");
+    let (bench, slow, asks, answer) = fixture("read ahead twice");
     let index = &bench.services.index;
     let first = index.every_recording(None, 9).unwrap().remove(0);
     let conversation = index.filed_conversation(first.id.conversation).unwrap().unwrap();

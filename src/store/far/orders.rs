@@ -14,7 +14,7 @@ use super::*;
 const MIB: u64 = 1 << 20;
 
 /// A bucket with one object behind the queue of fetches.
-struct Bench {
+struct Fixture {
     far: Arc<Far>,
     bucket: Arc<FlakyStore<MemoryStore>>,
     object: Object,
@@ -22,7 +22,7 @@ struct Bench {
     _cache: tempfile::TempDir,
 }
 
-impl Bench {
+impl Fixture {
     fn new(bytes: u64, flaky: impl FnOnce(Arc<MemoryStore>) -> FlakyStore<MemoryStore>) -> Self {
         let key = Key::new("a/2024/01/15/x.wav").unwrap();
         static BYTES: LazyLock<Vec<u8>> =
@@ -61,20 +61,20 @@ impl Bench {
 #[test]
 fn shuttle_readers_of_one_block_send_for_it_once() {
     try_orders(|| {
-        let bench = Bench::well(MIB / 4);
+        let fixture = Fixture::well(MIB / 4);
         let readers = [&[0..10_u64][..], &[5..200_000][..], &[9..10, 0..MIB][..]]
-            .map(|ranges| bench.reader(ranges));
+            .map(|ranges| fixture.reader(ranges));
         for reader in readers {
             reader.join().unwrap().unwrap();
         }
-        assert_eq!(bench.bucket.calls(), 1);
+        assert_eq!(fixture.bucket.calls(), 1);
     });
 }
 
 #[test]
 fn shuttle_a_seek_calls_nothing_off_that_somebody_waits_for() {
     try_orders(|| {
-        let bench = Bench::well(4 * MIB);
+        let fixture = Fixture::well(4 * MIB);
         let readers = [
             // Reads on, so that more is sent for ahead, and goes elsewhere.
             &[0..9_u64, 9..MIB / 2, 3 * MIB..3 * MIB + 9][..],
@@ -82,7 +82,7 @@ fn shuttle_a_seek_calls_nothing_off_that_somebody_waits_for() {
             &[MIB..MIB + 9][..],
             &[2 * MIB..2 * MIB + 9, MIB + 5..MIB + 7][..],
         ]
-        .map(|ranges| bench.reader(ranges));
+        .map(|ranges| fixture.reader(ranges));
         for reader in readers {
             reader.join().unwrap().unwrap();
         }
@@ -92,15 +92,15 @@ fn shuttle_a_seek_calls_nothing_off_that_somebody_waits_for() {
 #[test]
 fn shuttle_a_bucket_that_fails_leaves_no_reader_waiting_and_nothing_under_way() {
     try_orders(|| {
-        let bench = Bench::new(2 * MIB, |memory| FlakyStore::failing_every(2, memory));
+        let fixture = Fixture::new(2 * MIB, |memory| FlakyStore::failing_every(2, memory));
         let readers = [&[0..9_u64, MIB..MIB + 9][..], &[0..2 * MIB][..], &[MIB + 5..MIB + 9][..]]
-            .map(|ranges| bench.reader(ranges));
+            .map(|ranges| fixture.reader(ranges));
         for reader in readers {
             if let Err(err) = reader.join().unwrap() {
                 assert!(matches!(err, StoreError::Unavailable { .. }), "{err:?}");
             }
         }
-        while !bench.far.depot.desk.is_idle() {
+        while !fixture.far.depot.desk.is_idle() {
             thread::yield_now();
         }
     });
@@ -109,10 +109,10 @@ fn shuttle_a_bucket_that_fails_leaves_no_reader_waiting_and_nothing_under_way() 
 #[test]
 fn shuttle_closing_lets_all_readers_and_threads_go() {
     try_orders(|| {
-        let bench = Bench::well(2 * MIB);
+        let fixture = Fixture::well(2 * MIB);
         let readers =
-            [&[0..9_u64, MIB..MIB + 9][..], &[0..2 * MIB][..]].map(|ranges| bench.reader(ranges));
-        bench.far.depot.desk.close();
+            [&[0..9_u64, MIB..MIB + 9][..], &[0..2 * MIB][..]].map(|ranges| fixture.reader(ranges));
+        fixture.far.depot.desk.close();
         for reader in readers {
             if let Err(err) = reader.join().unwrap() {
                 assert!(matches!(err, StoreError::Unavailable { .. }), "{err:?}");

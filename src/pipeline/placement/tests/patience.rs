@@ -37,7 +37,7 @@ fn simulate(world: &World, bucket: &dyn Bucket, rounds: &Rounds, until: Duration
         let mut going = Vec::new();
         let mut wait = None;
         while going.len() < 4 && wait.is_none() {
-            match rounds.turn(&world.index, world.moment()).unwrap() {
+            match rounds.turn(&world.index, world.both_clocks()).unwrap() {
                 Turn::Carry(recording, rested, ticket) => {
                     going.push((recording, rested, ticket));
                 }
@@ -56,7 +56,7 @@ fn simulate(world: &World, bucket: &dyn Bucket, rounds: &Rounds, until: Duration
             let id = recording.id;
             let carried = world.carry(bucket, *recording, rested, &|| {});
             assert!(matches!(carried, Carried::Waits { .. }), "{carried:?}");
-            rounds.done(id, &ticket, carried, world.moment(), 1.0);
+            rounds.done(id, &ticket, carried, world.both_clocks(), 1.0);
         }
     }
 }
@@ -66,11 +66,11 @@ fn a_thousand_that_wait_for_a_dead_bucket_make_few_requests() {
     let world = a_thousand();
     let dead = FlakyStore::failing_after(0, world.bucket.clone());
     let rounds = Rounds::default();
-    let hour = world.moment().boot + Duration::from_hours(1);
+    let hour = world.both_clocks().boot + Duration::from_hours(1);
     simulate(&world, &dead, &rounds, hour);
     assert!(dead.calls() < 40, "{} requests in an hour", dead.calls());
-    assert!(rounds.status(world.moment()).away_until.is_some());
-    assert_eq!(rounds.status(world.moment()).paused_because, None);
+    assert!(rounds.status(world.both_clocks()).away_until.is_some());
+    assert_eq!(rounds.status(world.both_clocks()).paused_because, None);
     // When it is back all go by themselves, within the longest wait, and the oldest first.
     world.jump_to_boot(hour);
     let soon = hour + Duration::from_mins(5);
@@ -89,13 +89,13 @@ fn arrivals(
 ) -> Vec<u16> {
     let mut arrived = Vec::new();
     while arrived.len() < count {
-        match rounds.turn(&world.index, world.moment()).unwrap() {
+        match rounds.turn(&world.index, world.both_clocks()).unwrap() {
             Turn::Carry(recording, rested, ticket) => {
                 let id = recording.id;
                 let carried = world.carry(bucket, *recording, rested, &|| {});
                 assert!(matches!(carried, Carried::Stored), "{carried:?}");
                 arrived.push(id.number);
-                rounds.done(id, &ticket, carried, world.moment(), 1.0);
+                rounds.done(id, &ticket, carried, world.both_clocks(), 1.0);
             }
             Turn::Wait { until: wake, .. } => {
                 let wake = wake.unwrap();
@@ -123,17 +123,17 @@ fn a_refusal_pauses_everybody_loudly_and_heals() {
     let refusing = hooked(&world.bucket, hook);
     let health = Arc::<BucketHealth>::default();
     let rounds = Rounds::new(health.clone());
-    let hour = world.moment().boot + Duration::from_hours(1);
+    let hour = world.both_clocks().boot + Duration::from_hours(1);
     simulate(&world, &refusing, &rounds, hour);
     let calls = calls.load(Ordering::Relaxed);
     assert!(calls < 60, "{calls} requests in an hour");
-    let why = rounds.status(world.moment()).paused_because.unwrap();
+    let why = rounds.status(world.both_clocks()).paused_because.unwrap();
     assert!(why.contains("access denied"), "{why}");
     assert!(0 < world.index.totals().unwrap().paused);
     assert!(health.is_well(), "readers are not held up by what uploads are refused");
     // Somebody has mended it and says so.
     rounds.call();
-    let now = world.moment();
+    let now = world.both_clocks();
     assert_eq!(arrivals(&world, world.bucket.as_ref(), &rounds, now.boot, 3), [1, 2, 3]);
     assert_eq!(rounds.status(now).paused_because, None);
 }
@@ -144,15 +144,16 @@ fn readers_and_uploads_know_the_same_of_the_bucket() {
     let dead = FlakyStore::failing_after(0, world.bucket.clone());
     let health = Arc::<BucketHealth>::default();
     let rounds = Rounds::new(health.clone());
-    let hour = world.moment().boot + Duration::from_hours(1);
+    let hour = world.both_clocks().boot + Duration::from_hours(1);
     assert!(health.is_well());
     simulate(&world, &dead, &rounds, hour);
     // Readers need not find out for themselves.
     assert!(!health.is_well());
-    let waits = || matches!(rounds.turn(&world.index, world.moment()).unwrap(), Turn::Wait { .. });
-    assert!(waits() && rounds.status(world.moment()).away_until.is_some());
+    let waits =
+        || matches!(rounds.turn(&world.index, world.both_clocks()).unwrap(), Turn::Wait { .. });
+    assert!(waits() && rounds.status(world.both_clocks()).away_until.is_some());
     // One of them is answered: nobody waits any longer.
     health.answered();
     assert!(!waits());
-    assert_eq!(rounds.status(world.moment()).away_until, None);
+    assert_eq!(rounds.status(world.both_clocks()).away_until, None);
 }

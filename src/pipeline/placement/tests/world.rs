@@ -93,7 +93,7 @@ impl World {
     }
 
     /// By both clocks. The one that is never set goes on with the other.
-    pub(super) fn moment(&self) -> Now {
+    pub(super) fn both_clocks(&self) -> Now {
         let wall = self.now();
         Now { boot: Duration::from_micros(wall.as_microsecond().cast_unsigned()), wall }
     }
