@@ -5,6 +5,7 @@
 //! ```text
 //! floor 0  model      ids, days, keys, talk, jobs, records: values
 //!          concurrency  locks and threads, of std or of shuttle
+//!          regular_file  files that others may have put there, read without waiting and within bounds
 //! floor 1  spool      what is being dropped: files, completeness, free space
 //!          audio      what kind, how long, recorded when; to 16 kHz mono
 //!          speech     Transcriber, Diarizer and their engines
@@ -46,6 +47,7 @@ pub mod index;
 pub mod model;
 pub mod models;
 pub mod pipeline;
+mod regular_file;
 pub mod render;
 pub mod speech;
 pub mod spool;

@@ -84,7 +84,8 @@ pub use follow::{
     discover,
 };
 pub use import::{
-    BucketDays, Find, Imported, Survey, days, fetch_day, import, lies_in, survey, time_for_inbox,
+    BucketDays, Find, ImportError, Imported, NotTaken, Reason, Survey, days, fetch_day, import,
+    lies_in, survey, time_for_inbox,
 };
 pub use lease::{
     Fence, HoldError, Lease, LeaseError, LeaseKeeper, LeaseOptions, Now, Watch, Writer,

@@ -137,7 +137,8 @@ fn what_is_wrong_is_said_with_what_to_do() {
     insta::assert_snapshot!("no_bucket", home.complaint(&["migrate", "--to", "s3"]));
     let both = ["migrate", "--to", "local", "--store", "s3://talks"];
     insta::assert_snapshot!("moving_against_the_settings", home.complaint(&both));
-    insta::assert_snapshot!("nothing_to_import", home.complaint(&["import", "."]));
+    home.write("old/readme.txt", "not here");
+    insta::assert_snapshot!("nothing_to_import", home.complaint(&["import", "old"]));
     let mut command = home.command(&["reindex", "--store", "s3://talks"]);
     command.env("AWS_ACCESS_KEY_ID", "AKIA1");
     insta::assert_snapshot!("half_a_key", home.said(command.output().unwrap()));
@@ -166,6 +167,29 @@ fn an_old_tree_is_imported_checked_and_cleared_up_without_a_mount() {
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, &json["findings"][0]["fault"]), (1, &"missing".into()));
     assert_eq!(said(&["gc"]), (0, String::new()));
+}
+
+#[test]
+fn an_import_names_what_it_did_not_take_and_goes_on() {
+    let home = Home::new();
+    home.write("old/standup/2024/01/15/monday.wav", "sound");
+    home.write("old/standup/2024/01/15/monday.txt", "Anna: Good morning.\n");
+    home.write("old/loose.wav", "sound that lies in no day");
+    home.write("old/a/2024/01/15/large.wav", "more sound");
+    // A transcript that is none: it takes no room, and nobody has memory for it.
+    let large = fs::File::create(home.dir.path().join("old/a/2024/01/15/large.txt")).unwrap();
+    large.set_len(1 << 40).unwrap();
+    let output = home.run(&["import", "old"]);
+    let (out, err) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert_eq!(out, "1 recordings published with their transcripts, 0 known already\n");
+    assert_eq!(
+        err,
+        "loose.wav: not taken: not in a folder <conversation>/<yyyy>/<mm>/<dd>/\n\
+         a/2024/01/15/large.txt: not taken: cannot be read: it is larger than 16384 KiB\n\
+         2 files were not taken\n"
+    );
 }
 
 #[test]
@@ -207,6 +231,31 @@ fn a_dot_env_that_others_may_write_counts_only_when_it_is_named() {
     }
     assert!(home.run(&["reindex", "--env-file", ".env"]).status.success());
     assert!(home.dir.path().join("from-dot-env/index.redb").exists());
+}
+
+#[test]
+fn settings_are_read_from_small_regular_files_only() {
+    let home = Home::new();
+    let fails = |arguments: &[&str], why: &str| {
+        let output = home.run(arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(why), "{said}");
+    };
+    // What nobody writes to would be waited for.
+    let fifo = home.dir.path().join(".env");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let output = home.run(&["reindex", "--state", "state"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains(".env is ignored: it is not a"), "{said}");
+    fails(&["reindex", "--state", "state", "--env-file", ".env"], "not a regular file");
+    fails(&["reindex", "--state", "state", "--config", ".env"], "not a regular file");
+    fs::remove_file(&fifo).unwrap();
+    let large = fs::File::create(home.dir.path().join(".env")).unwrap();
+    large.set_len(50 << 20).unwrap();
+    fails(&["reindex", "--state", "state"], "larger than 64 KiB");
+    fs::rename(home.dir.path().join(".env"), home.dir.path().join("large")).unwrap();
+    fails(&["reindex", "--state", "state", "--config", "large"], "larger than 64 KiB");
 }
 
 #[test]

@@ -321,6 +321,31 @@ fn wait_goes_on_to_the_other_files_when_one_is_broken() {
 }
 
 #[test]
+fn an_import_that_waits_goes_on_where_one_fails_and_fails_in_the_end() {
+    let Some(world) = World::new("an_import_that_waits_goes_on", &[]) else { return };
+    let day = world.dir.path().join("more/talks/2024/01/16");
+    fs::create_dir_all(&day).unwrap();
+    // The inbox leaves the first two as they are: their names say that somebody is still at work on them.
+    for name in ["~$a.wav", "~$b.wav", "c.wav"] {
+        fs::write(day.join(name), name).unwrap();
+    }
+    fs::create_dir_all(world.inbox().join("talks/2024-01-16")).unwrap();
+    fs::write(world.inbox().join("talks/2024-01-16/c.wav"), "another").unwrap();
+    let import = ["import", "more", "--mount", "mount", "--wait"];
+    let (code, text) = world.ends(&import);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("2 recordings dropped into the inbox"), "{text}");
+    assert!(text.contains("c.wav: not taken: another file of that name"), "{text}");
+    for name in ["~$a.wav", "~$b.wav"] {
+        assert!(text.contains(&format!("{name} is not a recording")), "{text}");
+    }
+    assert!(!text.contains("not in the inbox"), "{text}");
+    let names = fs::read_dir(world.inbox().join("talks/2024-01-16")).unwrap();
+    let hidden = names.filter(|it| it.as_ref().unwrap().file_name().as_bytes().starts_with(b"."));
+    assert_eq!(hidden.count(), 0);
+}
+
+#[test]
 fn no_name_reaches_the_terminal_as_anything_but_text() {
     let test = "no_name_reaches_the_terminal_as_anything_but_text";
     let Some(world) = World::new(test, &[]) else { return };

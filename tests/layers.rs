@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms from the ground up. Rooms on one floor do not know each other.
 const FLOORS: [&[&str]; 5] = [
-    &["model", "concurrency"],
+    &["model", "concurrency", "regular_file"],
     &["spool", "audio", "speech", "models", "render", "store", "index", "view"],
     &["worker", "pipeline", "fs"],
     &["config"],

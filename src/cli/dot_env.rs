@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::report::{self, Trouble};
 use crate::config::{ConfigError, Layer, Origin};
 use crate::daemon::{Environment, effective_user, is_private_to_write};
+use crate::regular_file::{self, SETTINGS_BYTES};
 
 /// What `named` says, or else the `.env` of the working directory where that can be trusted. Says on standard
 /// error which file was read, and which one was not and why.
@@ -17,10 +18,10 @@ pub(crate) fn layer(environment: &Environment, named: Option<&Path>) -> Result<L
     let Some(path) = chosen(environment.working_directory(), named)? else {
         return Ok(Layer::default());
     };
-    let text = fs::read(&path).map_err(|source| Trouble::File {
+    let text = regular_file::read(&path, SETTINGS_BYTES).map_err(|source| Trouble::File {
         path: path.clone(),
         source,
-        remedy: "Check the path given with `--env-file`.".to_owned(),
+        remedy: "Move it away, or name another with `--env-file`.".to_owned(),
     })?;
     report::remark(&format!("scribefs: settings from {}", path.display()));
     let variables = variables(&text).map_err(|line| ConfigError::Syntax {
@@ -39,10 +40,7 @@ fn chosen(folder: &Path, named: Option<&Path>) -> Result<Option<PathBuf>, Troubl
     match reason_to_ignore(folder, &path) {
         Ok(None) => Ok(Some(path)),
         Ok(Some(why)) => {
-            report::remark(&format!(
-                "scribefs: {} is ignored: {why}; `--env-file {0}` uses it",
-                path.display(),
-            ));
+            report::remark(&format!("scribefs: {} is ignored: {why}", path.display()));
             Ok(None)
         }
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -54,15 +52,22 @@ fn chosen(folder: &Path, named: Option<&Path>) -> Result<Option<PathBuf>, Troubl
     }
 }
 
-/// Why a stranger may have had a hand in it; `None` where it can be trusted.
+/// Why it holds no settings, or why a stranger may have had a hand in it; `None` where it can be trusted.
 fn reason_to_ignore(folder: &Path, path: &Path) -> io::Result<Option<String>> {
     let user = effective_user();
     // Whoever can put another file in its place counts too: the folder of the name, and that of what a link leads to.
     let target = path.canonicalize()?;
+    // The folder of a Python environment is often called so too.
+    if !fs::metadata(&target)?.is_file() {
+        return Ok(Some("it is not a regular file".to_owned()));
+    }
     for place in [&target, folder, target.parent().unwrap_or(folder)] {
         if !is_private_to_write(&fs::metadata(place)?, user) {
             let what = place.display();
-            return Ok(Some(format!("{what} belongs to somebody else, or others may write to it")));
+            return Ok(Some(format!(
+                "{what} belongs to somebody else, or others may write to it; `--env-file {}` uses it",
+                path.display()
+            )));
         }
     }
     Ok(None)
@@ -145,6 +150,7 @@ mod tests {
             reason_to_ignore(&folder, &file).unwrap()
         };
         assert_eq!(reason(0o755, 0o644), None);
+        assert!(reason_to_ignore(&folder, &folder).unwrap().unwrap().contains("regular file"));
         assert!(reason(0o755, 0o666).unwrap().contains(".env"));
         assert!(reason(0o775, 0o600).is_some());
         assert!(reason(0o1777, 0o600).is_some());

@@ -1,7 +1,7 @@
 //! `import`: recordings of the first system.
 
 use std::fs::{self, File, FileTimes};
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,14 +11,16 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::cli::arguments::{Import, Wait};
-use crate::cli::report::{self, Trouble};
+use crate::cli::report::{self, Causes, Trouble};
 use crate::cli::stock::Opened;
 use crate::cli::{files, place};
 use crate::config::{Config, Layer, Origin};
 use crate::daemon::{DaemonError, Environment, open_bucket, open_near};
 use crate::index::IndexError;
-use crate::pipeline::{self, Find, Imported, StockError};
-use crate::store::{Bucket, BucketOptions, Foreign};
+use crate::model::Key;
+use crate::pipeline::{self, Find, ImportError, Imported, NotTaken, Reason, StockError};
+use crate::regular_file;
+use crate::store::{Bucket, BucketOptions, Foreign, StoreError};
 
 pub(crate) fn import(wish: &Import, environment: &Environment) -> Result<ExitCode, Trouble> {
     let config = wish.settings.config(environment)?;
@@ -34,45 +36,23 @@ pub(crate) fn import(wish: &Import, environment: &Environment) -> Result<ExitCod
     };
     let mut importer =
         Importer { target, zone: config.zone.clone(), again: wish.again, done: Done::default() };
-    if wish.source.starts_with("s3://") {
-        let bucket = source_bucket(wish, &config, environment)?;
-        let found = pipeline::days(bucket.as_ref())?;
-        tell_passed_over(&found.passed_over);
-        for day in found.days {
-            // Where they are going to, if that is here: recordings may be larger than the disk of /tmp.
-            let folder = match &importer.target {
-                Target::Index(opened) => tempfile::tempdir_in(opened.near.staging()),
-                Target::Inbox(_) => tempfile::tempdir_in(open_near(&config)?.staging()),
-            };
-            let folder = folder.map_err(StockError::Disk)?;
-            pipeline::fetch_day(bucket.as_ref(), &day, folder.path())?;
-            importer.take(folder.path())?;
-        }
-    } else {
-        let source = environment.working_directory().join(&wish.source);
-        importer.refuse_own(&source)?;
-        importer.take(&source)?;
+    let taken = match wish.source.starts_with("s3://") {
+        true => importer.take_bucket(wish, &config, environment),
+        false => importer.take_folder(&environment.working_directory().join(&wish.source)),
+    };
+    importer.report(&wish.source, taken.as_ref().err())?;
+    let Done { dropped, failures, .. } = importer.done;
+    let mut code = if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    if let Err(trouble) = taken {
+        report::complain(&trouble);
+        code = trouble.code();
     }
-    importer.report(&wish.source)?;
-    let dropped = importer.done.dropped;
-    if wish.wait && !dropped.is_empty() {
-        return files::wait(&Wait { files: dropped, timeout: None }, environment);
+    if !wish.wait || dropped.is_empty() {
+        return Ok(code);
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Nothing is left out without a word.
-fn tell_passed_over(passed_over: &Foreign) {
-    for name in &passed_over.named {
-        report::remark(&format!("{name}: passed over"));
-    }
-    if passed_over.count != 0 {
-        report::remark(&format!(
-            "{} objects were passed over: their names are none that scribefs can take, or lie in no \
-             <conversation>/<yyyy>/<mm>/<dd>/; copy them to a folder and import that",
-            passed_over.count
-        ));
-    }
+    // What is in the inbox is waited for, whatever became of the rest.
+    let waited = files::wait(&Wait { files: dropped, timeout: None }, environment)?;
+    Ok(if code == ExitCode::SUCCESS { waited } else { code })
 }
 
 /// Another bucket than the one that recordings go to, reached in the same way.
@@ -124,6 +104,16 @@ struct Done {
     dropped: Vec<PathBuf>,
     /// Not for this target.
     left: u64,
+    not_taken: NotTaken,
+    /// Those of `not_taken` that should have been taken.
+    failures: u64,
+}
+
+impl Done {
+    fn fail(&mut self, path: PathBuf, why: String) {
+        self.failures += 1;
+        self.not_taken.note(path, Reason::Unreadable(why));
+    }
 }
 
 struct Importer {
@@ -135,6 +125,47 @@ struct Importer {
 }
 
 impl Importer {
+    fn take_folder(&mut self, source: &Path) -> Result<(), Trouble> {
+        self.refuse_own(source)?;
+        self.take(source)
+    }
+
+    fn take_bucket(
+        &mut self,
+        wish: &Import,
+        config: &Config,
+        environment: &Environment,
+    ) -> Result<(), Trouble> {
+        let bucket = source_bucket(wish, config, environment)?;
+        let found = pipeline::days(bucket.as_ref())?;
+        self.done.not_taken.add(foreign(found.passed_over));
+        for day in found.days {
+            // Where they are going to, if that is here: recordings may be larger than the disk of /tmp.
+            let folder = match &self.target {
+                Target::Index(opened) => tempfile::tempdir_in(opened.near.staging()),
+                Target::Inbox(_) => tempfile::tempdir_in(open_near(config)?.staging()),
+            };
+            let folder = folder.map_err(StockError::Disk)?;
+            match pipeline::fetch_day(bucket.as_ref(), &day, folder.path()) {
+                // One that was removed meanwhile or lies in an archive says nothing of the others.
+                Err(StockError::Store(
+                    err @ (StoreError::Missing { .. } | StoreError::Refused { .. }),
+                )) => {
+                    let why = Causes(&err).to_string();
+                    for key in day {
+                        self.done
+                            .fail(key.as_str().into(), format!("its day cannot be read: {why}"));
+                    }
+                }
+                fetched => {
+                    fetched?;
+                    self.take(folder.path())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The store is no source: its recordings would be filed a second time.
     fn refuse_own(&self, source: &Path) -> Result<(), Trouble> {
         let Target::Index(opened) = &self.target else { return Ok(()) };
@@ -149,51 +180,80 @@ impl Importer {
         Ok(())
     }
 
-    /// Takes what a tree has.
+    /// Takes what a tree has. Ends early only where nothing more can be published or dropped.
     fn take(&mut self, root: &Path) -> Result<(), Trouble> {
         let survey = pipeline::survey(root).map_err(|source| Trouble::File {
             path: root.to_owned(),
             source,
             remedy: "Give the folder that has <conversation>/<yyyy>/<mm>/<dd>/ in it.".to_owned(),
         })?;
-        for path in &survey.passed_over {
-            report::remark(&format!("{}: passed over", path.display()));
-        }
+        self.done.not_taken.add(survey.not_taken);
         for find in &survey.finds {
             self.done.found += 1;
-            self.take_one(find)?;
+            self.take_one(root, find)?;
         }
         Ok(())
     }
 
-    fn take_one(&mut self, find: &Find) -> Result<(), Trouble> {
+    fn take_one(&mut self, root: &Path, find: &Find) -> Result<(), Trouble> {
         match (&self.target, &find.text) {
             (Target::Index(opened), Some(text)) => {
                 let now = Timestamp::now();
-                match pipeline::import(opened.stock(), find, text, &self.zone, now)? {
-                    Imported::Published(_) => self.done.published += 1,
-                    Imported::Known(_) => self.done.known += 1,
+                match pipeline::import(opened.stock(), find, text, &self.zone, now) {
+                    Ok(Imported::Published(_)) => self.done.published += 1,
+                    Ok(Imported::Known(_)) => self.done.known += 1,
+                    Err(ImportError::Source { path, source }) => {
+                        let path = path.strip_prefix(root).map(Path::to_owned).unwrap_or(path);
+                        self.done.fail(path, format!("cannot be read: {source}"));
+                    }
+                    Err(ImportError::Stock(err)) => return Err(err.into()),
                 }
             }
             (Target::Inbox(mount), text) if text.is_none() || self.again => {
                 let target = target_of(mount, find);
-                copy(find, &target, &self.zone).map_err(|source| Trouble::File {
-                    path: target.clone(),
-                    source,
-                    remedy: "Check that the mount answers and has room: `scribefs status`."
-                        .to_owned(),
-                })?;
-                self.done.dropped.push(target);
+                match copy(find, &target, &self.zone) {
+                    Ok(()) => self.done.dropped.push(target),
+                    Err(CopyError::File(err)) => {
+                        let path = find.audio.strip_prefix(root).unwrap_or(&find.audio);
+                        self.done.fail(path.to_owned(), err.to_string());
+                    }
+                    Err(CopyError::Mount(source)) => {
+                        return Err(Trouble::File {
+                            path: target,
+                            source,
+                            remedy: "Check with `scribefs status` that the mount answers and has room; then run the \
+                                     command again: it goes on where it was."
+                                .to_owned(),
+                        });
+                    }
+                }
             }
             (Target::Index(_) | Target::Inbox(_), _) => self.done.left += 1,
         }
         Ok(())
     }
 
-    fn report(&self, source: &str) -> Result<(), Trouble> {
-        let Done { found, published, known, dropped, left } = &self.done;
+    /// `trouble`: why it ended early.
+    fn report(&self, source: &str, trouble: Option<&Trouble>) -> Result<(), Trouble> {
+        let Done { found, published, known, dropped, left, not_taken, .. } = &self.done;
+        for (path, reason) in &not_taken.named {
+            report::remark(&format!("{}: not taken: {reason}", path.display()));
+        }
+        if not_taken.count != 0 {
+            let files = if not_taken.count == 1 {
+                "1 file was"
+            } else {
+                &format!("{} files were", not_taken.count)
+            };
+            let named = not_taken.named.len();
+            let rest = match u64::try_from(named).is_ok_and(|named| named < not_taken.count) {
+                true => format!("; the first {named} are named above"),
+                false => String::new(),
+            };
+            report::remark(&format!("{files} not taken{rest}"));
+        }
         if *found == 0 {
-            return Err(nothing_in(source));
+            return if trouble.is_some() { Ok(()) } else { Err(nothing_in(source)) };
         }
         let (said, rest) = match &self.target {
             Target::Index(_) => (
@@ -216,22 +276,77 @@ impl Importer {
     }
 }
 
+/// What a listing of the bucket has left out.
+fn foreign(passed_over: Foreign) -> NotTaken {
+    let mut not_taken = NotTaken::default();
+    for name in passed_over.named {
+        // A key of ours that is in no day's folder, or no key at all.
+        let reason = if Key::new(&name).is_some() { Reason::Elsewhere } else { Reason::Name };
+        not_taken.note(name.into(), reason);
+    }
+    not_taken.count = passed_over.count;
+    not_taken
+}
+
 fn target_of(mount: &Path, find: &Find) -> PathBuf {
     let folder = mount.join("inbox").join(find.conversation.as_str());
     folder.join(find.day.to_string()).join(find.name.as_os_str())
 }
 
-/// The same bytes and time, so that the day is the folder's. One that is there already is left to its job.
-fn copy(find: &Find, target: &Path, zone: &TimeZone) -> io::Result<()> {
-    if target.exists() {
-        return Ok(());
+/// Why a recording was not copied into the inbox.
+enum CopyError {
+    /// Others can still be copied.
+    File(io::Error),
+    /// Nothing can be copied any more.
+    Mount(io::Error),
+}
+
+impl CopyError {
+    fn of_inbox(err: io::Error) -> Self {
+        match err.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT | libc::EROFS | libc::EIO) => Self::Mount(err),
+            Some(libc::ENOTCONN | libc::ECONNABORTED | libc::ENODEV) => Self::Mount(err),
+            _ => Self::File(err),
+        }
     }
-    fs::create_dir_all(target.parent().unwrap_or(target))?;
-    let mut from = File::open(&find.audio)?;
-    let modified = from.metadata()?.modified()?;
-    let mut to = File::create_new(target)?;
-    io::copy(&mut from, &mut to)?;
+}
+
+/// The same bytes and time, so that the day is the folder's. One that is there already is left to its job.
+///
+/// Until it is whole it has a name that is never taken for a recording's: what a crash leaves of it is copied again.
+fn copy(find: &Find, target: &Path, zone: &TimeZone) -> Result<(), CopyError> {
+    let mut from = regular_file::open(&find.audio).map_err(CopyError::File)?;
+    let stat = from.metadata().map_err(CopyError::File)?;
+    match fs::symlink_metadata(target) {
+        Ok(standing) if standing.len() == stat.len() => return Ok(()),
+        Ok(_) => {
+            let what = "another file of that name is in the inbox";
+            return Err(CopyError::File(io::Error::new(io::ErrorKind::AlreadyExists, what)));
+        }
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+        Err(err) => return Err(CopyError::of_inbox(err)),
+    }
+    let folder = target.parent().unwrap_or(target);
+    fs::create_dir_all(folder).map_err(CopyError::of_inbox)?;
+    let modified = stat.modified().map_err(CopyError::File)?;
     let modified = Timestamp::try_from(modified).unwrap_or(Timestamp::UNIX_EPOCH);
     let modified = pipeline::time_for_inbox(modified, find.day, zone);
-    to.set_times(FileTimes::new().set_modified(SystemTime::from(modified)))
+    let partial = tempfile::Builder::new().prefix(".import-").tempfile_in(folder);
+    let mut partial = partial.map_err(CopyError::of_inbox)?;
+    copy_bytes(&mut from, partial.as_file_mut())?;
+    let times = FileTimes::new().set_modified(SystemTime::from(modified));
+    partial.as_file().set_times(times).map_err(CopyError::of_inbox)?;
+    partial.persist_noclobber(target).map_err(|err| CopyError::of_inbox(err.error)).map(drop)
+}
+
+fn copy_bytes(from: &mut File, to: &mut File) -> Result<(), CopyError> {
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to.write_all(&buffer[..count]).map_err(CopyError::of_inbox)?,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) => return Err(CopyError::File(err)),
+        }
+    }
 }

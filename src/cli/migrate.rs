@@ -84,17 +84,21 @@ fn to_bucket(
             "`scribefs doctor` tries the bucket; then run the command again: it goes on where it was.",
         ));
     }
+    let mut kept = 0;
     if config.storage == Storage::S3 && !keep_old {
-        let moved = pipeline::leave_disk(opened.stock(), bucket.as_ref())?;
-        if moved.kept != 0 {
-            let kept = moved.kept;
-            report::remark(&format!(
-                "{kept} recordings cannot be read in the bucket, and stay here too"
-            ));
-        }
+        kept = pipeline::leave_disk(opened.stock(), bucket.as_ref())?.kept;
     }
-    report::print(format!("all recordings are in {}\n", config.place()))?;
-    Ok(ExitCode::SUCCESS)
+    let recordings = opened.recordings()?;
+    if kept == 0 {
+        report::print(format!("{} in {}\n", counted(recordings), config.place()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let moved = recordings.saturating_sub(kept);
+    report::print(format!("{moved} of {} in {}\n", counted(recordings), config.place()))?;
+    Err(Trouble::plain(
+        format!("{kept} cannot be read there yet: their copies stay on local disk"),
+        "Run `scribefs fsck --deep --repair`, then the command again.",
+    ))
 }
 
 /// Before anything moves, the index knows all that there is.
@@ -147,8 +151,27 @@ fn to_disk(
         });
     bar.finish_and_clear();
     lease.release();
-    report::print(format!("{} recordings are on local disk\n", moved?.recordings))?;
-    Ok(ExitCode::SUCCESS)
+    let moved = moved?;
+    if moved.lost == 0 {
+        report::print(format!("{} on local disk\n", counted(moved.recordings)))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Trouble::plain(
+        format!(
+            "{} objects are lost or damaged in the bucket; everything else is on local disk, and nothing was \
+             removed from the bucket",
+            moved.lost
+        ),
+        "Run `scribefs fsck --deep --repair` with the former `storage`, or drop the recordings again; then run the \
+         command again.",
+    ))
+}
+
+fn counted(recordings: u64) -> String {
+    match recordings {
+        1 => "1 recording is".to_owned(),
+        more => format!("{more} recordings are"),
+    }
 }
 
 fn bar(recordings: u64) -> ProgressBar {

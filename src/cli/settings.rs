@@ -1,6 +1,5 @@
 //! Settings from all places of one command: flags, environment, `.env`, file.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use crate::cli::report::Trouble;
 use crate::config::{self, Config, Layer, Origin, Places};
 use crate::daemon::{Environment, Plan};
 use crate::fs::MountOptions;
+use crate::regular_file::{self, SETTINGS_BYTES};
 
 /// Names the settings file.
 const CONFIG_VARIABLE: &str = "SCRIBEFS_CONFIG";
@@ -140,19 +140,21 @@ impl Settings {
     fn file(&self, environment: &Environment) -> Result<Layer, Trouble> {
         let variable = environment.variables().get(CONFIG_VARIABLE).map(PathBuf::from);
         if let Some(path) = self.config.clone().or(variable) {
-            let text = fs::read_to_string(&path).map_err(|err| Trouble::File {
-                path: path.clone(),
-                source: err,
-                remedy: "Check the path given with `--config`.".to_owned(),
-            })?;
+            let text =
+                regular_file::read_text(&path, SETTINGS_BYTES).map_err(|err| Trouble::File {
+                    path: path.clone(),
+                    source: err,
+                    remedy: "Check the path given with `--config`.".to_owned(),
+                })?;
             return Ok(Layer::from_toml(&text, &path)?);
         }
         for path in config::usual_files(&environment.config_dir()) {
-            match fs::read_to_string(&path) {
+            match regular_file::read_text(&path, SETTINGS_BYTES) {
                 Ok(text) => return Ok(Layer::from_toml(&text, &path)?),
                 Err(err) if err.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => {
-                    let remedy = "Make it readable, or name another with `--config`.".to_owned();
+                    let remedy = "Make it readable, move it away, or name another with `--config`."
+                        .to_owned();
                     return Err(Trouble::File { path, source, remedy });
                 }
             }

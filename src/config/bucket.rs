@@ -1,12 +1,12 @@
 //! Where recordings belong: what was said of folder, bucket and keys, put together and checked against
 //! each other.
 
-use std::fs;
 use std::path::PathBuf;
 
 use crate::config::cloud::{CUSTOMER_KEY, Cloud, KEYS_END_AT};
 use crate::config::words::{self, StoreChoice};
 use crate::config::{ConfigError, Layer, Origin, Places, Storage};
+use crate::regular_file::{self, SETTINGS_BYTES};
 use crate::store::{BucketOptions, Encryption, Keys, Profile, Provider, Secret};
 
 /// Variables that say what of our surroundings hands out keys.
@@ -204,7 +204,7 @@ fn customer_key(layer: &Layer, places: &Places) -> Result<Option<Secret>, Config
     let file = layer.read("s3_customer_key_file", |text| Ok(words::path(text, places)))?;
     let text = match (layer.cloud().get(CUSTOMER_KEY), &file) {
         (Some(text), _) => text.to_owned(),
-        (None, Some(path)) => fs::read_to_string(path).map_err(|err| {
+        (None, Some(path)) => regular_file::read_text(path, SETTINGS_BYTES).map_err(|err| {
             contradiction(
                 format!("the customer key in {} cannot be read: {err}", path.display()),
                 "check `customer_key_file` and its permissions",

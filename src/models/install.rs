@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::models::catalogue::{CATALOGUE, DEFAULTS, Entry, RemoteFile, Source, WHEELS};
 use crate::models::download::{self, Wanted};
 use crate::models::{Kind, Library, Manifest, ModelsError, manifest, wheel};
+use crate::regular_file;
 
 /// The public home of single files, unless the user names a mirror.
 const HUB: &str = "https://huggingface.co";
@@ -152,7 +153,7 @@ impl Library {
     /// The names of files that are missing or not what they were; empty for a model that is whole.
     pub fn verify(&self, name: &str) -> Result<Vec<String>, ModelsError> {
         let folder = self.dir().join(name);
-        let json = fs::read(folder.join(manifest::MANIFEST))
+        let json = regular_file::read(&folder.join(manifest::MANIFEST), manifest::MOST_BYTES)
             .map_err(|_| ModelsError::Unknown { name: name.to_owned(), place: "installed" })?;
         let manifest: Manifest = serde_json::from_slice(&json)
             .map_err(|_| ModelsError::NoModel { path: folder.clone() })?;

@@ -1,6 +1,6 @@
 //! `model.json`: what is in a model's folder, with sizes and hashes.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -8,9 +8,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::models::Kind;
+use crate::regular_file;
 
 /// Its name in a model's folder.
 pub(crate) const MANIFEST: &str = "model.json";
+
+/// Longest manifest: a model has some ten files.
+pub(crate) const MOST_BYTES: u64 = 1 << 20;
 
 /// One file of weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +41,7 @@ pub struct Manifest {
 impl Manifest {
     /// Of a folder whose files are all there, by size. A folder that was put there by hand is hashed once.
     pub fn of(folder: &Path) -> Option<Self> {
-        let written = fs::read(folder.join(MANIFEST)).ok();
+        let written = regular_file::read(&folder.join(MANIFEST), MOST_BYTES).ok();
         let written = written.and_then(|json| serde_json::from_slice::<Self>(&json).ok());
         if let Some(manifest) = written {
             return manifest.has_all_files(folder).then_some(manifest);
@@ -99,7 +103,7 @@ impl Manifest {
 
 /// Length and SHA-256 of a file.
 pub(crate) fn hash(path: &Path) -> io::Result<(u64, String)> {
-    let mut file = File::open(path)?;
+    let mut file = regular_file::open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;

@@ -4,13 +4,14 @@
 //! beside it, and metadata. Nothing in it is changed.
 
 mod bucket;
+mod not_taken;
 mod text;
 mod tree;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -28,12 +29,17 @@ use crate::pipeline::publish::{self, PublishError};
 use crate::pipeline::shelves::{PageError, Shelves};
 use crate::pipeline::stock::{Stock, StockError, Tiered};
 use crate::pipeline::{convert, pages, transcripts};
+use crate::regular_file;
 
 pub use crate::pipeline::import::bucket::{BucketDays, days, fetch_day};
+pub use crate::pipeline::import::not_taken::{NotTaken, Reason};
 pub use crate::pipeline::import::tree::{Find, Survey, survey};
 
 /// Stands for the model of a transcript that no model of ours has written.
 const MODEL: &str = "imported";
+
+/// Longest transcript or metadata: a day of talk is a megabyte.
+const MOST_TEXT_BYTES: u64 = 16 << 20;
 
 /// Whether a folder is another one or lies in it: what is in the store is not imported into it once more.
 pub fn lies_in(folder: &Path, other: &Path) -> io::Result<bool> {
@@ -48,6 +54,16 @@ pub enum Imported {
     Known(RecordingId),
 }
 
+/// Why a recording was not imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// One of its files cannot be read. Other recordings can still be imported.
+    #[error("cannot read {path}")]
+    Source { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Stock(#[from] StockError),
+}
+
 /// Publishes a recording with the transcript `text`, as if scribefs had written it, and says that it has not.
 pub fn import(
     stock: Stock<'_>,
@@ -55,16 +71,25 @@ pub fn import(
     text: &Path,
     zone: &TimeZone,
     now: Timestamp,
-) -> Result<Imported, StockError> {
-    let audio = File::open(&find.audio)?;
-    let blake3 = hash(&audio)?;
-    if let Some(known) = known(stock.index, &blake3)? {
+) -> Result<Imported, ImportError> {
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ImportError::Source { path, source }
+    };
+    let audio = regular_file::open(&find.audio).map_err(unreadable(&find.audio))?;
+    let blake3 = hash(&audio).map_err(unreadable(&find.audio))?;
+    if let Some(known) = known(stock.index, &blake3).map_err(StockError::Index)? {
         return Ok(Imported::Known(known));
     }
-    let stat = audio.metadata()?;
-    let modified_at = Timestamp::try_from(stat.modified()?).unwrap_or(Timestamp::UNIX_EPOCH);
-    let told = find.metadata.as_deref().map(told_in).transpose()?.unwrap_or_default();
-    let text = String::from_utf8_lossy(&fs::read(text)?).into_owned();
+    let stat = audio.metadata().map_err(unreadable(&find.audio))?;
+    let modified_at = stat.modified().map_err(unreadable(&find.audio))?;
+    let modified_at = Timestamp::try_from(modified_at).unwrap_or(Timestamp::UNIX_EPOCH);
+    let told = match &find.metadata {
+        Some(path) => told_in(path).map_err(unreadable(path))?,
+        None => Told::default(),
+    };
+    let text = regular_file::read(text, MOST_TEXT_BYTES).map_err(unreadable(text))?;
+    let text = String::from_utf8_lossy(&text).into_owned();
     let (talk, names) = text::talk(&text, told.duration, &told.participants);
     let facts = SoundFacts {
         container: find.name.extension(),
@@ -80,7 +105,7 @@ pub fn import(
         facts,
         overlay: Overlay { names, custom: told.custom, ..Overlay::default() },
     };
-    publish(stock, find, heard, &talk, now).map(Imported::Published)
+    Ok(publish(stock, find, heard, &talk, now).map(Imported::Published)?)
 }
 
 fn hash(file: &File) -> io::Result<String> {
@@ -235,9 +260,10 @@ struct Told {
     custom: BTreeMap<String, Value>,
 }
 
-fn told_in(path: &Path) -> Result<Told, StockError> {
+fn told_in(path: &Path) -> io::Result<Told> {
     // Metadata that cannot be read says nothing: the transcript is worth more.
-    let json: Value = serde_json::from_slice(&fs::read(path)?).unwrap_or_default();
+    let json: Value =
+        serde_json::from_slice(&regular_file::read(path, MOST_TEXT_BYTES)?).unwrap_or_default();
     let duration = ["duration", "duration_seconds"].iter().find_map(|key| json[*key].as_f64());
     let people = json["participants"].as_array().map(Vec::as_slice).unwrap_or_default();
     let named = people.iter().filter_map(|person| {

@@ -25,10 +25,33 @@ pub struct Moved {
     pub objects: u64,
     /// Recordings whose local copy stays, because the bucket does not have them so that they can be read.
     pub kept: u64,
+    /// Objects that the bucket has lost or damaged, and that are not here either.
+    pub lost: u64,
+}
+
+impl Moved {
+    fn note(
+        &mut self,
+        object: &Object,
+        brought: Result<bool, StockError>,
+    ) -> Result<(), StockError> {
+        match brought {
+            Ok(brought) => self.objects += u64::from(brought),
+            Err(StockError::Damaged { .. } | StockError::Store(StoreError::Missing { .. })) => {
+                log::warn!("{}: lost or damaged in the bucket, and not on local disk", object.key);
+                self.lost += 1;
+            }
+            Err(err) => return Err(err),
+        }
+        Ok(())
+    }
 }
 
 /// Brings everything to local disk, has the index say that it belongs there, and only then, if it is to go,
-/// removes it from the bucket. `hear` is told of every recording that is here.
+/// removes it from the bucket. `hear` is told of every recording that was looked at.
+///
+/// Where the bucket has lost or damaged something, everything else is brought, and belongs to the bucket as before:
+/// see [`Moved::lost`].
 pub fn bring_home(
     stock: Stock<'_>,
     far: &dyn Bucket,
@@ -41,16 +64,18 @@ pub fn bring_home(
     pages_due::write_pages_due(&tiered, stock.index)?;
     stock.each_recording(&mut |recording| {
         for object in stock::objects(&recording) {
-            moved.objects += u64::from(bring(stock, far, object)?);
+            moved.note(object, bring(stock, far, object))?;
         }
         moved.recordings += 1;
         hear(&recording);
         Ok(())
     })?;
     stock.each_transcript(&mut |transcript| {
-        moved.objects += u64::from(bring(stock, far, &transcript.object)?);
-        Ok(())
+        moved.note(&transcript.object, bring(stock, far, &transcript.object))
     })?;
+    if moved.lost != 0 {
+        return Ok(moved);
+    }
     for (upload_id, key) in stock.index.uploads()? {
         far.abort_upload(&key, &upload_id)?;
         stock.index.forget_upload(&upload_id)?;
@@ -101,6 +126,7 @@ pub fn leave_disk(stock: Stock<'_>, far: &dyn Bucket) -> Result<Moved, StockErro
         moved.recordings += 1;
         let (id, audio) = (recording.id, &recording.audio);
         if recording.placement != Placement::Stored {
+            moved.kept += 1;
             return Ok(());
         }
         if verify::look(far, audio)? != InBucket::Same {

@@ -1,14 +1,17 @@
 //! Profiles as the `aws` command keeps them: two files of sections with `name = value` lines.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use jiff::Timestamp;
 
+use crate::regular_file;
 use crate::store::Profile;
 use crate::store::bucket::credentials::CredentialsError;
+
+/// Tools write a section for each of hundreds of accounts.
+const MOST_BYTES: u64 = 4 << 20;
 
 /// What a profile says.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -64,7 +67,7 @@ impl Said {
 
 /// The file's text; none where there is no file.
 fn text_of(path: &Path) -> Result<String, CredentialsError> {
-    match fs::read_to_string(path) {
+    match regular_file::read_text(path, MOST_BYTES) {
         Ok(text) => Ok(text),
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         Err(err) => Err(CredentialsError::Unreadable { path: path.to_owned(), source: err }),
