@@ -36,6 +36,7 @@ mod trash;
 mod trash_age;
 mod trash_rows;
 mod trashing;
+mod verified;
 mod writer;
 
 use std::path::Path;
@@ -55,6 +56,7 @@ pub use crate::index::removals_due::RemovalDue;
 pub use crate::index::reservations::Reservation;
 pub use crate::index::subscribers::ChangeQueue;
 pub use crate::index::trash::{TrashEntry, TrashPlace, Trashed};
+pub use crate::index::verified::Verification;
 
 use crate::index::database::{Opened, Opener};
 use crate::index::questions::Moment;

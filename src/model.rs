@@ -28,7 +28,9 @@ pub use job::{
 pub use key::Key;
 pub use name::FileName;
 pub use order::{DecodeOrder, WorkEvent, WorkOrder, WorkStage};
-pub use placement::{BoundPlace, Destination, Fingerprint, Placement, StateRole, UploadedPart};
+pub use placement::{
+    BoundPlace, Destination, Fingerprint, ObjectVersion, Placement, StateRole, UploadedPart,
+};
 pub use printable::{escaped_json, printable, printable_lines, without_error_numbers};
 pub use recording::{
     DayTranscript, Object, Overlay, Page, PageKind, RecordedAt, Recording, RecordingId, TimeSource,

@@ -50,7 +50,7 @@ pub use crate::store::placed::PlacedStore;
 pub use crate::store::reach::Reach;
 pub use crate::store::staged::StagedFile;
 
-use crate::model::{Key, Object, UploadedPart};
+use crate::model::{Key, Object, ObjectVersion, UploadedPart};
 
 /// What went wrong in the store, by what the caller can do about it. `at` is a key, or a listing's prefix.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +90,15 @@ pub struct ObjectFacts {
     pub is_ours: bool,
     /// By the store's clock.
     pub written_at: Option<Timestamp>,
+    /// `None`: the store does not tell versions apart.
+    pub version: Option<ObjectVersion>,
+}
+
+/// An object that was put.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Which version of the object it is, as [`ObjectFacts::version`] shows it for as long as nobody puts another one.
+    pub version: Option<ObjectVersion>,
 }
 
 /// No request that changes a bucket is under way for longer.
@@ -218,10 +227,15 @@ pub trait Bucket: Store {
     /// [`Store::put`] with a label.
     fn put_labelled(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<(), StoreError>;
 
-    /// The same, if there is nothing at `key`. Whether it was put.
+    /// The same, if there is nothing at `key`. `None`: there is, and nothing was put.
     ///
     /// Where the bucket knows no conditions ([`Bucket::knows_conditions`]) this looks and then puts.
-    fn put_new(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<bool, StoreError>;
+    fn put_new(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        label: &Label,
+    ) -> Result<Option<Written>, StoreError>;
 
     /// Begins an upload in parts. Nothing is seen at `key` before it is completed. The upload's id.
     fn begin_upload(&self, key: &Key, label: &Label) -> Result<String, StoreError>;
@@ -244,7 +258,7 @@ pub trait Bucket: Store {
         key: &Key,
         upload_id: &str,
         parts: &[UploadedPart],
-    ) -> Result<(), StoreError>;
+    ) -> Result<Written, StoreError>;
 
     /// Gives an upload up, with the parts that were sent. `Ok` if there is none.
     fn abort_upload(&self, key: &Key, upload_id: &str) -> Result<(), StoreError>;
@@ -338,7 +352,8 @@ impl ObjectFacts {
         let (blake3, recording) = (field(Label::BLAKE3), field(Label::RECORDING));
         let conversation_created = field(Label::CONVERSATION_CREATED);
         let is_ours = blake3.is_some() && field(Label::CONVERSATION).is_some();
-        Self { bytes, blake3, recording, conversation_created, is_ours, written_at: None }
+        let (written_at, version) = (None, None);
+        Self { bytes, blake3, recording, conversation_created, is_ours, written_at, version }
     }
 }
 

@@ -3,10 +3,10 @@
 
 use jiff::Timestamp;
 
-use crate::index::{DayText, Index, IndexError, filing, placing, removal};
+use crate::index::{DayText, Index, IndexError, Verification, filing, placing, removal};
 use crate::model::{
-    Conversation, ConversationSeq, Day, DayTranscript, Destination, Key, Placement, Recording,
-    RecordingId,
+    Conversation, ConversationSeq, Day, DayTranscript, Destination, Key, ObjectVersion, Placement,
+    Recording, RecordingId,
 };
 
 /// A local copy of audio that is in the bucket too.
@@ -15,6 +15,8 @@ pub struct Copy {
     pub recording: Recording,
     /// When it arrived in the bucket.
     pub since: Timestamp,
+    /// Of the object in the bucket. `None`: all that is known is what its label says.
+    pub verification: Option<Verification>,
 }
 
 /// Questions. What the name calls filed is there whether or not its conversation is in the trash.
@@ -132,9 +134,36 @@ impl Index {
         revision: u32,
         copied_at: Option<Timestamp>,
     ) -> Result<bool, IndexError> {
+        self.set_stored_as(id, revision, copied_at, None)
+    }
+
+    /// The same, and which version of its audio the bucket was seen to have, if the bytes of that are known.
+    pub fn set_stored_as(
+        &self,
+        id: RecordingId,
+        revision: u32,
+        copied_at: Option<Timestamp>,
+        version: Option<ObjectVersion>,
+    ) -> Result<bool, IndexError> {
         self.inner
             .writer
-            .change(move |writing| placing::set_stored(writing, id, revision, copied_at))
+            .change(move |writing| placing::set_stored(writing, id, revision, copied_at, version))
+    }
+
+    /// The bucket has the audio of a recording with its bytes: they were read.
+    pub fn set_verified(&self, id: RecordingId, version: ObjectVersion) -> Result<(), IndexError> {
+        self.inner.writer.change(move |writing| placing::set_verified(writing, id, version))
+    }
+
+    /// The bucket does not have the audio of a recording after all: it is on its way again, and its local copy is not
+    /// one that may go. `found`: something else is there. `false` as above.
+    pub fn set_lost(
+        &self,
+        id: RecordingId,
+        revision: u32,
+        found: Option<Verification>,
+    ) -> Result<bool, IndexError> {
+        self.inner.writer.change(move |writing| placing::set_lost(writing, id, revision, found))
     }
 
     /// Its local copy is gone.

@@ -9,8 +9,8 @@ use crate::index::tables::{
     ARCHIVED, AUDIO, CONDEMNED, CONVERSATIONS, COPIED, COPIES, DAYS, DayKey, DayRow, EMPTY,
     EVERYTHING, KEY_STEMS, NAMES, NEWEST, NOTES, PAGES_DUE, PREFIXES, PURGING, RECORDINGS,
     REMOVALS_DUE, RESERVED_KEYS, RecordingKey, SAME_AUDIO, SHOWN, STEMS, SUMS, Sums, TRASH,
-    TRASH_NAMES, TRASHED, TRASHED_SEEN, UNPLACED, UPLOADS, WISHES, day_key, encoded, recording_key,
-    row_at,
+    TRASH_NAMES, TRASHED, TRASHED_SEEN, UNPLACED, UPLOADS, VERIFIED, WISHES, day_key, encoded,
+    recording_key, row_at,
 };
 use crate::index::trash_rows::{follow_row, forget_row, is_shown};
 use crate::index::writer::Writing;
@@ -210,6 +210,7 @@ pub(crate) fn clear(writing: &mut Writing<'_>) -> Result<(), IndexError> {
     tables.delete_table(COPIES)?;
     tables.delete_table(COPIED)?;
     tables.delete_table(ARCHIVED)?;
+    tables.delete_table(VERIFIED)?;
     tables.delete_table(CONDEMNED)?;
     tables.delete_table(WISHES)?;
     tables.delete_table(PAGES_DUE)?;

@@ -11,8 +11,8 @@ use crate::index::tables::{
     decoded, readable, recording_key, row_at,
 };
 use crate::index::writer::Writing;
-use crate::index::{Change, IndexError};
-use crate::model::{Destination, Key, Placement, Recording, RecordingId};
+use crate::index::{Change, IndexError, Verification, verified};
+use crate::model::{Destination, Key, ObjectVersion, Placement, Recording, RecordingId};
 
 /// Rows that are held in memory at once.
 const AT_ONCE: usize = 1_000;
@@ -49,17 +49,49 @@ pub(crate) fn set_placement(
     Ok(true)
 }
 
-/// The same for what has arrived in the bucket. `copied_at`: there is a local copy of the audio too.
+/// The same for what has arrived in the bucket. `copied_at`: there is a local copy of the audio too; `version`: it was
+/// sent from here as that one.
 pub(crate) fn set_stored(
     writing: &mut Writing<'_>,
     id: RecordingId,
     revision: u32,
     copied_at: Option<Timestamp>,
+    version: Option<ObjectVersion>,
 ) -> Result<bool, IndexError> {
     let is_ours = set_placement(writing, id, revision, Placement::Stored)?;
     if is_ours && let Some(since) = copied_at {
         let (_, recording) = at(writing.tables(), id)?;
         add_copy(writing.begin(), &recording, since)?;
+        if let Some(version) = version {
+            verified::note(writing.begin(), id, &Verification::Same { version })?;
+        }
+    }
+    Ok(is_ours)
+}
+
+/// Notes which version of the audio has the recording's bytes, as long as there is a local copy to compare for.
+pub(crate) fn set_verified(
+    writing: &mut Writing<'_>,
+    id: RecordingId,
+    version: ObjectVersion,
+) -> Result<(), IndexError> {
+    if writing.tables().open_table(COPIED)?.get(recording_key(id))?.is_some() {
+        verified::note(writing.begin(), id, &Verification::Same { version })?;
+    }
+    Ok(())
+}
+
+/// What was in the bucket is not there any more, or never was.
+pub(crate) fn set_lost(
+    writing: &mut Writing<'_>,
+    id: RecordingId,
+    revision: u32,
+    found: Option<Verification>,
+) -> Result<bool, IndexError> {
+    remove_copy(writing.begin(), recording_key(id))?;
+    let is_ours = set_placement(writing, id, revision, Placement::unknown())?;
+    if is_ours && let Some(found) = found {
+        verified::note(writing.begin(), id, &found)?;
     }
     Ok(is_ours)
 }
@@ -260,7 +292,9 @@ fn add_copy(
     Ok(())
 }
 
+/// With what is known of its object in the bucket.
 pub(crate) fn remove_copy(tables: &WriteTransaction, key: RecordingKey) -> Result<(), IndexError> {
+    verified::forget(tables, key)?;
     let Some(since) = tables.open_table(COPIED)?.remove(key)?.map(|since| since.value()) else {
         return Ok(());
     };

@@ -323,11 +323,9 @@ impl Moment {
             let row = recordings.get(key)?;
             let recording = row.and_then(|row| readable::<Recording>(key, row.value()));
             let since = Timestamp::from_microsecond(since).map_err(damaged)?;
-            found.extend(
-                recording
-                    .filter(|recording| recording.placement == Placement::Stored)
-                    .map(|recording| Copy { recording, since }),
-            );
+            if let Some(recording) = recording.filter(|it| it.placement == Placement::Stored) {
+                found.push(Copy { recording, since, verification: self.verification(key)? });
+            }
         }
         Ok(found)
     }

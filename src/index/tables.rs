@@ -66,6 +66,8 @@ pub(crate) const COPIED: TableDefinition<RecordingKey, i64> = TableDefinition::n
 /// Local copies whose object cannot be read in the bucket as it is, because it was moved to an archive, to the microsecond
 /// at which that was seen last. Only the writer makes the table.
 pub(crate) const ARCHIVED: TableDefinition<RecordingKey, i64> = TableDefinition::new("archived");
+/// [`Verification`](crate::index::Verification)s of recordings. Only the writer makes the table.
+pub(crate) const VERIFIED: Rows<RecordingKey> = Rows::new("verified");
 /// Multipart uploads that may still be open, by id, to the key of their object.
 pub(crate) const UPLOADS: TableDefinition<&str, &str> = TableDefinition::new("uploads");
 /// Conversations of the trash that are being removed for good: nobody sees them any more.

@@ -135,10 +135,44 @@ impl fmt::Display for Destination {
     }
 }
 
+/// Which version of an object a bucket has: whoever puts other bytes there, whatever their label, makes another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectVersion {
+    /// Without its quotes.
+    etag: String,
+    /// Where the bucket keeps old versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version_id: Option<String>,
+}
+
+impl ObjectVersion {
+    /// `None`: the entity tag is empty or a weak one, which different bytes may share.
+    pub fn new(etag: &str, version_id: Option<String>) -> Option<Self> {
+        let etag = etag.replace("&quot;", "\"");
+        let etag = etag.trim_matches('"');
+        let is_strong = !etag.is_empty() && !etag.starts_with("W/");
+        is_strong.then(|| Self { etag: etag.to_owned(), version_id })
+    }
+}
+
 /// A part of a multipart upload that the bucket has acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadedPart {
     pub number: u32,
     pub etag: String,
     pub bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entity_tag_is_the_same_however_it_is_quoted_and_a_weak_one_is_none() {
+        let version = |etag| ObjectVersion::new(etag, None);
+        assert_eq!(version("\"abc-2\""), version("abc-2"));
+        assert_eq!(version("&quot;abc-2&quot;"), version("abc-2"));
+        assert_ne!(version("abc-2"), ObjectVersion::new("abc-2", Some("1".to_owned())));
+        assert_eq!([version("W/\"abc\""), version("\"\""), version("")], [None, None, None]);
+    }
 }

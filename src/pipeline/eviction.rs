@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::index::{Copy, IndexError};
-use crate::model::Placement;
+use crate::index::{Copy, IndexError, Verification};
 use crate::pipeline::Grounds;
 use crate::pipeline::causes::causes;
 use crate::pipeline::refusals::is_of_one_object;
-use crate::pipeline::verify::{self, InBucket};
+use crate::pipeline::verify::{self, Proof};
 use crate::store::StoreError;
 
 /// What is kept on local disk, and for how long.
@@ -45,7 +44,8 @@ const ARCHIVE: SignedDuration = SignedDuration::from_hours(24);
 /// Removes copies until what is left may stay. How many have gone.
 ///
 /// The bucket is asked for each of them: what somebody has removed or replaced there is brought again instead, and
-/// what it has moved to an archive stays here. A copy that is being read stays readable, since only its name
+/// what it has moved to an archive stays here. Where it has another version than the one that was sent, or nobody knows
+/// which one that was, all bytes are read first. A copy that is being read stays readable, since only its name
 /// goes.
 pub(crate) fn evict(
     grounds: &Grounds,
@@ -98,11 +98,29 @@ fn must_go(
 fn drop_copy(grounds: &Grounds, copy: &Copy, now: Timestamp) -> Result<bool, RemovalError> {
     let recording = &copy.recording;
     let (bucket, audio) = (grounds.bucket.as_ref(), &recording.audio);
-    if verify::look(bucket, audio)? != InBucket::Same {
-        log::error!("{}: is no longer in the bucket, and is brought there again", audio.key);
-        grounds.index.set_evicted(recording.id)?;
-        grounds.index.set_placement(recording.id, recording.revision, Placement::unknown())?;
-        return Ok(false);
+    let version = match verify::prove(bucket, audio, copy.verification.as_ref())? {
+        Proof::Same(version) => version,
+        Proof::Nothing => {
+            log::error!("{}: is no longer in the bucket, and is brought there again", audio.key);
+            grounds.index.set_lost(recording.id, recording.revision, None)?;
+            return Ok(false);
+        }
+        Proof::Other(version) => {
+            log::error!(
+                "{}: the bucket has other bytes under this name, which stay there; the local copy stays too and is \
+                 brought there under another name",
+                audio.key
+            );
+            let found = Verification::Other { version };
+            grounds.index.set_lost(recording.id, recording.revision, Some(found))?;
+            return Ok(false);
+        }
+    };
+    if let Some(version) = version {
+        let read = Verification::Same { version: version.clone() };
+        if copy.verification.as_ref() != Some(&read) {
+            grounds.index.set_verified(recording.id, version)?;
+        }
     }
     if !verify::is_readable(bucket, audio)? {
         log::info!("{}: cannot be read in the bucket as it is, so its copy stays", audio.key);

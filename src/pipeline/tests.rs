@@ -16,6 +16,7 @@ mod page_times;
 mod pages;
 mod purging;
 mod refiling;
+mod verified;
 mod waiting;
 
 use std::collections::BTreeMap;

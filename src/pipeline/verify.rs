@@ -3,7 +3,8 @@
 
 use std::ops::ControlFlow;
 
-use crate::model::{Conversation, Object, Recording};
+use crate::index::Verification;
+use crate::model::{Conversation, Object, ObjectVersion, Recording};
 use crate::store::{Bucket, ObjectFacts, StoreError};
 
 /// What lies in the bucket under an object's key.
@@ -22,6 +23,41 @@ pub(crate) fn look(bucket: &dyn Bucket, object: &Object) -> Result<InBucket, Sto
     Ok(if is_same(bucket, &facts, object)? { InBucket::Same } else { InBucket::Other })
 }
 
+/// What lies in the bucket under the key of a recording's audio, whatever its label says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Proof {
+    Nothing,
+    /// The recording's bytes. The version is `None` where the bucket does not tell versions apart.
+    Same(Option<ObjectVersion>),
+    Other(Option<ObjectVersion>),
+}
+
+/// Proves what is there: by its version, if the bytes of that one are known, else by reading all of it. A label outlives bit
+/// rot, and programs that rewrite an object keep it: before the last other copy goes, this is asked.
+pub(crate) fn prove(
+    bucket: &dyn Bucket,
+    audio: &Object,
+    known: Option<&Verification>,
+) -> Result<Proof, StoreError> {
+    let Some(facts) = facts(bucket, audio)? else { return Ok(Proof::Nothing) };
+    let says_other = facts.bytes != audio.bytes
+        || facts.blake3.as_ref().is_some_and(|label| *label != audio.blake3);
+    let is_same = !says_other
+        && match (known, &facts.version) {
+            (Some(Verification::Same { version }), Some(found)) if version == found => true,
+            (Some(Verification::Other { version: Some(version) }), Some(found))
+                if version == found =>
+            {
+                false
+            }
+            _ => hash(bucket, audio)? == audio.blake3,
+        };
+    Ok(match is_same {
+        true => Proof::Same(facts.version),
+        false => Proof::Other(facts.version),
+    })
+}
+
 /// Whether the bucket gives its bytes at once. What was moved to an archive is there by all that a look shows, and
 /// cannot be read for hours.
 pub(crate) fn is_readable(bucket: &dyn Bucket, object: &Object) -> Result<bool, StoreError> {
@@ -32,8 +68,7 @@ pub(crate) fn is_readable(bucket: &dyn Bucket, object: &Object) -> Result<bool, 
     }
 }
 
-/// Whether the bucket gives the object's very bytes, all of which are read. A label outlives bit rot, and programs that
-/// rewrite an object keep it: before the last other copy goes, this is asked.
+/// Whether the bucket gives the object's very bytes, all of which are read.
 pub(crate) fn is_whole(bucket: &dyn Bucket, object: &Object) -> Result<bool, StoreError> {
     match hash(bucket, object) {
         Ok(hash) => Ok(hash == object.blake3),

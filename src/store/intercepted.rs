@@ -10,7 +10,8 @@ use jiff::Timestamp;
 
 use crate::model::{Key, Object, UploadedPart};
 use crate::store::{
-    Bucket, Bytes, Foreign, Found, Label, ObjectFacts, StagedFile, Store, StoreError, Version, Walk,
+    Bucket, Bytes, Foreign, Found, Label, ObjectFacts, StagedFile, Store, StoreError, Version,
+    Walk, Written,
 };
 
 /// One call.
@@ -175,7 +176,12 @@ impl<S: Bucket + ?Sized, I: Interceptor> Bucket for Intercepted<S, I> {
         self.change("put_labelled", key, |bucket| bucket.put_labelled(key, bytes, label))
     }
 
-    fn put_new(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<bool, StoreError> {
+    fn put_new(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        label: &Label,
+    ) -> Result<Option<Written>, StoreError> {
         self.change("put_new", key, |bucket| bucket.put_new(key, bytes, label))
     }
 
@@ -198,7 +204,7 @@ impl<S: Bucket + ?Sized, I: Interceptor> Bucket for Intercepted<S, I> {
         key: &Key,
         upload_id: &str,
         parts: &[UploadedPart],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Written, StoreError> {
         self.change("complete_upload", key, |bucket| bucket.complete_upload(key, upload_id, parts))
     }
 

@@ -5,14 +5,14 @@ use std::fs::File;
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::model::{Key, UploadedPart};
-use crate::store::{Bucket, Bytes, Found, Label, ObjectFacts, Store, StoreError, Version};
+use crate::model::{Key, ObjectVersion, UploadedPart};
+use crate::store::{Bucket, Bytes, Found, Label, ObjectFacts, Store, StoreError, Version, Written};
 
 /// Keeps objects in memory, as a folder or as a bucket.
 #[derive(Debug, Default)]
@@ -26,6 +26,7 @@ pub struct MemoryStore {
     /// Guards what was sent of uploads that are not completed, by id.
     uploads: Mutex<BTreeMap<String, Upload>>,
     last_upload: AtomicU64,
+    hides_versions: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -44,6 +45,16 @@ impl MemoryStore {
     /// Ids of uploads that are neither completed nor given up.
     pub fn open_uploads(&self) -> Vec<String> {
         self.uploads().keys().cloned().collect()
+    }
+
+    /// From now on nobody learns which version of an object this is.
+    pub fn hide_versions(&self) {
+        self.hides_versions.store(true, Ordering::Relaxed);
+    }
+
+    fn version(&self, bytes: &[u8]) -> Option<ObjectVersion> {
+        let hides = self.hides_versions.load(Ordering::Relaxed);
+        ObjectVersion::new(&etag(bytes).0, None).filter(|_| !hides)
     }
 
     fn uploads(&self) -> MutexGuard<'_, BTreeMap<String, Upload>> {
@@ -121,10 +132,11 @@ impl Store for MemoryStore {
     }
 
     fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
-        let bytes = self.head(key)?.bytes;
+        let (bytes, version) =
+            self.look(key, |object| (object.len() as u64, self.version(object)))?;
         let label = self.label(key).unwrap_or_default();
         let facts = ObjectFacts::of_label(bytes, |field| label.fields.get(field).cloned());
-        Ok(ObjectFacts { written_at: self.written_at(key)?, ..facts })
+        Ok(ObjectFacts { written_at: self.written_at(key)?, version, ..facts })
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
@@ -156,16 +168,21 @@ impl Bucket for MemoryStore {
         Ok(())
     }
 
-    fn put_new(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<bool, StoreError> {
+    fn put_new(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        label: &Label,
+    ) -> Result<Option<Written>, StoreError> {
         // One look at the objects, so that of two at once one is told that it came second.
         let mut objects = self.objects();
         if objects.contains_key(key) {
-            return Ok(false);
+            return Ok(None);
         }
         objects.insert(key.clone(), bytes.to_vec());
         self.note_time(key);
         self.note_label(key, label);
-        Ok(true)
+        Ok(Some(Written { version: self.version(&bytes) }))
     }
 
     fn begin_upload(&self, key: &Key, label: &Label) -> Result<String, StoreError> {
@@ -195,7 +212,7 @@ impl Bucket for MemoryStore {
         key: &Key,
         upload_id: &str,
         parts: &[UploadedPart],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Written, StoreError> {
         let mut uploads = self.uploads();
         let missing = || StoreError::Missing { key: key.clone() };
         let upload = uploads.get(upload_id).filter(|it| it.key == *key).ok_or_else(missing)?;
@@ -204,9 +221,10 @@ impl Bucket for MemoryStore {
             let sent = upload.parts.get(&part.number).filter(|sent| etag(sent).0 == part.etag);
             whole.extend_from_slice(sent.ok_or_else(missing)?);
         }
+        let version = self.version(&whole);
         self.set(key, whole, &upload.label);
         uploads.remove(upload_id);
-        Ok(())
+        Ok(Written { version })
     }
 
     fn abort_upload(&self, _key: &Key, upload_id: &str) -> Result<(), StoreError> {

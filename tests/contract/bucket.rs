@@ -82,8 +82,9 @@ fn a_label_is_read_without_the_bytes(bucket: &dyn Bucket) {
     let id = bucket.begin_upload(&key, &own_label(&whole)).unwrap();
     let parts = [(1, whole.slice(..PART)), (2, whole.slice(PART..))];
     let parts = parts.map(|(number, part)| bucket.put_part(&key, &id, number, part).unwrap());
-    bucket.complete_upload(&key, &id, &parts).unwrap();
+    let whole_version = bucket.complete_upload(&key, &id, &parts).unwrap().version;
     let facts = bucket.facts(&key).unwrap();
+    assert!(whole_version.is_some() && facts.version == whole_version, "{facts:?}");
     assert_eq!((facts.bytes, facts.blake3.as_deref()), (whole.len() as u64, Some(hash.as_str())));
     assert_eq!(facts.recording.as_deref(), Some(hash.as_str()));
     assert!(facts.is_ours);
@@ -101,8 +102,10 @@ fn what_was_put_without_a_label_is_nobodys(bucket: &dyn Bucket) {
 
 fn what_is_new_takes_nobodys_place(bucket: &dyn Bucket) {
     let key = key("a/b");
-    assert!(bucket.put_new(&key, bytes(9), &own_label(&bytes(9))).unwrap());
-    assert!(!bucket.put_new(&key, bytes(10), &label()).unwrap());
+    let put = bucket.put_new(&key, bytes(9), &own_label(&bytes(9))).unwrap().unwrap();
+    let version = bucket.facts(&key).unwrap().version;
+    assert!(version.is_some() && put.version == version, "{put:?}");
+    assert_eq!(bucket.put_new(&key, bytes(10), &label()).unwrap(), None);
     assert_eq!(get(bucket, &key), bytes(9));
     assert!(bucket.facts(&key).unwrap().is_ours);
 }
@@ -149,7 +152,7 @@ fn an_unknown_upload_is_missing(bucket: &dyn Bucket) {
     // Some remember that they have done so: what counts is that the object is whole.
     assert!(matches!(
         bucket.complete_upload(&a, &id, &[part]),
-        Ok(()) | Err(StoreError::Missing { .. })
+        Ok(_) | Err(StoreError::Missing { .. })
     ));
     bucket.abort_upload(&b, "0123456789abcdef").unwrap();
     assert_eq!(get(bucket, &a), bytes(100));

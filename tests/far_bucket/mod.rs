@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use scribefs::model::{Key, Object, UploadedPart};
 use scribefs::store::{
-    Bucket, Bytes, Found, Label, MemoryStore, ObjectFacts, Store, StoreError, Version,
+    Bucket, Bytes, Found, Label, MemoryStore, ObjectFacts, Store, StoreError, Version, Written,
 };
 
 /// What the bucket does with requests for bytes.
@@ -189,7 +189,12 @@ impl Bucket for FarBucket {
         self.inner.put_labelled(key, bytes, label)
     }
 
-    fn put_new(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<bool, StoreError> {
+    fn put_new(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        label: &Label,
+    ) -> Result<Option<Written>, StoreError> {
         self.inner.put_new(key, bytes, label)
     }
 
@@ -212,7 +217,7 @@ impl Bucket for FarBucket {
         key: &Key,
         upload_id: &str,
         parts: &[UploadedPart],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Written, StoreError> {
         self.inner.complete_upload(key, upload_id, parts)
     }
 

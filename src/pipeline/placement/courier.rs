@@ -181,6 +181,7 @@ impl Courier<'_> {
             tally: Tally::default(),
             seen: Seen::default(),
             sent_transcript: None,
+            version: None,
         })))
     }
 
@@ -264,10 +265,11 @@ impl Courier<'_> {
         let found = self.near.head(&recording.audio.key);
         let is_near = !matches!(found, Err(StoreError::Missing { .. }));
         let copied_at = is_near.then(|| (self.clock)());
-        let is_ours = self.index.set_stored(recording.id, recording.revision, copied_at)?;
+        let Recording { id, revision, .. } = *recording;
+        let version = trip.version.clone();
+        let is_ours = self.index.set_stored_as(id, revision, copied_at, version)?;
         if is_ours && !self.has_sent_transcript(trip)? {
             // The day's text was rendered again after it was sent, while no placement could say so.
-            let Recording { id, revision, .. } = trip.recording;
             self.index.set_placement(id, revision, Placement::PagesChanged)?;
             return Ok(Outcome::Overtaken);
         }
@@ -301,12 +303,14 @@ impl Courier<'_> {
         let audio = &trip.recording.audio;
         match action {
             Action::LookForAudio => {
-                let is_there = self.has_audio(audio)?;
+                let is_there = self.has_audio(&trip.recording)?;
                 trip.seen.lacks_audio = !is_there;
                 Ok(if is_there { Event::Found } else { Event::NotFound })
             }
             // Nothing is sent that would have to be thrown away.
-            Action::Begin if !trip.seen.lacks_audio && self.has_audio(audio)? => Ok(Event::Found),
+            Action::Begin if !trip.seen.lacks_audio && self.has_audio(&trip.recording)? => {
+                Ok(Event::Found)
+            }
             Action::Begin => {
                 trip.seen.lacks_audio = true;
                 let label = labels::of_audio(&trip.recording);

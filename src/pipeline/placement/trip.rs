@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::model::{DayTranscript, Recording};
+use crate::model::{DayTranscript, ObjectVersion, Recording};
 use crate::pipeline::placement::fault::Blame;
 use crate::pipeline::placement::tally::Tally;
 use crate::store::outbox::Errand;
@@ -37,6 +37,8 @@ pub(crate) struct Trip {
     pub(crate) seen: Seen,
     /// Hash of the day's text that the bucket was given.
     pub(crate) sent_transcript: Option<String>,
+    /// Of the audio in the bucket, where it was sent on this trip.
+    pub(crate) version: Option<ObjectVersion>,
 }
 
 /// What this trip has learnt of the bucket: an answer that is lost then costs one question again, not all of them.

@@ -11,14 +11,14 @@ use jiff::Timestamp;
 use object_store::Attribute;
 use object_store::path::Path;
 
-use crate::model::{Key, UploadedPart};
+use crate::model::{Key, ObjectVersion, UploadedPart};
 use crate::store::blocking::Network;
 use crate::store::bucket::connection::Connection;
 use crate::store::bucket::failure::{failed, is_certificate, refused, unavailable};
 use crate::store::paths::Root;
 use crate::store::{
     Bucket, BucketFacts, BucketOptions, Bytes, Foreign, Found, Label, ObjectFacts, Store,
-    StoreError, Version, Walk,
+    StoreError, Version, Walk, Written,
 };
 
 /// A bucket at the other end of a network. Each call has a deadline (see [`BucketOptions`]) and none of them
@@ -173,25 +173,32 @@ impl Store for S3Bucket {
         };
         let facts = ObjectFacts::of_label(found.meta.size, field);
         let written_at = Timestamp::from_second(found.meta.last_modified.timestamp()).ok();
-        Ok(ObjectFacts { written_at, ..facts })
+        let object_store::ObjectMeta { e_tag, version, .. } = found.meta;
+        let version = e_tag.and_then(|tag| ObjectVersion::new(&tag, version));
+        Ok(ObjectFacts { written_at, version, ..facts })
     }
 }
 
 impl Bucket for S3Bucket {
     fn put_labelled(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<(), StoreError> {
-        self.send(key, bytes, label)
+        self.send(key, bytes, label).map(drop)
     }
 
-    fn put_new(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<bool, StoreError> {
+    fn put_new(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        label: &Label,
+    ) -> Result<Option<Written>, StoreError> {
         if self.knows_conditions() {
             return self.send_new(key, bytes, label);
         }
         let (begun, longest) = (Instant::now(), self.options.change_deadline(bytes.len() as u64));
         match self.look(key) {
-            Ok(_) => Ok(false),
+            Ok(_) => Ok(None),
             Err(StoreError::Missing { .. }) => {
                 let left = longest.saturating_sub(begun.elapsed());
-                self.send_within(left, key, bytes, label).map(|()| true)
+                self.send_within(left, key, bytes, label).map(Some)
             }
             Err(err) => Err(err),
         }
@@ -216,7 +223,7 @@ impl Bucket for S3Bucket {
         key: &Key,
         upload_id: &str,
         parts: &[UploadedPart],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Written, StoreError> {
         self.complete(key, upload_id, parts)
     }
 

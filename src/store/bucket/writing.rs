@@ -10,18 +10,23 @@ use object_store::{
     ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, UpdateVersion,
 };
 
-use crate::model::{Key, UploadedPart};
+use crate::model::{Key, ObjectVersion, UploadedPart};
 use crate::store::bucket::failure::{is_unmet_condition, refused};
 use crate::store::bucket::label::attributes;
 use crate::store::outbox::SINGLE_PUT_BYTES;
 use crate::store::reach::Interrupted;
-use crate::store::{Bytes, LONGEST_CHANGE, Label, Reach, S3Bucket, StoreError, Version};
+use crate::store::{Bytes, LONGEST_CHANGE, Label, Reach, S3Bucket, StoreError, Version, Written};
 
 /// A bucket may put thousands of parts together for minutes before it answers.
 const ASSEMBLY: Duration = Duration::from_mins(2);
 
 impl S3Bucket {
-    pub(crate) fn send(&self, key: &Key, bytes: Bytes, label: &Label) -> Result<(), StoreError> {
+    pub(crate) fn send(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        label: &Label,
+    ) -> Result<Written, StoreError> {
         self.send_within(self.options.change_deadline(bytes.len() as u64), key, bytes, label)
     }
 
@@ -32,25 +37,25 @@ impl S3Bucket {
         key: &Key,
         bytes: Bytes,
         label: &Label,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Written, StoreError> {
         let options = PutOptions { attributes: attributes(label), ..PutOptions::default() };
-        self.try_send(longest, key, bytes, options)?.map_err(|err| self.failed(key, &err))?;
-        Ok(())
+        let put = self.try_send(longest, key, bytes, options)?;
+        put.map(written).map_err(|err| self.failed(key, &err))
     }
 
-    /// The same on the condition that there is nothing. Whether it was put.
+    /// The same on the condition that there is nothing. `None`: there is.
     pub(crate) fn send_new(
         &self,
         key: &Key,
         bytes: Bytes,
         label: &Label,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Written>, StoreError> {
         let attributes = attributes(label);
         let options = PutOptions { attributes, mode: PutMode::Create, ..PutOptions::default() };
         let longest = self.options.change_deadline(bytes.len() as u64);
         match self.try_send(longest, key, bytes, options)? {
-            Ok(_) => Ok(true),
-            Err(err) if is_unmet_condition(&err) => Ok(false),
+            Ok(put) => Ok(Some(written(put))),
+            Err(err) if is_unmet_condition(&err) => Ok(None),
             Err(err) => Err(self.failed(key, &err)),
         }
     }
@@ -74,7 +79,7 @@ impl S3Bucket {
         let size = file.metadata().map_err(fail)?.len();
         if size <= SINGLE_PUT_BYTES {
             let bytes = read(file, 0, size).map_err(fail)?;
-            return self.send(key, bytes, &Label::default());
+            return self.send(key, bytes, &Label::default()).map(drop);
         }
         let upload_id = self.begin(key, &Label::default())?;
         let sent = self.send_parts(key, &upload_id, file, size);
@@ -98,7 +103,7 @@ impl S3Bucket {
                 .map_err(|err| refused(key.as_str(), Box::new(err)))?;
             parts.push(self.send_part(key, upload_id, number, bytes)?);
         }
-        self.complete(key, upload_id, &parts)
+        self.complete(key, upload_id, &parts).map(drop)
     }
 
     pub(crate) fn begin(&self, key: &Key, label: &Label) -> Result<String, StoreError> {
@@ -134,12 +139,12 @@ impl S3Bucket {
         key: &Key,
         upload_id: &str,
         parts: &[UploadedPart],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Written, StoreError> {
         let (path, upload_id) = (self.path(key), upload_id.to_owned());
         let parts = parts.iter().map(|part| PartId { content_id: part.etag.clone() }).collect();
         let complete = self.connection.writes.complete_multipart(&path, &upload_id, parts);
-        self.ask(key, ASSEMBLY.max(self.options.deadline).min(LONGEST_CHANGE), complete)?;
-        Ok(())
+        let longest = ASSEMBLY.max(self.options.deadline).min(LONGEST_CHANGE);
+        self.ask(key, longest, complete).map(written)
     }
 
     /// The client for reads does it: the other would name an encryption, which is refused here.
@@ -214,6 +219,11 @@ fn slow(err: StoreError) -> StoreError {
 fn version_of(key: &Key, put: PutResult) -> Result<Version, StoreError> {
     let tag = put.e_tag.ok_or_else(|| refused(key.as_str(), "the bucket gives no versions"))?;
     Ok(Version(tag))
+}
+
+fn written(put: PutResult) -> Written {
+    let PutResult { e_tag, version, .. } = put;
+    Written { version: e_tag.and_then(|tag| ObjectVersion::new(&tag, version)) }
 }
 
 /// So many bytes of a file from `start` on, which must be there.

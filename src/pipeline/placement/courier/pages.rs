@@ -48,7 +48,7 @@ impl Courier<'_> {
         if is_first && seen.page_may_be_there != Some(place) {
             seen.page_may_be_there = Some(place);
             let put = self.bucket.put_new(&object.key, bytes.clone(), &label);
-            if put.map_err(Fault::Bucket)? {
+            if put.map_err(Fault::Bucket)?.is_some() {
                 return Ok(Event::PutDone);
             }
         }
