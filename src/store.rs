@@ -111,7 +111,8 @@ pub trait Store: Send + Sync {
     /// After `Ok` the object survives a power cut.
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// The same from an open file, read from its start, without holding it in memory.
+    /// The same from an open file, read from its start. Local disk does not hold it in memory; a bucket takes it in one
+    /// request.
     fn put_file(&self, key: &Key, file: &File) -> Result<(), StoreError>;
 
     /// The same, if there is nothing at `key`, not even something that the store takes for it (a name that is

@@ -13,7 +13,6 @@ use object_store::{
 use crate::model::{Key, ObjectVersion, UploadedPart};
 use crate::store::bucket::failure::{is_unmet_condition, refused};
 use crate::store::bucket::label::attributes;
-use crate::store::outbox::SINGLE_PUT_BYTES;
 use crate::store::reach::Interrupted;
 use crate::store::{Bytes, LONGEST_CHANGE, Label, Reach, S3Bucket, StoreError, Version, Written};
 
@@ -73,37 +72,12 @@ impl S3Bucket {
         Ok(answer.inspect(|_| self.note_answer()))
     }
 
-    /// [`Store::put_file`](crate::store::Store::put_file): small files as they are, large ones in parts.
+    /// [`Store::put_file`](crate::store::Store::put_file), in one request, so that whoever asks for a lease before it has
+    /// asked for all of it. Large audio goes in parts, each of which is a change of its own.
     pub(crate) fn send_file(&self, key: &Key, file: &File) -> Result<(), StoreError> {
         let fail = |err: io::Error| refused(key.as_str(), Box::new(err));
-        let size = file.metadata().map_err(fail)?.len();
-        if size <= SINGLE_PUT_BYTES {
-            let bytes = read(file, 0, size).map_err(fail)?;
-            return self.send(key, bytes, &Label::default()).map(drop);
-        }
-        let upload_id = self.begin(key, &Label::default())?;
-        let sent = self.send_parts(key, &upload_id, file, size);
-        if sent.is_err() {
-            // What is left of it costs a little, until the bucket's own rules sweep it.
-            let _ = self.abort(key, &upload_id);
-        }
-        sent
-    }
-
-    fn send_parts(
-        &self,
-        key: &Key,
-        upload_id: &str,
-        file: &File,
-        size: u64,
-    ) -> Result<(), StoreError> {
-        let mut parts = Vec::new();
-        for (number, start) in (1..).zip((0..size).step_by(SINGLE_PUT_BYTES as usize)) {
-            let bytes = read(file, start, SINGLE_PUT_BYTES.min(size - start))
-                .map_err(|err| refused(key.as_str(), Box::new(err)))?;
-            parts.push(self.send_part(key, upload_id, number, bytes)?);
-        }
-        self.complete(key, upload_id, &parts).map(drop)
+        let bytes = read(file).map_err(fail)?;
+        self.send(key, bytes, &Label::default()).map(drop)
     }
 
     pub(crate) fn begin(&self, key: &Key, label: &Label) -> Result<String, StoreError> {
@@ -226,10 +200,10 @@ fn written(put: PutResult) -> Written {
     Written { version: e_tag.and_then(|tag| ObjectVersion::new(&tag, version)) }
 }
 
-/// So many bytes of a file from `start` on, which must be there.
-fn read(file: &File, start: u64, size: u64) -> io::Result<Bytes> {
-    let size = usize::try_from(size).map_err(|_| io::ErrorKind::OutOfMemory)?;
+/// All bytes of a file, from its start.
+fn read(file: &File) -> io::Result<Bytes> {
+    let size = usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
     let mut bytes = vec![0; size];
-    file.read_exact_at(&mut bytes, start)?;
+    file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes.into())
 }
