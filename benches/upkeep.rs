@@ -17,9 +17,11 @@ use scribefs::model::{
     Object, Overlay, Page, PageKind, Placement, Recipe, RecordedAt, Recording, RecordingId,
     SoundFacts, SpeakerBounds, Talk, TimeSource,
 };
-use scribefs::pipeline::{self, Depth, Home, Stock, StockError};
+use scribefs::publishing::{Home, Stock, StockError};
 use scribefs::render::{self, Chapter};
 use scribefs::store::{Found, ObjectFacts, Store, StoreError, Walk};
+use scribefs::upkeep;
+use scribefs::upkeep::Depth;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -48,20 +50,20 @@ fn measure(count: u64) -> Result<()> {
     let store = MadeUp { count };
     let stock = Stock { near: &store, far: None, index: &index, home: Home::Disk };
     step(count, "reindex", || {
-        let rebuilt = pipeline::rebuild(&store, &index)?;
+        let rebuilt = upkeep::rebuild(&store, &index)?;
         Ok(rebuilt.recordings == count && rebuilt.torn.is_empty())
     })?;
     step(count, "fsck", || {
         let mut found = 0;
         let counts =
-            pipeline::inspect(stock, Depth::Sizes, Timestamp::now(), &mut |_| (), &mut |_| {
+            upkeep::inspect(stock, Depth::Sizes, Timestamp::now(), &mut |_| (), &mut |_| {
                 found += 1;
                 Ok::<_, StockError>(())
             })?;
         Ok(counts.recordings == count && found == 0)
     })?;
     step(count, "gc", || {
-        let left = pipeline::orphans(stock, Timestamp::now())?;
+        let left = upkeep::orphans(stock, Timestamp::now())?;
         Ok(left.orphans.is_empty() && left.only_copies == 0)
     })
 }

@@ -15,14 +15,17 @@
 //!          index      tables, transactions, changes
 //!          view       records to names, nodes, attributes (pure)
 //! floor 2  worker     the child: audio -> speech -> events on stdout
-//!          pipeline   the daemon's road: job -> worker -> render -> store -> index
+//!          publishing a recording in the store: audio, pages, the day's transcript
 //!          fs         the filesystem, and a thin FUSE adapter
-//! floor 3  config     file, environment and flags to one checked Config
-//! floor 4  cli        subcommands
+//! floor 3  upkeep     check, repair, gc, rebuild, import, migrate
+//! floor 4  sync       uploads, lease, followers, eviction, purge
+//! floor 5  jobs       spool -> job -> worker -> publishing
+//! floor 6  config     file, environment and flags to one checked Config
+//! floor 7  cli        subcommands
 //!          daemon     composition root, detach, signals
 //! ```
 //!
-//! The road in is best read in [`pipeline`]'s `run.rs`.
+//! What becomes of a recording is best read in [`jobs`]'s `job_run.rs`.
 
 /// A named point where the crash tests end the process, as a power cut or the kernel would.
 ///
@@ -42,15 +45,20 @@ pub mod cli;
 mod concurrency;
 pub mod config;
 pub mod daemon;
+#[cfg(test)]
+mod fixtures;
 pub mod fs;
 pub mod index;
+pub mod jobs;
 pub mod model;
 pub mod models;
-pub mod pipeline;
+pub mod publishing;
 mod regular_file;
 pub mod render;
 pub mod speech;
 pub mod spool;
 pub mod store;
+pub mod sync;
+pub mod upkeep;
 pub mod view;
 pub mod worker;

@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or starts a thread.
 
 mod access;
+mod causes;
 mod conversation;
 mod day;
 mod inode;
@@ -19,6 +20,7 @@ mod stem;
 mod talk;
 
 pub use access::Access;
+pub use causes::causes;
 pub use conversation::{Conversation, ConversationId, ConversationSeq};
 pub use day::Day;
 pub use inode::{InboxId, Inode, Node, VirtualNode};

@@ -502,7 +502,7 @@ fn an_import_says_which_names_it_cannot_take() {
     bucket.put(&ours, b"sound").unwrap();
     put_raw(server, &options.bucket, "standup/2024/01/15/Team%20meeting.wav");
     put_raw(server, &options.bucket, "notes/agenda.txt");
-    let found = scribefs::pipeline::days(bucket.as_ref()).unwrap();
+    let found = scribefs::upkeep::days(bucket.as_ref()).unwrap();
     assert_eq!(found.days, [[ours]]);
     let passed_over = found.passed_over;
     assert_eq!(passed_over.count, 2, "{passed_over:?}");

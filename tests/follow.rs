@@ -18,11 +18,13 @@ use scribefs::model::{
     ConversationId, ConversationSeq, Key, ModelRef, Page, PageKind, Recipe, Recording, RecordingId,
     SpeakerBounds, Talk,
 };
-use scribefs::pipeline::{Follower, Following, Told, rebuild_with_bucket};
+use scribefs::publishing::Told;
 use scribefs::render::{self, Chapter};
 use scribefs::store::{
     BlockCache, Bucket, CacheOptions, LocalStore, PlacedStore, ReadOptions, Store,
 };
+use scribefs::sync::{Follower, Following};
+use scribefs::upkeep::rebuild_with_bucket;
 
 /// So short that tests do not wait for it.
 const EVERY: Duration = Duration::from_millis(20);
@@ -639,7 +641,7 @@ fn a_page_that_was_replaced_is_read_as_it_is_now() {
     let bucket: Arc<dyn Bucket> = writer.bucket.clone();
     let store = PlacedStore::with_bucket(near, bucket.clone(), cache, ReadOptions::default());
     let index = bare.index.clone();
-    let refresher = scribefs::pipeline::PageRefresher::start(bucket, index).unwrap();
+    let refresher = scribefs::sync::PageRefresher::start(bucket, index).unwrap();
     store.when_replaced(Box::new(move |page, deadline| refresher.refresh(page, deadline)));
     // The writer has put other pages there, and the follower has not heard of it.
     let (seq, day) = (recording.id.conversation, recording.id.day);

@@ -311,7 +311,7 @@ fn removes_for_good_what_is_in_the_trash() {
     // The first time it is seen there, the second time it has been there for long.
     for _ in 0..2 {
         let (now, day) = (Timestamp::now(), Duration::from_hours(24));
-        scribefs::pipeline::empty_trash(&near, &index, Duration::ZERO, now, day).unwrap();
+        scribefs::sync::empty_trash(&near, &index, Duration::ZERO, now, day).unwrap();
     }
 }
 

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use common::{content, day, publish, quiet_spool, services_in, until};
 use scribefs::fs::Services;
 use scribefs::model::{Destination, Placement};
-use scribefs::pipeline::{Carrier, CarrierError, CarrierOptions, Grounds, LeaseError, Retention};
 use scribefs::store::outbox::Sizes;
 use scribefs::store::{Bucket, FlakyStore, MemoryStore, Store};
+use scribefs::sync::{Carrier, CarrierError, CarrierOptions, Grounds, LeaseError, Retention};
 
 fn services(dir: &Path) -> Services {
     let services = services_in(dir, quiet_spool());

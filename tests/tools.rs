@@ -11,13 +11,13 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use scribefs::index::Index;
 use scribefs::model::{ConversationId, Destination, Key, Object, PageKind, Placement, Recording};
-use scribefs::pipeline::{
-    self, Checked, Depth, Fault, Finding, Home, Imported, Moved, Old, Orphan, Stock, Where,
-};
+use scribefs::publishing::{Home, Stock};
 use scribefs::store::{
     BlockCache, Bucket, CacheOptions, FlakyStore, Label, LocalStore, MemoryStore, PlacedStore,
     ReadOptions, Store,
 };
+use scribefs::upkeep;
+use scribefs::upkeep::{Checked, Depth, Fault, Finding, Imported, Moved, Old, Orphan, Where};
 use tempfile::TempDir;
 
 /// One state folder with a bucket behind it.
@@ -75,11 +75,11 @@ impl Shed {
     }
 
     fn import(&self) -> Vec<Imported> {
-        let survey = pipeline::survey(&self.dir.path().join("old")).unwrap();
+        let survey = upkeep::survey(&self.dir.path().join("old")).unwrap();
         let told = survey.finds.iter().filter_map(|find| Some((find, find.text.as_ref()?)));
         let zone = TimeZone::UTC;
         told.map(|(find, text)| {
-            pipeline::import(self.stock(), find, text, &zone, Timestamp::now()).unwrap()
+            upkeep::import(self.stock(), find, text, &zone, Timestamp::now()).unwrap()
         })
         .collect()
     }
@@ -91,7 +91,7 @@ impl Shed {
     fn check(&self, depth: Depth) -> Checked {
         // Two hours from now: nothing is young.
         let later = Timestamp::now() + SignedDuration::from_hours(2);
-        pipeline::check(self.stock(), depth, later, &mut |_| ()).unwrap()
+        upkeep::check(self.stock(), depth, later, &mut |_| ()).unwrap()
     }
 
     fn faults(&self, depth: Depth) -> Vec<(String, Fault)> {
@@ -102,11 +102,11 @@ impl Shed {
     /// Mends everything; whether each could be.
     fn mend(&self, depth: Depth) -> Vec<bool> {
         let findings = self.check(depth).findings;
-        findings.iter().map(|finding| pipeline::mend(self.stock(), finding).unwrap()).collect()
+        findings.iter().map(|finding| upkeep::mend(self.stock(), finding).unwrap()).collect()
     }
 
     fn orphans(&self, now: Timestamp) -> Vec<Orphan> {
-        pipeline::orphans(self.stock(), now).unwrap().orphans
+        upkeep::orphans(self.stock(), now).unwrap().orphans
     }
 
     fn json_page(&self) -> Key {
@@ -172,12 +172,12 @@ fn the_store_and_what_is_in_it_are_told_from_other_folders() {
         fs::create_dir_all(folder).unwrap();
     }
     for own in [&store, &below, &below.join("..")] {
-        assert!(pipeline::lies_in(own, &store).unwrap(), "{}", own.display());
+        assert!(upkeep::lies_in(own, &store).unwrap(), "{}", own.display());
     }
     for other in [beside.as_path(), dir.path()] {
-        assert!(!pipeline::lies_in(other, &store).unwrap(), "{}", other.display());
+        assert!(!upkeep::lies_in(other, &store).unwrap(), "{}", other.display());
     }
-    assert!(pipeline::lies_in(&dir.path().join("nowhere"), &store).is_err());
+    assert!(upkeep::lies_in(&dir.path().join("nowhere"), &store).is_err());
 }
 
 #[test]
@@ -202,13 +202,13 @@ fn a_tree_in_a_bucket_is_brought_here_day_by_day() {
         bucket.put(&Key::new(key).unwrap(), key.as_bytes()).unwrap();
     }
     bucket.put(&Key::new("README").unwrap(), b"no recording").unwrap();
-    let found = pipeline::days(&bucket).unwrap();
+    let found = upkeep::days(&bucket).unwrap();
     assert_eq!((found.passed_over.count, found.passed_over.named), (1, vec!["README".to_owned()]));
     let days = found.days;
     assert_eq!(days.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
     let dir = tempfile::tempdir().unwrap();
-    pipeline::fetch_day(&bucket, &days[0], dir.path()).unwrap();
-    let survey = pipeline::survey(dir.path()).unwrap();
+    upkeep::fetch_day(&bucket, &days[0], dir.path()).unwrap();
+    let survey = upkeep::survey(dir.path()).unwrap();
     assert_eq!(survey.finds.len(), 1);
     assert!(survey.finds[0].text.is_some());
 }
@@ -216,7 +216,7 @@ fn a_tree_in_a_bucket_is_brought_here_day_by_day() {
 #[test]
 fn recordings_without_a_transcript_and_other_files_are_told_apart() {
     let shed = Shed::new(Home::Disk);
-    let survey = pipeline::survey(&shed.dir.path().join("old")).unwrap();
+    let survey = upkeep::survey(&shed.dir.path().join("old")).unwrap();
     let silent: Vec<String> =
         survey.finds.iter().filter(|it| it.text.is_none()).map(|it| it.name.display()).collect();
     assert_eq!(silent, ["b.m4a"]);
@@ -303,7 +303,7 @@ fn pages_that_are_lost_or_damaged_are_rendered_again_from_the_json_page() {
     // Read anew, the store says the same.
     let dir = tempfile::tempdir().unwrap();
     let anew = Index::open(&dir.path().join("index.redb")).unwrap();
-    assert_eq!(pipeline::rebuild(&shed.near, &anew).unwrap().recordings, 2);
+    assert_eq!(upkeep::rebuild(&shed.near, &anew).unwrap().recordings, 2);
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn orphans_are_removed_when_they_are_an_hour_old_and_nothing_else_is() {
     let place = |place| Orphan { place, key: orphan.clone() };
     assert_eq!(orphans, [place(Where::Disk), place(Where::Bucket)]);
     for orphan in &orphans {
-        pipeline::remove_orphan(shed.stock(), orphan).unwrap();
+        upkeep::remove_orphan(shed.stock(), orphan).unwrap();
     }
     assert_eq!(shed.orphans(later), []);
     assert!(shed.far.head(&Key::new("backup.zip").unwrap()).is_ok());
@@ -374,7 +374,7 @@ fn what_others_have_put_where_recordings_are_filed_is_listed_and_stays() {
         shed.far.put(key, b"another's").unwrap();
     }
     let later = Timestamp::now() + SignedDuration::from_hours(48);
-    let left = pipeline::orphans(shed.stock(), later).unwrap();
+    let left = upkeep::orphans(shed.stock(), later).unwrap();
     assert_eq!(left.orphans, []);
     let folders: Vec<(Where, &str, u64)> = left
         .foreign
@@ -405,7 +405,7 @@ fn what_others_have_put_in_the_place_of_a_recording_survives_its_removal() {
     for key in [&monday.audio.key, &page] {
         shed.far.put(key, b"another's").unwrap();
     }
-    pipeline::bring_home(shed.stock(), shed.far.as_ref(), Old::Removed, &mut |_| ()).unwrap();
+    upkeep::bring_home(shed.stock(), shed.far.as_ref(), Old::Removed, &mut |_| ()).unwrap();
     for key in [&monday.audio.key, &page] {
         assert_eq!(shed.far.get_range(key, 0..99).unwrap(), b"another's");
     }
@@ -447,7 +447,7 @@ fn cached_blocks_of_what_is_gone_are_cleared_away() {
     placed().read(&gone, 0..99).unwrap();
     assert_eq!(placed().cached().len(), 2);
     let cache = BlockCache::open(&cache_dir, options).unwrap();
-    assert_eq!(pipeline::clear_cache(shed.stock(), &cache).unwrap(), 1);
+    assert_eq!(upkeep::clear_cache(shed.stock(), &cache).unwrap(), 1);
     assert_eq!(placed().cached(), std::slice::from_ref(&monday.audio.blake3));
 }
 
@@ -498,12 +498,12 @@ fn everything_comes_home_and_the_bucket_is_left_empty() {
     shed.near.delete(&shed.recordings()[0].audio.key).unwrap();
     shed.near.delete(&shed.json_page()).unwrap();
     let moved =
-        pipeline::bring_home(shed.stock(), shed.far.as_ref(), Old::Kept, &mut |_| ()).unwrap();
+        upkeep::bring_home(shed.stock(), shed.far.as_ref(), Old::Kept, &mut |_| ()).unwrap();
     assert_eq!(moved, Moved { recordings: 2, objects: 2, kept: 0, lost: 0 });
     assert_eq!(shed.index.destination().unwrap(), Destination::Here);
     assert!(!shed.far.list("").unwrap().is_empty());
     let again =
-        pipeline::bring_home(shed.stock(), shed.far.as_ref(), Old::Removed, &mut |_| ()).unwrap();
+        upkeep::bring_home(shed.stock(), shed.far.as_ref(), Old::Removed, &mut |_| ()).unwrap();
     assert_eq!(again.objects, 0);
     // Nothing but two words for those who follow it.
     let left = shed.far.list("").unwrap();
@@ -518,7 +518,7 @@ fn pages_that_are_due_are_written_before_everything_comes_home() {
     let shed = Shed::in_bucket();
     let seq = shed.recordings()[0].id.conversation;
     shed.index.rename_conversation(seq, &ConversationId::new("weekly").unwrap()).unwrap();
-    pipeline::bring_home(shed.stock(), shed.far.as_ref(), Old::Removed, &mut |_| ()).unwrap();
+    upkeep::bring_home(shed.stock(), shed.far.as_ref(), Old::Removed, &mut |_| ()).unwrap();
     assert_eq!(shed.index.pages_due(None, 9).unwrap(), []);
     let transcript = text(&shed.near, "standup/2024/01/15/standup_transcript.txt");
     assert!(transcript.starts_with("weekly\n"), "{transcript}");
@@ -536,8 +536,8 @@ fn coming_home_can_be_cut_off_at_every_call_and_done_again() {
         let far = shed.far.clone();
         let shed = Shed { far: Arc::default(), home: Home::Disk, ..shed };
         let flaky = FlakyStore::failing_after(calls, far.clone());
-        let cut = pipeline::bring_home(shed.stock(), &flaky, Old::Removed, &mut |_| ());
-        pipeline::bring_home(shed.stock(), far.as_ref(), Old::Removed, &mut |_| ()).unwrap();
+        let cut = upkeep::bring_home(shed.stock(), &flaky, Old::Removed, &mut |_| ());
+        upkeep::bring_home(shed.stock(), far.as_ref(), Old::Removed, &mut |_| ()).unwrap();
         assert_eq!(shed.faults(Depth::Contents), []);
         assert_eq!(far.list("standup/").unwrap(), []);
         if cut.is_ok() {
@@ -556,7 +556,7 @@ fn what_the_bucket_has_wrong_is_not_brought_home_nor_removed() {
     let other = shed.recordings()[1].audio.key.clone();
     shed.near.delete(&other).unwrap();
     let moved =
-        pipeline::bring_home(shed.stock(), shed.far.as_ref(), Old::Removed, &mut |_| ()).unwrap();
+        upkeep::bring_home(shed.stock(), shed.far.as_ref(), Old::Removed, &mut |_| ()).unwrap();
     assert_eq!(moved, Moved { recordings: 2, objects: 1, kept: 0, lost: 1 });
     assert!(shed.far.head(&audio).is_ok() && shed.far.head(&other).is_ok());
     assert!(shed.near.head(&audio).is_err() && shed.near.head(&other).is_ok());
@@ -568,7 +568,7 @@ fn local_copies_go_only_when_the_bucket_has_the_audio() {
     let shed = Shed::in_bucket();
     let [monday, tuesday] = &shed.recordings()[..] else { panic!() };
     shed.far.put(&tuesday.audio.key, b"cut off").unwrap();
-    let moved = pipeline::leave_disk(shed.stock(), shed.far.as_ref()).unwrap();
+    let moved = upkeep::leave_disk(shed.stock(), shed.far.as_ref()).unwrap();
     assert_eq!(moved.objects, 1);
     assert!(shed.near.head(&monday.audio.key).is_err());
     assert!(shed.near.head(&tuesday.audio.key).is_ok());

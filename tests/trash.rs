@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use scribefs::fs::Services;
 use scribefs::index::{Change, IndexError, Trashed};
 use scribefs::model::{ConversationSeq, FileName, PageKind, Recording};
-use scribefs::pipeline;
 use scribefs::store::StoreError;
+use scribefs::sync;
 
 struct Bench {
     _dir: tempfile::TempDir,
@@ -185,7 +185,7 @@ fn a_recording_whose_time_in_the_trash_is_over_is_removed_for_good() {
     let empty = |days: u64, observed_hours: u64| {
         let (kept, observed) = (days * 24, observed_hours);
         let (kept, observed) = (Duration::from_hours(kept), Duration::from_hours(observed));
-        pipeline::empty_trash(&**store, index, kept, Timestamp::now(), observed).unwrap();
+        sync::empty_trash(&**store, index, kept, Timestamp::now(), observed).unwrap();
     };
     // By the clock it is over, but for all that was seen the clock may be wrong.
     empty(1, 0);
@@ -224,7 +224,7 @@ fn a_recording_and_later_its_conversation_are_removed_for_good_together() {
     index.trash_conversation(ConversationSeq(2), days_ago(5)).unwrap();
     let day = Duration::from_hours(24);
     for _ in 0..2 {
-        pipeline::empty_trash(&**store, index, day, Timestamp::now(), day).unwrap();
+        sync::empty_trash(&**store, index, day, Timestamp::now(), day).unwrap();
     }
     assert!(bench.trash().is_empty());
     assert!(index.condemned().unwrap().is_empty());

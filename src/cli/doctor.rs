@@ -13,10 +13,11 @@ use crate::cli::settings;
 use crate::config::Config;
 use crate::daemon::{Environment, effective_user, open_bucket};
 use crate::fs::{self as filesystem, Liveness, MountOptions};
+use crate::jobs;
 use crate::model::{printable, without_error_numbers};
 use crate::models::Library;
-use crate::pipeline::{self, ProbeError, Probed, Step};
 use crate::store::{BucketOptions, StoreError, is_open_to_strangers};
+use crate::upkeep::{self, ProbeError, Probed, Step};
 use crate::worker::has_landlock;
 
 /// How a check came out.
@@ -165,7 +166,7 @@ fn bucket(config: &Config) -> Finding {
             };
         }
     };
-    match pipeline::try_bucket(bucket.as_ref()) {
+    match upkeep::try_bucket(bucket.as_ref()) {
         Ok(probed) => tried(place, options, probed),
         Err(err) => {
             Wrong { what: format!("{place}: {}", Causes(&err)), remedy: remedy_of(&err).to_owned() }
@@ -257,7 +258,7 @@ fn worker(config: &Config, environment: &Environment) -> Finding {
     let plan = settings::plan(config.clone(), MountOptions::new("/"), environment);
     let mut setup = plan.setup();
     setup.scratch = scratch.path().to_owned();
-    match pipeline::try_workers(&setup) {
+    match jobs::try_workers(&setup) {
         Ok(()) if !has_landlock() => Lacking {
             what:
                 "this kernel has no Landlock: a worker that a recording has taken over could read \

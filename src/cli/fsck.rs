@@ -12,8 +12,9 @@ use crate::cli::stock::{self, Opened};
 use crate::config::Config;
 use crate::daemon::Environment;
 use crate::model::printable;
-use crate::pipeline::{self, Counts, Depth, Fault, Finding, Orphan, Stock, StockError, Where};
+use crate::publishing::{self, Stock, StockError};
 use crate::store::Foreign;
+use crate::upkeep::{self, Counts, Depth, Fault, Finding, Orphan, Where};
 
 pub(crate) fn fsck(wish: &Fsck, environment: &Environment) -> Result<ExitCode, Trouble> {
     let config = wish.settings.config(environment)?;
@@ -21,7 +22,7 @@ pub(crate) fn fsck(wish: &Fsck, environment: &Environment) -> Result<ExitCode, T
     let is_clean = match wish.repair {
         true => opened.under_lease(&config, false, |stock| {
             let placed = opened.placed(&config)?;
-            pipeline::write_pages_due(&placed, &opened.index).map_err(StockError::Index)?;
+            publishing::write_pages_due(&placed, &opened.index).map_err(StockError::Index)?;
             check(wish, stock, &opened)
         }),
         false => check(wish, opened.stock(), &opened),
@@ -38,7 +39,7 @@ fn check(wish: &Fsck, stock: Stock<'_>, opened: &Opened) -> Result<bool, Trouble
     let bar = progress_bar(opened.recordings()?);
     let (mut tally, mut told) = (Tally::default(), Vec::new());
     let mut found = |finding: Finding| -> Result<(), Trouble> {
-        let is_mended = wish.repair && pipeline::mend(stock, &finding)?;
+        let is_mended = wish.repair && upkeep::mend(stock, &finding)?;
         tally.note(&finding, is_mended);
         match wish.json {
             true => told.push(as_json(&finding, is_mended)),
@@ -46,8 +47,7 @@ fn check(wish: &Fsck, stock: Stock<'_>, opened: &Opened) -> Result<bool, Trouble
         }
         Ok(())
     };
-    let counts =
-        pipeline::inspect(stock, depth, Timestamp::now(), &mut |_| bar.inc(1), &mut found)?;
+    let counts = upkeep::inspect(stock, depth, Timestamp::now(), &mut |_| bar.inc(1), &mut found)?;
     bar.finish_and_clear();
     let Counts { recordings, objects } = counts;
     match wish.json {
@@ -144,7 +144,7 @@ pub(crate) fn gc(wish: &Gc, environment: &Environment) -> Result<ExitCode, Troub
 }
 
 fn clear_up(wish: &Gc, stock: Stock<'_>, config: &Config) -> Result<ExitCode, Trouble> {
-    let left = pipeline::orphans(stock, Timestamp::now())?;
+    let left = upkeep::orphans(stock, Timestamp::now())?;
     for Orphan { place, key } in &left.orphans {
         report::print(format!("{}  {}\n", place_of(*place), printable(key.as_str())))?;
     }
@@ -168,10 +168,10 @@ fn clear_up(wish: &Gc, stock: Stock<'_>, config: &Config) -> Result<ExitCode, Tr
         return Ok(ExitCode::SUCCESS);
     }
     for orphan in &left.orphans {
-        pipeline::remove_orphan(stock, orphan)?;
+        upkeep::remove_orphan(stock, orphan)?;
     }
     if let Some(cache) = stock::cache(config)? {
-        pipeline::clear_cache(stock, &cache)?;
+        upkeep::clear_cache(stock, &cache)?;
     }
     match left.orphans.is_empty() {
         true => report::remark("nothing to remove"),

@@ -18,9 +18,10 @@ use crate::config::{Config, Layer, Origin};
 use crate::daemon::{DaemonError, Environment, open_bucket, open_near};
 use crate::index::IndexError;
 use crate::model::Key;
-use crate::pipeline::{self, Find, ImportError, Imported, NotTaken, Reason, StockError};
+use crate::publishing::StockError;
 use crate::regular_file;
 use crate::store::{Bucket, BucketOptions, Foreign, StoreError};
+use crate::upkeep::{self, Find, ImportError, Imported, NotTaken, Reason};
 
 pub(crate) fn import(wish: &Import, environment: &Environment) -> Result<ExitCode, Trouble> {
     let config = wish.settings.config(environment)?;
@@ -137,7 +138,7 @@ impl Importer {
         environment: &Environment,
     ) -> Result<(), Trouble> {
         let bucket = source_bucket(wish, config, environment)?;
-        let found = pipeline::days(bucket.as_ref())?;
+        let found = upkeep::days(bucket.as_ref())?;
         self.done.not_taken.add(foreign(found.passed_over));
         for day in found.days {
             // Where they are going to, if that is here: recordings may be larger than the disk of /tmp.
@@ -146,7 +147,7 @@ impl Importer {
                 Target::Inbox(_) => tempfile::tempdir_in(open_near(config)?.staging()),
             };
             let folder = folder.map_err(StockError::Disk)?;
-            match pipeline::fetch_day(bucket.as_ref(), &day, folder.path()) {
+            match upkeep::fetch_day(bucket.as_ref(), &day, folder.path()) {
                 // One that was removed meanwhile or lies in an archive says nothing of the others.
                 Err(StockError::Store(
                     err @ (StoreError::Missing { .. } | StoreError::Refused { .. }),
@@ -171,7 +172,7 @@ impl Importer {
         let Target::Index(opened) = &self.target else { return Ok(()) };
         let store = opened.near.root();
         // A source that is not there is told of later.
-        if pipeline::lies_in(source, store).unwrap_or(false) {
+        if upkeep::lies_in(source, store).unwrap_or(false) {
             return Err(Trouble::plain(
                 format!("{} lies in the store {}", source.display(), store.display()),
                 "Name another folder with `store` in the settings, and import into that.",
@@ -182,7 +183,7 @@ impl Importer {
 
     /// Takes what a tree has. Ends early only where nothing more can be published or dropped.
     fn take(&mut self, root: &Path) -> Result<(), Trouble> {
-        let survey = pipeline::survey(root).map_err(|source| Trouble::File {
+        let survey = upkeep::survey(root).map_err(|source| Trouble::File {
             path: root.to_owned(),
             source,
             remedy: "Give the folder that has <conversation>/<yyyy>/<mm>/<dd>/ in it.".to_owned(),
@@ -199,7 +200,7 @@ impl Importer {
         match (&self.target, &find.text) {
             (Target::Index(opened), Some(text)) => {
                 let now = Timestamp::now();
-                match pipeline::import(opened.stock(), find, text, &self.zone, now) {
+                match upkeep::import(opened.stock(), find, text, &self.zone, now) {
                     Ok(Imported::Published(_)) => self.done.published += 1,
                     Ok(Imported::Known(_)) => self.done.known += 1,
                     Err(ImportError::Source { path, source }) => {
@@ -330,7 +331,7 @@ fn copy(find: &Find, target: &Path, zone: &TimeZone) -> Result<(), CopyError> {
     fs::create_dir_all(folder).map_err(CopyError::of_inbox)?;
     let modified = stat.modified().map_err(CopyError::File)?;
     let modified = Timestamp::try_from(modified).unwrap_or(Timestamp::UNIX_EPOCH);
-    let modified = pipeline::time_for_inbox(modified, find.day, zone);
+    let modified = upkeep::time_for_inbox(modified, find.day, zone);
     let partial = tempfile::Builder::new().prefix(".import-").tempfile_in(folder);
     let mut partial = partial.map_err(CopyError::of_inbox)?;
     copy_bytes(&mut from, partial.as_file_mut())?;

@@ -12,8 +12,10 @@ use crate::cli::report::{self, Trouble};
 use crate::cli::stock::{Opened, hold_lease};
 use crate::config::{Config, Storage};
 use crate::daemon::{DaemonError, Environment, carrier_options, open_placed, settle_writer};
-use crate::pipeline::{self, Carrier, CarrierStatus, DiscoveryError, Grounds, Old, StockError};
+use crate::publishing::{self, StockError, StorageError};
 use crate::store::Bucket;
+use crate::sync::{self, Carrier, CarrierStatus, Grounds};
+use crate::upkeep::{self, Old};
 
 /// Time between looks at how far the carrier is.
 const LOOK: Duration = Duration::from_millis(250);
@@ -63,7 +65,7 @@ fn to_bucket(
     settle_writer(config, Some(bucket.as_ref()), &opened.index).map_err(DaemonError::State)?;
     let placed = Arc::new(open_placed(config, opened.near.clone(), Some(bucket.clone()))?);
     discover(opened, bucket.as_ref())?;
-    pipeline::write_pages_due(placed.as_ref(), &opened.index).map_err(StockError::Index)?;
+    publishing::write_pages_due(placed.as_ref(), &opened.index).map_err(StockError::Index)?;
     let grounds = Grounds {
         near: opened.near.clone(),
         store: placed,
@@ -86,7 +88,7 @@ fn to_bucket(
     }
     let mut kept = 0;
     if config.storage == Storage::S3 && !keep_old {
-        kept = pipeline::leave_disk(opened.stock(), bucket.as_ref())?.kept;
+        kept = upkeep::leave_disk(opened.stock(), bucket.as_ref())?.kept;
     }
     let recordings = opened.recordings()?;
     if kept == 0 {
@@ -104,9 +106,9 @@ fn to_bucket(
 /// Before anything moves, the index knows all that there is.
 fn discover(opened: &Opened, bucket: &dyn Bucket) -> Result<(), Trouble> {
     if opened.index.owes_discovery().map_err(StockError::Index)? {
-        pipeline::discover(bucket, &opened.index).map_err(|err| match err {
-            DiscoveryError::Store(err) => StockError::Store(err),
-            DiscoveryError::Index(err) => StockError::Index(err),
+        sync::discover(bucket, &opened.index).map_err(|err| match err {
+            StorageError::Store(err) => StockError::Store(err),
+            StorageError::Index(err) => StockError::Index(err),
         })?;
     }
     Ok(())
@@ -145,7 +147,7 @@ fn to_disk(
     let lease = hold_lease(opened, bucket, config)?;
     let bar = bar(opened.recordings()?);
     let moved =
-        pipeline::bring_home(opened.stock(), lease.bucket().as_ref(), old, &mut |recording| {
+        upkeep::bring_home(opened.stock(), lease.bucket().as_ref(), old, &mut |recording| {
             bar.set_message(recording.audio.key.to_string());
             bar.inc(1);
         });

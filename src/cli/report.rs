@@ -15,7 +15,9 @@ use crate::fs::MountError;
 use crate::index::IndexError;
 use crate::model::{Failure, escaped_json, printable, printable_lines, without_error_numbers};
 use crate::models::ModelsError;
-use crate::pipeline::{CarrierError, HoldError, LeaseError, RebuildError, StockError};
+use crate::publishing::StockError;
+use crate::sync::{CarrierError, HoldError, LeaseError};
+use crate::upkeep::RebuildError;
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]

@@ -9,8 +9,9 @@ use crate::daemon::{
 };
 use crate::index::{Index, IndexError};
 use crate::model::Destination;
-use crate::pipeline::{Home, LeaseKeeper, LeaseOptions, Stock, StockError};
+use crate::publishing::{Home, Stock, StockError};
 use crate::store::{BlockCache, Bucket, LocalStore, PlacedStore};
+use crate::sync::{LeaseKeeper, LeaseOptions};
 
 /// All that belongs to one state folder. While this lives, nobody can mount it.
 pub(crate) struct Opened {

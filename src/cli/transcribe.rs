@@ -13,11 +13,11 @@ use crate::cli::report::{self, Trouble};
 use crate::cli::settings;
 use crate::daemon::Environment;
 use crate::fs::MountOptions;
+use crate::jobs::FileTranscriber;
 use crate::model::{
     Conversation, ConversationId, ConversationSeq, Day, FileName, Key, Object, Overlay, Placement,
     Recipe, RecordedAt, Recording, RecordingId, SoundFacts, Talk, TimeSource, WorkEvent, WorkStage,
 };
-use crate::pipeline::FileTranscriber;
 use crate::render::{self, Chapter};
 
 pub(crate) fn transcribe(

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::daemon::DaemonError;
 use crate::index::IndexError;
-use crate::pipeline::{self, Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds};
+use crate::model;
+use crate::publishing::StorageError;
 use crate::store::Backoff;
+use crate::sync::{self, Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds};
 
 /// How long the mount waits to hear whether another scribefs writes to the bucket.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -135,19 +137,19 @@ impl Work {
                     return;
                 }
                 Err(Obstacle::Carrier(err)) if is_first => {
-                    let why = pipeline::causes(&err);
+                    let why = model::causes(&err);
                     // The same; then nobody is told, and it is tried again.
                     if told.try_send(Err(err)).is_ok() {
                         return;
                     }
                     why
                 }
-                Err(Obstacle::Carrier(err)) => pipeline::causes(&err),
+                Err(Obstacle::Carrier(err)) => model::causes(&err),
                 Err(Obstacle::Bucket(why)) => why,
                 // There will be room again.
-                Err(Obstacle::Index(err @ IndexError::Full(_))) => pipeline::causes(&err),
+                Err(Obstacle::Index(err @ IndexError::Full(_))) => model::causes(&err),
                 Err(Obstacle::Index(err)) => {
-                    log::error!("the carrier cannot begin: {}", pipeline::causes(&err));
+                    log::error!("the carrier cannot begin: {}", model::causes(&err));
                     (self.grounds.alarm)();
                     return;
                 }
@@ -164,7 +166,7 @@ impl Work {
     fn try_to_begin(&self) -> Result<(), Obstacle> {
         let Grounds { bucket, index, .. } = &self.grounds;
         if index.owes_discovery()? {
-            let found = pipeline::discover(bucket.as_ref(), index)?;
+            let found = sync::discover(bucket.as_ref(), index)?;
             log::info!("the bucket has answered: {found} recordings in it were new to the index");
         }
         let carrier = Carrier::start(self.options.clone(), self.grounds.clone())
@@ -203,11 +205,11 @@ impl From<IndexError> for Obstacle {
     }
 }
 
-impl From<pipeline::DiscoveryError> for Obstacle {
-    fn from(err: pipeline::DiscoveryError) -> Self {
+impl From<StorageError> for Obstacle {
+    fn from(err: StorageError) -> Self {
         match err {
-            pipeline::DiscoveryError::Store(err) => Self::Bucket(pipeline::causes(&err)),
-            pipeline::DiscoveryError::Index(err) => Self::Index(err),
+            StorageError::Store(err) => Self::Bucket(model::causes(&err)),
+            StorageError::Index(err) => Self::Index(err),
         }
     }
 }

@@ -11,8 +11,10 @@ use serde::Deserialize;
 use crate::daemon::DaemonError;
 use crate::fs::CommandError;
 use crate::index::{Index, IndexError};
-use crate::model::{ConversationId, Day, FileName, PageKind, Recording, RecordingId, SpeakerId};
-use crate::pipeline;
+use crate::model::{
+    self, ConversationId, Day, FileName, PageKind, Recording, RecordingId, SpeakerId,
+};
+use crate::publishing;
 use crate::store::Store;
 
 /// Orders that may wait. One more is refused: whoever writes that many can write them again.
@@ -90,10 +92,10 @@ impl Errands {
 
 fn run(orders: &Receiver<Naming>, store: &dyn Store, index: &Index) {
     for Naming { recording, names } in orders {
-        if let Err(err) = pipeline::name_speakers(store, index, recording, &names) {
+        if let Err(err) = publishing::name_speakers(store, index, recording, &names) {
             log::warn!(
                 "name: {recording}: its pages could not be written anew: {}",
-                pipeline::causes(&err)
+                model::causes(&err)
             );
         }
     }

@@ -11,13 +11,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
-use crate::daemon::DaemonError;
-use crate::daemon::end_mark;
 use crate::daemon::storage::open_placed;
+use crate::daemon::{DaemonError, end_mark};
 use crate::index::{Index, IndexError};
-use crate::model::StateRole;
-use crate::pipeline::{self, RebuildError, Rebuilt};
+use crate::model::{self, StateRole};
+use crate::publishing;
 use crate::store::{Bucket, LocalStore, Store};
+use crate::upkeep::{self, RebuildError, Rebuilt};
 
 /// Longest wait for another process that makes the index: with many recordings it takes minutes, which is said instead.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -102,7 +102,7 @@ pub fn reindex(
     if let Some(old) = &old {
         old.claim_role(StateRole::Writer)?;
         // What only the index knows so far, such as a rename, has to be in the store before it is read.
-        let left = pipeline::write_pages_due(&placed, old)?.left;
+        let left = publishing::write_pages_due(&placed, old)?.left;
         if left != 0 {
             log::warn!(
                 "{left} changes are in the old index only and are lost: see `scribefs fsck`"
@@ -112,7 +112,7 @@ pub fn reindex(
     let (index, rebuilt) = fill_beside(&path, old.as_ref(), |index| {
         rebuild(near.as_ref(), bucket.map(AsRef::as_ref), index)
     })?;
-    pipeline::write_pages_due(&placed, &index)?;
+    publishing::write_pages_due(&placed, &index)?;
     index.close()?;
     take_its_place(&path)?;
     if let Some(old) = old {
@@ -129,7 +129,7 @@ fn make_index(
     let (index, rebuilt) = fill_beside(path, None, |index| {
         rebuild(near, bucket, index).or_else(|err| match err {
             RebuildError::Store(err) if bucket.is_some() => {
-                log::warn!("the bucket is asked later what it has: {}", pipeline::causes(&err));
+                log::warn!("the bucket is asked later what it has: {}", model::causes(&err));
                 let rebuilt = rebuild(near, None, index)?;
                 index.owe_discovery(true)?;
                 Ok(rebuilt)
@@ -191,8 +191,8 @@ fn rebuild(
     index: &Index,
 ) -> Result<Rebuilt, RebuildError> {
     match bucket {
-        Some(bucket) => pipeline::rebuild_with_bucket(near, bucket, index),
-        None => pipeline::rebuild(near, index),
+        Some(bucket) => upkeep::rebuild_with_bucket(near, bucket, index),
+        None => upkeep::rebuild(near, index),
     }
 }
 

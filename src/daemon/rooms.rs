@@ -18,15 +18,14 @@ use crate::daemon::state_folder::{close_if_empty, private_folder};
 use crate::daemon::storage::Storage;
 use crate::fs::{self as filesystem, Mount, MountError, MountOptions};
 use crate::index::{Index, IndexError};
+use crate::jobs::{Pipeline, Services, Setup};
 use crate::models::Library;
-use crate::pipeline::{
-    CarrierError, CarrierOptions, Pipeline, RebuildError, Retention, Services, Setup,
-};
 use crate::spool::{Spool, SpoolError, SpoolOptions, Watch};
 #[cfg(feature = "s3")]
-use crate::store::S3Bucket;
 use crate::store::outbox::Sizes;
-use crate::store::{Bucket, BucketOptions, LocalStore, Store, StoreError};
+use crate::store::{Bucket, BucketOptions, LocalStore, S3Bucket, Store, StoreError};
+use crate::sync::{CarrierError, CarrierOptions, Retention};
+use crate::upkeep::RebuildError;
 
 /// Why the daemon does not come up, by what must be mended.
 #[derive(Debug, thiserror::Error)]

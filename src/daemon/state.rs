@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::config::Config;
 use crate::index::{Index, IndexError};
 use crate::model::StateRole;
-use crate::pipeline::{self, PlaceError};
 use crate::store::Bucket;
+use crate::sync::{self, PlaceError};
 
 /// Why a state folder is refused.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,7 @@ pub fn settle_writer(
     index.claim_role(StateRole::Writer)?;
     let wanted = config.destination();
     if let Some(bucket) = bucket
-        && pipeline::is_renamed(bucket, index, &wanted)?
+        && sync::is_renamed(bucket, index, &wanted)?
     {
         log::info!("{wanted} is the bucket that recordings are in already, under another name");
     }
@@ -58,7 +58,7 @@ pub(crate) fn open_follower(
         None => Index::open(&config.state.join("index.redb"))?,
     };
     index.claim_role(StateRole::Follower)?;
-    pipeline::bind_follower(bucket, &index, &config.bucket_place())?;
+    sync::bind_follower(bucket, &index, &config.bucket_place())?;
     Ok(index)
 }
 

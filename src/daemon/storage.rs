@@ -13,11 +13,11 @@ use crate::daemon::DaemonError;
 use crate::daemon::bringing::Bringing;
 use crate::daemon::rooms::carrier_options;
 use crate::index::Index;
-use crate::model::Key;
-use crate::pipeline::{
+use crate::model::{self, Key};
+use crate::store::{BlockCache, Bucket, CacheOptions, LocalStore, PlacedStore, ReadOptions};
+use crate::sync::{
     self, FOLLOW_EVERY, Follower, Following, Grounds, Now, PageRefresher, StartError, TrashClock,
 };
-use crate::store::{BlockCache, Bucket, CacheOptions, LocalStore, PlacedStore, ReadOptions};
 
 /// How often the trash is looked at.
 const TRASH_EVERY: Duration = Duration::from_hours(1);
@@ -117,10 +117,10 @@ impl Storage {
 
     /// A link to an object, if it is in the bucket.
     pub(crate) fn link(&self, key: &Key, lasts: Duration) -> Option<String> {
-        match pipeline::link(self.store.bucket()?.as_ref(), &self.index, key, lasts) {
+        match sync::link(self.store.bucket()?.as_ref(), &self.index, key, lasts) {
             Ok(link) => link,
             Err(err) => {
-                log::warn!("a link could not be made: {}", pipeline::causes(&err));
+                log::warn!("a link could not be made: {}", model::causes(&err));
                 log::debug!("{key}: there is no link");
                 None
             }
@@ -198,8 +198,8 @@ fn follow(
 fn look_into_trash(near: &LocalStore, index: &Index, kept: Duration, clock: &mut TrashClock) {
     let now = Now::read();
     let Some(observed) = clock.observe(now) else { return };
-    if let Err(err) = pipeline::empty_trash(near, index, kept, now.wall, observed) {
-        log::warn!("the trash: {}", pipeline::causes(&err));
+    if let Err(err) = sync::empty_trash(near, index, kept, now.wall, observed) {
+        log::warn!("the trash: {}", model::causes(&err));
     }
 }
 

@@ -23,6 +23,22 @@ pub struct SoundFacts {
     pub tags: BTreeMap<String, String>,
 }
 
+impl SoundFacts {
+    /// Facts of a recording that could not be looked into; `codec` says what is known of it.
+    pub fn unknown(codec: &str) -> Self {
+        Self {
+            container: "unknown".to_owned(),
+            codec: codec.to_owned(),
+            channels: 0,
+            sample_rate: 0,
+            bits_per_sample: None,
+            duration: 0.0,
+            created: None,
+            tags: BTreeMap::new(),
+        }
+    }
+}
+
 /// The tag that holds TimeReference of a Broadcast Wave file: samples since midnight at its beginning, by which
 /// parts of one recording are put in order.
 pub const TIME_REFERENCE: &str = "time_reference";

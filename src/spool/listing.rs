@@ -7,9 +7,8 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::model::InboxId;
-use crate::spool::disk;
 use crate::spool::table::Place;
-use crate::spool::{Inner, ListedEntry, SpoolError};
+use crate::spool::{Inner, ListedEntry, SpoolError, disk};
 
 impl Inner {
     pub(crate) fn list(

@@ -12,11 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::model::{Failure, FailureCause, FileName, InboxId, without_error_numbers};
-use crate::spool::disk;
-use crate::spool::names;
 use crate::spool::table::Place;
 use crate::spool::tree::hold;
-use crate::spool::{EntryKind, Inner, RenameMode, SpoolError};
+use crate::spool::{EntryKind, Inner, RenameMode, SpoolError, disk, names};
 
 /// Names that are tried for a note.
 const NAMES: u32 = 9;

@@ -5,12 +5,10 @@ use std::os::fd::AsFd;
 use std::sync::mpsc::Receiver;
 
 use crate::model::{Failure, InboxId, JobState, Waiting};
-use crate::spool::disk;
-use crate::spool::notes;
 use crate::spool::signs::{End, Ending, Stamp};
 use crate::spool::table::{Place, Table};
 use crate::spool::tree::hold;
-use crate::spool::{Dropped, Inner, SpoolError, SpoolEvent, Work};
+use crate::spool::{Dropped, Inner, SpoolError, SpoolEvent, Work, disk, notes};
 
 impl Table {
     /// The file as it is offered: `None` where nobody works on it.

@@ -7,10 +7,9 @@ use crate::model::{FileName, InboxId};
 use crate::spool::completeness::Completeness;
 use crate::spool::desk::Aftermath;
 use crate::spool::disk::DiskStat;
-use crate::spool::names;
 use crate::spool::signs::{Candidate, Reaction, Stamp};
 use crate::spool::table::{Body, Place, Table};
-use crate::spool::{EntryKind, Inner, RenameMode, SpoolError};
+use crate::spool::{EntryKind, Inner, RenameMode, SpoolError, names};
 
 /// An entry that has another place or name.
 #[derive(Debug)]

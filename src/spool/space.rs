@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::concurrency::{Mutex, MutexGuard};
-use crate::spool::disk;
-use crate::spool::{Space, SpoolError};
+use crate::spool::{Space, SpoolError, disk};
 
 /// How long an answer of the disk is believed. Others write to the same disk too.
 const BELIEVED: Duration = Duration::from_millis(500);

@@ -13,9 +13,8 @@ use crate::spool::completeness::Completeness;
 use crate::spool::desk::Desk;
 use crate::spool::directory::Directory;
 use crate::spool::disk::DiskId;
-use crate::spool::names;
 use crate::spool::signs::Candidate;
-use crate::spool::{EntryKind, OpenFile};
+use crate::spool::{EntryKind, OpenFile, names};
 
 /// Open directories that are kept at hand. Beyond it all are let go and opened again when needed: simple,
 /// and rare enough.

@@ -7,9 +7,8 @@ use std::sync::atomic::Ordering;
 
 use crate::model::InboxId;
 use crate::spool::directory::Directory;
-use crate::spool::disk;
 use crate::spool::table::Place;
-use crate::spool::{Access, Inner, OpenFile, Spool, SpoolError};
+use crate::spool::{Access, Inner, OpenFile, Spool, SpoolError, disk};
 
 impl Spool {
     /// To be called when the kernel has let go of a mount: with the last file that is closed a detached mount ends, and

@@ -5,9 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::model::{FileName, InboxId};
-use crate::spool::disk;
-use crate::spool::disk_xattrs;
-use crate::spool::{Inner, SpoolError, SpoolEvent};
+use crate::spool::{Inner, SpoolError, SpoolEvent, disk, disk_xattrs};
 
 const USER: &[u8] = b"user.";
 const OURS: &[u8] = b"user.scribefs.";

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use scribefs::index::Index;
 use scribefs::model::{Key, PageKind};
-use scribefs::pipeline::{self, Depth, Fault, Home, Orphan, Rebuilt, Stock, StockError, Where};
+use scribefs::publishing;
+use scribefs::publishing::{Home, Stock, StockError};
 use scribefs::store::{Bucket, FlakyStore, Label, MemoryStore, Store};
+use scribefs::upkeep;
+use scribefs::upkeep::{Depth, Fault, Orphan, Rebuilt, Where};
 
 use super::{Shed, blake3_of, text};
 
@@ -62,8 +65,8 @@ fn shed(kept: Kept) -> Shed {
 impl Shed {
     fn rebuild(&self) -> Rebuilt {
         match self.home {
-            Home::Disk => pipeline::rebuild(&self.near, &self.index).unwrap(),
-            _ => pipeline::rebuild_with_bucket(&self.near, self.far.as_ref(), &self.index).unwrap(),
+            Home::Disk => upkeep::rebuild(&self.near, &self.index).unwrap(),
+            _ => upkeep::rebuild_with_bucket(&self.near, self.far.as_ref(), &self.index).unwrap(),
         }
     }
 
@@ -81,7 +84,7 @@ impl Shed {
     fn collect(&self) -> Vec<Orphan> {
         let orphans = self.orphans(Timestamp::now() + SignedDuration::from_hours(2));
         for orphan in &orphans {
-            pipeline::remove_orphan(self.stock(), orphan).unwrap();
+            upkeep::remove_orphan(self.stock(), orphan).unwrap();
         }
         orphans
     }
@@ -161,7 +164,7 @@ fn a_recording_whose_metadata_is_lost_is_filed_by_its_json_page() {
                 let rebuilt = shed.rebuild();
                 assert_eq!(rebuilt.recordings, 2, "{context}: {rebuilt:?}");
                 assert_eq!(rebuilt.salvaged, [key("monday.json")], "{context}");
-                pipeline::write_pages_due(&shed.placed(), &shed.index).unwrap();
+                publishing::write_pages_due(&shed.placed(), &shed.index).unwrap();
             } else {
                 assert!(shed.mend(Depth::Sizes).iter().all(|mended| *mended), "{context}");
             }
@@ -180,8 +183,8 @@ fn a_recording_whose_metadata_is_lost_is_filed_by_its_json_page() {
             let dir = tempfile::tempdir().unwrap();
             let anew = Index::open(&dir.path().join("index.redb")).unwrap();
             let rebuilt = match kept {
-                Kept::Disk => pipeline::rebuild(&shed.near, &anew).unwrap(),
-                _ => pipeline::rebuild_with_bucket(&shed.near, shed.far.as_ref(), &anew).unwrap(),
+                Kept::Disk => upkeep::rebuild(&shed.near, &anew).unwrap(),
+                _ => upkeep::rebuild_with_bucket(&shed.near, shed.far.as_ref(), &anew).unwrap(),
             };
             assert_eq!((rebuilt.recordings, rebuilt.salvaged), (2, vec![]), "{context}");
         }
@@ -281,8 +284,7 @@ fn what_has_just_been_put_is_named_only_where_it_would_be_lost() {
     let sound = shed.near.get_range(&key("monday.wav"), 0..u64::MAX).unwrap();
     shed.near.put(&key("new.wav"), &sound).unwrap();
     shed.near.put(&key("newer.wav"), b"nobody has it").unwrap();
-    let checked =
-        pipeline::check(shed.stock(), Depth::Sizes, Timestamp::now(), &mut |_| ()).unwrap();
+    let checked = upkeep::check(shed.stock(), Depth::Sizes, Timestamp::now(), &mut |_| ()).unwrap();
     let [found] = &checked.findings[..] else { panic!("{:?}", checked.findings) };
     assert_eq!(found.key, key("newer.wav"));
     assert_eq!(found.fault, Fault::OnlyCopy { place: Where::Disk });
@@ -299,8 +301,7 @@ fn a_recording_that_nobody_names_is_named_beside_metadata_that_cannot_be_used() 
     let rebuilt = shed.rebuild();
     assert_eq!(rebuilt.unfiled, [key("monday.wav")], "{rebuilt:?}");
     // Also at once, and whoever clears up leaves it alone.
-    let checked =
-        pipeline::check(shed.stock(), Depth::Sizes, Timestamp::now(), &mut |_| ()).unwrap();
+    let checked = upkeep::check(shed.stock(), Depth::Sizes, Timestamp::now(), &mut |_| ()).unwrap();
     let found: Vec<(&str, Fault)> =
         checked.findings.iter().map(|it| (it.key.file_name(), it.fault.clone())).collect();
     let place = Where::Disk;
@@ -316,7 +317,7 @@ fn an_empty_store_has_nothing_to_say() {
     let dir = tempfile::tempdir().unwrap();
     let index = Index::open(&dir.path().join("index.redb")).unwrap();
     let store = Arc::new(MemoryStore::default());
-    assert_eq!(pipeline::rebuild(store.as_ref(), &index).unwrap(), Rebuilt::default());
+    assert_eq!(upkeep::rebuild(store.as_ref(), &index).unwrap(), Rebuilt::default());
 }
 
 #[test]
@@ -356,8 +357,8 @@ fn mending_can_be_cut_off_at_every_call_and_done_again() {
         let stock = Stock { far: Some(&flaky), ..shed.stock() };
         let cut = || -> Result<(), StockError> {
             let later = Timestamp::now() + SignedDuration::from_hours(2);
-            let mut mend = |finding| pipeline::mend(stock, &finding).map(drop);
-            pipeline::inspect(stock, Depth::Contents, later, &mut |_| (), &mut mend).map(drop)
+            let mut mend = |finding| upkeep::mend(stock, &finding).map(drop);
+            upkeep::inspect(stock, Depth::Contents, later, &mut |_| (), &mut mend).map(drop)
         };
         let was_cut = cut().is_err();
         shed.mend(Depth::Contents);

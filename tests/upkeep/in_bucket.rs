@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use scribefs::index::Index;
-use scribefs::pipeline::{LeaseKeeper, LeaseOptions};
 use scribefs::store::{Bucket, BucketOptions, S3Bucket};
+use scribefs::sync::{LeaseKeeper, LeaseOptions};
 
 use super::Home;
 use super::servers::Server;

@@ -1,0 +1,283 @@
+//! What becomes of stored copies when their bytes are dropped again.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::jobs::duplicates::{self, Checked, DroppedFile, Kept, Known};
+use crate::jobs::publish::PublishError;
+use crate::jobs::remarks;
+use crate::model::{Job, PageKind, Placement, Recording};
+use crate::store::{
+    BlockCache, Bucket, Bytes, CacheOptions, Call, FlakyStore, Intercepted, Label, MemoryStore,
+    PlacedStore, ReadOptions, StoreError,
+};
+use crate::sync::empty_trash;
+
+use crate::fixtures::archive::{Archive, Before};
+
+/// A drop of those bytes into that conversation, with its job.
+fn dropped(archive: &Archive, conversation: &str, sound: &[u8]) -> (Job, File) {
+    let dropped = archive.drop_file("again.wav", sound);
+    let file = archive.services.spool.take(dropped.id, dropped.generation).unwrap();
+    (archive.job(&dropped, conversation), file)
+}
+
+fn keep(
+    archive: &Archive,
+    recording: &Recording,
+    (job, file): &(Job, File),
+) -> Result<Kept, PublishError> {
+    let blake3 = recording.audio.blake3.as_str();
+    let dropped = DroppedFile { job, file, blake3, may_go_on: &|| true };
+    let kept = duplicates::keep_whole(&archive.services, recording, dropped)?;
+    Ok(kept.expect("it is where it was"))
+}
+
+fn path_of(archive: &Archive, recording: &Recording) -> PathBuf {
+    archive.near.root().join(recording.audio.key.as_str())
+}
+
+fn staged(archive: &Archive) -> usize {
+    fs::read_dir(archive.near.staging()).unwrap().count()
+}
+
+#[test]
+fn lost_or_damaged_audio_is_put_back_from_a_drop() {
+    let archive = Archive::new();
+    let recording = archive.publish("standup", "rec.wav", b"sound");
+    let path = path_of(&archive, &recording);
+    let again = dropped(&archive, "standup", b"sound");
+    assert_eq!(keep(&archive, &recording, &again).unwrap(), Kept::Whole);
+    for damage in [None, Some(&b"soun!"[..]), Some(b"so"), Some(b"")] {
+        fs::remove_file(&path).unwrap();
+        if let Some(bytes) = damage {
+            fs::write(&path, bytes).unwrap();
+        }
+        assert_eq!(keep(&archive, &recording, &again).unwrap(), Kept::PutBack, "{damage:?}");
+        assert_eq!(archive.audio_of(&recording), b"sound");
+        assert_eq!(keep(&archive, &recording, &again).unwrap(), Kept::Whole);
+    }
+    assert_eq!(staged(&archive), 0);
+}
+
+#[test]
+fn a_drop_that_is_not_what_was_read_takes_nobodys_place() {
+    for damage in [None, Some(&b"soun!"[..])] {
+        let archive = Archive::new();
+        let recording = archive.publish("standup", "rec.wav", b"sound");
+        let path = path_of(&archive, &recording);
+        fs::remove_file(&path).unwrap();
+        damage.inspect(|bytes| fs::write(&path, bytes).unwrap());
+        // Behind everybody's back, after it was hashed.
+        let (job, file) = dropped(&archive, "standup", b"sound");
+        let own = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+        let writable = File::options().write(true).open(own).unwrap();
+        writable.write_all_at(b"S", 0).unwrap();
+        let kept = keep(&archive, &recording, &(job, file));
+        assert!(kept.is_err(), "{kept:?}");
+        assert_eq!(fs::read(&path).ok().as_deref(), damage);
+        assert_eq!(staged(&archive), 0);
+    }
+}
+
+#[test]
+fn a_drop_that_is_withdrawn_meanwhile_takes_nobodys_place() {
+    let archive = Archive::new();
+    let recording = archive.publish("standup", "rec.wav", b"sound");
+    let path = path_of(&archive, &recording);
+    fs::write(&path, b"soun!").unwrap();
+    let (job, file) = dropped(&archive, "standup", b"sound");
+    let spool = &archive.services.spool;
+    spool.unlink(crate::model::InboxId::ROOT, "again.wav".as_ref()).unwrap();
+    let kept = keep(&archive, &recording, &(job.clone(), file.try_clone().unwrap()));
+    assert!(matches!(kept, Err(PublishError::Withdrawn)), "{kept:?}");
+    // Or somebody says stop while it is copied.
+    let blake3 = recording.audio.blake3.as_str();
+    let stopped = DroppedFile { job: &job, file: &file, blake3, may_go_on: &|| false };
+    let kept = duplicates::keep_whole(&archive.services, &recording, stopped);
+    assert!(matches!(kept, Err(PublishError::Withdrawn)), "{kept:?}");
+    assert_eq!(fs::read(&path).unwrap(), b"soun!");
+}
+
+#[test]
+fn a_copy_that_cannot_be_read_now_is_not_taken_for_a_damaged_one() {
+    let archive = Archive::new();
+    let recording = archive.publish("standup", "rec.wav", b"sound");
+    let path = path_of(&archive, &recording);
+    // Whatever is there, reading it fails.
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let kept = keep(&archive, &recording, &dropped(&archive, "standup", b"sound"));
+    assert!(matches!(kept, Err(PublishError::Store(StoreError::Refused { .. }))), "{kept:?}");
+    assert!(path.is_dir());
+}
+
+#[test]
+fn copies_in_other_conversations_are_mended_by_a_drop() {
+    let archive = Archive::new();
+    let first = archive.publish("a", "x.wav", b"sound");
+    let second = archive.publish("b", "x.wav", b"sound");
+    let third = archive.publish("c", "x.wav", b"sound");
+    fs::write(path_of(&archive, &first), b"soun!").unwrap();
+    fs::remove_file(path_of(&archive, &second)).unwrap();
+    let (job, file) = dropped(&archive, "d", b"sound");
+    let blake3 = first.audio.blake3.as_str();
+    let again = DroppedFile { job: &job, file: &file, blake3, may_go_on: &|| true };
+    duplicates::mend(&archive.services, again).unwrap();
+    for recording in [&first, &second, &third] {
+        assert_eq!(archive.audio_of(recording), b"sound");
+    }
+    fs::write(path_of(&archive, &first), b"soun!").unwrap();
+    duplicates::mend_others(&archive.services, &third, again).unwrap();
+    assert_eq!(archive.audio_of(&first), b"sound");
+}
+
+/// A bucket that has the audio of a recording, and no copy of it here.
+fn in_bucket(archive: &mut Archive, recording: &Recording, bucket: Arc<dyn Bucket>) {
+    fs::remove_file(path_of(archive, recording)).unwrap();
+    let index = &archive.services.index;
+    index.set_stored(recording.id, recording.revision, None).unwrap();
+    let limits = CacheOptions { limit_bytes: 1 << 20, keep_free_bytes: 0 };
+    let cache = BlockCache::open(&archive.dir.path().join("cache"), limits).unwrap();
+    let near = archive.near.clone();
+    archive.services.store =
+        Arc::new(PlacedStore::with_bucket(near, bucket, cache, ReadOptions::default()));
+}
+
+fn bucket_with(recording: &Recording, sound: &'static [u8]) -> Arc<MemoryStore> {
+    let bucket = Arc::new(MemoryStore::default());
+    let blake3 = blake3::hash(sound).to_hex().to_string();
+    let fields = [(Label::BLAKE3, blake3), (Label::CONVERSATION, "standup".to_owned())];
+    let label = Label { content_type: "audio/wav", fields: fields.into() };
+    bucket.put_labelled(&recording.audio.key, Bytes::from_static(sound), &label).unwrap();
+    bucket
+}
+
+#[test]
+fn what_the_bucket_has_is_not_kept_here_again() {
+    let mut archive = Archive::for_bucket();
+    let recording = archive.publish("standup", "rec.wav", b"sound");
+    in_bucket(&mut archive, &recording, bucket_with(&recording, b"sound"));
+    let again = dropped(&archive, "standup", b"sound");
+    assert_eq!(keep(&archive, &recording, &again).unwrap(), Kept::Whole);
+    assert!(!path_of(&archive, &recording).exists());
+}
+
+#[test]
+fn a_drop_is_kept_here_where_the_bucket_cannot_give_its_copy() {
+    // Nothing of it can be asked; or its label can, and it is in an archive.
+    for calls in [0, 1] {
+        let mut archive = Archive::for_bucket();
+        let recording = archive.publish("standup", "rec.wav", b"sound");
+        let bucket = FlakyStore::failing_after(calls, bucket_with(&recording, b"sound"));
+        in_bucket(&mut archive, &recording, Arc::new(bucket));
+        let again = dropped(&archive, "standup", b"sound");
+        assert_eq!(keep(&archive, &recording, &again).unwrap(), Kept::Copied, "{calls}");
+        assert_eq!(archive.audio_of(&recording), b"sound");
+        // It is looked at again when the bucket answers.
+        let row = archive.services.index.recording(recording.id).unwrap().unwrap();
+        assert_eq!(row.placement, Placement::unknown());
+    }
+}
+
+#[test]
+fn a_remark_says_where_the_recording_is() {
+    let archive = Archive::new();
+    let recording = archive.publish("Team & friends", "rec.wav", b"sound");
+    let index = &archive.services.index;
+    let place = "conversations/Team & friends/2024/01/15/rec.wav";
+    for kept in [Kept::Whole, Kept::PutBack, Kept::Copied] {
+        let remark = remarks::remark(index, &recording, kept).unwrap();
+        assert!(remark.contains(place), "{remark}");
+    }
+    let known = archive.known("other", "again.wav", b"sound");
+    let Some(Known::Elsewhere(told)) = known else { panic!("it is known elsewhere") };
+    let remark = remarks::remark_of_filing(index, &told.recording).unwrap();
+    assert!(remark.contains(place), "{remark}");
+    index.trash_conversation(recording.id.conversation, jiff::Timestamp::now()).unwrap();
+    let remark = remarks::remark_of_filing(index, &told.recording).unwrap();
+    assert!(remark.contains("rec.wav of 2024-01-15, in the trash"), "{remark}");
+}
+
+#[test]
+fn a_drop_is_no_duplicate_of_what_is_removed_while_the_stored_copy_is_looked_at() {
+    type Break = fn(&Archive, &Recording);
+    let breaks: [Break; 2] =
+        [|_, _| (), |archive, it| fs::remove_file(path_of(archive, it)).unwrap()];
+    let removals: [Break; 2] = [
+        |archive, it| {
+            let index = &archive.services.index;
+            index.trash_conversation(it.id.conversation, jiff::Timestamp::now()).unwrap();
+        },
+        |archive, it| {
+            let index = &archive.services.index;
+            let (now, long) = (jiff::Timestamp::now(), Duration::from_hours(9_999));
+            index.trash_conversation(it.id.conversation, now).unwrap();
+            for _ in 0..2 {
+                empty_trash(archive.near.as_ref(), index, Duration::ZERO, now, long).unwrap();
+            }
+            assert_eq!(index.filed_recording(it.id).unwrap(), None);
+        },
+    ];
+    for damage in breaks {
+        for (is_purged, remove) in [false, true].into_iter().zip(removals) {
+            let archive = Archive::new();
+            let recording = archive.publish("standup", "rec.wav", b"sound");
+            damage(&archive, &recording);
+            let (job, file) = dropped(&archive, "standup", b"sound");
+            let blake3 = recording.audio.blake3.as_str();
+            let is_removed = std::cell::Cell::new(false);
+            // While it reads.
+            let may_go_on = || {
+                if !is_removed.replace(true) {
+                    remove(&archive, &recording);
+                }
+                true
+            };
+            let again = DroppedFile { job: &job, file: &file, blake3, may_go_on: &may_go_on };
+            let checked = duplicates::check(&archive.services, again).unwrap();
+            assert!(is_removed.get());
+            match checked {
+                Checked::InTrash(_) => assert!(!is_purged),
+                Checked::Unknown => assert!(is_purged),
+                Checked::Duplicate(_, kept) => panic!("a duplicate: {kept:?}"),
+                Checked::Elsewhere(_) => panic!("nobody else has it"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_drop_is_heard_again_where_the_words_that_are_known_are_refused() {
+    let mut archive = Archive::new();
+    let recording = archive.publish("standup", "rec.wav", b"sound");
+    let json = recording.page(PageKind::Json).unwrap().object.key.clone();
+    let refuse = move |call: Call<'_>| match call.at == json.as_str() {
+        true => Err(StoreError::Refused { at: call.at.to_owned(), source: "in an archive".into() }),
+        false => Ok(()),
+    };
+    archive.services.store = Arc::new(Intercepted::new(archive.near.clone(), Before(refuse)));
+    assert!(archive.known("other", "again.wav", b"sound").is_none());
+}
+
+#[test]
+fn a_drop_that_is_left_from_a_publication_belongs_to_it_wherever_that_is_by_now() {
+    let archive = Archive::new();
+    let recording = archive.publish("standup", "rec.wav", b"sound");
+    let index = &archive.services.index;
+    index.trash_conversation(recording.id.conversation, jiff::Timestamp::now()).unwrap();
+    let (mut job, file) = dropped(&archive, "standup", b"sound");
+    let blake3 = recording.audio.blake3.as_str();
+    let check = |job: &Job| {
+        let dropped = DroppedFile { job, file: &file, blake3, may_go_on: &|| true };
+        duplicates::check(&archive.services, dropped).unwrap()
+    };
+    assert!(matches!(check(&job), Checked::InTrash(_)), "a new drop is filed again");
+    job.recording = Some(recording.id);
+    assert!(
+        matches!(check(&job), Checked::Duplicate(known, Kept::Whole) if known.id == recording.id)
+    );
+}

@@ -1,0 +1,192 @@
+//! A place for new audio, and the audio in it. Nothing that the index does not own is ever written over.
+//!
+//! The index knows which numbers and stems are free, the store knows what else lies there: recordings that a
+//! rebuild has left out, files that somebody has put there, names that a disk without capitals takes for the same.
+//! Where the store has something under a stem, the next stem is tried. The same bytes are no stranger: a
+//! publication that was cut off has left them, or an index that was lost, and they are taken over.
+
+use jiff::Timestamp;
+
+use crate::index::{Index, IndexError, Reservation};
+use crate::model::{Conversation, ConversationId, Day, FileName, Key, Object, Overlay, PageKind};
+use crate::publishing::error::StorageError;
+use crate::publishing::stores::{self, StockError};
+use crate::render;
+use crate::store::{StagedFile, Store, StoreError};
+
+/// What is to be placed.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) conversation: &'a ConversationId,
+    pub(crate) day: Day,
+    pub(crate) stem: &'a FileName,
+    pub(crate) extension: &'a [u8],
+    pub(crate) bytes: u64,
+    /// Hexadecimal.
+    pub(crate) blake3: &'a str,
+}
+
+/// Where it is now.
+pub(crate) struct Claimed {
+    pub(crate) conversation: Conversation,
+    /// To be kept until the index has the recording.
+    pub(crate) reserved: Reservation,
+    pub(crate) audio: Object,
+    /// What users had said about these very bytes before the index forgot them.
+    pub(crate) overlay: Overlay,
+    /// Whether the audio was put there just now.
+    pub(crate) is_new: bool,
+}
+
+/// Puts the audio where nothing else is: under the wanted stem, else under the next one. A day that is full goes
+/// on in the next conversation: `calls`, `calls-2`, ... `staged` is the audio, which was found to be what is wanted.
+pub(crate) fn claim(
+    store: &dyn Store,
+    index: &Index,
+    wanted: Wanted<'_>,
+    staged: &mut StagedFile,
+    now: Timestamp,
+) -> Result<Claimed, StorageError> {
+    for id in wanted.conversation.numbered() {
+        let conversation = conversation(store, index, &id, now)?;
+        let seq = conversation.seq.0;
+        match claim_in(store, index, wanted, staged, conversation) {
+            Err(StorageError::Index(IndexError::DayFull)) => {
+                log::info!("conversation {}: its day is full, and the next one goes on", seq);
+            }
+            claimed => return claimed,
+        }
+    }
+    Err(StorageError::Index(IndexError::NumbersExhausted))
+}
+
+/// Looks whether a recording of that day will find a place in the conversation of that name, or in one that goes on
+/// behind it: before hours of work go into it.
+pub(crate) fn find_room(
+    index: &Index,
+    wanted: &ConversationId,
+    day: Day,
+    now: Timestamp,
+) -> Result<(), IndexError> {
+    for id in wanted.numbered() {
+        match index.conversation_named(&id)? {
+            Some(conversation) if index.is_day_full(conversation.seq, day)? => {}
+            Some(_) => return Ok(()),
+            None => return index.filing_id(&id, now, &[]).map(drop),
+        }
+    }
+    Err(IndexError::NumbersExhausted)
+}
+
+/// The conversation of that name. A new one is filed where the store has nothing yet.
+fn conversation(
+    store: &dyn Store,
+    index: &Index,
+    id: &ConversationId,
+    now: Timestamp,
+) -> Result<Conversation, StorageError> {
+    let mut taken = Vec::new();
+    while let Some(filed_as) = index.filing_id(id, now, &taken)? {
+        if !store.is_taken(&Key::conversation_prefix(&filed_as))? {
+            break;
+        }
+        log::warn!("{filed_as}/: something lies there that the index does not know, and stays");
+        taken.push(filed_as);
+    }
+    Ok(index.ensure_conversation_beside(id, now, &taken)?)
+}
+
+/// The same in a conversation that is there, in which the day may be full.
+pub(crate) fn claim_in(
+    store: &dyn Store,
+    index: &Index,
+    wanted: Wanted<'_>,
+    staged: &mut StagedFile,
+    conversation: Conversation,
+) -> Result<Claimed, StorageError> {
+    let mut rejected = Vec::new();
+    loop {
+        let reserved =
+            index.reserve_beside(conversation.seq, wanted.day, wanted.stem, &rejected)?;
+        let stem = reserved.stem.as_bytes();
+        let key = Key::audio(&conversation.filed_as, wanted.day, stem, wanted.extension);
+        let audio = Object { key, bytes: wanted.bytes, blake3: wanted.blake3.to_owned() };
+        if let Some((overlay, is_new)) = put(store, &audio, staged)? {
+            return Ok(Claimed { conversation, reserved, audio, overlay, is_new });
+        }
+        log::warn!(
+            "{}: something else lies there that the index does not know, and stays; the next name is taken",
+            audio.key
+        );
+        rejected.push(reserved.stem.clone());
+    }
+}
+
+/// Puts the audio, unless something else has one of the names that it and its pages get. What was known of it, and
+/// whether it was put just now.
+fn put(
+    store: &dyn Store,
+    audio: &Object,
+    staged: &mut StagedFile,
+) -> Result<Option<(Overlay, bool)>, StoreError> {
+    let told = match told_beside(store, audio)? {
+        Beside::Nothing => None,
+        Beside::Ours(overlay) => Some(*overlay),
+        Beside::Other => return Ok(None),
+    };
+    if told.is_none() && has_pages(store, audio)? && !is_same(store, audio)? {
+        return Ok(None);
+    }
+    let is_new = store.put_staged_new(&audio.key, staged)?;
+    let is_ours = is_new || is_same(store, audio)?;
+    Ok(is_ours.then(|| (told.unwrap_or_default(), is_new)))
+}
+
+/// Whose metadata lies where the audio's would.
+enum Beside {
+    Nothing,
+    /// About the same bytes.
+    Ours(Box<Overlay>),
+    Other,
+}
+
+fn told_beside(store: &dyn Store, audio: &Object) -> Result<Beside, StoreError> {
+    let key = audio.key.page_beside(PageKind::Metadata);
+    if !store.is_taken(key.as_str())? {
+        return Ok(Beside::Nothing);
+    }
+    let json = match store.get_range(&key, 0..u64::MAX) {
+        // It has gone meanwhile.
+        Err(StoreError::Missing { .. }) => return Ok(Beside::Nothing),
+        json => json?,
+    };
+    Ok(match render::from_metadata(&json) {
+        Ok((_, recording, _)) if recording.audio.blake3 == audio.blake3 => {
+            Beside::Ours(Box::new(recording.overlay))
+        }
+        Ok(_) | Err(_) => Beside::Other,
+    })
+}
+
+fn has_pages(store: &dyn Store, audio: &Object) -> Result<bool, StoreError> {
+    for kind in PageKind::ALL {
+        if store.is_taken(audio.key.page_beside(kind).as_str())? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether what is there, where a put would go, has these bytes.
+fn is_same(store: &dyn Store, audio: &Object) -> Result<bool, StoreError> {
+    if !store.is_taken(audio.key.as_str())? {
+        return Ok(false);
+    }
+    match stores::hash_near(store, audio) {
+        Ok(hash) => Ok(hash == audio.blake3),
+        Err(StockError::Store(StoreError::Missing { .. })) => Ok(false),
+        Err(StockError::Store(err)) => Err(err),
+        // Only stores are asked.
+        Err(_) => Ok(false),
+    }
+}

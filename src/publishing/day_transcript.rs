@@ -1,0 +1,376 @@
+//! The transcript of a day: one text of the chapters of its recordings.
+//!
+//! Chapters are kept in memory by the hash of the json page that they were rendered from, so that a day with many
+//! recordings does not read all of them again for each new one. Those that are in the bucket only are read ahead
+//! ([`read_ahead`]): a day is rendered while nobody else can write pages, and nobody waits for a bucket then.
+
+use std::cmp::Ordering;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+use crate::index::DayText;
+use crate::model::{
+    Access, Conversation, ConversationId, Day, DayTranscript, Key, Object, PageKind, Recording,
+    TIME_REFERENCE,
+};
+use crate::publishing::error::StorageError;
+use crate::publishing::page_store::{Draft, Shelves};
+use crate::render::{self, Chapter};
+use crate::store::StoreError;
+
+/// A day with up to so many recordings has its transcript rendered with each new one. Beyond that it is rendered
+/// when the day has been quiet for a moment, so that the work grows with the recordings and not with their square.
+const AT_ONCE: u64 = 16;
+
+/// Most bytes of chapters that are kept.
+const KEPT_BYTES: usize = 8 << 20;
+
+/// Most bytes of chapters that are read ahead and not rendered yet: those of about a thousand hours of speech. A day
+/// for which there is no room is rendered without the others, and stays due.
+const AHEAD_BYTES: usize = 64 << 20;
+
+/// Whether a day's transcript is to be rendered with every change.
+pub(crate) fn is_rendered_at_once(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    day: Day,
+) -> Result<bool, StorageError> {
+    Ok(shelves.index.recordings_on(conversation.seq, day)? <= AT_ONCE)
+}
+
+/// A day's text, with or without words that could not be read.
+pub(crate) struct Rendered {
+    pub(crate) draft: Draft,
+    /// Every recording of the day is in it.
+    is_complete: bool,
+    /// Who may read all recordings that are in it.
+    access: Option<Access>,
+}
+
+impl Rendered {
+    pub(crate) fn text(&self, conversation: &Conversation, day: Day, now: Timestamp) -> DayText {
+        let (seq, object) = (conversation.seq, self.draft.object.clone());
+        let access = self.access;
+        self.text_since(DayTranscript { conversation: seq, day, object, modified_at: now, access })
+    }
+
+    /// The same where that transcript is there already.
+    pub(crate) fn text_since(&self, transcript: DayTranscript) -> DayText {
+        match self.is_complete {
+            true => DayText::Written(transcript),
+            false => DayText::Incomplete(transcript),
+        }
+    }
+}
+
+/// Renders the transcript of a day, with `new` in place of what the index has of that recording. `None`: there is
+/// nothing to render.
+pub(crate) fn render(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    day: Day,
+    new: Option<Chapter<'_>>,
+) -> Result<Option<Rendered>, StorageError> {
+    let mut is_complete = true;
+    let mut chapters: Vec<(&Recording, Arc<str>)> = Vec::new();
+    let mut recordings = shelves.index.filed_recordings(conversation.seq, day)?;
+    // What is in the trash by itself has no part in its day's text.
+    let is_there = |recording: &Recording| recording.overlay.trashed_at.is_none();
+    recordings.retain(|it| is_there(it) && new.is_none_or(|new| new.recording.id != it.id));
+    let new = new.filter(|new| is_there(new.recording));
+    for recording in &recordings {
+        match chapter(shelves, conversation, recording) {
+            Ok(Some(text)) => chapters.push((recording, text)),
+            // Its words are missing or damaged: they may be mended.
+            Ok(None) => {
+                log::debug!("{}: left out of its day's transcript", recording.id);
+                is_complete = false;
+            }
+            // It is in a bucket that is away, or does not give it.
+            Err(err) => {
+                log::debug!("{}: not in its day's transcript yet: {err}", recording.audio.key);
+                is_complete = false;
+            }
+        }
+    }
+    chapters.extend(new.map(|new| (new.recording, render::chapter(new).into())));
+    if chapters.is_empty() {
+        return Ok(None);
+    }
+    chapters.sort_by(|(one, _), (other, _)| in_order(one, other));
+    let all = recordings.iter().chain(new.map(|new| new.recording));
+    let access = all.clone().filter_map(|it| it.overlay.access).reduce(Access::and);
+    let titled = all.filter(|it| it.overlay.title.is_some());
+    let first = titled.min_by(|one, other| in_order(one, other));
+    let id = conversation.id.shown();
+    let title = first.and_then(|first| first.overlay.title.as_deref()).unwrap_or(&id);
+    let texts: Vec<&str> = chapters.iter().map(|(_, text)| &**text).collect();
+    let key = Key::transcript(&conversation.filed_as, day);
+    let draft = Draft::new(key, render::day(title, &texts).into_bytes());
+    Ok(Some(Rendered { draft, is_complete, access }))
+}
+
+/// What a metadata page says of a transcript that is not written yet.
+pub(crate) fn unwritten(conversation: &Conversation, day: Day, now: Timestamp) -> DayTranscript {
+    let key = Key::transcript(&conversation.filed_as, day);
+    let object = Object { key, bytes: 0, blake3: blake3::hash(b"").to_hex().to_string() };
+    DayTranscript { conversation: conversation.seq, day, object, modified_at: now, access: None }
+}
+
+/// Recordings of a day stand in the order of their times. Parts of one recording may all have the same: those stand
+/// in the order of the samples that they begin at, and then of their names, as a person counts.
+fn in_order(one: &Recording, other: &Recording) -> Ordering {
+    let time = |it: &Recording| (it.recorded_at.time, time_reference(it));
+    let name = |it: &Recording| it.original_name.display();
+    time(one)
+        .cmp(&time(other))
+        .then_with(|| alphanumeric_sort::compare_str(name(one), name(other)))
+        .then_with(|| one.id.cmp(&other.id))
+}
+
+/// Nanoseconds since midnight at which a Broadcast Wave file says that it begins.
+fn time_reference(recording: &Recording) -> Option<u128> {
+    let samples: u64 = recording.facts.tags.get(TIME_REFERENCE)?.parse().ok()?;
+    u128::from(samples).checked_mul(1_000_000_000)?.checked_div(recording.facts.sample_rate.into())
+}
+
+/// Chapters that are needed soon, until this is dropped.
+#[must_use]
+pub(crate) struct ReadAhead {
+    names: Vec<String>,
+}
+
+impl Drop for ReadAhead {
+    fn drop(&mut self) {
+        let mut kept = kept();
+        self.names.drain(..).for_each(|name| kept.let_go(&name));
+    }
+}
+
+/// Reads those chapters of a day that are in the bucket only. Not for whoever is
+/// [`alone`](crate::jobs::publish::alone). What the bucket does not give is left out.
+pub(crate) fn read_ahead(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    day: Day,
+) -> Result<ReadAhead, StorageError> {
+    let mut ahead = ReadAhead { names: Vec::new() };
+    for recording in shelves.index.filed_recordings(conversation.seq, day)? {
+        let Some(name) = name_of(&recording) else { continue };
+        if recording.overlay.trashed_at.is_some() {
+            continue;
+        }
+        match chapter_ahead(shelves, conversation, &recording, &name) {
+            Ok(Some(text)) if kept().hold(&name, &text) => ahead.names.push(name),
+            Ok(Some(_)) => {
+                log::warn!("the texts of {day} are too long to be read ahead all at once");
+                break;
+            }
+            Ok(None) => {}
+            Err(err) => log::debug!("{}: could not be read ahead: {err}", recording.id),
+        }
+    }
+    Ok(ahead)
+}
+
+/// The same for a recording that is about to be published there, if the day is rendered with it.
+pub(crate) fn read_ahead_of_new(
+    shelves: Shelves<'_>,
+    conversation: &ConversationId,
+    day: Day,
+) -> Result<Option<ReadAhead>, StorageError> {
+    match shelves.index.conversation_named(conversation)? {
+        Some(it) if is_rendered_at_once(shelves, &it, day)? => {
+            read_ahead(shelves, &it, day).map(Some)
+        }
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// A chapter of which the words are in the bucket only.
+fn chapter_ahead(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    recording: &Recording,
+    name: &str,
+) -> Result<Option<Arc<str>>, StoreError> {
+    if is_here(shelves, recording)? {
+        return Ok(None);
+    }
+    if let Some(text) = kept().get(name) {
+        return Ok(Some(text));
+    }
+    let text = read_chapter(shelves, conversation, recording)?;
+    Ok(text.inspect(|text| kept().keep(name.to_owned(), text)))
+}
+
+fn chapter(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    recording: &Recording,
+) -> Result<Option<Arc<str>>, StoreError> {
+    let name = name_of(recording);
+    if let Some(text) = name.as_ref().and_then(|name| kept().get(name)) {
+        return Ok(Some(text));
+    }
+    if !is_here(shelves, recording)? {
+        let at = recording.audio.key.to_string();
+        return Err(StoreError::Unavailable {
+            at,
+            source: "its words are not on this disk".into(),
+        });
+    }
+    let Some(text) = read_chapter(shelves, conversation, recording)? else { return Ok(None) };
+    if let Some(name) = name {
+        kept().keep(name, &text);
+    }
+    Ok(Some(text))
+}
+
+/// What a chapter is kept under.
+fn name_of(recording: &Recording) -> Option<String> {
+    let json = recording.page(PageKind::Json)?.object.blake3.as_str();
+    let when = recording.recorded_at.time;
+    Some(format!("{json} {when} {}", recording.audio_name.display()))
+}
+
+/// Whether its words can be read without the bucket.
+fn is_here(shelves: Shelves<'_>, recording: &Recording) -> Result<bool, StoreError> {
+    match recording.page(PageKind::Json) {
+        Some(page) => shelves.is_here(&page.object),
+        None => Ok(true),
+    }
+}
+
+fn read_chapter(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    recording: &Recording,
+) -> Result<Option<Arc<str>>, StoreError> {
+    let Some((mut talk, recipe)) = shelves.read_talk(recording)? else { return Ok(None) };
+    for speaker in &mut talk.speakers {
+        speaker.name = recording.overlay.names.get(&speaker.id).cloned();
+    }
+    let chapter = Chapter { conversation, recording, recipe: &recipe, talk: &talk };
+    Ok(Some(render::chapter(chapter).into()))
+}
+
+/// Chapters that were rendered lately, oldest first to go.
+#[derive(Default)]
+struct Kept {
+    texts: HashMap<String, Arc<str>>,
+    order: VecDeque<String>,
+    bytes: usize,
+    /// Those that were read ahead, and for how many.
+    ahead: HashMap<String, (usize, Arc<str>)>,
+    ahead_bytes: usize,
+}
+
+/// Guards [`Kept`]. One for the process: a name stands for one text, whatever index it belongs to.
+static KEPT: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
+
+fn kept() -> MutexGuard<'static, Kept> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Kept {
+    fn get(&self, name: &str) -> Option<Arc<str>> {
+        self.texts.get(name).or(self.ahead.get(name).map(|(_, text)| text)).cloned()
+    }
+
+    /// Whether there was room for it.
+    fn hold(&mut self, name: &str, text: &Arc<str>) -> bool {
+        if let Some((count, _)) = self.ahead.get_mut(name) {
+            *count += 1;
+            return true;
+        }
+        if AHEAD_BYTES < self.ahead_bytes + text.len() {
+            return false;
+        }
+        self.ahead_bytes += text.len();
+        self.ahead.insert(name.to_owned(), (1, text.clone()));
+        true
+    }
+
+    fn let_go(&mut self, name: &str) {
+        if let Some((count, text)) = self.ahead.get_mut(name) {
+            *count -= 1;
+            if *count == 0 {
+                self.ahead_bytes -= text.len();
+                self.ahead.remove(name);
+            }
+        }
+    }
+
+    fn keep(&mut self, name: String, text: &Arc<str>) {
+        if KEPT_BYTES / 4 < text.len() {
+            return;
+        }
+        if self.texts.insert(name.clone(), text.clone()).is_none() {
+            self.bytes += text.len();
+            self.order.push_back(name);
+        }
+        while KEPT_BYTES < self.bytes {
+            let Some(oldest) = self.order.pop_front() else { return };
+            self.bytes -= self.texts.remove(&oldest).map_or(0, |text| text.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::recordings_of_a_day;
+    use crate::model::FileName;
+
+    #[test]
+    fn what_is_read_ahead_has_a_bound_and_is_held_once() {
+        let mut kept = Kept::default();
+        let text: Arc<str> = "x".repeat(1 << 20).into();
+        let names: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+        let held = |kept: &mut Kept| names.iter().take_while(|name| kept.hold(name, &text)).count();
+        let first = held(&mut kept);
+        assert_eq!(first, AHEAD_BYTES >> 20);
+        // Another one that reads the same day.
+        assert_eq!(held(&mut kept), first);
+        for _ in 0..2 {
+            assert!(kept.get("0").is_some());
+            names[..first].iter().for_each(|name| kept.let_go(name));
+        }
+        assert!(kept.get("0").is_none());
+        assert_eq!(held(&mut kept), first);
+    }
+
+    #[test]
+    fn parts_of_one_recording_stand_in_the_order_in_which_they_were_recorded() {
+        // Samples since midnight, their rate, and a name: in order.
+        let parts = [
+            (None, 48_000, "part 1.wav"),
+            (None, 48_000, "part 2.wav"),
+            (None, 48_000, "part 10.wav"),
+            (Some(1_728_000_000_u64), 48_000, "c.wav"),
+            // A second later, in fewer samples.
+            (Some(1_587_644_100), 44_100, "b.wav"),
+            (Some(1_728_096_000), 48_000, "a2.wav"),
+            (Some(1_728_096_000), 48_000, "a10.wav"),
+        ];
+        let mut recordings = recordings_of_a_day(7);
+        for (recording, (samples, rate, name)) in recordings.iter_mut().zip(parts) {
+            recording.original_name = FileName::new(name).unwrap();
+            recording.facts.sample_rate = rate;
+            let samples = samples.map(|it| (TIME_REFERENCE.to_owned(), it.to_string()));
+            recording.facts.tags.extend(samples);
+        }
+        recordings.reverse();
+        recordings.sort_by(in_order);
+        let names: Vec<String> = recordings.iter().map(|it| it.original_name.display()).collect();
+        assert_eq!(names, parts.map(|(.., name)| name));
+        // The time counts first.
+        let earlier = recordings[0].recorded_at.time.yesterday().unwrap();
+        recordings[6].recorded_at.time = earlier;
+        recordings.sort_by(in_order);
+        assert_eq!(recordings[0].original_name.display(), "a10.wav");
+    }
+}

@@ -1,0 +1,27 @@
+//! Local disk and the bucket behind it while the mount is up: uploads, the lease that makes one machine the writer,
+//! followers that read what another machine writes, eviction of local copies, and the end of what is in the trash.
+
+mod bucket_identity;
+mod bucket_removals;
+mod eviction;
+mod follower;
+mod lease;
+mod links;
+mod purge;
+mod refile;
+mod refusals;
+#[cfg(test)]
+mod tests;
+mod uploader;
+
+pub use bucket_identity::{PlaceError, bind_follower, is_renamed, place_id};
+pub use eviction::Retention;
+pub use follower::{
+    FOLLOW_EVERY, FollowStatus, Follower, Following, PageRefresher, StartError, discover,
+};
+pub use lease::{
+    Fence, HoldError, Lease, LeaseError, LeaseKeeper, LeaseOptions, Now, Watch, Writer,
+};
+pub use links::{LinkError, link};
+pub use purge::{TrashClock, empty_trash};
+pub use uploader::{Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds};

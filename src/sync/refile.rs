@@ -1,0 +1,93 @@
+//! A recording gets another name, because the bucket has something else under the one it has.
+//!
+//! Its audio is put under the new key first, then pages are written for it, then the index has it there and knows
+//! what is left under the old keys, and then that goes. A crash before the index leaves objects that nothing names,
+//! for `gc`; after it, what is left goes at the next start.
+
+use crate::index::Index;
+use crate::model::{Recording, causes};
+use crate::publishing::claim::{self, Wanted};
+use crate::publishing::content_hash::content_hash;
+use crate::publishing::page_store::Shelves;
+use crate::publishing::rewrite::{self, RewriteError};
+use crate::publishing::{day_transcript, local_removals, page_lock};
+use crate::store::{StagedFile, Store, StoreError};
+
+/// Files the recording under the next name that is free. Its number stays.
+///
+/// # Errors
+/// `Missing`: its row is no longer this one.
+pub(crate) fn refile(
+    near: &dyn Store,
+    shelves: Shelves<'_>,
+    standing: &Recording,
+) -> Result<(), RewriteError> {
+    let index = shelves.index;
+    let mut staged = stage(near, standing)?;
+    // What may be in the bucket only is read before anybody has to wait.
+    let said = rewrite::said_in(shelves, standing)?;
+    let conversation =
+        index.filed_conversation(standing.id.conversation)?.ok_or(RewriteError::Missing)?;
+    let _ahead = day_transcript::read_ahead(shelves, &conversation, standing.id.day)?;
+    let alone = page_lock::lock();
+    if index.filed_recording(standing.id)?.as_ref() != Some(standing) {
+        return Err(RewriteError::Missing);
+    }
+    let conversation =
+        index.filed_conversation(standing.id.conversation)?.ok_or(RewriteError::Missing)?;
+    let (stem, extension) = standing.original_name.stem_and_extension(&standing.facts.container);
+    let id = conversation.id.clone();
+    let wanted = Wanted {
+        conversation: &id,
+        day: standing.id.day,
+        stem: &stem,
+        extension: &extension,
+        bytes: standing.audio.bytes,
+        blake3: &standing.audio.blake3,
+    };
+    let claimed = claim::claim_in(near, index, wanted, &mut staged, conversation)?;
+    let moved = Recording {
+        audio_name: claimed.reserved.stem.with_extension(&extension),
+        stem: claimed.reserved.stem.clone(),
+        audio: claimed.audio.clone(),
+        pages: Vec::new(),
+        ..standing.clone()
+    };
+    let audio = moved.audio.key.clone();
+    rewrite::write_renamed(shelves, &claimed.conversation, said, moved)?;
+    drop(alone);
+    log::warn!(
+        "{}: the bucket has something else under this name; the recording goes there as {}",
+        standing.audio.key,
+        audio
+    );
+    remove_old(near, index, standing);
+    Ok(())
+}
+
+/// A copy of its audio that has the right bytes.
+fn stage(near: &dyn Store, standing: &Recording) -> Result<StagedFile, RewriteError> {
+    let key = &standing.audio.key;
+    let missing = || StoreError::Missing { key: key.clone() };
+    let file = near.open_local(key)?.ok_or_else(missing)?;
+    let staged = near.stage_file(&file, &|| true)?.ok_or_else(missing)?;
+    let refused = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Refused {
+        at: key.to_string(),
+        source,
+    };
+    let hash = content_hash(staged.file(), &|| true).map_err(|err| refused(err.into()))?;
+    if hash.as_ref() != Some(&standing.audio.blake3) {
+        return Err(refused("the local copy is damaged".into()).into());
+    }
+    Ok(staged)
+}
+
+/// What cannot be removed now stays due.
+fn remove_old(near: &dyn Store, index: &Index, old: &Recording) {
+    let dues = index.removals_due().unwrap_or_default();
+    for due in dues.iter().filter(|due| due.recording.audio.key == old.audio.key) {
+        if let Err(err) = local_removals::remove_here(near, index, due) {
+            log::debug!("{}: is removed later: {}", old.audio.key, causes(&err));
+        }
+    }
+}

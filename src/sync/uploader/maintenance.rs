@@ -1,0 +1,148 @@
+//! Wakes the carriers when there is something new, and sees to what is due now and then: uploads given up, local
+//! copies that make room, the trash, old change markers.
+
+use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::index::{ChangeQueue, IndexError};
+use crate::model::causes;
+use crate::publishing::StorageError;
+use crate::publishing::change_log::Changes;
+use crate::sync::lease::Now;
+use crate::sync::purge::{self, Bins, TrashClock};
+use crate::sync::refusals::Refusals;
+use crate::sync::uploader::{Grounds, Shared};
+use crate::sync::{bucket_removals, eviction};
+
+/// Longest time without a look around.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How often copies are looked at, since free space changes by itself.
+const EVICTION: Duration = Duration::from_secs(10);
+
+/// How often the rest is.
+const HOUSEKEEPING: Duration = Duration::from_hours(1);
+
+/// After a failure of the bucket.
+const AGAIN: Duration = Duration::from_mins(5);
+
+pub(crate) struct Steward {
+    shared: Arc<Shared>,
+    eviction_due: Instant,
+    housekeeping_due: Instant,
+    trash: TrashClock,
+    refusals: Refusals,
+}
+
+impl Steward {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let now = Instant::now();
+        let trash = TrashClock::new(Now::read());
+        let refusals = Refusals::default();
+        Self { shared, eviction_due: now, housekeeping_due: now, trash, refusals }
+    }
+
+    /// Serves until the end.
+    pub(crate) fn serve(mut self, changed: &ChangeQueue) {
+        while !self.shared.rounds.is_closing() {
+            match self.look_around() {
+                // It is looked at again; uploads say why they wait.
+                Ok(()) | Err(IndexError::Full(_)) => {}
+                Err(err) => {
+                    self.shared.give_up(&err);
+                    break;
+                }
+            }
+            match changed.recv_timeout(TICK) {
+                Ok(_) => {
+                    // One look for all that came together.
+                    while changed.try_recv().is_ok() {}
+                    self.shared.rounds.wake();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+    }
+
+    fn look_around(&mut self) -> Result<(), IndexError> {
+        let now = Instant::now();
+        if self.shared.rounds.take_call() {
+            self.housekeeping_due = now;
+            self.refusals.forget();
+        }
+        if !self.shared.fence.is_open() {
+            return Ok(());
+        }
+        if self.eviction_due <= now {
+            let retention = &self.shared.options.retention;
+            let grounds = &self.shared.grounds;
+            let wall = Timestamp::now();
+            let evicted = eviction::evict(grounds, retention, wall);
+            let (bucket, changes) = (grounds.bucket.as_ref(), &self.shared.changes);
+            let (index, refusals) = (&grounds.index, &self.refusals);
+            let removed = evicted.and_then(|_| {
+                bucket_removals::remove_from_bucket(bucket, changes, index, refusals, wall)
+            });
+            self.eviction_due = now + pause(removed, EVICTION)?;
+            (grounds.copied)(grounds.index.copied_bytes()?);
+        }
+        if self.housekeeping_due <= now {
+            self.housekeeping_due = now + pause(self.keep_house(), HOUSEKEEPING)?;
+        }
+        Ok(())
+    }
+
+    fn keep_house(&mut self) -> Result<(), StorageError> {
+        let now = Now::read();
+        let Shared { grounds, options, rounds, changes, .. } = self.shared.as_ref();
+        give_up_uploads(grounds, &self.refusals, now.wall)?;
+        if let (Some(kept), Some(observed)) = (options.retention.trash, self.trash.observe(now)) {
+            let is_busy = |seq| rounds.is_busy_with(|id| id.conversation == seq);
+            let bins = Bins::of(grounds, changes, &self.refusals);
+            purge::empty(bins, kept, &is_busy, now.wall, observed)?;
+        }
+        Changes::prune(grounds.bucket.as_ref(), Timestamp::now())?;
+        Ok(())
+    }
+}
+
+/// Gives up multipart uploads that no recording goes on with: it was looked for again, or is gone.
+pub(crate) fn give_up_uploads(
+    grounds: &Grounds,
+    refusals: &Refusals,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    let bucket = grounds.bucket.as_ref();
+    for (id, key) in grounds.index.uploads()? {
+        let item = format!("{key}: upload {id}");
+        if refusals.rests(&item, now) {
+            continue;
+        }
+        let recording = grounds.index.filed_recording_at(&key)?;
+        if recording.is_none_or(|it| it.placement.upload_id() != Some(id.as_str())) {
+            match bucket.abort_upload(&key, &id) {
+                Ok(()) => grounds.index.forget_upload(&id)?,
+                Err(err) => refusals.pass_over(Some(bucket), item, err, now)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The time until the next look. A bucket that fails is asked again later, and so is an index without room; an index
+/// that fails otherwise is the end.
+fn pause(outcome: Result<(), StorageError>, usual: Duration) -> Result<Duration, IndexError> {
+    match outcome {
+        Ok(()) => Ok(usual),
+        Err(StorageError::Store(err)) => {
+            log::debug!("nothing was removed: {}", causes(&err));
+            Ok(AGAIN)
+        }
+        Err(StorageError::Index(IndexError::Full(_))) => Ok(AGAIN),
+        Err(StorageError::Index(err)) => Err(err),
+    }
+}

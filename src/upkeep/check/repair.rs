@@ -1,0 +1,232 @@
+//! What a check can mend by itself. Nothing is believed that does not have the hash that the index knows, pages that
+//! neither place has are rendered again, and nothing is deleted but a damaged object of our own of which local disk
+//! has the right bytes.
+
+use jiff::Timestamp;
+
+use crate::model::{Key, Object, Page, PageKind, Placement, Recording, RecordingId};
+use crate::publishing::page_store::Shelves;
+use crate::publishing::pages_due;
+use crate::publishing::rewrite::{self, RewriteError};
+use crate::publishing::stores::{self, Home, Stock, StockError, Tiered};
+use crate::publishing::verify::{self, InBucket};
+use crate::render;
+use crate::store::{Bucket, StoreError};
+use crate::upkeep::check::finding::{Fault, Finding, Where};
+use crate::upkeep::salvage::{self, Rows};
+
+/// Mends what was found, if it can be mended. `false`: it cannot.
+pub fn mend(stock: Stock<'_>, finding: &Finding) -> Result<bool, StockError> {
+    let mended = match (&finding.fault, &finding.object) {
+        (Fault::Unindexed { .. }, _) => adopt(stock, &finding.key),
+        (
+            Fault::Orphan { .. }
+            | Fault::OnlyCopy { .. }
+            | Fault::Strange { .. }
+            | Fault::Foreign { .. },
+            _,
+        )
+        | (_, None) => Ok(false),
+        (
+            Fault::Missing { place } | Fault::Size { place, .. } | Fault::Content { place },
+            Some(object),
+        ) => match place {
+            Where::Disk => bring_back(stock, object).and_then(|is_back| match is_back {
+                true => Ok(true),
+                false => render_again(stock, finding),
+            }),
+            Where::Bucket => send_again(stock, finding),
+        },
+    };
+    match mended {
+        // One that cannot be mended keeps nobody from mending the others.
+        Err(StockError::Damaged { .. } | StockError::Store(StoreError::Missing { .. })) => {
+            Ok(false)
+        }
+        mended => mended,
+    }
+}
+
+/// From the bucket, if that has the right bytes.
+fn bring_back(stock: Stock<'_>, object: &Object) -> Result<bool, StockError> {
+    let Some(far) = stock.far else { return Ok(false) };
+    match stock.fetch(far, object) {
+        Ok(()) => Ok(true),
+        Err(StockError::Damaged { .. } | StockError::Store(StoreError::Missing { .. })) => {
+            Ok(false)
+        }
+        Err(err) => Err(err),
+    }
+}
+
+/// Pages other than the recording itself say nothing that the json page and the index do not say.
+fn render_again(stock: Stock<'_>, finding: &Finding) -> Result<bool, StockError> {
+    let Some(recording) = recording_of(stock, finding)? else { return Ok(false) };
+    if recording.audio.key == finding.key {
+        return Ok(false);
+    }
+    // Another finding may have been mended with all pages of the recording, this one among them.
+    if let Some(object) = object_at(stock, &recording, &finding.key)?
+        && is_sound(stock, &object)?
+    {
+        return Ok(true);
+    }
+    let tiered = Tiered(stock);
+    let shelves = Shelves { store: &tiered, index: stock.index };
+    match rewrite::write_again(shelves, recording.id) {
+        Ok(()) => {}
+        Err(RewriteError::Missing | RewriteError::NoTalk(_) | RewriteError::NoSpeaker(_)) => {
+            return Ok(false);
+        }
+        Err(RewriteError::Store(err)) => return Err(err.into()),
+        Err(RewriteError::Index(err)) => return Err(err.into()),
+    }
+    // A long day's transcript is left for later by that.
+    pages_due::write_pages_due(&tiered, stock.index)?;
+    let Some(recording) = recording_of(stock, finding)? else { return Ok(false) };
+    let object = object_at(stock, &recording, &finding.key)?;
+    object.map_or(Ok(false), |object| is_sound(stock, &object))
+}
+
+fn recording_of(stock: Stock<'_>, finding: &Finding) -> Result<Option<Recording>, StockError> {
+    let id = finding.recording;
+    Ok(id.map(|id| stock.index.filed_recording(id)).transpose()?.flatten())
+}
+
+/// What the index says today of a key: pages may have been rendered again since the check.
+fn object_at(
+    stock: Stock<'_>,
+    recording: &Recording,
+    key: &Key,
+) -> Result<Option<Object>, StockError> {
+    if let Some(object) = recording.objects().find(|object| object.key == *key) {
+        return Ok(Some(object.clone()));
+    }
+    let RecordingId { conversation, day, .. } = recording.id;
+    let transcript = stock.index.filed_transcript(conversation, day)?;
+    Ok(transcript.map(|transcript| transcript.object).filter(|object| object.key == *key))
+}
+
+/// Whether local disk has the right bytes.
+fn is_sound(stock: Stock<'_>, object: &Object) -> Result<bool, StockError> {
+    match stores::hash_near(stock.near, object) {
+        Ok(hash) => Ok(hash == object.blake3),
+        Err(StockError::Store(StoreError::Missing { .. })) => Ok(false),
+        Err(err) => Err(err),
+    }
+}
+
+/// Puts the recording into the queue again, if local disk has the right bytes to send.
+fn send_again(stock: Stock<'_>, finding: &Finding) -> Result<bool, StockError> {
+    let Some(recording) = recording_of(stock, finding)? else { return Ok(false) };
+    let Some(object) = object_at(stock, &recording, &finding.key)? else { return Ok(false) };
+    if !is_sound(stock, &object)? {
+        return Ok(false);
+    }
+    if let (Fault::Content { .. }, Some(far)) = (&finding.fault, stock.far) {
+        remove_damaged(far, &object)?;
+    }
+    let is_on_its_way = recording.placement == Placement::Local;
+    let Recording { id, revision, .. } = recording;
+    Ok(is_on_its_way || stock.index.set_placement(id, revision, Placement::unknown())?)
+}
+
+/// Removes an object whose label says that it is ours and whose bytes are not what its label says: it would be
+/// taken for the right one. Local disk has the right bytes.
+fn remove_damaged(far: &dyn Bucket, object: &Object) -> Result<(), StockError> {
+    let facts = match far.facts(&object.key) {
+        Err(StoreError::Missing { .. }) => return Ok(()),
+        facts => facts?,
+    };
+    if facts.is_ours && facts.blake3.as_ref() == Some(&object.blake3) {
+        far.delete(&object.key)?;
+    }
+    Ok(())
+}
+
+/// Takes a recording that is there and that the index lacks into the index: by its metadata, else by its json page.
+/// What it lacks is fetched or rendered again.
+fn adopt(stock: Stock<'_>, page: &Key) -> Result<bool, StockError> {
+    let rows = match page.is_metadata() {
+        true => told_by_metadata(stock, page)?,
+        false => salvage::rows_at(stock, page)?,
+    };
+    let Some((conversation, mut recording, transcript)) = rows else { return Ok(false) };
+    if let Some(far) = stock.far {
+        for page in &recording.pages {
+            fetch_missing(stock, far, &page.object)?;
+        }
+        bring_transcript(stock, far, &transcript.object)?;
+    }
+    recording.placement = placement(stock, &recording)?;
+    let has_copy = stock.home != Home::Disk && stock.near.is_taken(recording.audio.key.as_str())?;
+    salvage::file(stock, (conversation, recording, transcript), has_copy, Timestamp::now())?;
+    pages_due::write_pages_due(&Tiered(stock), stock.index)?;
+    Ok(true)
+}
+
+fn told_by_metadata(stock: Stock<'_>, page: &Key) -> Result<Option<Rows>, StockError> {
+    let Some(json) = stock.read(page)? else { return Ok(None) };
+    let Ok((mut conversation, mut recording, transcript)) = render::from_metadata_at(page, &json)
+    else {
+        return Ok(None);
+    };
+    // This index has not seen it put into the trash.
+    let now = Timestamp::now();
+    conversation.trashed_at = conversation.trashed_at.map(|_| now);
+    recording.overlay.trashed_at = recording.overlay.trashed_at.map(|_| now);
+    recording.pages.retain(|page| page.kind != PageKind::Metadata);
+    let object = stores::object(page.clone(), &json);
+    recording.pages.push(Page { kind: PageKind::Metadata, object, written_at: None });
+    Ok(Some((conversation, recording, transcript)))
+}
+
+/// Where its audio is; pages follow.
+fn placement(stock: Stock<'_>, recording: &Recording) -> Result<Placement, StockError> {
+    let first = stock.index.destination()?.first_placement();
+    match stock.far {
+        Some(far) if first != Placement::Stored => {
+            let mut objects = recording.objects();
+            let is_there = |object: &Object| Ok(verify::look(far, object)? == InBucket::Same);
+            Ok(match objects.next().map_or(Ok(false), is_there)? {
+                false => first,
+                true if objects
+                    .map(is_there)
+                    .collect::<Result<Vec<_>, StoreError>>()?
+                    .contains(&false) =>
+                {
+                    Placement::PagesChanged
+                }
+                true => Placement::Stored,
+            })
+        }
+        _ => Ok(first),
+    }
+}
+
+/// A page that local disk lacks, from the bucket. One that neither has is rendered again.
+fn fetch_missing(stock: Stock<'_>, far: &dyn Bucket, page: &Object) -> Result<(), StockError> {
+    if stock.near.is_taken(page.key.as_str())? {
+        return Ok(());
+    }
+    match stock.fetch(far, page) {
+        Err(StockError::Store(StoreError::Missing { .. })) => Ok(()),
+        fetched => fetched,
+    }
+}
+
+/// A day's transcript may be newer than the metadata says: then the one that is there stands.
+fn bring_transcript(
+    stock: Stock<'_>,
+    far: &dyn Bucket,
+    transcript: &Object,
+) -> Result<(), StockError> {
+    if stock.near.is_taken(transcript.key.as_str())? {
+        return Ok(());
+    }
+    match stock.fetch(far, transcript) {
+        Ok(())
+        | Err(StockError::Damaged { .. } | StockError::Store(StoreError::Missing { .. })) => Ok(()),
+        Err(err) => Err(err),
+    }
+}
