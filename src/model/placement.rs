@@ -151,6 +151,8 @@ impl ObjectVersion {
         let etag = etag.replace("&quot;", "\"");
         let etag = etag.trim_matches('"');
         let is_strong = !etag.is_empty() && !etag.starts_with("W/");
+        // What is there in a bucket that keeps no old versions; some servers say so now and then only.
+        let version_id = version_id.filter(|id| id != "null");
         is_strong.then(|| Self { etag: etag.to_owned(), version_id })
     }
 }
@@ -172,7 +174,9 @@ mod tests {
         let version = |etag| ObjectVersion::new(etag, None);
         assert_eq!(version("\"abc-2\""), version("abc-2"));
         assert_eq!(version("&quot;abc-2&quot;"), version("abc-2"));
-        assert_ne!(version("abc-2"), ObjectVersion::new("abc-2", Some("1".to_owned())));
+        let with_id = |id: &str| ObjectVersion::new("abc-2", Some(id.to_owned()));
+        assert_ne!(version("abc-2"), with_id("1"));
+        assert_eq!(version("abc-2"), with_id("null"));
         assert_eq!([version("W/\"abc\""), version("\"\""), version("")], [None, None, None]);
     }
 }

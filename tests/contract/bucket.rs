@@ -84,7 +84,10 @@ fn a_label_is_read_without_the_bytes(bucket: &dyn Bucket) {
     let parts = parts.map(|(number, part)| bucket.put_part(&key, &id, number, part).unwrap());
     let whole_version = bucket.complete_upload(&key, &id, &parts).unwrap().version;
     let facts = bucket.facts(&key).unwrap();
-    assert!(whole_version.is_some() && facts.version == whole_version, "{facts:?}");
+    assert!(
+        whole_version.is_some() && facts.version == whole_version,
+        "{whole_version:?} {facts:?}"
+    );
     assert_eq!((facts.bytes, facts.blake3.as_deref()), (whole.len() as u64, Some(hash.as_str())));
     assert_eq!(facts.recording.as_deref(), Some(hash.as_str()));
     assert!(facts.is_ours);
