@@ -37,6 +37,8 @@ pub(crate) struct Bench {
     pub(crate) services: Services,
     events: Receiver<SpoolEvent>,
     pub(crate) dropped: Dropped,
+    /// What is said in what is published next.
+    pub(crate) talk: Talk,
 }
 
 impl Bench {
@@ -47,7 +49,7 @@ impl Bench {
         let index = Index::open(&dir.path().join("index.redb")).unwrap();
         let dropped = drop_file(&spool, &events, "standup.wav");
         let services = Services { spool, store, index, alarm: Arc::new(|| {}) };
-        Self { dir, services, events, dropped }
+        Self { dir, services, events, dropped, talk: talk() }
     }
 
     /// As after a stop: what is in the inbox is offered again.
@@ -103,7 +105,7 @@ impl Bench {
             job: &job,
             blake3: &blake3,
             facts: facts(),
-            talk: &talk(),
+            talk: &self.talk,
             recipe: &recipe(),
             names: BTreeMap::new(),
             recording: &recording,

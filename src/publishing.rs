@@ -4,6 +4,7 @@
 //! Whoever is above publishes, syncs or checks; which bytes may take whose place is decided here.
 
 pub(crate) mod change_log;
+mod chapter_cache;
 pub(crate) mod claim;
 pub(crate) mod content_hash;
 pub(crate) mod day_transcript;

@@ -10,6 +10,7 @@ mod text;
 mod transcript;
 
 pub use crate::render::json::TranscriptSource;
+pub use crate::render::transcript::DayPage;
 
 use crate::model::{Conversation, DayTranscript, Key, Page, Recipe, Recording, Talk};
 
@@ -89,11 +90,6 @@ pub fn vtt(chapter: Chapter<'_>) -> Vec<u8> {
 /// Rich Transcription Time Marked: one line a turn.
 pub fn rttm(name: &str, talk: &Talk) -> String {
     rttm::write(name, talk)
-}
-
-/// The transcript of a day: its title, and the [`chapter`]s of its recordings in order.
-pub fn day(title: &str, chapters: &[&str]) -> String {
-    transcript::day(title, chapters)
 }
 
 /// What a recording has in the transcript of its day.

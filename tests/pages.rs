@@ -338,10 +338,11 @@ fn metadata_holds_all_that_the_index_knows_and_nothing_that_was_said() {
 
 /// The page of a day with these recordings.
 fn day_transcript(chapters: &[Chapter<'_>]) -> String {
-    let texts: Vec<String> = chapters.iter().map(|chapter| render::chapter(*chapter)).collect();
-    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let title = chapters.iter().find_map(|it| it.recording.overlay.title.as_deref());
-    render::day(title.unwrap_or(chapters[0].conversation.id.as_str()), &texts)
+    let title = title.unwrap_or(chapters[0].conversation.id.as_str());
+    let mut page = render::DayPage::new(title);
+    chapters.iter().for_each(|chapter| page.add(&render::chapter(*chapter)));
+    page.into_text()
 }
 
 /// Cues of a SubRip page: start and end in milliseconds, and the text.

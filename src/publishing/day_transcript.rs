@@ -5,8 +5,7 @@
 //! ([`read_ahead`]): a day is rendered while nobody else can write pages, and nobody waits for a bucket then.
 
 use std::cmp::Ordering;
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -15,21 +14,15 @@ use crate::model::{
     Access, Conversation, ConversationId, Day, DayTranscript, Key, Object, PageKind, Recording,
     TIME_REFERENCE,
 };
+use crate::publishing::chapter_cache::{self, HeldChapters};
 use crate::publishing::error::StorageError;
 use crate::publishing::page_store::{Draft, Shelves};
-use crate::render::{self, Chapter};
+use crate::render::{self, Chapter, DayPage};
 use crate::store::StoreError;
 
 /// A day with up to so many recordings has its transcript rendered with each new one. Beyond that it is rendered
 /// when the day has been quiet for a moment, so that the work grows with the recordings and not with their square.
 const AT_ONCE: u64 = 16;
-
-/// Most bytes of chapters that are kept.
-const KEPT_BYTES: usize = 8 << 20;
-
-/// Most bytes of chapters that are read ahead and not rendered yet: those of about a thousand hours of speech. A day
-/// for which there is no room is rendered without the others, and stays due.
-const AHEAD_BYTES: usize = 64 << 20;
 
 /// Whether a day's transcript is to be rendered with every change.
 pub(crate) fn is_rendered_at_once(
@@ -73,43 +66,57 @@ pub(crate) fn render(
     day: Day,
     new: Option<Chapter<'_>>,
 ) -> Result<Option<Rendered>, StorageError> {
-    let mut is_complete = true;
-    let mut chapters: Vec<(&Recording, Arc<str>)> = Vec::new();
     let mut recordings = shelves.index.filed_recordings(conversation.seq, day)?;
     // What is in the trash by itself has no part in its day's text.
     let is_there = |recording: &Recording| recording.overlay.trashed_at.is_none();
     recordings.retain(|it| is_there(it) && new.is_none_or(|new| new.recording.id != it.id));
     let new = new.filter(|new| is_there(new.recording));
-    for recording in &recordings {
-        match chapter(shelves, conversation, recording) {
-            Ok(Some(text)) => chapters.push((recording, text)),
-            // Its words are missing or damaged: they may be mended.
-            Ok(None) => {
-                log::debug!("{}: left out of its day's transcript", recording.id);
-                is_complete = false;
-            }
-            // It is in a bucket that is away, or does not give it.
-            Err(err) => {
-                log::debug!("{}: not in its day's transcript yet: {err}", recording.audio.key);
-                is_complete = false;
-            }
+    let mut all: Vec<&Recording> = recordings.iter().chain(new.map(|new| new.recording)).collect();
+    all.sort_by(|one, other| in_order(one, other));
+    let access = all.iter().filter_map(|it| it.overlay.access).reduce(Access::and);
+    let id = conversation.id.shown();
+    let title = all.iter().find_map(|it| it.overlay.title.as_deref()).unwrap_or(&id);
+
+    let mut page = DayPage::new(title);
+    let mut is_complete = true;
+    // One after the other: no more than one of them need be in memory beside the page.
+    for recording in all {
+        let text = match new.filter(|new| new.recording.id == recording.id) {
+            Some(new) => Some(render::chapter(new).into()),
+            None => chapter_if_there(shelves, conversation, recording),
+        };
+        match text {
+            Some(text) => page.add(&text),
+            None => is_complete = false,
         }
     }
-    chapters.extend(new.map(|new| (new.recording, render::chapter(new).into())));
-    if chapters.is_empty() {
+    if page.is_empty() {
         return Ok(None);
     }
-    chapters.sort_by(|(one, _), (other, _)| in_order(one, other));
-    let all = recordings.iter().chain(new.map(|new| new.recording));
-    let access = all.clone().filter_map(|it| it.overlay.access).reduce(Access::and);
-    let titled = all.filter(|it| it.overlay.title.is_some());
-    let first = titled.min_by(|one, other| in_order(one, other));
-    let id = conversation.id.shown();
-    let title = first.and_then(|first| first.overlay.title.as_deref()).unwrap_or(&id);
-    let texts: Vec<&str> = chapters.iter().map(|(_, text)| &**text).collect();
     let key = Key::transcript(&conversation.filed_as, day);
-    let draft = Draft::new(key, render::day(title, &texts).into_bytes());
+    let draft = Draft::new(key, page.into_text().into_bytes());
     Ok(Some(Rendered { draft, is_complete, access }))
+}
+
+/// `None`: it is left out of its day, for now.
+fn chapter_if_there(
+    shelves: Shelves<'_>,
+    conversation: &Conversation,
+    recording: &Recording,
+) -> Option<Arc<str>> {
+    match chapter(shelves, conversation, recording) {
+        Ok(Some(text)) => Some(text),
+        // Its words are missing or damaged: they may be mended.
+        Ok(None) => {
+            log::debug!("{}: left out of its day's transcript", recording.id);
+            None
+        }
+        // It is in a bucket that is away, or does not give it.
+        Err(err) => {
+            log::debug!("{}: not in its day's transcript yet: {err}", recording.audio.key);
+            None
+        }
+    }
 }
 
 /// What a metadata page says of a transcript that is not written yet.
@@ -136,40 +143,20 @@ fn time_reference(recording: &Recording) -> Option<u128> {
     u128::from(samples).checked_mul(1_000_000_000)?.checked_div(recording.facts.sample_rate.into())
 }
 
-/// Chapters that are needed soon, until this is dropped.
-#[must_use]
-pub(crate) struct ReadAhead {
-    names: Vec<String>,
-}
-
-impl Drop for ReadAhead {
-    fn drop(&mut self) {
-        let mut kept = kept();
-        self.names.drain(..).for_each(|name| kept.let_go(&name));
-    }
-}
-
 /// Reads those chapters of a day that are in the bucket only. Not for whoever is
-/// [`alone`](crate::jobs::publish::alone). What the bucket does not give is left out.
+/// the holder of the [`page_lock`](crate::publishing::page_lock). What the bucket does not give is left out.
 pub(crate) fn read_ahead(
     shelves: Shelves<'_>,
     conversation: &Conversation,
     day: Day,
-) -> Result<ReadAhead, StorageError> {
-    let mut ahead = ReadAhead { names: Vec::new() };
+) -> Result<HeldChapters, StorageError> {
+    let mut ahead = HeldChapters::default();
     for recording in shelves.index.filed_recordings(conversation.seq, day)? {
-        let Some(name) = name_of(&recording) else { continue };
-        if recording.overlay.trashed_at.is_some() {
-            continue;
-        }
-        match chapter_ahead(shelves, conversation, &recording, &name) {
-            Ok(Some(text)) if kept().hold(&name, &text) => ahead.names.push(name),
-            Ok(Some(_)) => {
-                log::warn!("the texts of {day} are too long to be read ahead all at once");
-                break;
-            }
-            Ok(None) => {}
-            Err(err) => log::debug!("{}: could not be read ahead: {err}", recording.id),
+        if recording.overlay.trashed_at.is_none()
+            && let Some(name) = name_of(&recording)
+            && let Err(err) = hold_chapter(shelves, conversation, &recording, name, &mut ahead)
+        {
+            log::debug!("{}: could not be read ahead: {err}", recording.id);
         }
     }
     Ok(ahead)
@@ -180,7 +167,7 @@ pub(crate) fn read_ahead_of_new(
     shelves: Shelves<'_>,
     conversation: &ConversationId,
     day: Day,
-) -> Result<Option<ReadAhead>, StorageError> {
+) -> Result<Option<HeldChapters>, StorageError> {
     match shelves.index.conversation_named(conversation)? {
         Some(it) if is_rendered_at_once(shelves, &it, day)? => {
             read_ahead(shelves, &it, day).map(Some)
@@ -190,20 +177,27 @@ pub(crate) fn read_ahead_of_new(
 }
 
 /// A chapter of which the words are in the bucket only.
-fn chapter_ahead(
+fn hold_chapter(
     shelves: Shelves<'_>,
     conversation: &Conversation,
     recording: &Recording,
-    name: &str,
-) -> Result<Option<Arc<str>>, StoreError> {
-    if is_here(shelves, recording)? {
-        return Ok(None);
+    name: String,
+    ahead: &mut HeldChapters,
+) -> Result<(), StoreError> {
+    if is_here(shelves, recording)? || ahead.hold_again(&name) {
+        return Ok(());
     }
-    if let Some(text) = kept().get(name) {
-        return Ok(Some(text));
-    }
-    let text = read_chapter(shelves, conversation, recording)?;
-    Ok(text.inspect(|text| kept().keep(name.to_owned(), text)))
+    let text = match chapter_cache::get(&name)? {
+        Some(text) => text,
+        None => {
+            let Some(text) = read_chapter(shelves, conversation, recording)? else {
+                return Ok(());
+            };
+            chapter_cache::keep(name.clone(), &text);
+            text
+        }
+    };
+    ahead.hold(shelves.store, name, &text)
 }
 
 fn chapter(
@@ -212,7 +206,9 @@ fn chapter(
     recording: &Recording,
 ) -> Result<Option<Arc<str>>, StoreError> {
     let name = name_of(recording);
-    if let Some(text) = name.as_ref().and_then(|name| kept().get(name)) {
+    if let Some(name) = &name
+        && let Some(text) = chapter_cache::get(name)?
+    {
         return Ok(Some(text));
     }
     if !is_here(shelves, recording)? {
@@ -224,7 +220,7 @@ fn chapter(
     }
     let Some(text) = read_chapter(shelves, conversation, recording)? else { return Ok(None) };
     if let Some(name) = name {
-        kept().keep(name, &text);
+        chapter_cache::keep(name, &text);
     }
     Ok(Some(text))
 }
@@ -257,91 +253,11 @@ fn read_chapter(
     Ok(Some(render::chapter(chapter).into()))
 }
 
-/// Chapters that were rendered lately, oldest first to go.
-#[derive(Default)]
-struct Kept {
-    texts: HashMap<String, Arc<str>>,
-    order: VecDeque<String>,
-    bytes: usize,
-    /// Those that were read ahead, and for how many.
-    ahead: HashMap<String, (usize, Arc<str>)>,
-    ahead_bytes: usize,
-}
-
-/// Guards [`Kept`]. One for the process: a name stands for one text, whatever index it belongs to.
-static KEPT: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
-
-fn kept() -> MutexGuard<'static, Kept> {
-    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Kept {
-    fn get(&self, name: &str) -> Option<Arc<str>> {
-        self.texts.get(name).or(self.ahead.get(name).map(|(_, text)| text)).cloned()
-    }
-
-    /// Whether there was room for it.
-    fn hold(&mut self, name: &str, text: &Arc<str>) -> bool {
-        if let Some((count, _)) = self.ahead.get_mut(name) {
-            *count += 1;
-            return true;
-        }
-        if AHEAD_BYTES < self.ahead_bytes + text.len() {
-            return false;
-        }
-        self.ahead_bytes += text.len();
-        self.ahead.insert(name.to_owned(), (1, text.clone()));
-        true
-    }
-
-    fn let_go(&mut self, name: &str) {
-        if let Some((count, text)) = self.ahead.get_mut(name) {
-            *count -= 1;
-            if *count == 0 {
-                self.ahead_bytes -= text.len();
-                self.ahead.remove(name);
-            }
-        }
-    }
-
-    fn keep(&mut self, name: String, text: &Arc<str>) {
-        if KEPT_BYTES / 4 < text.len() {
-            return;
-        }
-        if self.texts.insert(name.clone(), text.clone()).is_none() {
-            self.bytes += text.len();
-            self.order.push_back(name);
-        }
-        while KEPT_BYTES < self.bytes {
-            let Some(oldest) = self.order.pop_front() else { return };
-            self.bytes -= self.texts.remove(&oldest).map_or(0, |text| text.len());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixtures::recordings_of_a_day;
     use crate::model::FileName;
-
-    #[test]
-    fn what_is_read_ahead_has_a_bound_and_is_held_once() {
-        let mut kept = Kept::default();
-        let text: Arc<str> = "x".repeat(1 << 20).into();
-        let names: Vec<String> = (0..100).map(|number| number.to_string()).collect();
-        let held = |kept: &mut Kept| names.iter().take_while(|name| kept.hold(name, &text)).count();
-        let first = held(&mut kept);
-        assert_eq!(first, AHEAD_BYTES >> 20);
-        // Another one that reads the same day.
-        assert_eq!(held(&mut kept), first);
-        for _ in 0..2 {
-            assert!(kept.get("0").is_some());
-            names[..first].iter().for_each(|name| kept.let_go(name));
-        }
-        assert!(kept.get("0").is_none());
-        assert_eq!(held(&mut kept), first);
-    }
 
     #[test]
     fn parts_of_one_recording_stand_in_the_order_in_which_they_were_recorded() {

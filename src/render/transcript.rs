@@ -17,10 +17,36 @@ const PAUSE: f64 = 10.0;
 /// Between the recordings of a day.
 const RULE: &str = "----------------------------------------";
 
-/// The page of a day: its title, and its chapters.
-pub(crate) fn day(title: &str, chapters: &[&str]) -> String {
-    let rule = format!("\n{RULE}\n\n");
-    format!("{}\n{}", text::line(title), chapters.join(rule.as_str()))
+/// The transcript of a day: its title, and the [`chapter`](crate::render::chapter)s of its recordings in order.
+#[derive(Debug)]
+pub struct DayPage {
+    text: String,
+    is_empty: bool,
+}
+
+impl DayPage {
+    pub fn new(title: &str) -> Self {
+        Self { text: format!("{}\n", text::line(title)), is_empty: true }
+    }
+
+    /// The next chapter.
+    pub fn add(&mut self, chapter: &str) {
+        if !self.is_empty {
+            // Writing to a string cannot fail.
+            let _ = write!(self.text, "\n{RULE}\n\n");
+        }
+        self.text.push_str(chapter);
+        self.is_empty = false;
+    }
+
+    /// Whether it has a title only.
+    pub fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+
+    pub fn into_text(self) -> String {
+        self.text
+    }
 }
 
 /// What a recording has in its day's page.
