@@ -10,6 +10,7 @@ mod header_repair;
 mod resample;
 mod scratch;
 mod sniff;
+mod sound;
 mod source;
 mod tags;
 mod track;
@@ -19,41 +20,9 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::model::{Failure, SoundFacts, Warning};
-
+pub use error::AudioError;
 pub use scratch::{Pcm, SCRATCH_FILES, Scratch};
-
-/// What an engine is to listen to.
-#[derive(Debug)]
-pub enum Sound {
-    /// Everybody in one signal.
-    Mixed(Pcm),
-    /// One party on each channel, as in a telephone recording: two speakers, whoever else is heard.
-    Parties(Vec<Pcm>),
-}
-
-/// A recording, decoded.
-#[derive(Debug)]
-pub struct Decoded {
-    pub facts: SoundFacts,
-    pub sound: Sound,
-    /// `truncated`, `corrupt`, `silent`: the sound goes as far as it goes.
-    pub warnings: Vec<Warning>,
-}
-
-/// Why a file could not be decoded.
-#[derive(Debug, thiserror::Error)]
-pub enum AudioError {
-    /// Nothing can be made of it: it says why, and what to do.
-    #[error("not a usable recording")]
-    Refused(Failure),
-    /// An outside converter may be able to read it.
-    #[error("needs a converter: {what}")]
-    NeedsConverter { what: String, facts: Option<Box<SoundFacts>> },
-    /// The files for the decoded sound refused.
-    #[error("the decoded sound could not be written")]
-    Scratch(#[from] io::Error),
-}
+pub use sound::{Decoded, Sound};
 
 /// Decodes `input`, whatever it is, in constant memory; more than `longest` is refused. `extension` is a
 /// hint. `progress` gets 0 to 1.

@@ -11,6 +11,7 @@ mod job;
 mod key;
 mod name;
 mod order;
+mod page_kind;
 mod placement;
 mod printable;
 mod recording;
@@ -30,12 +31,13 @@ pub use job::{
 pub use key::Key;
 pub use name::FileName;
 pub use order::{DecodeOrder, WorkEvent, WorkOrder, WorkStage};
+pub use page_kind::PageKind;
 pub use placement::{
     BoundPlace, Destination, Fingerprint, ObjectVersion, Placement, StateRole, UploadedPart,
 };
 pub use printable::{escaped_json, printable, printable_lines, without_error_numbers};
 pub use recording::{
-    DayTranscript, Object, Overlay, Page, PageKind, RecordedAt, Recording, RecordingId, TimeSource,
+    DayTranscript, Object, Overlay, Page, RecordedAt, Recording, RecordingId, TimeSource,
 };
 pub use sound::{CreationTime, SoundFacts, TIME_REFERENCE};
 pub use talk::{Flag, Segment, Speaker, SpeakerId, Talk, Turn, Warning, Word};

@@ -17,16 +17,8 @@ use crate::model::ModelRef;
 
 pub use catalogue::{CATALOGUE, DEFAULTS, Entry, RemoteFile, Source};
 pub use install::{Network, Told};
-pub use kind::Kind;
+pub use kind::{Kind, Purpose};
 pub use manifest::{Manifest, WeightFile};
-
-/// What a model is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Purpose {
-    Recognizer,
-    Diarizer,
-}
 
 /// A model that is installed and whole.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! A conversation to pages: text, subtitles, JSON. Pure functions of what is known.
 
 mod captions;
+mod chapter;
 mod cues;
 mod json;
 mod languages;
@@ -9,19 +10,11 @@ mod rttm;
 mod text;
 mod transcript;
 
+pub use crate::render::chapter::Chapter;
 pub use crate::render::json::TranscriptSource;
 pub use crate::render::transcript::DayPage;
 
 use crate::model::{Conversation, DayTranscript, Key, Page, Recipe, Recording, Talk};
-
-/// A recording and what was said in it: all that a page is made of.
-#[derive(Debug, Clone, Copy)]
-pub struct Chapter<'a> {
-    pub conversation: &'a Conversation,
-    pub recording: &'a Recording,
-    pub recipe: &'a Recipe,
-    pub talk: &'a Talk,
-}
 
 /// `meeting.json`, schema `scribefs.transcript/1`.
 pub fn json(chapter: Chapter<'_>) -> Vec<u8> {

@@ -5,6 +5,7 @@
 //! the daemon starts another.
 
 mod confine;
+mod confine_error;
 mod decoding;
 mod engines;
 mod events;
@@ -22,7 +23,8 @@ use std::process::ExitCode;
 
 use crate::audio;
 use crate::model::WorkEvent;
-use crate::worker::confine::{Access, ConfineError, Limits};
+use crate::worker::confine::{Access, Limits};
+use crate::worker::confine_error::ConfineError;
 use crate::worker::engines::LoadedEngines;
 use crate::worker::events::EventWriter;
 use crate::worker::orders::OrderReader;

@@ -1,9 +1,23 @@
-//! Messages and remedies for files that cannot be decoded.
+//! [`AudioError`]: messages and remedies for files that cannot be decoded.
 
+use std::io;
 use std::time::Duration;
 
-use crate::audio::AudioError;
-use crate::model::{Failure, FailureCause};
+use crate::model::{Failure, FailureCause, SoundFacts};
+
+/// Why a file could not be decoded.
+#[derive(Debug, thiserror::Error)]
+pub enum AudioError {
+    /// Nothing can be made of it: it says why, and what to do.
+    #[error("not a usable recording")]
+    Refused(Failure),
+    /// An outside converter may be able to read it.
+    #[error("needs a converter: {what}")]
+    NeedsConverter { what: String, facts: Option<Box<SoundFacts>> },
+    /// The files for the decoded sound refused.
+    #[error("the decoded sound could not be written")]
+    Scratch(#[from] io::Error),
+}
 
 const CHECK: &str = "Check that it plays in a media player. If it does, convert it to WAV, FLAC or MP3 with \
                      another program and drop that; if not, copy the recording again.";

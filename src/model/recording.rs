@@ -8,7 +8,8 @@ use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Access, ConversationId, ConversationSeq, Day, FileName, Key, Placement, SoundFacts, SpeakerId,
+    Access, ConversationId, ConversationSeq, Day, FileName, Key, PageKind, Placement, SoundFacts,
+    SpeakerId,
 };
 
 /// Names one recording. Numbers count from 1 within a day of a conversation and are never reused.
@@ -38,41 +39,6 @@ pub struct Object {
     pub bytes: u64,
     /// BLAKE3 of the content, 64 hexadecimal digits.
     pub blake3: String,
-}
-
-/// The pages that stand beside a recording. The order is that of their inode numbers: append only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PageKind {
-    Metadata,
-    Json,
-    Srt,
-    Vtt,
-    Html,
-}
-
-impl PageKind {
-    pub const ALL: [Self; 5] = [Self::Metadata, Self::Json, Self::Srt, Self::Vtt, Self::Html];
-
-    /// What follows the recording's stem in the page's name.
-    pub fn suffix(self) -> &'static str {
-        match self {
-            Self::Metadata => "_metadata.json",
-            Self::Json => ".json",
-            Self::Srt => ".srt",
-            Self::Vtt => ".vtt",
-            Self::Html => ".html",
-        }
-    }
-
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::Metadata | Self::Json => "application/json",
-            Self::Srt => "application/x-subrip",
-            Self::Vtt => "text/vtt",
-            Self::Html => "text/html",
-        }
-    }
 }
 
 /// A page in the store.

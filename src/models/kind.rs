@@ -2,7 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::models::Purpose;
+/// What a model is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    Recognizer,
+    Diarizer,
+}
 
 /// Kinds of models that scribefs can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

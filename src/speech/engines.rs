@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::speech::engine_files::{EngineOptions, Weights};
 use crate::speech::{SpeechError, Transcriber};
 
 /// First bytes of whisper.cpp's own format, little-endian.
@@ -12,51 +13,6 @@ const GGML_MAGIC: [u8; 4] = *b"lmgg";
 /// A model up to this size runs once on each thread: two that run side by side do more than one that is
 /// shared out.
 const SMALL_BYTES: u64 = 200 << 20;
-
-/// What a folder of weights is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Weights {
-    /// Moonshine v2: an encoder, a merged decoder, tokens in base64.
-    Moonshine {
-        encoder: PathBuf,
-        decoder: PathBuf,
-        tokens: PathBuf,
-    },
-    /// A transducer, such as Parakeet.
-    Transducer {
-        encoder: PathBuf,
-        decoder: PathBuf,
-        joiner: PathBuf,
-        tokens: PathBuf,
-    },
-    /// Whisper, exported to ONNX.
-    WhisperOnnx {
-        encoder: PathBuf,
-        decoder: PathBuf,
-        tokens: PathBuf,
-    },
-    SenseVoice {
-        model: PathBuf,
-        tokens: PathBuf,
-    },
-    /// Whisper in whisper.cpp's format.
-    Ggml(PathBuf),
-}
-
-/// How a recognizer is to run.
-#[derive(Debug, Clone)]
-pub(crate) struct EngineOptions {
-    /// BCP 47 code; `None` lets the engine find out.
-    #[cfg_attr(
-        not(any(feature = "sherpa", feature = "whisper")),
-        expect(dead_code, reason = "there is no engine to ask")
-    )]
-    pub(crate) language: Option<String>,
-    /// What the model's name says it knows: `moonshine-tiny-en` knows `en`.
-    #[cfg_attr(not(feature = "sherpa"), expect(dead_code, reason = "whisper knows by itself"))]
-    pub(crate) only_language: Option<String>,
-    pub(crate) threads: u16,
-}
 
 /// The recognizers in `folder` that together use `threads`.
 pub(crate) fn open(

@@ -5,15 +5,28 @@ use std::ops::ControlFlow;
 use crate::model::{Segment, Speaker, SpeakerBounds, SpeakerId, Talk, Turn, Warning, WorkStage};
 use crate::speech::recognition::{self, WindowResult};
 use crate::speech::window::{self, Window};
-use crate::speech::{
-    Diarizer, Engines, Progress, SAMPLE_RATE, SpeechError, Transcriber, heartbeat, join, loudness,
-};
+use crate::speech::{Diarizer, SAMPLE_RATE, SpeechError, Transcriber, heartbeat, join, loudness};
 
 /// Turns of one speaker that are no further apart are counted as one, in seconds.
 const SAME_TURN: f64 = 2.0;
 
 /// Windows that a language is found out from: the longest ones.
 const SAMPLES_OF_LANGUAGE: usize = 3;
+
+/// What the pipeline reports while it runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    /// How much of a stage is done, 0 to 1.
+    Stage(WorkStage, f32),
+    Segment(Segment),
+}
+
+/// The engines of one pipeline. Without a diarizer everybody is one speaker.
+pub struct Engines<'a> {
+    pub diarizer: Option<&'a mut dyn Diarizer>,
+    /// At least one; windows are shared out among them.
+    pub transcribers: &'a mut [Box<dyn Transcriber>],
+}
 
 /// Who speaks when.
 struct SpeechTurns {

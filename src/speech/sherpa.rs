@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sherpa_onnx::{OfflineModelConfig, OfflineRecognizer, OfflineRecognizerConfig};
 
-use crate::speech::engines::{EngineOptions, Weights};
+use crate::speech::engine_files::{EngineOptions, Weights};
 use crate::speech::repetition::is_wide;
 use crate::speech::{SAMPLE_RATE, SpeechError, TranscribedWord, Transcriber, Transcription};
 

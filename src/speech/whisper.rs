@@ -8,7 +8,7 @@ use whisper_rs::{
     WhisperToken, get_lang_id, get_lang_str,
 };
 
-use crate::speech::engines::EngineOptions;
+use crate::speech::engine_files::EngineOptions;
 use crate::speech::repetition::is_wide;
 use crate::speech::{SAMPLE_RATE, SpeechError, TranscribedWord, Transcriber, Transcription};
 

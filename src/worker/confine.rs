@@ -11,6 +11,7 @@ use landlock::{
     Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
 
+use crate::worker::confine_error::ConfineError;
 use crate::worker::interpreter::interpreters;
 use crate::worker::syscalls;
 
@@ -52,18 +53,6 @@ pub(crate) struct Limits {
     pub(crate) cpu_seconds: Option<u64>,
     /// The process that started it.
     pub(crate) parent: u32,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfineError {
-    #[error("a limit could not be set: {0}")]
-    Limit(#[from] io::Error),
-    #[error("the daemon that started this worker is gone")]
-    Orphaned,
-    #[error("files could not be put out of reach: {0}")]
-    Files(#[from] RulesetError),
-    #[error("system calls could not be put out of reach: {0}")]
-    Calls(String),
 }
 
 /// Confines this process and all that it starts, for good. Where the kernel is too old for a part of it,

@@ -13,7 +13,7 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter,
 };
 
-use crate::worker::confine::ConfineError;
+use crate::worker::confine_error::ConfineError;
 
 /// Calls, each with the rules of which one must match; without rules the call always matches.
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
