@@ -7,6 +7,8 @@ mod decode;
 mod error;
 mod facts;
 mod header_repair;
+mod metadata_hiding;
+mod metadata_limit;
 mod resample;
 mod scratch;
 mod sniff;

@@ -30,8 +30,8 @@ impl HeaderRepairs {
         self.patches.push(Patch { at, bytes: bytes.to_vec() });
     }
 
-    /// Of a WAVE file: the chunks up to the sound.
-    pub(crate) fn of_wave(file: &File) -> io::Result<Self> {
+    /// Of a WAVE file: the chunks up to the sound, from the one that stands at `from` on.
+    pub(crate) fn of_wave(file: &File, from: u64) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let mut repairs = Self::default();
         let mut first = [0; 12];
@@ -42,7 +42,7 @@ impl HeaderRepairs {
         }
         repairs.patch(4, &OPEN_END);
         let mut true_size = None;
-        let mut at = 12;
+        let mut at = from.max(12);
         for _ in 0..MOST_CHUNKS {
             let mut head = [0; 8];
             if file.read_exact_at(&mut head, at).is_err() {
@@ -197,7 +197,7 @@ mod tests {
             [(4, false, false), (0, true, false), (u32::MAX, true, false), (400, true, true)]
         {
             let file = wave(b"RIFF", &[(b"LIST", 2, b"xx"), (b"data", size, b"abcd")]);
-            let header = HeaderRepairs::of_wave(&file).unwrap();
+            let header = HeaderRepairs::of_wave(&file, 0).unwrap();
             assert_eq!(header.is_truncated, is_truncated, "{size}");
             let mut shown = Vec::new();
             Source::open(&file)
@@ -215,7 +215,7 @@ mod tests {
         let mut sizes = [0; 28];
         sizes[8..16].copy_from_slice(&4_u64.to_le_bytes());
         let file = wave(b"RF64", &[(b"ds64", 28, &sizes), (b"data", u32::MAX, b"abcd")]);
-        let header = HeaderRepairs::of_wave(&file).unwrap();
+        let header = HeaderRepairs::of_wave(&file, 0).unwrap();
         assert!(header.is_rf64 && !header.is_truncated);
         let mut source = Source::open(&file).unwrap().with_patches(header.patches.clone());
         let mut shown = Vec::new();

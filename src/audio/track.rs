@@ -20,9 +20,10 @@ use symphonia::core::meta::MetadataOptions;
 use symphonia_adapter_libopus::OpusDecoder;
 
 use crate::audio::header_repair::HeaderRepairs;
+use crate::audio::metadata_limit::Trim;
 use crate::audio::sniff::{self, Signature};
 use crate::audio::source::Source;
-use crate::audio::{AudioError, error};
+use crate::audio::{AudioError, error, metadata_hiding};
 
 /// No recorder is slower or faster.
 const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
@@ -38,6 +39,8 @@ pub(crate) struct Opened {
     pub(crate) container: &'static str,
     pub(crate) repairs: HeaderRepairs,
     pub(crate) bytes: u64,
+    /// Tags up to here are not shown to anybody.
+    tags_end: u64,
     /// Position in the file, for progress.
     pub(crate) reached: Arc<AtomicU64>,
 }
@@ -55,15 +58,24 @@ pub(crate) fn open(file: &File, extension: &str) -> Result<Opened, AudioError> {
     if let Signature::Secret(what, source) = signature {
         return Err(error::secret(what, source));
     }
+    let trim = Trim::of(file, bytes, signature);
     let repairs = match signature {
         Signature::Wave => {
-            HeaderRepairs::of_wave(file).map_err(|_| error::damaged("a WAV file"))?
+            HeaderRepairs::of_wave(file, trim.from).map_err(|_| error::damaged("a WAV file"))?
         }
         Signature::Movie => HeaderRepairs::of_mp4(file)?,
         Signature::Matroska => HeaderRepairs::of_matroska(file)?,
         _ => HeaderRepairs::default(),
     };
-    let source = Source::open(file)?.with_patches(repairs.patches.clone());
+    let hidden = match signature {
+        Signature::Movie => metadata_hiding::of_mp4(file, bytes),
+        Signature::Matroska => metadata_hiding::of_matroska(file),
+        Signature::Readable("an Ogg file") => metadata_hiding::of_ogg(file),
+        _ => Vec::new(),
+    };
+    let tags_end = trim.from;
+    let patches = hidden.into_iter().chain(repairs.patches.iter().cloned()).collect();
+    let source = Source::open(file)?.trimmed(trim).with_patches(patches);
     let reached = source.reached();
     let format = probe(source, extension).map_err(|err| unopened(signature, extension, &err))?;
     let tracks = format.tracks().len();
@@ -75,7 +87,7 @@ pub(crate) fn open(file: &File, extension: &str) -> Result<Opened, AudioError> {
         true => "rf64",
         false => container_name(format.format_info().short_name),
     };
-    Ok(Opened { format, decoder, track, container, repairs, bytes, reached })
+    Ok(Opened { format, decoder, track, container, repairs, bytes, tags_end, reached })
 }
 
 fn head(file: &File) -> Result<Vec<u8>, AudioError> {
@@ -200,11 +212,11 @@ fn container_name(short_name: &'static str) -> &'static str {
 }
 
 /// Whether the first MP3 frame, behind an ID3 tag, says how many there are (Xing, Info, VBRI).
-fn has_frame_count(file: &File) -> io::Result<bool> {
+fn has_frame_count(file: &File, from: u64) -> io::Result<bool> {
     let mut tag = [0; 10];
-    file.read_exact_at(&mut tag, 0)?;
+    file.read_exact_at(&mut tag, from)?;
     let size = tag[6..].iter().fold(0, |size, byte| size << 7 | u64::from(byte & 0x7F));
-    let start = if tag.starts_with(b"ID3") { 10 + size } else { 0 };
+    let start = if tag.starts_with(b"ID3") { from + 10 + size } else { from };
     let mut frame = [0; 256];
     let count = file.read_at(&mut frame, start)?;
     Ok([b"Xing", b"Info", b"VBRI"]
@@ -229,7 +241,7 @@ impl Opened {
             // Their sizes have been looked at already.
             "wav" | "rf64" => false,
             // Without such a header the number is a guess from the first frames.
-            "mp3" | "mp2" | "mp1" | "mpa" => has_frame_count(file).unwrap_or(false),
+            "mp3" | "mp2" | "mp1" | "mpa" => has_frame_count(file, self.tags_end).unwrap_or(false),
             "adts" | "aac" => false,
             _ => true,
         };
