@@ -23,14 +23,17 @@ mod log_limit;
 mod mount;
 mod mount_table;
 mod mounting;
+mod new_mount;
 mod news;
 mod notifying;
 mod page_drops;
 mod recent_removals;
 mod removing;
+mod replacing;
 mod replies;
 mod snapshots;
 mod tree;
+mod underlying;
 mod unmounting;
 mod worker_pool;
 mod writing;
@@ -44,6 +47,7 @@ use serde_json::{Map, Value};
 
 pub use crate::fs::liveness::Liveness;
 pub use crate::fs::mount::{Connection, Mount};
+pub use crate::fs::underlying::UnderlyingFolder;
 use crate::index::Index;
 use crate::model::Key;
 use crate::spool::Spool;
@@ -67,6 +71,8 @@ pub struct MountOptions {
     pub gid: Option<u32>,
     /// Mode bits that nobody gets, outside of the inbox. Default 022.
     pub umask: u32,
+    /// The folder that will be covered, opened before it is. Default none: nobody looks for what is written there.
+    pub underlying: Option<Arc<UnderlyingFolder>>,
 }
 
 impl MountOptions {
@@ -80,6 +86,7 @@ impl MountOptions {
             uid: None,
             gid: None,
             umask: 0o022,
+            underlying: None,
         }
     }
 }
@@ -189,10 +196,32 @@ pub fn unmount(path: &Path) -> io::Result<()> {
 /// Detaches a mount of ours whose daemon has died. Says whether there was one.
 ///
 /// # Errors
+/// `TimedOut` where the mount does not answer and its daemon may still live.
+pub fn detach_dead(path: &Path) -> io::Result<bool> {
+    unmounting::detach_dead(path, None)
+}
+
+/// A mount whose daemon has died, as [`make_way`] leaves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadMount {
+    None,
+    /// It covers the place until the new mount does.
+    Stays,
+    /// It is gone: without root, only so can what lies below it be looked at.
+    Detached,
+}
+
+/// Prepares a place for a mount where there may be one of ours whose daemon has died.
+///
+/// # Errors
 /// `TimedOut` where the mount does not answer and its daemon may still live. `server` is the one that may be known to
 /// have been killed and to be unable to end: its connection is ended then.
-pub fn detach_dead(path: &Path, server: Option<&MountServer>) -> io::Result<bool> {
-    unmounting::detach_dead(path, server)
+pub fn make_way(path: &Path, server: Option<&MountServer>) -> io::Result<DeadMount> {
+    if !mounting::is_root() {
+        let is_detached = unmounting::detach_dead(path, server)?;
+        return Ok(if is_detached { DeadMount::Detached } else { DeadMount::None });
+    }
+    Ok(if unmounting::is_dead(path, server)? { DeadMount::Stays } else { DeadMount::None })
 }
 
 /// Ends the connection of a mount that answers nobody: whoever waits for it gets an error.
@@ -234,4 +263,9 @@ pub fn mounts_of(user: u32) -> Vec<PathBuf> {
 /// Who has mounted the scribefs at `path`.
 pub fn user_of(path: &Path) -> Option<u32> {
     mount_table::top_of(path).ok()??.user
+}
+
+/// The path without links, also where nobody answers behind it.
+pub fn absolute(path: &Path) -> io::Result<PathBuf> {
+    mount_table::absolute(path)
 }

@@ -428,6 +428,31 @@ fn a_mount_hides_files_only_when_that_is_wanted() {
 }
 
 #[test]
+fn what_is_written_below_the_mount_is_reported() {
+    let test = "what_is_written_below_the_mount_is_reported";
+    if !is_root() || Command::new("unshare").arg("--version").output().is_err() {
+        return skip(test, "it takes root, and `unshare`, to write there");
+    }
+    let Some(running) = daemon(test, &[]) else { return };
+    assert_eq!(running.status()["hidden"], 0);
+    // As a container that was started before the mount: it does not see it.
+    let write = "umount -l mount && mkdir mount/inbox && echo lost > mount/inbox/notes.txt";
+    let mut container = Command::new("unshare");
+    container.args(["--mount", "sh", "-c", write]).current_dir(running.dir.path());
+    assert!(container.status().unwrap().success());
+    running.wait_for("it to be found", || running.status()["hidden"] == 1);
+    assert_eq!(running.status()["hidden_first"], "inbox");
+    let (code, said) = scribefs(&running, &["doctor"]);
+    let root = running.root().display().to_string();
+    let line = said.lines().find(|line| line.contains("lie hidden below the mount"));
+    assert_eq!(code, Some(1));
+    assert!(line.is_some_and(|it| it.contains(&root) && it.contains("`inbox`")), "{said}");
+    let (_, said) = scribefs(&running, &["status", &root]);
+    assert!(said.contains("lies what nobody sees (inbox)"), "{said}");
+    assert!(running.log().contains("written to the folder below the mount"), "{}", running.log());
+}
+
+#[test]
 fn a_private_drop_is_published_for_its_owner_alone() {
     let test = "a_private_drop_is_published_for_its_owner_alone";
     if !is_root() {

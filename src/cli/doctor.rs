@@ -4,10 +4,11 @@ use std::fmt::Write;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli::arguments::Doctor;
+use crate::cli::place;
 use crate::cli::report::{self, Causes, Trouble};
 use crate::cli::settings;
 use crate::config::Config;
@@ -38,9 +39,12 @@ use Finding::{Lacking, Well, Wrong};
 
 pub(crate) fn doctor(wish: &Doctor, environment: &Environment) -> Result<ExitCode, Trouble> {
     let config = wish.settings.config(environment)?;
+    let mounted = filesystem::mounts();
+    let found = filesystem::liveness_of_all(&mounted);
     let findings = [
         ("fuse", fuse(environment)),
-        ("mounts", mounts()),
+        ("mounts", mounts(&mounted, &found)),
+        ("hidden", hidden(&mounted, &found)),
         ("state", folder(&config.state, "--state")),
         ("store", store(&config.uploads)),
         ("bucket", bucket(&config)),
@@ -96,11 +100,9 @@ fn fuse(environment: &Environment) -> Finding {
 }
 
 /// A mount that does not let us in is somebody's private one, and alive.
-fn mounts() -> Finding {
-    let mounts = filesystem::mounts();
-    let found = filesystem::liveness_of_all(&mounts);
+fn mounts(mounts: &[PathBuf], found: &[Liveness]) -> Finding {
     let those = |wanted: Liveness, what: &str| -> Option<(String, String)> {
-        let those = mounts.iter().zip(&found).filter(|(_, it)| **it == wanted);
+        let those = mounts.iter().zip(found).filter(|(_, it)| **it == wanted);
         let paths: Vec<_> = those.map(|(mount, _)| mount.display()).collect();
         let told: Vec<String> = paths.iter().map(|path| format!("the {what} at {path}")).collect();
         Some((told.join(", "), paths.first()?.to_string()))
@@ -122,6 +124,26 @@ fn mounts() -> Finding {
     }
     let paths: Vec<String> = mounts.iter().map(|it| it.display().to_string()).collect();
     Well(paths.join(", "))
+}
+
+/// What was written to the folders that mounts cover, as far as their daemons tell this user.
+fn hidden(mounts: &[PathBuf], found: &[Liveness]) -> Finding {
+    let alive = mounts.iter().zip(found).filter(|(_, it)| **it == Liveness::Alive);
+    let first = alive.filter_map(|(mount, _)| hidden_below(mount)).next();
+    first.unwrap_or_else(|| Well("nothing below a mount".to_owned()))
+}
+
+fn hidden_below(mount: &Path) -> Option<Finding> {
+    let status = place::status(mount).ok()?;
+    let count = status["hidden"].as_u64().filter(|count| *count != 0)?;
+    let first = status["hidden_first"].as_str().unwrap_or_default();
+    let at = mount.display();
+    Some(Wrong {
+        what: format!("{count} names lie hidden below the mount at {at} (`{first}`)"),
+        remedy: format!(
+            "`scribefs umount {at}`, move them elsewhere, mount again, and drop them into the inbox."
+        ),
+    })
 }
 
 /// A folder that must be ours to write in; one that is not there yet will be made.

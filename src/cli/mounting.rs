@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::daemon::{
     last_server, log_to_file, open_bucket, open_near, private_folder, reindex as make_index_anew,
     serve, set_up_logging, supervise,
 };
-use crate::fs::{self as filesystem, MountOptions};
+use crate::fs::{self as filesystem, DeadMount, MountOptions, UnderlyingFolder};
 use crate::models::Library;
 
 /// Options that `mount` and fstab may pass, and that change nothing here.
@@ -76,7 +76,7 @@ pub(crate) fn mount(wish: &Mount, environment: &Environment) -> Result<ExitCode,
         return Ok(ExitCode::SUCCESS);
     }
     let may_hide_files = wish.nonempty || options.nonempty;
-    plan.mount.mountpoint = mountpoint(&plan.mount.mountpoint, &plan.config.state, may_hide_files)?;
+    prepare_mountpoint(&mut plan, may_hide_files)?;
     warn_of_missing_models(&plan.config);
     if let Err(err) = hardened {
         report::remark(&format!("scribefs: the limits of this process could not be set: {err}"));
@@ -159,29 +159,29 @@ fn options(said: &[String]) -> Result<(Layer, Options), Trouble> {
     Ok((layer, options))
 }
 
-/// The folder without detours. It is made if only its last part is missing.
-fn mountpoint(path: &Path, state: &Path, may_hide_files: bool) -> Result<PathBuf, Trouble> {
+/// Puts the folder without detours into the plan. It is made if only its last part is missing.
+fn prepare_mountpoint(plan: &mut Plan, may_hide_files: bool) -> Result<(), Trouble> {
+    let path = plan.mount.mountpoint.clone();
     let trouble = |source| Trouble::File {
-        path: path.to_owned(),
+        path: path.clone(),
         source,
         remedy: "Make the folder first: `mkdir -p`.".to_owned(),
     };
-    // A mount whose daemon has died answers nothing, not even this: it is detached, and mounted over.
-    match filesystem::detach_dead(path, last_server(state).as_ref()) {
-        Ok(false) => {}
-        Ok(true) => {
-            report::remark(&format!("scribefs: a dead mount was detached from {}", path.display()));
-        }
-        Err(err) if err.kind() == io::ErrorKind::TimedOut => {
-            return Err(Trouble::plain(
-                format!("the scribefs mounted at {} does not answer", path.display()),
-                format!("`scribefs umount {}` ends it; then mount again.", path.display()),
-            ));
-        }
-        Err(err) => return Err(trouble(err)),
+    // A mount whose daemon has died answers nothing, not even what it is.
+    let is_covered = make_way(&path, &plan.config.state).map_err(|err| match err.kind() {
+        io::ErrorKind::TimedOut => Trouble::plain(
+            format!("the scribefs mounted at {} does not answer", path.display()),
+            format!("`scribefs umount {}` ends it; then mount again.", path.display()),
+        ),
+        _ => trouble(err),
+    })?;
+    if is_covered {
+        plan.mount.mountpoint = filesystem::absolute(&path).map_err(trouble)?;
+        plan.mount.underlying = underlying(&path, may_hide_files);
+        return Ok(());
     }
     if !path.exists() {
-        fs::create_dir(path).map_err(trouble)?;
+        fs::create_dir(&path).map_err(trouble)?;
     }
     let path = path.canonicalize().map_err(trouble)?;
     if filesystem::is_mounted(&path).unwrap_or(false) {
@@ -190,13 +190,38 @@ fn mountpoint(path: &Path, state: &Path, may_hide_files: bool) -> Result<PathBuf
             format!("`scribefs umount {}` ends it.", path.display()),
         ));
     }
-    if !may_hide_files && fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
+    let underlying = underlying(&path, may_hide_files);
+    if !may_hide_files && underlying.as_ref().is_some_and(|it| !it.is_empty().unwrap_or(true)) {
         return Err(Trouble::plain(
             format!("{} is not empty, and a mount would hide what is in it", path.display()),
             "Mount at an empty folder, or use `--nonempty` to hide its files until you unmount.",
         ));
     }
-    Ok(path)
+    plan.mount.mountpoint = path;
+    plan.mount.underlying = underlying;
+    Ok(())
+}
+
+/// Whether a dead mount of ours covers the place and will be replaced.
+fn make_way(path: &Path, state: &Path) -> io::Result<bool> {
+    let dead = filesystem::make_way(path, last_server(state).as_ref())?;
+    let at = path.display();
+    match dead {
+        DeadMount::None => {}
+        DeadMount::Stays => {
+            report::remark(&format!("scribefs: the dead mount at {at} is replaced"))
+        }
+        DeadMount::Detached => {
+            report::remark(&format!("scribefs: a dead mount was detached from {at}"));
+        }
+    }
+    Ok(dead == DeadMount::Stays)
+}
+
+/// Whoever may not read the folder can mount there all the same.
+fn underlying(mountpoint: &Path, may_hide_files: bool) -> Option<Arc<UnderlyingFolder>> {
+    let opened = UnderlyingFolder::open(mountpoint, may_hide_files);
+    opened.inspect_err(|err| log::debug!("below the mount: {err}")).ok().map(Arc::new)
 }
 
 fn warn_of_missing_models(config: &Config) {

@@ -71,6 +71,15 @@ fn summary(mount: &Path, status: &Value) -> String {
              without the dot"
         );
     }
+    let hidden = status["hidden"].as_u64().unwrap_or(0);
+    if hidden != 0 {
+        let _ = writeln!(
+            text,
+            "below the mount, in the folder that it covers, lies what nobody sees ({}); `scribefs \
+             umount`, move it elsewhere, mount again, and drop it into the inbox",
+            shown(&status["hidden_first"]),
+        );
+    }
     for file in waiting {
         let percent = percent(file);
         let progress = if percent == 0 { String::new() } else { format!("{percent} %") };
@@ -288,6 +297,8 @@ mod tests {
             "diarizer": null,
             "left_alone": 1,
             "left_alone_first": ".old/d.wav",
+            "hidden": 1,
+            "hidden_first": "inbox",
             "inbox": [
                 { "path": "a/b\u{1b}[31m.wav", "state": "transcribing", "progress": 0.5 },
                 { "path": "c.wav", "state": "queued", "progress": 0.0 },
@@ -300,6 +311,8 @@ mod tests {
              recognizer `whisper-base` is not installed: `scribefs models pull whisper-base`\n\
              1 recording in hidden folders will not be transcribed (.old/d.wav); give the folder a \
              name without the dot\n\
+             below the mount, in the folder that it covers, lies what nobody sees (inbox); `scribefs \
+             umount`, move it elsewhere, mount again, and drop it into the inbox\n\
              transcribing  50 %  a/b\u{FFFD}[31m.wav\n\
              queued              c.wav\n"
         );

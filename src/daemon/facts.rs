@@ -52,6 +52,10 @@ impl Facts for Known {
         facts.insert("landlock".into(), has_landlock().into());
         let diarizer = config.diarizer.as_deref().map(|name| self.model(name));
         facts.insert("diarizer".into(), diarizer.unwrap_or_default());
+        let underlying = self.plan.mount.underlying.as_ref();
+        let (count, first) = underlying.map(|it| it.strays()).unwrap_or_default();
+        facts.insert("hidden".into(), count.into());
+        facts.insert("hidden_first".into(), first.map(|it| it.display().to_string()).into());
         facts
     }
 

@@ -16,7 +16,7 @@ use crate::daemon::panic::{abort_on_panic, end_with_the_process};
 use crate::daemon::rooms::{DaemonError, Rooms};
 use crate::daemon::shutdown::{Ending, Shutdown, SignalThread};
 use crate::daemon::{Readiness, last_words, pid_file};
-use crate::fs::MountOptions;
+use crate::fs::{MountOptions, UnderlyingFolder};
 
 /// What a daemon is started with.
 #[derive(Debug, Clone)]
@@ -77,7 +77,7 @@ pub fn serve(
     }
     readiness.ready();
     tell_supervisor(NotifyState::Ready);
-    let ending = wait(&endings, census);
+    let ending = wait(&endings, census, plan.mount.underlying.as_deref());
     if ending == Ending::Unmounted {
         log::info!("the mount was taken away: the daemon ends");
     }
@@ -103,12 +103,19 @@ pub fn serve(
 }
 
 /// Until somebody asks for the end, or a thread is missing.
-fn wait(endings: &Receiver<Ending>, mut census: Census) -> Ending {
+fn wait(
+    endings: &Receiver<Ending>,
+    mut census: Census,
+    underlying: Option<&UnderlyingFolder>,
+) -> Ending {
     loop {
         match endings.recv_timeout(CENSUS_EVERY) {
             Ok(ending) => return ending,
             Err(RecvTimeoutError::Disconnected) => return Ending::Broken,
             Err(RecvTimeoutError::Timeout) => {}
+        }
+        if let Some(underlying) = underlying {
+            underlying.look();
         }
         let now = Census::take();
         let Some(missing) = census.missing_in(&now) else {

@@ -81,7 +81,7 @@ pub fn supervise(
         log::error!("the daemon {end}, {why}: it is started again");
         if signals.is_asked_within(rest_after(quick_failures)) {
             // It was to be unmounted, and what is left of it is a mount that answers nothing.
-            let detached = filesystem::detach_dead(mountpoint, None);
+            let detached = filesystem::detach_dead(mountpoint);
             return if detached.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
         if !was_stuck && !is_mounted() {

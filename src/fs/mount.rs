@@ -19,7 +19,7 @@ use crate::fs::files::Files;
 use crate::fs::notifying::Herald;
 use crate::fs::tree::Tree;
 use crate::fs::worker_pool::WorkerPool;
-use crate::fs::{MountError, MountOptions, Services, mount_table, mounting, unmounting};
+use crate::fs::{MountError, MountOptions, Services, mount_table, mounting, replacing, unmounting};
 
 /// Worker threads that answer the kernel; more where there are more cores.
 const LEAST_THREADS: usize = 4;
@@ -75,7 +75,7 @@ impl Mount {
     /// before, and all of ours are started here.
     pub fn start(options: &MountOptions, services: &Services) -> Result<Self, MountError> {
         let at = |source| MountError::Mountpoint { path: options.mountpoint.clone(), source };
-        unmounting::detach_dead(&options.mountpoint, None).map_err(at)?;
+        let is_over_dead = unmounting::is_dead(&options.mountpoint, None).map_err(at)?;
         let options = MountOptions {
             mountpoint: mount_table::absolute(&options.mountpoint).map_err(at)?,
             ..options.clone()
@@ -93,7 +93,10 @@ impl Mount {
         };
         // Before the first request is answered: nothing that is changed after it may be missed.
         let (changes, drops) = (services.index.subscribe(), services.spool.subscribe());
-        let device = mounting::attach(&options)?;
+        let device = match is_over_dead {
+            true => replacing::attach_over_dead(&options)?,
+            false => mounting::attach(&options)?,
+        };
         let begun = begin(adapter, device).and_then(|session| {
             let kernel = session.notifier();
             let herald = Herald::start(kernel, &tree, changes, drops)
@@ -108,6 +111,9 @@ impl Mount {
         })?;
         let place = options.mountpoint.metadata().map_err(at)?;
         mounting::raise_read_ahead(&options.mountpoint);
+        if let Some(underlying) = &options.underlying {
+            underlying.look();
+        }
         let mount = Self {
             mountpoint: options.mountpoint,
             device_minor: libc::minor(place.dev()),

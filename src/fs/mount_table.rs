@@ -14,6 +14,9 @@ const MOUNT_TABLE: &str = "/proc/self/mountinfo";
 /// One line of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MountLine {
+    /// Its own number in the table, and that of the mount it lies in or on.
+    id: u32,
+    parent: u32,
     pub(crate) path: PathBuf,
     /// Major and minor number.
     pub(crate) device: (u32, u32),
@@ -30,8 +33,20 @@ impl MountLine {
 
 /// What is mounted at this very path; of several, the one that covers the others.
 pub(crate) fn top_of(mountpoint: &Path) -> io::Result<Option<MountLine>> {
+    Ok(top(all_at(mountpoint)?))
+}
+
+/// All that is mounted at this very path, in no order.
+pub(crate) fn all_at(mountpoint: &Path) -> io::Result<Vec<MountLine>> {
     let place = absolute(mountpoint)?;
-    Ok(lines(&std::fs::read(MOUNT_TABLE)?).rfind(|mount| mount.path == place))
+    let table = std::fs::read(MOUNT_TABLE)?;
+    Ok(lines(&table).filter(|mount| mount.path == place).collect())
+}
+
+/// The order of the table says nothing: a mount can be put below one that was there before.
+fn top(mounts: Vec<MountLine>) -> Option<MountLine> {
+    let covered: Vec<u32> = mounts.iter().map(|mount| mount.parent).collect();
+    mounts.into_iter().rfind(|mount| !covered.contains(&mount.id))
 }
 
 /// Whether a scribefs is mounted at this very path, alive or dead.
@@ -65,13 +80,17 @@ fn lines(table: &[u8]) -> impl DoubleEndedIterator<Item = MountLine> {
 
 fn line(line: &[u8]) -> Option<MountLine> {
     let mut words = line.split(|byte| *byte == b' ');
-    let device = std::str::from_utf8(words.nth(2)?).ok()?.split_once(':')?;
+    let mut number = || std::str::from_utf8(words.next()?).ok()?.parse().ok();
+    let (id, parent) = (number()?, number()?);
+    let device = std::str::from_utf8(words.next()?).ok()?.split_once(':')?;
     let path = words.nth(1)?;
     let mut rest = words.skip_while(|word| *word != b"-").skip(1);
     let filesystem = rest.next()?.to_vec();
     let options = std::str::from_utf8(rest.nth(1).unwrap_or_default()).unwrap_or_default();
     let user = options.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok());
     Some(MountLine {
+        id,
+        parent,
         path: PathBuf::from(unescaped(path)),
         device: (device.0.parse().ok()?, device.1.parse().ok()?),
         filesystem,
@@ -116,5 +135,17 @@ mod tests {
         let disk = line(b"24 1 8:1 / / rw - ext4 /dev/sda1 rw").unwrap();
         assert!(!disk.is_ours());
         assert_eq!((disk.device, disk.user), ((8, 1), None));
+    }
+    #[test]
+    fn the_mount_that_no_other_lies_on_covers_them_whatever_their_order() {
+        let text = |id: u32, parent: u32| {
+            format!("{id} {parent} 0:{id} / /m rw - fuse.scribefs scribefs rw,user_id=0")
+        };
+        for order in [[(40, 20), (50, 40)], [(40, 50), (50, 20)]] {
+            let mounts: Vec<MountLine> =
+                order.iter().filter_map(|it| line(text(it.0, it.1).as_bytes())).collect();
+            let wanted = if order[1].1 == 40 { 50 } else { 40 };
+            assert_eq!(top(mounts).unwrap().device, (0, wanted));
+        }
     }
 }

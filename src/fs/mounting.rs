@@ -18,8 +18,8 @@ use std::process::{Command, Stdio};
 use crate::fs::mount_table::FILESYSTEM_TYPE;
 use crate::fs::{MountError, MountOptions};
 
-const SUBTYPE: &str = "scribefs";
-const DEVICE: &str = "/dev/fuse";
+pub(crate) const SUBTYPE: &str = "scribefs";
+pub(crate) const DEVICE: &str = "/dev/fuse";
 pub(crate) const HELPER: &str = "fusermount3";
 
 /// Mounts at `options.mountpoint` and returns the connection to the kernel, not yet greeted.

@@ -7,7 +7,7 @@
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
@@ -16,12 +16,10 @@ use crate::fs::MountServer;
 use crate::fs::liveness::{self, Liveness};
 use crate::fs::mount_table::{MountLine, absolute, is_mounted, top_of};
 use crate::fs::mounting::HELPER;
+use crate::fs::new_mount::{NewMount, owned};
 
 /// What the kernel shows of connections, where it is mounted: whoever has mounted a filesystem may write to its files.
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
-
-/// Of `fsconfig(2)`: the filesystem is to be made.
-const FSCONFIG_CMD_CREATE: libc::c_long = 6;
 
 /// Mounts that may lie on top of each other at one path.
 const MOST_LAYERS: usize = 16;
@@ -65,25 +63,34 @@ pub(crate) fn detach_dead(mountpoint: &Path, server: Option<&MountServer>) -> io
     let mut found = false;
     // Each round takes one away.
     for _ in 0..MOST_LAYERS {
-        if !is_mounted(mountpoint)? {
+        if !is_dead(mountpoint, server)? {
             break;
         }
-        match liveness::of(mountpoint) {
-            Liveness::Alive => break,
-            Liveness::Dead => {}
-            Liveness::Silent if server.is_some_and(|it| is_dying_server(it, mountpoint)) => {
-                end_silent(mountpoint)?;
-            }
-            Liveness::Silent => {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the mount does not answer"));
-            }
-        }
-        if is_mounted(mountpoint)? {
-            detach(mountpoint)?;
-        }
+        detach(mountpoint)?;
         found = true;
     }
     Ok(found)
+}
+
+/// Whether there is a mount of ours at `mountpoint` whose daemon has died.
+///
+/// # Errors
+/// As [`detach_dead`].
+pub(crate) fn is_dead(mountpoint: &Path, server: Option<&MountServer>) -> io::Result<bool> {
+    if !is_mounted(mountpoint)? {
+        return Ok(false);
+    }
+    match liveness::of(mountpoint) {
+        Liveness::Alive => Ok(false),
+        Liveness::Dead => Ok(true),
+        Liveness::Silent if server.is_some_and(|it| is_dying_server(it, mountpoint)) => {
+            end_silent(mountpoint)?;
+            is_mounted(mountpoint)
+        }
+        Liveness::Silent => {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the mount does not answer"))
+        }
+    }
 }
 
 /// Ends the connection of the mount at `mountpoint`. It stays, and every call fails; only where the kernel shows no
@@ -121,29 +128,7 @@ pub(crate) fn abort(device_minor: u32) -> io::Result<()> {
 
 /// What the kernel shows of connections, mounted for nobody but us. Only root may.
 fn connections() -> io::Result<OwnedFd> {
-    // SAFETY: a string that ends in NUL, and flags.
-    let context = unsafe { libc::syscall(libc::SYS_fsopen, c"fusectl".as_ptr(), 1) };
-    let context = owned(context)?;
-    let none = std::ptr::null::<libc::c_char>();
-    // SAFETY: an open descriptor; this command takes neither key nor value.
-    let made = unsafe {
-        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), FSCONFIG_CMD_CREATE, none, none, 0)
-    };
-    if made != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: an open descriptor, and flags.
-    owned(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), 1, 0) })
-}
-
-/// A descriptor that the kernel has just made for us; negative: it has refused.
-fn owned(descriptor: libc::c_long) -> io::Result<OwnedFd> {
-    let descriptor = libc::c_int::try_from(descriptor).unwrap_or(-1);
-    if descriptor < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: it is open, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+    NewMount::open(c"fusectl")?.create(0)
 }
 
 /// Whether `server` serves the mount at this path and was killed and cannot end. That some daemon cannot is no reason to

@@ -1,0 +1,190 @@
+//! A supervised daemon that is killed and started again while programs write: what they have written is in the mount,
+//! or they were told that it is not.
+
+mod running;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use running::{is_root, signal, skip};
+
+/// The user that nobody logs in as.
+const NOBODY: u32 = 65_534;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// More in a row, and a supervisor gives up.
+const KILLS: usize = 4;
+
+/// Makes a folder in the inbox and copies a file into it, again and again, and notes what has gone well.
+const WRITER: &str = r#"
+n=0
+until [ -e "$STOP" ]; do
+    n=$((n + 1))
+    at="$MOUNT/inbox/$NAME-$n"
+    mkdir -p "$at" 2> /dev/null && cp "$FILE" "$at/notes.txt" 2> /dev/null && echo "$NAME-$n"
+done
+"#;
+
+/// A mount table of its own, in which every user may open `/dev/fuse`, as is usual; then another user.
+const AS_USER: &str = r#"
+set -e
+mknod "$DIR/fuse" c 10 229
+chmod 666 "$DIR/fuse"
+mount --bind "$DIR/fuse" /dev/fuse
+exec setpriv --reuid "$USER_ID" --regid "$USER_ID" --clear-groups -- "$@"
+"#;
+
+/// A supervised daemon of some user, and what that user does.
+struct World {
+    dir: tempfile::TempDir,
+    user: u32,
+    supervisor: Child,
+}
+
+impl World {
+    fn new(user: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        for folder in ["mount", "state", "home"] {
+            fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        fs::write(dir.path().join("file"), "what was said").unwrap();
+        for name in ["", "mount", "state", "home", "file"] {
+            chown(dir.path().join(name), Some(user), Some(user)).unwrap();
+        }
+        let log = fs::File::create(dir.path().join("log")).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--", "sh", "-c", AS_USER, "sh", env!("CARGO_BIN_EXE_scribefs")]);
+        command.current_dir(dir.path()).env("HOME", dir.path().join("home"));
+        command.env("DIR", dir.path()).env("USER_ID", user.to_string());
+        command.env_remove("NOTIFY_SOCKET").args([
+            "mount",
+            "mount",
+            "--state",
+            "state",
+            "--foreground",
+            "--supervise",
+        ]);
+        let supervisor = command.stderr(log).stdout(Stdio::null()).spawn().unwrap();
+        let mut world = Self { dir, user, supervisor };
+        world.wait_for("the mount to answer", |world| world.times_mounted() == 1);
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    fn times_mounted(&self) -> usize {
+        self.log().lines().filter(|line| line.contains("mounted at ")).count()
+    }
+
+    fn daemon(&self) -> Option<i32> {
+        let id = self.supervisor.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
+        children.split_whitespace().next()?.parse().ok()
+    }
+
+    fn wait_for(&mut self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+        let begun = Instant::now();
+        while !is_so(self) {
+            let end = self.supervisor.try_wait().unwrap();
+            assert!(end.is_none(), "the supervisor has ended: {}", self.log());
+            assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}: {}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn writer(&self, name: &str) -> Child {
+        let mut command = self.command("bash");
+        command.args(["-c", WRITER]).env("NAME", name).env("MOUNT", self.path("mount"));
+        command.env("FILE", self.path("file")).env("STOP", self.path("stop"));
+        command.stdout(fs::File::create(self.path(name)).unwrap()).spawn().unwrap()
+    }
+
+    /// A program of the user, who sees the mount.
+    fn command(&self, program: &str) -> Command {
+        let (supervisor, user) = (self.supervisor.id().to_string(), self.user.to_string());
+        let mut command = Command::new("nsenter");
+        command.args(["--mount", "--target", &supervisor, "--", "setpriv", "--reuid", &user]);
+        command.args(["--regid", &user, "--clear-groups", "--", program]);
+        command.current_dir(self.dir.path());
+        command
+    }
+
+    /// Whether the user sees the file in the mount, as it was written.
+    fn has(&self, written: &str) -> bool {
+        let mut command = self.command("cmp");
+        command.arg(self.path("file"));
+        command.arg(self.path("mount/inbox").join(written).join("notes.txt"));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Its mount goes with the mount table.
+        signal(i32::try_from(self.supervisor.id()).unwrap(), libc::SIGTERM);
+        let _ = self.supervisor.wait();
+    }
+}
+
+fn obstacle(test: &str) -> bool {
+    let is_there = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    let programs = ["unshare", "nsenter", "setpriv", "fusermount3"];
+    let is_possible = fs::File::options().read(true).write(true).open("/dev/fuse").is_ok()
+        && is_root()
+        && programs.into_iter().all(is_there);
+    if !is_possible {
+        skip(test, "it takes root, /dev/fuse, unshare, nsenter, setpriv and fusermount3");
+    }
+    !is_possible
+}
+
+fn check_writers(user: u32) {
+    let mut world = World::new(user);
+    let writers = ["a", "b", "c"].map(|name| (name, world.writer(name)));
+    for kills in 1..=KILLS {
+        let written = |world: &World| fs::metadata(world.path("a")).unwrap().len();
+        let before = written(&world);
+        world.wait_for("something to be written", |world| before < written(world));
+        signal(world.daemon().unwrap(), libc::SIGKILL);
+        world.wait_for("the next daemon", |world| kills < world.times_mounted());
+    }
+    fs::write(world.path("stop"), "").unwrap();
+    for (name, mut writer) in writers {
+        writer.wait().unwrap();
+        let written = fs::read_to_string(world.path(name)).unwrap();
+        let lost: Vec<&str> = written.lines().filter(|written| !world.has(written)).collect();
+        assert_eq!(lost, Vec::<&str>::new(), "of {}: {}", written.lines().count(), world.log());
+    }
+    signal(i32::try_from(world.supervisor.id()).unwrap(), libc::SIGTERM);
+    world.supervisor.wait().unwrap();
+    let left: Vec<_> = fs::read_dir(world.path("mount")).unwrap().collect();
+    assert!(left.is_empty(), "below the mount: {left:?}");
+    let mode = fs::metadata(world.path("mount")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o755);
+}
+
+#[test]
+fn what_root_writes_while_the_daemon_is_started_again_is_in_the_mount() {
+    if !obstacle("what_root_writes_while_the_daemon_is_started_again_is_in_the_mount") {
+        check_writers(0);
+    }
+}
+
+#[test]
+fn what_a_user_writes_while_the_daemon_is_started_again_is_in_the_mount() {
+    if !obstacle("what_a_user_writes_while_the_daemon_is_started_again_is_in_the_mount") {
+        check_writers(NOBODY);
+    }
+}
