@@ -44,7 +44,7 @@ pub(crate) use crate::store::circuit::{Admission, Permit};
 pub use crate::store::far::ReadOptions;
 pub use crate::store::flaky::FlakyStore;
 pub use crate::store::intercepted::{Call, Intercepted, Interceptor};
-pub use crate::store::local::LocalStore;
+pub use crate::store::local::{LocalStore, LockError};
 pub use crate::store::memory::MemoryStore;
 pub use crate::store::placed::PlacedStore;
 pub use crate::store::reach::Reach;

@@ -407,6 +407,78 @@ fn a_mountpoint_that_overlaps_a_folder_of_ours_is_refused() {
 }
 
 #[test]
+fn folders_of_ours_that_lie_within_each_other_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("state/spool/inbox")).unwrap();
+    std::os::unix::fs::symlink("state/spool", dir.path().join("link")).unwrap();
+    for (arguments, wanted) in [
+        (&["--store", "state/spool/inbox/kept"][..], "folder of the inbox"),
+        (&["--store", "link/inbox"], "folder of the inbox"),
+        (&["--store", "state"], "state folder"),
+        (&["--store", "state/cache"], "cache"),
+        (&["--models", "state/spool"], "folder of the inbox"),
+    ] {
+        for command in [&["mount", "talks"][..], &["fsck"], &["reindex"]] {
+            let mut said = Command::new(env!("CARGO_BIN_EXE_scribefs"));
+            said.args(command).args(["--state", "state"]).args(arguments);
+            let output = said.current_dir(dir.path()).env("HOME", dir.path()).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            // Models are of no use to those.
+            if command.len() == 1 && arguments[0] == "--models" {
+                continue;
+            }
+            assert_eq!(output.status.code(), Some(1), "{command:?} {arguments:?}: {said}");
+            assert!(said.contains(wanted), "{command:?} {arguments:?}: {said}");
+            assert!(said.contains(arguments[0]), "{command:?} {arguments:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_state_folder_in_the_inbox_of_another_mount_is_refused() {
+    let test = "a_state_folder_in_the_inbox_of_another_mount_is_refused";
+    let Some(running) = daemon(test, &[]) else { return };
+    for arguments in [
+        ["other", "--state", "mount/inbox/state"],
+        ["other", "--store", "mount/inbox/kept"],
+        ["mount/inbox/other", "--state", "fresh"],
+    ] {
+        let mut command = running.command();
+        command.arg("mount").args(arguments).env("HOME", running.dir.path());
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("lies in the scribefs mounted at"), "{arguments:?}: {said}");
+    }
+    assert_eq!(fs::read_dir(running.inbox()).unwrap().count(), 0);
+}
+
+#[test]
+fn one_daemon_at_a_time_writes_to_a_local_store() {
+    let test = "one_daemon_at_a_time_writes_to_a_local_store";
+    let Some(mut running) = daemon(test, &["--store", "kept"]) else { return };
+    let other = ["mount", "other", "--state", "fresh", "--store", "kept"];
+    let pid = running.pid();
+    for command in [&other[..], &["fsck", "--state", "fresh", "--store", "kept"]] {
+        fs::create_dir_all(running.dir.path().join("fresh")).unwrap();
+        let (code, said) = scribefs(&running, command);
+        assert_eq!(code, Some(1), "{command:?}: {said}");
+        let wanted = format!("another scribefs (process {pid}) writes to it");
+        assert!(said.contains(&wanted) && said.contains("--store"), "{command:?}: {said}");
+        // A lost index is not made anew of a store that somebody writes to.
+        assert!(!running.dir.path().join("fresh/index.redb").exists());
+    }
+    assert!(!is_mounted(&running.dir.path().join("other")));
+    // The kernel lets go of it, however the daemon ends.
+    running.kill();
+    let (code, said) = scribefs(&running, &other);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(scribefs(&running, &["umount", "other"]).0, Some(0));
+    let (code, said) = scribefs(&running, &["fsck", "--state", "fresh", "--store", "kept"]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
 fn a_mount_hides_files_only_when_that_is_wanted() {
     let test = "a_mount_hides_files_only_when_that_is_wanted";
     let Some(mut running) = daemon(test, &[]) else { return };

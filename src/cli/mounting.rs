@@ -71,7 +71,7 @@ pub(crate) fn mount(wish: &Mount, environment: &Environment) -> Result<ExitCode,
         ..MountOptions::new(environment.working_directory().join(&wish.mountpoint))
     };
     let mut plan = settings::plan(config, mount, environment);
-    check_overlaps(&plan)?;
+    check_overlaps(&plan.config, &plan.mount.mountpoint)?;
     if options.is_fake {
         return Ok(ExitCode::SUCCESS);
     }

@@ -72,10 +72,7 @@ impl Trouble {
         match self {
             Self::Config(_) => "`scribefs mount --help` lists the settings.".to_owned(),
             Self::Daemon(err) => remedy_of(err).to_owned(),
-            Self::Overlap(_) => {
-                "A mount hides what lies below it: give folders that lie apart from each other."
-                    .to_owned()
-            }
+            Self::Overlap(overlap) => overlap.remedy().to_owned(),
             Self::Rebuild(_) => "`scribefs doctor` checks store and state.".to_owned(),
             Self::Carrier(_) => "`scribefs doctor` tries the bucket.".to_owned(),
             Self::Lease(HoldError::Lease(LeaseError::Held { .. })) => {
@@ -100,6 +97,10 @@ impl Trouble {
 fn remedy_of(err: &DaemonError) -> &'static str {
     match err {
         DaemonError::Folder { .. } => "Check that it exists, is yours and may be written to.",
+        DaemonError::StoreLock { .. } => {
+            "Unmount that one, or give each state folder a store of its own with `--store`."
+        }
+        DaemonError::Overlap(overlap) => overlap.remedy(),
         DaemonError::Store(_) => "Name a folder with `--store`.",
         DaemonError::Bucket { .. } => {
             "Check `[s3]` in the settings; `scribefs doctor` tries the bucket."

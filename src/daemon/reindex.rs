@@ -24,15 +24,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 const LOOK: Duration = Duration::from_millis(20);
 
-/// The index of that state; made anew from the places that are given where it is missing or damaged.
+/// The index of that state; made anew from the places that are given where it is missing or damaged. The local store is
+/// locked from then on.
 pub fn open_index(
     config: &Config,
-    near: &dyn Store,
+    near: &LocalStore,
     bucket: Option<&dyn Bucket>,
 ) -> Result<Index, DaemonError> {
     let path = config.state.join("index.redb");
     let _locked = lock(&path)?;
-    let index = match sound_index(&path)? {
+    let found = sound_index(&path)?;
+    lock_store(near)?;
+    let index = match found {
         Some(index) => index,
         None => make_index(&path, near, bucket)?,
     };
@@ -68,6 +71,12 @@ fn lock(path: &Path) -> Result<File, DaemonError> {
     }
 }
 
+/// Last: another process that has the same state folder is told by the index.
+fn lock_store(near: &LocalStore) -> Result<(), DaemonError> {
+    let folder = near.root().to_owned();
+    near.lock().map_err(|source| DaemonError::StoreLock { folder, source })
+}
+
 fn sound_index(path: &Path) -> Result<Option<Index>, DaemonError> {
     match end_mark::patiently(path, || Index::open_existing(path)) {
         Err(IndexError::Damaged(why)) => {
@@ -99,6 +108,7 @@ pub fn reindex(
     let _locked = lock(&path)?;
     // Kept open to the end: nobody else uses it meanwhile.
     let old = sound_index(&path)?;
+    lock_store(near)?;
     if let Some(old) = &old {
         old.claim_role(StateRole::Writer)?;
         // What only the index knows so far, such as a rename, has to be in the store before it is read.

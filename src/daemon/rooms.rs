@@ -10,6 +10,7 @@ use crate::config::{self, Config};
 use crate::daemon::end_mark::EndMark;
 use crate::daemon::errands::Errands;
 use crate::daemon::facts::Known;
+use crate::daemon::overlap::{Overlap, check_folders};
 use crate::daemon::reindex::{existing_index, open_index};
 use crate::daemon::serve::Plan;
 use crate::daemon::shutdown::Shutdown;
@@ -22,8 +23,9 @@ use crate::jobs::{Pipeline, Services, Setup};
 use crate::models::Library;
 use crate::spool::{Spool, SpoolError, SpoolOptions, Watch};
 #[cfg(feature = "s3")]
+use crate::store::S3Bucket;
 use crate::store::outbox::Sizes;
-use crate::store::{Bucket, BucketOptions, LocalStore, S3Bucket, Store, StoreError};
+use crate::store::{Bucket, BucketOptions, LocalStore, LockError, Store, StoreError};
 use crate::sync::{CarrierError, CarrierOptions, Retention};
 use crate::upkeep::RebuildError;
 
@@ -35,6 +37,11 @@ pub enum DaemonError {
     /// The choice needs a Cargo feature that this build lacks, or is not a place at all.
     #[error("the store {0} cannot be used by this build")]
     Store(String),
+    /// Another state folder has the same store.
+    #[error("the store {folder} cannot be used")]
+    StoreLock { folder: PathBuf, source: LockError },
+    #[error(transparent)]
+    Overlap(#[from] Overlap),
     #[error("the bucket {bucket} cannot be used")]
     Bucket { bucket: String, source: StoreError },
     #[error(transparent)]
@@ -63,6 +70,7 @@ pub(crate) struct Rooms {
     pub(crate) mount: Arc<Mount>,
     spool: Spool,
     index: Index,
+    near: Arc<LocalStore>,
     storage: Arc<Storage>,
     /// `None`: nothing is written here, a bucket is followed.
     pipeline: Option<Pipeline>,
@@ -86,8 +94,8 @@ impl Rooms {
         let near = Arc::new(near);
         let leaving = EndMark::clear(&config.state)?;
         shutdown.begins();
-        let storage = Arc::new(Storage::open(config, near, bucket, &index, &alarm)?);
-        let rest = Self::open_rest(plan, alarm, shutdown, &index, &storage, leaving);
+        let storage = Arc::new(Storage::open(config, near.clone(), bucket, &index, &alarm)?);
+        let rest = Self::open_rest(plan, alarm, shutdown, &index, near, &storage, leaving);
         rest.inspect_err(|_| storage.stop())
     }
 
@@ -96,6 +104,7 @@ impl Rooms {
         alarm: Arc<dyn Fn() + Send + Sync>,
         shutdown: &Shutdown,
         index: &Index,
+        near: Arc<LocalStore>,
         storage: &Arc<Storage>,
         end_mark: EndMark,
     ) -> Result<Self, DaemonError> {
@@ -130,7 +139,17 @@ impl Rooms {
             }
         };
         let (index, storage) = (index.clone(), storage.clone());
-        Ok(Self { mount, spool, index, storage, pipeline, errands, watch: watching, end_mark })
+        Ok(Self {
+            mount,
+            spool,
+            index,
+            near,
+            storage,
+            pipeline,
+            errands,
+            watch: watching,
+            end_mark,
+        })
     }
 
     /// Refuses new recordings, lets readers finish, stops the work and commits what there is.
@@ -145,6 +164,8 @@ impl Rooms {
         self.pipeline.into_iter().for_each(Pipeline::stop);
         self.errands.stop();
         self.storage.stop();
+        // Whoever finds the index free finds the store free.
+        self.near.unlock();
         if let Err(err) = self.index.close() {
             log::error!("the index could not be closed: {err}");
         }
@@ -182,6 +203,7 @@ fn private_state(config: &Config) -> Result<(), DaemonError> {
 
 /// Local disk, where everything that is published comes first.
 pub fn open_near(config: &Config) -> Result<LocalStore, DaemonError> {
+    check_folders(config)?;
     private_state(config)?;
     let path = &config.uploads;
     let closed = close_if_empty(path);

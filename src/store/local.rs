@@ -4,6 +4,7 @@
 //! known to be durable, a removal is not, a large file would have to go through memory, and a path cannot be
 //! had as an open file.
 
+mod lock;
 mod staging;
 mod walk;
 
@@ -24,6 +25,8 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use crate::model::Key;
 use crate::store::blocking::block_on;
 use crate::store::disk::free_bytes;
+pub use crate::store::local::lock::LockError;
+use crate::store::local::lock::StoreLock;
 use crate::store::local::staging::{Staging, discard, finish, is_marked, make_folder, move_new};
 use crate::store::local::walk::FolderWalk;
 use crate::store::paths::{key_of, path_of};
@@ -44,6 +47,8 @@ pub struct LocalStore {
     staging: Staging,
     /// Guards the folders whose own names are known to be on disk.
     durable: Mutex<HashSet<PathBuf>>,
+    /// Guards the lock, while it is held.
+    lock: Mutex<Option<StoreLock>>,
 }
 
 impl LocalStore {
@@ -60,7 +65,23 @@ impl LocalStore {
             .map_err(io::Error::other)?
             .with_fsync(true)
             .with_automatic_cleanup(true);
-        Ok(Self { root, inner, staging, durable: Mutex::default() })
+        Ok(Self { root, inner, staging, durable: Mutex::default(), lock: Mutex::default() })
+    }
+
+    /// Keeps every other process that wants to write here from doing so, until [`Self::unlock`] or the end of this one.
+    ///
+    /// # Errors
+    /// `InUse`: another one does.
+    pub fn lock(&self) -> Result<(), LockError> {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock.is_none() {
+            *lock = Some(StoreLock::acquire(&self.root)?);
+        }
+        Ok(())
+    }
+
+    pub fn unlock(&self) {
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// What users other than root may still write on its disk.
