@@ -689,11 +689,57 @@ fn only_recordings_are_offered() {
         bench.drop_in(ROOT, text, b"just words");
     }
     bench.drop_in(ROOT, "b.part", WAV);
-    bench.drop_in(ROOT, "empty.wav", b"");
+    bench.drop_in(ROOT, "empty", b"");
     expect_nothing_ready(&bench, &events);
     assert!(bench.spool.works().is_empty());
-    bench.drop_in(ROOT, "by content", WAV);
-    assert_eq!(path_of(&expect_ready(&events)), "by content");
+    for text in ["by content", "called.wav.error.txt"] {
+        bench.drop_in(ROOT, text, WAV);
+        assert_eq!(path_of(&expect_ready(&events)), text);
+    }
+}
+
+#[test]
+fn an_empty_recording_gets_a_note_that_goes_when_something_comes() {
+    let bench = bench();
+    let events = bench.spool.subscribe();
+    let id = bench.drop_in(ROOT, "empty.wav", b"");
+    // It is seen, and given time.
+    assert_eq!(bench.spool.works().len(), 1);
+    assert_eq!(bench.names(ROOT), ["empty.wav"]);
+    wait_until("the note", || bench.names(ROOT).len() == 2);
+    let note = fs::read_to_string(bench.inbox().join("empty.wav.error.txt")).unwrap();
+    assert!(note.contains("Why: the file is empty (0 bytes)\n"), "{note}");
+    assert_eq!(state(&bench, id).unwrap(), "failed");
+    expect_nothing_ready(&bench, &events);
+    let open = bench.spool.open_file(id, libc::O_WRONLY).unwrap();
+    bench.write(&open, WAV, 0);
+    bench.spool.release(&open);
+    assert_eq!(path_of(&expect_ready(&events)), "empty.wav");
+    assert_eq!(bench.names(ROOT), ["empty.wav"]);
+}
+
+#[test]
+fn a_link_that_is_called_a_recording_is_refused() {
+    let bench = bench();
+    let link = |text: &str| bench.spool.make_symlink(ROOT, name(text), Path::new("x"), creator());
+    let rename =
+        |from: &str, to: &str, mode| bench.spool.rename((ROOT, name(from)), (ROOT, name(to)), mode);
+    assert_eq!(errno(link("talk.wav")), Some(libc::EPERM));
+    link("link").unwrap();
+    bench.drop_in(ROOT, "a.wav", WAV);
+    for (from, to, mode) in [
+        ("link", "talk.WAV", RenameMode::Replace),
+        ("link", "talk.m4a", RenameMode::NoReplace),
+        ("link", "a.wav", RenameMode::Exchange),
+        ("a.wav", "link", RenameMode::Exchange),
+    ] {
+        assert_eq!(errno(rename(from, to, mode)), Some(libc::EPERM), "{from} {to}");
+    }
+    rename("link", "other", RenameMode::Replace).unwrap();
+    rename("a.wav", "b.wav", RenameMode::Replace).unwrap();
+    // One that was put there behind our back can still be moved.
+    std::os::unix::fs::symlink("x", bench.inbox().join("old.wav")).unwrap();
+    rename("old.wav", "new.wav", RenameMode::Replace).unwrap();
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | no such entry | `ENOENT` |
 //! | a change that the tree does not allow | `EROFS`, at once |
-//! | device nodes and hard links in the inbox | `EPERM` |
+//! | device nodes, hard links, and links that are called recordings, in the inbox | `EPERM` |
 //! | a name that cannot be one here | `EINVAL`, too long `ENAMETOOLONG` |
 //! | rename onto something | `EEXIST` or `ENOTEMPTY` |
 //! | published bytes that cannot be read now, folders of a bucket that was never read | `EIO` |

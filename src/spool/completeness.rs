@@ -289,7 +289,13 @@ impl Completeness {
 
     fn settle(&mut self, candidate: Candidate, seen: Option<Stamp>, due: Duration) -> Reaction {
         let is_empty = seen.is_some_and(|stamp| stamp.bytes == 0);
-        if candidate == Candidate::Never || is_empty {
+        // Of an empty one that is called a recording it must be said in the end that nothing has come.
+        let may_be_recording = match candidate {
+            Candidate::Never => false,
+            Candidate::ByName => true,
+            Candidate::ByContent => !is_empty,
+        };
+        if !may_be_recording {
             self.phase = Phase::Resting;
             return Reaction::default();
         }

@@ -26,22 +26,26 @@ const JUNK: [&str; 4] = ["thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx"];
 pub(crate) fn candidate(path: &[FileName]) -> Candidate {
     let Some((name, folders)) = path.split_last() else { return Candidate::Never };
     let is_set_aside = |name: &FileName| is_temporary(name) || is_junk(name);
-    if is_set_aside(name) || is_note(name) || folders.iter().any(is_set_aside) {
+    if is_set_aside(name) || folders.iter().any(is_set_aside) {
         return Candidate::Never;
     }
-    let extension = name.extension();
-    if EXTENSIONS.contains(&extension.as_str()) {
+    if is_recording(name) {
         return Candidate::ByName;
     }
+    // So with what is called like a note of ours: that is text.
     Candidate::ByContent
+}
+
+/// Whether a file of that name is a recording, whatever is in it.
+pub(crate) fn is_recording(name: &FileName) -> bool {
+    EXTENSIONS.contains(&name.extension().as_str())
 }
 
 /// Whether a recording lies in a folder whose name begins with a dot, where nothing is ever taken. One whose own name
 /// is temporary is not meant.
 pub(crate) fn is_in_hidden_folder(path: &[FileName]) -> bool {
     let Some((name, folders)) = path.split_last() else { return false };
-    let is_recording = EXTENSIONS.contains(&name.extension().as_str());
-    is_recording
+    is_recording(name)
         && !is_temporary(name)
         && folders.iter().any(|folder| folder.as_bytes().starts_with(b"."))
 }
@@ -136,7 +140,6 @@ mod tests {
             ".stversions/meeting.wav",
             "__MACOSX/meeting.wav",
             "meeting.wav.download/meeting.wav",
-            "meeting.wav.error.txt",
         ] {
             assert_eq!(judged(path), Candidate::Never, "{path}");
         }
@@ -160,7 +163,7 @@ mod tests {
 
     #[test]
     fn any_other_name_leaves_it_to_the_bytes() {
-        for path in ["recording", "notes.txt", "a.pdf", "wav", "error.txt"] {
+        for path in ["recording", "notes.txt", "a.pdf", "wav", "error.txt", "a.wav.error.txt"] {
             assert_eq!(judged(path), Candidate::ByContent, "{path}");
         }
     }

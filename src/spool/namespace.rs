@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use crate::model::InboxId;
 use crate::spool::disk::{self, DiskStat};
+use crate::spool::names;
 use crate::spool::signs::Mark;
 use crate::spool::table::Place;
 use crate::spool::tree::{hold, place};
@@ -132,6 +133,7 @@ impl Inner {
         target: &Path,
         creator: Creator,
     ) -> Result<Attributes, SpoolError> {
+        check_link_name(&place(parent, name)?)?;
         self.make(parent, name, |dir| {
             disk::make_symlink_at(target.as_os_str(), dir, name)?;
             let made = disk::pin_at(dir, name)?;
@@ -210,6 +212,10 @@ impl Inner {
         let locks = [self.changing(from.0.min(to.0))?, self.changing(from.0.max(to.0))?];
         let first = hold(&locks[0]);
         let second = (from.0 != to.0).then(|| hold(&locks[1]));
+        check_moved_link(&from_dir, &from_place, &to_place)?;
+        if mode == RenameMode::Exchange {
+            check_moved_link(&to_dir, &to_place, &from_place)?;
+        }
         disk::rename_at((from_dir.as_fd(), from.1), (to_dir.as_fd(), to.1), mode)
             .map_err(missing_or)?;
         fail_point!("spool-renamed");
@@ -257,6 +263,26 @@ impl Inner {
             return Err(disk::errno(libc::EROFS).into());
         }
         Ok(())
+    }
+}
+
+/// A link that is called a recording would lie there for ever: what it leads to may be anywhere, so it is not taken.
+fn check_link_name(place: &Place) -> Result<(), SpoolError> {
+    match names::is_recording(&place.name) {
+        true => Err(disk::errno(libc::EPERM).into()),
+        false => Ok(()),
+    }
+}
+
+/// One that got its name behind our back may be moved under it.
+fn check_moved_link(dir: impl AsFd, from: &Place, to: &Place) -> Result<(), SpoolError> {
+    if !names::is_recording(&to.name) || names::is_recording(&from.name) {
+        return Ok(());
+    }
+    match disk::stat_at(dir.as_fd(), from.name.as_os_str()) {
+        Ok(stat) if stat.kind() == EntryKind::Symlink => check_link_name(to),
+        // What is not there is said by the rename.
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

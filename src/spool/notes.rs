@@ -84,6 +84,16 @@ pub(crate) fn too_large(bytes: u64, most_bytes: u64) -> Failure {
     }
 }
 
+pub(crate) fn empty() -> Failure {
+    Failure {
+        cause: FailureCause::NotAudio,
+        message: "the file is empty (0 bytes)".to_owned(),
+        remedy: "Drop the recording again from where it came from. If a program is still to write to the file, do \
+                 nothing: it is taken then, and this note goes."
+            .to_owned(),
+    }
+}
+
 pub(crate) fn lost(err: &io::Error) -> Failure {
     Failure {
         cause: FailureCause::Storage,

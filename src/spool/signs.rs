@@ -22,7 +22,7 @@ impl Stamp {
 /// Whether a file may be a recording, as far as its path tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Candidate {
-    /// Temporary, junk or a note of ours.
+    /// Temporary or junk.
     Never,
     /// It has the extension of a recording.
     ByName,
@@ -86,6 +86,7 @@ impl Reaction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Look {
     pub(crate) stamp: Stamp,
+    /// An empty one is by its name only.
     pub(crate) is_recording: bool,
     pub(crate) is_too_large: bool,
     /// It says by itself that more is to come: a length in its header, or the time that `rsync` leaves behind.
@@ -100,6 +101,8 @@ pub(crate) struct Schedule {
     pub(crate) next: Duration,
     /// If it says that it is unfinished: then it is taken as it is.
     pub(crate) patience: Duration,
+    /// If it is empty: then that is said.
+    pub(crate) empty: Duration,
 }
 
 /// What the look led to.
@@ -110,6 +113,8 @@ pub(crate) enum Verdict {
     /// No recording, or none yet: nothing more happens until it is changed.
     LeftAlone,
     TooLarge,
+    /// It is called a recording, and nothing has come for a while.
+    Empty,
     /// To be brought to the disk, and then to be offered.
     Complete,
 }

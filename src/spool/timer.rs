@@ -28,6 +28,9 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 /// broke off. Five minutes at the usual settle time: then it is taken as far as it got.
 pub(crate) const PATIENCE: u32 = 60;
 
+/// The same for a file that is empty: a program may have made it to write to it later. One minute at the usual settle time.
+const EMPTY: u32 = 11;
+
 /// The spool and its timer; the last one to hold it stops the threads and waits for them.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -133,6 +136,7 @@ impl Inner {
         match verdict {
             Verdict::NotYet | Verdict::LeftAlone => {}
             Verdict::Complete => self.bring_to_disk(id, generation),
+            Verdict::Empty => self.refuse(id, &notes::empty()),
             Verdict::TooLarge => {
                 let most_bytes = self.options.max_upload_bytes.unwrap_or(u64::MAX);
                 self.refuse(id, &notes::too_large(look.stamp.bytes, most_bytes));
@@ -142,8 +146,9 @@ impl Inner {
 
     fn schedule(&self) -> Schedule {
         let now = self.now();
-        let patience = now + self.options.settle * PATIENCE;
-        Schedule { now, next: now + self.options.settle, patience }
+        let settle = self.options.settle;
+        let (patience, empty) = (now + settle * PATIENCE, now + settle * EMPTY);
+        Schedule { now, next: now + settle, patience, empty }
     }
 
     fn look_at(&self, id: InboxId, candidate: Candidate) -> Result<Look, SpoolError> {
@@ -152,6 +157,7 @@ impl Inner {
         let is_too_large = most_bytes.is_some_and(|most_bytes| most_bytes < stamp.bytes);
         let mut look = Look { stamp, is_recording: false, is_too_large, is_unfinished: false };
         if candidate == Candidate::Never || stamp.bytes == 0 {
+            look.is_recording = candidate == Candidate::ByName;
             return Ok(look);
         }
         let file = self.open_entry(id, libc::O_RDONLY)?;

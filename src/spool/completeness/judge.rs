@@ -275,11 +275,20 @@ impl World {
             return;
         }
         let stamp = self.stamp();
-        let look = Look { stamp, is_recording: true, is_too_large: false, is_unfinished: false };
+        let is_recording = self.bytes != 0 || self.candidate == Candidate::ByName;
+        let look = Look { stamp, is_recording, is_too_large: false, is_unfinished: false };
         self.is_behind = false;
         let next = self.now + SETTLE;
-        let schedule = Schedule { now: self.now, next, patience: next };
-        if self.file.looked(look, schedule) == Verdict::Complete {
+        let schedule = Schedule { now: self.now, next, patience: next, empty: next };
+        let verdict = self.file.looked(look, schedule);
+        if verdict == Verdict::Empty {
+            assert_eq!((self.bytes, self.writers, self.ended), (0, 0, false));
+            self.ended = true;
+            let ending = Ending { end: End::Failed, reason: "why".to_owned() };
+            let reaction = self.file.refused(ending);
+            self.react(reaction);
+        }
+        if verdict == Verdict::Complete {
             assert!(self.may_be_offered(), "complete against the rule");
             assert!(self.file.offered().is_none());
             self.may_be_cut = false;

@@ -52,9 +52,18 @@ impl Completeness {
             self.seen_anew(seen.is_some(), look.stamp, schedule.next);
             return Verdict::NotYet;
         }
-        if look.stamp.bytes == 0 || !look.is_recording {
+        if !look.is_recording {
             self.phase = Phase::Resting;
             return Verdict::LeftAlone;
+        }
+        if look.stamp.bytes == 0 && patience.is_some() {
+            return Verdict::Empty;
+        }
+        if look.stamp.bytes == 0 {
+            let until = schedule.empty;
+            self.phase =
+                Phase::Settling { due: until, seen: Some(look.stamp), patience: Some(until) };
+            return Verdict::NotYet;
         }
         if look.is_too_large {
             return Verdict::TooLarge;

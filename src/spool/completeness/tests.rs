@@ -18,7 +18,7 @@ fn look(stamp: Stamp) -> Look {
 }
 
 fn at(now: Duration) -> Schedule {
-    Schedule { now, next: now + SETTLE, patience: now + 60 * SETTLE }
+    Schedule { now, next: now + SETTLE, patience: now + 60 * SETTLE, empty: now + 11 * SETTLE }
 }
 
 /// The last writer goes.
@@ -89,7 +89,25 @@ fn an_empty_file_waits_for_its_bytes() {
     let mut file = Completeness::default();
     let _ = file.opened_for_writing().unwrap();
     let _ = close(&mut file, Some(stamp(0, 1)));
-    assert_eq!(file.due(), None);
+    assert_eq!(file.looked(look(stamp(0, 1)), at(SETTLE)), Verdict::NotYet);
+    assert_eq!(file.due(), Some(12 * SETTLE));
+    assert_eq!(file.looked(look(stamp(0, 1)), at(12 * SETTLE)), Verdict::Empty);
+    let _ = file.refused(Ending { end: End::Failed, reason: "empty".to_owned() });
+    assert!(file.has_note());
+    // They come, and the note goes.
+    let _ = file.opened_for_writing().unwrap();
+    let _ = close(&mut file, Some(stamp(9, 2)));
+    assert!(!file.has_note());
+    assert_eq!(file.work().unwrap().state, JobState::Settling);
+}
+
+#[test]
+fn an_empty_file_that_is_called_no_recording_says_nothing() {
+    let mut file = Completeness::default();
+    let _ = file.renamed(Candidate::ByContent, Some(stamp(0, 1)), SETTLE);
+    assert_eq!((file.due(), file.work()), (None, None));
+    let _ = file.renamed(Candidate::ByName, Some(stamp(0, 1)), SETTLE);
+    assert_eq!(file.due(), Some(SETTLE));
 }
 
 #[test]
