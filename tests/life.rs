@@ -107,6 +107,50 @@ fn a_panic_ends_the_daemon_and_the_mount_answers_again() {
 }
 
 #[test]
+fn a_connection_that_breaks_is_no_wish_to_end() {
+    let test = "a_connection_that_breaks_is_no_wish_to_end";
+    if !is_root() {
+        return skip(test, "only root can end a connection");
+    }
+    let Some(running) = daemon(test, &["--supervise"]) else { return };
+    let first = served_by(&running).unwrap();
+    scribefs::fs::end_silent(&running.root()).unwrap();
+    successor_of(first, &running);
+    let log = running.log();
+    let line = log.lines().find(|line| line.contains("it is started again")).unwrap_or_default();
+    assert!(line.contains("because its connection to the kernel has ended"), "{log}");
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_does_not_end_the_daemon() {
+    let test = "a_limit_on_the_size_of_files_does_not_end_the_daemon";
+    let Some(mut running) = daemon(test, &[]) else { return };
+    running.stop();
+    let mut command = running.command();
+    command.args(["mount", "mount", "--state", "state", "--foreground"]).stderr(Stdio::null());
+    // SAFETY: setrlimit may be called between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            let limit = libc::rlimit { rlim_cur: 16 << 20, rlim_max: 16 << 20 };
+            libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit);
+            Ok(())
+        });
+    }
+    let mut started = command.spawn().unwrap();
+    running.wait_for("the mount to answer", || served_by(&running).is_some());
+    let serving = served_by(&running);
+    // Laid out by the daemon, whoever asks for it.
+    let file = File::create(running.inbox().join("large.bin")).unwrap();
+    let laid_out = file.set_len(64 << 20);
+    assert_eq!(laid_out.map_err(|err| err.raw_os_error()), Err(Some(libc::EFBIG)));
+    drop(file);
+    assert_eq!(served_by(&running), serving);
+    let root = running.root();
+    assert_eq!(scribefs(&running, &["umount", root.to_str().unwrap()]).0, Some(0));
+    started.wait().unwrap();
+}
+
+#[test]
 fn a_daemon_that_dies_again_and_again_is_given_up_and_looks_broken() {
     let test = "a_daemon_that_dies_again_and_again_is_given_up_and_looks_broken";
     let Some(running) = daemon(test, &["--supervise"]) else { return };

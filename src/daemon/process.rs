@@ -29,10 +29,13 @@ pub fn close_inherited_files() -> io::Result<()> {
 }
 
 /// For a process that lives long and holds keys: as many open files as it may have (each file that somebody has
-/// open in the inbox is one of them), no core dump, no other process of the same user in its memory, and none
+/// open in the inbox is one of them) and as large ones, an error instead of a sudden end where that is not enough, no core dump, no other process of the same user in its memory, and none
 /// of its capabilities handed on to the programs that it runs.
 pub fn harden() -> io::Result<()> {
-    raise_open_files()?;
+    raise(libc::RLIMIT_NOFILE)?;
+    raise(libc::RLIMIT_FSIZE)?;
+    // SAFETY: ignoring a signal runs no code of ours.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `none` is a valid rlimit that outlives the call.
     check(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) })?;
@@ -44,13 +47,13 @@ pub fn harden() -> io::Result<()> {
     check(cleared)
 }
 
-fn raise_open_files() -> io::Result<()> {
+fn raise(what: libc::__rlimit_resource_t) -> io::Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid rlimit that outlives the call.
-    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    check(unsafe { libc::getrlimit(what, &raw mut limit) })?;
     limit.rlim_cur = limit.rlim_max;
     // SAFETY: the same.
-    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })
+    check(unsafe { libc::setrlimit(what, &raw const limit) })
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {

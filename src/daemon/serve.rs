@@ -111,7 +111,10 @@ fn wait(
     loop {
         match endings.recv_timeout(CENSUS_EVERY) {
             Ok(ending) => return ending,
-            Err(RecvTimeoutError::Disconnected) => return Ending::Broken,
+            Err(RecvTimeoutError::Disconnected) => {
+                last_words::say("nobody is left who could ask it to");
+                return Ending::Broken;
+            }
             Err(RecvTimeoutError::Timeout) => {}
         }
         if let Some(underlying) = underlying {
@@ -138,12 +141,17 @@ fn alarm(shutdown: &Arc<Shutdown>) -> Arc<dyn Fn() + Send + Sync> {
     })
 }
 
-/// Whoever calls `umount` ends the daemon too.
+/// Whoever calls `umount` ends the daemon too. A connection that breaks is no wish to end: another daemon is needed.
 fn watch_mount(rooms: &Rooms, shutdown: &Arc<Shutdown>) -> Option<JoinHandle<()>> {
     let (mount, shutdown) = (rooms.mount.clone(), shutdown.clone());
     let thread = Builder::new().name("mount-end".to_owned()).spawn(move || {
         mount.wait();
-        shutdown.ask(Ending::Unmounted);
+        if mount.has_broken() {
+            last_words::say("its connection to the kernel has ended, and nobody has unmounted");
+            shutdown.ask(Ending::Broken);
+        } else {
+            shutdown.ask(Ending::Unmounted);
+        }
     });
     thread.inspect_err(|err| log::error!("nobody watches for `umount`: {err}")).ok()
 }

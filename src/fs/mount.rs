@@ -141,6 +141,12 @@ impl Mount {
         self.end.wait(Some(Duration::ZERO))
     }
 
+    /// Whether the connection has ended, and programs still see the mount: nobody has unmounted it.
+    pub fn has_broken(&self) -> bool {
+        let mounts = mount_table::all_at(&self.mountpoint).unwrap_or_default();
+        self.has_ended() && mounts.iter().any(|mount| mount.device == (0, self.device_minor))
+    }
+
     /// Takes the mount out of the tree. Another one that was mounted at the same path since is left alone.
     pub fn detach(&self) {
         match unmounting::detach_own(&self.mountpoint, self.device_minor) {
