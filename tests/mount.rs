@@ -210,6 +210,45 @@ fn tail_follows_the_events() {
 }
 
 #[test]
+fn tail_follows_the_events_when_old_ones_are_forgotten() {
+    let Some(world) = World::new("tail_follows_the_events_when_old_ones_are_forgotten") else {
+        return;
+    };
+    let (out, said) = (world.dir.path().join("out"), world.dir.path().join("said"));
+    let mut tail = Command::new("tail");
+    tail.args(["-s", "0.05", "-n", "+1", "-f"]).arg(world.path(".scribefs/events"));
+    tail.stdout(File::create(&out).unwrap()).stderr(File::create(&said).unwrap());
+    let mut tail = tail.spawn().unwrap();
+    // Half of a megabyte is forgotten at once, three times.
+    let long = ["x".repeat(250), "y".repeat(250), "z".repeat(250)].join("/");
+    fs::create_dir_all(world.path("inbox").join(&long)).unwrap();
+    let mut bytes = 0;
+    for number in 0.. {
+        let path = world.path("inbox").join(&long).join(format!("{number}.wav"));
+        fs::write(&path, "x").unwrap();
+        fs::remove_file(&path).unwrap();
+        let last = format!("/{number}.wav");
+        if number % 100 == 0 {
+            common::until("tail has it", || {
+                let text = fs::read_to_string(&out).unwrap();
+                bytes = text.len();
+                text.lines().last().is_some_and(|line| line.contains(&last)).then_some(())
+            });
+        }
+        if 5 << 19 < bytes {
+            break;
+        }
+    }
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+    let said = fs::read_to_string(&said).unwrap();
+    assert_eq!(said, "");
+    let text = fs::read_to_string(&out).unwrap();
+    let mounted = text.lines().filter(|line| line.contains(r#""event":"mounted""#)).count();
+    assert_eq!(mounted, 1, "it was read again from its start");
+}
+
+#[test]
 fn an_order_that_nobody_knows_is_refused() {
     let Some(world) = World::new("an_order_that_nobody_knows_is_refused") else { return };
     let control = world.path(".scribefs/control");

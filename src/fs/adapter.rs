@@ -68,8 +68,8 @@ impl Filesystem for Adapter {
         self.files.tree.forget(inode(ino), count);
     }
 
-    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        let stat = self.files.tree.stat(inode(ino));
+    fn getattr(&self, request: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let stat = self.files.stat_for(inode(ino), request.pid());
         settle!("getattr", ino, reply, stat, stat => reply.attr(&stat.lasting.time(), &file_attr(&stat)));
     }
 
@@ -149,8 +149,8 @@ impl Filesystem for Adapter {
         reply.error(errno("link", ino, &self.files.tree.refuse_link(inode(new_parent))));
     }
 
-    fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let opened = self.files.open(inode(ino), flags.0);
+    fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let opened = self.files.open(inode(ino), flags.0, request.pid());
         settle!("open", ino, reply, opened, opened => {
             let handle = FileHandle(opened.number);
             match self.backing(ino, &opened, |file| reply.open_backing(file)) {

@@ -4,7 +4,6 @@
 //! come to its end. Who follows it polls (`poll(2)` reports when there is more) or asks again, as `tail -f` does.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,12 +23,17 @@ pub(crate) type Wake = Box<dyn FnOnce() + Send>;
 
 /// One open descriptor. It sees a file that begins with what was kept when it was opened.
 #[derive(Debug)]
-pub(crate) struct Reader {
-    id: u64,
+pub(crate) struct Reader(u64);
+
+/// How far a reader is.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    /// The process that has opened it.
+    process: u32,
     /// Position in the whole stream of this reader's offset 0.
-    base: AtomicU64,
-    /// Where it will read next, for poll.
-    next: AtomicU64,
+    base: u64,
+    /// Where it will read next.
+    next: u64,
 }
 
 /// What poll reports.
@@ -45,7 +49,16 @@ pub(crate) enum Readiness {
 #[derive(Debug)]
 pub(crate) struct EventLog {
     log: Mutex<Log>,
-    next_reader: AtomicU64,
+}
+
+/// Where the file ended when somebody last asked, and when that was.
+#[derive(Debug, Clone, Copy)]
+struct Reported {
+    /// In the whole stream.
+    end: u64,
+    bytes: u64,
+    modified: SystemTime,
+    at: Instant,
 }
 
 struct Log {
@@ -53,8 +66,9 @@ struct Log {
     oldest: u64,
     kept: Vec<u8>,
     modified: SystemTime,
-    /// Size and time as last reported, and when.
-    reported: Option<(u64, SystemTime, Instant)>,
+    reported: Option<Reported>,
+    last_reader: u64,
+    readers: HashMap<u64, Progress>,
     /// Readers that wait in poll, each once however often it has asked.
     polling: HashMap<u64, Wake>,
     is_closed: bool,
@@ -74,22 +88,28 @@ impl EventLog {
                 kept: Vec::new(),
                 modified: SystemTime::now(),
                 reported: None,
+                last_reader: 0,
+                readers: HashMap::new(),
                 polling: HashMap::new(),
                 is_closed: false,
             }),
-            next_reader: AtomicU64::new(1),
         }
     }
 
-    pub(crate) fn reader(&self) -> Reader {
-        let id = self.next_reader.fetch_add(1, Ordering::Relaxed);
-        let base = self.lock().oldest;
-        Reader { id, base: AtomicU64::new(base), next: AtomicU64::new(base) }
+    pub(crate) fn reader(&self, process: u32) -> Reader {
+        let mut log = self.lock();
+        log.last_reader += 1;
+        let (id, base) = (log.last_reader, log.oldest);
+        log.readers.insert(id, Progress { process, base, next: base });
+        Reader(id)
     }
 
     /// The descriptor is closed: nobody is to be woken for it.
     pub(crate) fn forget(&self, reader: &Reader) {
-        let wake = self.lock().polling.remove(&reader.id);
+        let mut log = self.lock();
+        log.readers.remove(&reader.0);
+        let wake = log.polling.remove(&reader.0);
+        drop(log);
         // Dropped after the lock: it holds a handle of the kernel's connection.
         drop(wake);
     }
@@ -97,16 +117,18 @@ impl EventLog {
     /// Bytes that a reader who comes now can get, and when the last of them were written; for a moment as
     /// they were when somebody last asked.
     pub(crate) fn size(&self) -> (u64, SystemTime) {
+        let reported = self.lock().reported();
+        (reported.bytes, reported.modified)
+    }
+
+    /// The same for a process that follows: as much as it has read, and what it can read then. To `tail -f`, a file that is
+    /// shorter than what was read of it has been cut.
+    pub(crate) fn size_for(&self, process: u32) -> (u64, SystemTime) {
         let mut log = self.lock();
-        let now = Instant::now();
-        if let Some((bytes, modified, at)) = log.reported
-            && now.duration_since(at) < STEADY
-        {
-            return (bytes, modified);
-        }
-        let (bytes, modified) = (log.kept.len() as u64, log.modified);
-        log.reported = Some((bytes, modified, now));
-        (bytes, modified)
+        let reported = log.reported();
+        let own = log.readers.values().filter(|reader| reader.process == process);
+        let seen = own.map(|reader| reported.end.max(reader.next).saturating_sub(reader.base));
+        (seen.max().unwrap_or(0).max(reported.bytes), reported.modified)
     }
 
     /// Writes one line, and wakes everybody who waits for it.
@@ -127,7 +149,9 @@ impl EventLog {
         let position = log.position(reader, offset);
         let bytes = log.bytes(position, size);
         let next = position + bytes.len() as u64;
-        reader.next.store(next, Ordering::Relaxed);
+        if let Some(progress) = log.readers.get_mut(&reader.0) {
+            progress.next = next;
+        }
         log.has_shown(next);
         bytes
     }
@@ -138,10 +162,11 @@ impl EventLog {
         if log.is_closed {
             return Readiness::Ended;
         }
-        if reader.next.load(Ordering::Relaxed) < log.end() {
+        let next = log.readers.get(&reader.0).map_or(0, |progress| progress.next);
+        if next < log.end() {
             return Readiness::Readable;
         }
-        let replaced = wake.and_then(|wake| log.polling.insert(reader.id, wake));
+        let replaced = wake.and_then(|wake| log.polling.insert(reader.0, wake));
         drop(log);
         drop(replaced);
         Readiness::Waiting
@@ -167,11 +192,13 @@ impl Log {
     }
 
     /// Where a reader's offset lies. One that has fallen behind goes on with the oldest whole line.
-    fn position(&self, reader: &Reader, offset: u64) -> u64 {
-        let position = reader.base.load(Ordering::Relaxed).saturating_add(offset);
-        if position < self.oldest {
-            reader.base.store(self.oldest.saturating_sub(offset), Ordering::Relaxed);
-            return self.oldest;
+    fn position(&mut self, reader: &Reader, offset: u64) -> u64 {
+        let oldest = self.oldest;
+        let Some(progress) = self.readers.get_mut(&reader.0) else { return oldest };
+        let position = progress.base.saturating_add(offset);
+        if position < oldest {
+            progress.base = oldest.saturating_sub(offset);
+            return oldest;
         }
         position
     }
@@ -182,14 +209,27 @@ impl Log {
         rest[..rest.len().min(size)].to_vec()
     }
 
-    /// A reader has got everything up to `position`. To `tail -f`, a file that is shorter than what was read of it has
-    /// been cut.
-    fn has_shown(&mut self, position: u64) {
-        let (shown, modified) = (position.saturating_sub(self.oldest), self.modified);
-        if let Some((bytes, reported, _)) = &mut self.reported
-            && *bytes < shown
+    /// For a moment as it was when somebody last asked.
+    fn reported(&mut self) -> Reported {
+        let at = Instant::now();
+        if let Some(reported) = self.reported
+            && at.duration_since(reported.at) < STEADY
         {
-            (*bytes, *reported) = (shown, modified);
+            return reported;
+        }
+        let bytes = self.kept.len() as u64;
+        let reported = Reported { end: self.end(), bytes, modified: self.modified, at };
+        *self.reported.insert(reported)
+    }
+
+    /// A reader has got everything up to `position`.
+    fn has_shown(&mut self, position: u64) {
+        let (oldest, modified) = (self.oldest, self.modified);
+        if let Some(reported) = &mut self.reported
+            && reported.end < position
+        {
+            let bytes = position.saturating_sub(oldest);
+            *reported = Reported { end: position, bytes, modified, ..*reported };
         }
     }
 
@@ -208,7 +248,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use serde_json::json;
 
@@ -225,7 +265,7 @@ mod tests {
     fn a_late_reader_gets_what_was_kept_and_then_the_end() {
         let log = EventLog::new();
         log.append(&json!({"event": "mounted"}));
-        let reader = log.reader();
+        let reader = log.reader(1);
         let line = b"{\"event\":\"mounted\"}\n".to_vec();
         assert_eq!(log.read(&reader, 0, 4096), line);
         let end = line.len() as u64;
@@ -243,7 +283,7 @@ mod tests {
         let log = EventLog::new();
         log.append(&json!(1));
         assert_eq!(log.size().0, 2);
-        let reader = log.reader();
+        let reader = log.reader(1);
         for number in 2..50 {
             log.append(&json!(number));
             let read = log.read(&reader, 0, 4096).len() as u64;
@@ -259,7 +299,7 @@ mod tests {
     #[test]
     fn a_reader_that_polls_all_the_time_is_woken_once_and_not_after_it_is_closed() {
         let log = EventLog::new();
-        let (often, closed) = (log.reader(), log.reader());
+        let (often, closed) = (log.reader(1), log.reader(1));
         let woken = Arc::new(AtomicUsize::new(0));
         for _ in 0..10_000 {
             log.poll(&often, counting(&woken));
@@ -274,7 +314,7 @@ mod tests {
     #[test]
     fn a_reader_that_fell_behind_goes_on_with_a_whole_line() {
         let log = EventLog::new();
-        let reader = log.reader();
+        let reader = log.reader(1);
         let long = "x".repeat(1000);
         for number in 0..3000 {
             log.append(&json!([number, long]));
@@ -287,9 +327,29 @@ mod tests {
     }
 
     #[test]
+    fn a_process_is_never_told_of_less_than_it_has_read() {
+        let log = EventLog::new();
+        let (follows, other) = (7, 8);
+        let (reader, comes_late) = (log.reader(follows), log.reader(other));
+        let long = "x".repeat(1000);
+        let mut read = 0;
+        for number in 0..3000 {
+            log.append(&json!([number, long]));
+            read += log.read(&reader, read, 4096).len() as u64;
+            assert!(read <= log.size_for(follows).0);
+        }
+        assert!(2 * KEPT_BYTES as u64 <= read);
+        // For everybody else the file is as long as what can be read of it.
+        assert!(log.size_for(other).0 <= KEPT_BYTES as u64);
+        assert!(!log.read(&comes_late, 0, 100).is_empty());
+        log.forget(&reader);
+        assert!(log.size_for(follows).0 <= KEPT_BYTES as u64);
+    }
+
+    #[test]
     fn who_follows_a_closed_log_is_told_of_its_end() {
         let log = EventLog::new();
-        let reader = log.reader();
+        let reader = log.reader(1);
         let woken = Arc::new(AtomicUsize::new(0));
         assert_eq!(log.poll(&reader, counting(&woken)), Readiness::Waiting);
         log.close();

@@ -109,7 +109,17 @@ impl Files {
         Self { tree, store, handles: Mutex::default(), next: AtomicU64::new(1) }
     }
 
-    pub(crate) fn open(&self, inode: Inode, flags: i32) -> Result<Opened, FsError> {
+    /// What `stat` says to a process, which may be about what it has open.
+    pub(crate) fn stat_for(&self, inode: Inode, process: u32) -> Result<Stat, FsError> {
+        let stat = self.tree.stat(inode)?;
+        if Node::from_inode(inode) != Some(Node::Virtual(VirtualNode::Events)) {
+            return Ok(stat);
+        }
+        let (bytes, modified) = self.tree.events.size_for(process);
+        Ok(Stat { modified, ..stat.with_bytes(bytes) })
+    }
+
+    pub(crate) fn open(&self, inode: Inode, flags: i32, process: u32) -> Result<Opened, FsError> {
         let is_write = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
         match Node::from_inode(inode).ok_or(FsError::Gone)? {
             Node::Inbox(id) => {
@@ -125,7 +135,7 @@ impl Files {
                 Ok(self.opened(text, Caching::Kept))
             }
             Node::Virtual(VirtualNode::Events) => {
-                let reader = self.tree.events.reader();
+                let reader = self.tree.events.reader(process);
                 Ok(self.opened(Handle::Events(reader), Caching::Never))
             }
             Node::Virtual(node) => {
