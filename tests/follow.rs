@@ -280,6 +280,8 @@ fn nothing_can_be_changed_on_a_read_only_mount() {
     let path = |below: &str| reader.world.path(below);
     let errno = |result: std::io::Result<()>| result.unwrap_err().raw_os_error();
     let read_only = Some(libc::EROFS);
+    let readme = fs::read_to_string(path("README.txt")).unwrap();
+    assert!(readme.contains("read-only") && !readme.contains("inbox"), "{readme}");
     assert!(names(path("inbox")).is_empty());
     assert_eq!(errno(File::create(path("inbox/a.wav")).map(drop)), read_only);
     assert_eq!(errno(fs::create_dir(path("inbox/standup"))), read_only);

@@ -111,7 +111,10 @@ fn go_to_background(plan: &Plan, is_supervised: bool) -> Result<ExitCode, Troubl
     match detach(&log).map_err(trouble)? {
         Detached::Parent(Ok(())) => {
             let at = plan.mount.mountpoint.display();
-            report::remark(&format!("scribefs: mounted at {at}; drop recordings into {at}/inbox"));
+            report::remark(&match plan.config.read_only {
+                true => format!("scribefs: mounted at {at}, read-only; see {at}/conversations"),
+                false => format!("scribefs: mounted at {at}; drop recordings into {at}/inbox"),
+            });
             Ok(ExitCode::SUCCESS)
         }
         Detached::Parent(Err(why)) => Err(Trouble::NotMounted(why)),

@@ -59,7 +59,9 @@ fn summary(mount: &Path, status: &Value) -> String {
         }
     }
     let waiting = status["inbox"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if waiting.is_empty() {
+    if status["read_only"] == true {
+        text.push_str("read-only: drop recordings at the scribefs that writes\n");
+    } else if waiting.is_empty() {
         text.push_str("the inbox is empty\n");
     }
     let left_alone = status["left_alone"].as_u64().unwrap_or(0);
@@ -202,7 +204,11 @@ fn storage_summary(storage: &Value) -> String {
     }
     let (recordings, audio) = (&published["recordings"], bytes(&published["audio_bytes"]));
     lines.push(("published", format!("{recordings} recordings, {audio} of audio")));
-    lines.push(("inbox", format!("{} may still be dropped", bytes(&spool["available_bytes"]))));
+    let room = bytes(&spool["available_bytes"]);
+    lines.push(match storage["read_only"] == true {
+        true => ("inbox", "read-only: drop recordings at the scribefs that writes".to_owned()),
+        false => ("inbox", format!("{room} may still be dropped")),
+    });
     lines.extend(carrying(&storage["placement"], published));
     let following = &storage["following"];
     lines.push(match following["is_complete"] == false {

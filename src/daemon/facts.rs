@@ -47,6 +47,7 @@ impl Facts for Known {
         facts.insert("state".into(), config.state.display().to_string().into());
         facts.insert("store".into(), config.place().into());
         facts.insert("models".into(), config.models.display().to_string().into());
+        facts.insert("read_only".into(), config.read_only.into());
         facts.insert("started_at".into(), self.started_at.to_string().into());
         facts.insert("recognizer".into(), self.model(&config.recognizer));
         facts.insert("landlock".into(), has_landlock().into());
@@ -62,6 +63,7 @@ impl Facts for Known {
     fn storage(&self) -> Map<String, Value> {
         let mut facts = self.storage.facts();
         facts.insert("backend".into(), backend(self.config()));
+        facts.insert("read_only".into(), self.config().read_only.into());
         facts
     }
 

@@ -12,7 +12,7 @@ use crate::fs::attributes::Stat;
 use crate::fs::changing::inbox;
 use crate::fs::errno::FsError;
 use crate::fs::events::Reader;
-use crate::fs::tree::{README, Tree};
+use crate::fs::tree::Tree;
 use crate::model::{Inode, Node, Object, VirtualNode};
 use crate::spool::{Creator, OpenFile};
 use crate::store::{Bytes, Store, StoreError};
@@ -131,7 +131,7 @@ impl Files {
             }
             _ if is_write => Err(FsError::ReadOnly),
             Node::Virtual(node @ VirtualNode::Readme) => {
-                let text = Handle::Text(node, README.as_bytes().into());
+                let text = Handle::Text(node, self.tree.readme.as_bytes().into());
                 Ok(self.opened(text, Caching::Kept))
             }
             Node::Virtual(VirtualNode::Events) => {

@@ -80,7 +80,7 @@ impl Mount {
             mountpoint: mount_table::absolute(&options.mountpoint).map_err(at)?,
             ..options.clone()
         };
-        let tree = Arc::new(Tree::new(services, ownership(&options)));
+        let tree = Arc::new(Tree::new(services, ownership(&options), options.read_only));
         let files = Arc::new(Files::new(tree.clone(), services.store.clone()));
         let fetchers = Arc::new(Fetchers::new(&files));
         let disk = Arc::new(WorkerPool::new("fs-disk", DISK_THREADS));

@@ -16,7 +16,8 @@ use crate::fs::snapshots::{Snapshot, Snapshots};
 use crate::model::{FileName, InboxId, Inode, Node, VirtualNode};
 use crate::spool::{Space, Spool};
 
-pub(crate) const README: &str = include_str!("README.txt");
+const README: &str = include_str!("README.txt");
+const README_READ_ONLY: &str = include_str!("README-read-only.txt");
 
 /// Continues a listing after `.` and `..`. Real cookies are small numbers, so these are never theirs.
 const AFTER_DOT: u64 = i64::MAX as u64 - 1;
@@ -32,6 +33,8 @@ pub(crate) struct Tree {
     pub(crate) control: Control,
     pub(crate) events: Arc<EventLog>,
     pub(crate) snapshots: Snapshots,
+    /// What `README.txt` says.
+    pub(crate) readme: &'static str,
     shown: Ownership,
     mounted_at: SystemTime,
 }
@@ -95,8 +98,9 @@ const TRASH: Node = Node::Virtual(VirtualNode::Trash);
 
 /// Looking.
 impl Tree {
-    pub(crate) fn new(services: &Services, shown: Ownership) -> Self {
+    pub(crate) fn new(services: &Services, shown: Ownership, is_read_only: bool) -> Self {
         Self {
+            readme: if is_read_only { README_READ_ONLY } else { README },
             spool: services.spool.clone(),
             archive: Archive {
                 index: services.index.clone(),
@@ -180,7 +184,8 @@ impl Tree {
     pub(crate) fn virtual_stat(&self, node: VirtualNode) -> Stat {
         match node {
             VirtualNode::Readme => {
-                Stat::of_virtual(node, self.shown, self.mounted_at).with_bytes(README.len() as u64)
+                let stat = Stat::of_virtual(node, self.shown, self.mounted_at);
+                stat.with_bytes(self.readme.len() as u64)
             }
             VirtualNode::Events => {
                 let (bytes, modified) = self.events.size();
