@@ -111,6 +111,23 @@ fn every_file_says_what_it_is_for_and_is_not_too_long() {
 }
 
 #[test]
+fn the_files_that_pages_for_developers_name_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut faults = Vec::new();
+    for page in ["ARCHITECTURE.md", "CONTRIBUTING.md", "STORAGE_IMPLEMENTATION.md"] {
+        let text = fs::read_to_string(root.join(page)).unwrap();
+        for named in text.split('`').skip(1).step_by(2) {
+            let is_path =
+                named.contains('/') && named.ends_with(".rs") && !named.contains(['<', ' ']);
+            if is_path && !root.join("src").join(named).exists() && !root.join(named).exists() {
+                faults.push(format!("{page}: {named}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
 fn the_environment_is_read_in_one_file() {
     let mut readers = Vec::new();
     for (path, text) in sources() {
