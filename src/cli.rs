@@ -31,7 +31,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::cli::arguments::{Arguments, Command, Worker};
 use crate::cli::report::Trouble;
-use crate::daemon::{Environment, set_up_logging, use_private_umask};
+use crate::daemon::{Environment, pass_over_contained_panics, set_up_logging, use_private_umask};
 use crate::worker;
 
 /// Runs the command line of this process.
@@ -42,6 +42,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse_from(words);
     // Whatever a command writes is its user's alone: indexes, pages, copies of recordings.
     use_private_umask();
+    pass_over_contained_panics();
     let environment = Environment::read();
     match dispatch(arguments.command, &environment) {
         Ok(code) => code,

@@ -26,6 +26,7 @@ pub use detach::{Detached, Readiness, detach};
 pub use environment::Environment;
 pub use logging::{log_to_file, set_up_logging};
 pub use overlap::{Overlap, check_overlaps};
+pub use panic::pass_over_contained_panics;
 pub use pid_file::last_server;
 pub use process::{
     close_inherited_files, effective_user, harden, is_private_to_write, use_private_umask,

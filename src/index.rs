@@ -8,6 +8,7 @@ mod carrying;
 mod change;
 mod conversations;
 mod creation;
+mod damage;
 mod database;
 mod discovering;
 #[cfg(test)]
@@ -47,6 +48,7 @@ use jiff::Timestamp;
 
 pub use crate::index::carrying::Copy;
 pub use crate::index::change::Change;
+pub use crate::index::damage::{is_panic_contained, is_rebuild_due, rebuild_is_done};
 pub use crate::index::discovering::Discovered;
 pub use crate::index::following::{Followed, Surveying};
 pub use crate::index::inventory::FiledDay;
@@ -58,6 +60,7 @@ pub use crate::index::subscribers::ChangeQueue;
 pub use crate::index::trash::{TrashEntry, TrashPlace, Trashed};
 pub use crate::index::verified::Verification;
 
+use crate::index::damage::{Damage, contain};
 use crate::index::database::{Opened, Opener};
 use crate::index::questions::Moment;
 use crate::index::reservations::Reservations;
@@ -109,6 +112,9 @@ pub enum IndexError {
     DayFull,
 }
 
+/// Bytes of a file that is checked whenever it is opened: that of some 20,000 recordings.
+const CHECKED_BYTES: u64 = 64 << 20;
+
 /// The index of one state directory.
 #[derive(Debug, Clone)]
 pub struct Index {
@@ -121,40 +127,60 @@ struct Inner {
     writer: Writer,
     subscribers: Arc<Subscribers>,
     reservations: Arc<Reservations>,
+    damage: Arc<Damage>,
     /// The last job number given out.
     last_job: AtomicU64,
 }
 
 /// Opening, listening and closing.
 impl Index {
-    /// Opens or makes it.
+    /// Opens or makes it. Of a file of common size every page is checked, which takes a tenth of a second; damage in a
+    /// larger one is found when its page is read.
     pub fn open(path: &Path) -> Result<Self, IndexError> {
+        Self::open_at(path, CHECKED_BYTES)
+    }
+
+    /// Opens it, and checks every page: that takes as long as reading the file.
+    pub fn open_checked(path: &Path) -> Result<Self, IndexError> {
+        Self::open_at(path, u64::MAX)
+    }
+
+    fn open_at(path: &Path, checked_bytes: u64) -> Result<Self, IndexError> {
         if !path.exists() {
             creation::create(path)?;
         }
+        let is_checked = path.metadata().is_ok_and(|stat| stat.len() <= checked_bytes);
+        let damage = Damage::of(path);
         let path = path.to_owned();
-        Self::on(Box::new(move || creation::database(&path)))
+        contain(|| {
+            if is_checked {
+                creation::check_pages(&path)?;
+            }
+            let name = path.clone();
+            let opened = Self::on(Box::new(move || creation::database(&name)), damage);
+            match opened {
+                // Of a damaged page any number may come.
+                Err(IndexError::TooNew { .. }) if !is_checked => {
+                    creation::check_pages(&path)?;
+                    opened
+                }
+                opened => opened,
+            }
+        })
     }
 
-    /// Opens it where there is one.
-    pub fn open_existing(path: &Path) -> Result<Option<Self>, IndexError> {
-        if !path.exists() {
-            return Ok(None);
-        }
-        Self::open(path).map(Some)
-    }
-
-    fn on(open: Opener) -> Result<Self, IndexError> {
-        let database = Arc::new(Opened::new(open)?);
+    fn on(open: Opener, damage: Damage) -> Result<Self, IndexError> {
+        let (database, damage) = (Arc::new(Opened::new(open)?), Arc::new(damage));
         creation::check_format(&*database.for_writing()?)?;
         let last_job = Moment(database.begin_read()?).last_job()?;
         let subscribers = Arc::<Subscribers>::default();
-        let writer = Writer::start(database.clone(), subscribers.clone())?;
+        let writer = Writer::start(database.clone(), subscribers.clone(), damage.clone())?;
         let inner = Inner {
             database,
             writer,
             subscribers,
             reservations: Arc::default(),
+            damage,
             last_job: AtomicU64::new(last_job.0),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -178,11 +204,22 @@ impl Index {
     /// Waits for what is being committed, and lets nothing new begin: from now on everything is refused.
     pub fn close(&self) -> Result<(), IndexError> {
         self.inner.writer.close();
-        self.inner.database.close()
+        contain(|| self.inner.database.close())
     }
 
-    fn now(&self) -> Result<Moment, IndexError> {
-        Ok(Moment(self.inner.database.begin_read()?))
+    /// `alarm` is called once, when a page or a row turns out to be damaged: the index is to be opened again, and is
+    /// built anew then.
+    pub fn when_damaged(&self, alarm: impl Fn() + Send + Sync + 'static) {
+        self.inner.damage.set_alarm(Box::new(alarm));
+    }
+
+    /// One question, of one moment.
+    fn ask<T>(
+        &self,
+        question: impl FnOnce(&Moment) -> Result<T, IndexError>,
+    ) -> Result<T, IndexError> {
+        let database = &self.inner.database;
+        self.inner.damage.watch(|| question(&Moment(database.begin_read()?)))
     }
 }
 
@@ -190,14 +227,14 @@ impl Index {
 /// unless the name says so; nor are, in listings and by name, those that have no recording yet.
 impl Index {
     pub fn conversation(&self, seq: ConversationSeq) -> Result<Option<Conversation>, IndexError> {
-        self.now()?.conversation(seq)
+        self.ask(|now| now.conversation(seq))
     }
 
     pub fn conversation_named(
         &self,
         id: &ConversationId,
     ) -> Result<Option<Conversation>, IndexError> {
-        self.now()?.conversation_named(id)
+        self.ask(|now| now.conversation_named(id))
     }
 
     /// In order of number, from the one after `after`.
@@ -206,17 +243,17 @@ impl Index {
         after: ConversationSeq,
         limit: usize,
     ) -> Result<Vec<Conversation>, IndexError> {
-        self.now()?.conversations(after, limit)
+        self.ask(|now| now.conversations(after, limit))
     }
 
     /// In order of number.
     pub fn trashed_conversations(&self) -> Result<Vec<Conversation>, IndexError> {
-        self.now()?.trashed_conversations()
+        self.ask(|now| now.trashed_conversations())
     }
 
     /// Days that have a recording, in order.
     pub fn days(&self, seq: ConversationSeq) -> Result<Vec<Day>, IndexError> {
-        self.now()?.days(seq)
+        self.ask(|now| now.days(seq))
     }
 
     pub fn day_transcript(
@@ -224,16 +261,16 @@ impl Index {
         seq: ConversationSeq,
         day: Day,
     ) -> Result<Option<DayTranscript>, IndexError> {
-        self.now()?.day_transcript(seq, day)
+        self.ask(|now| now.day_transcript(seq, day))
     }
 
     /// In order of number.
     pub fn recordings(&self, seq: ConversationSeq, day: Day) -> Result<Vec<Recording>, IndexError> {
-        self.now()?.recordings(seq, day)
+        self.ask(|now| now.recordings(seq, day))
     }
 
     pub fn recording(&self, id: RecordingId) -> Result<Option<Recording>, IndexError> {
-        self.now()?.recording(id)
+        self.ask(|now| now.recording(id))
     }
 
     pub fn recording_with_stem(
@@ -242,7 +279,7 @@ impl Index {
         day: Day,
         stem: &FileName,
     ) -> Result<Option<Recording>, IndexError> {
-        self.now()?.recording_with_stem(seq, day, stem)
+        self.ask(|now| now.recording_with_stem(seq, day, stem))
     }
 
     /// The same, whether or not its conversation is in the trash.
@@ -252,11 +289,11 @@ impl Index {
         day: Day,
         stem: &FileName,
     ) -> Result<Option<Recording>, IndexError> {
-        self.now()?.filed_recording_with_stem(seq, day, stem)
+        self.ask(|now| now.filed_recording_with_stem(seq, day, stem))
     }
 
     pub fn totals(&self) -> Result<Totals, IndexError> {
-        self.now()?.totals()
+        self.ask(|now| now.totals())
     }
 }
 

@@ -1,5 +1,7 @@
 //! `fsck`, `gc`, `reindex` and `migrate` as people call them, on a state folder that has been through something.
 
+#[path = "upkeep/damaged_index.rs"]
+mod damaged_index;
 #[cfg(feature = "s3")]
 #[path = "upkeep/in_bucket.rs"]
 mod in_bucket;

@@ -25,7 +25,7 @@ impl Opened {
     pub(crate) fn open(config: &Config) -> Result<Self, Trouble> {
         let near = Arc::new(open_near(config)?);
         let bucket = open_bucket(config)?;
-        let index = open_index(config, near.as_ref(), bucket.as_deref()).map_err(unless_mounted)?;
+        let index = open_index(config, &near, bucket.as_ref()).map_err(unless_mounted)?;
         // Settings that were changed since the last mount count from the next one on.
         let home = match (index.destination().map_err(StockError::Index)?, config.storage) {
             (Destination::Here, _) | (_, Storage::Local) => Home::Disk,

@@ -78,8 +78,7 @@ mod tests {
         let held = crate::index::Index::open(&path).unwrap();
         EndMark::clear(dir.path()).unwrap().set();
         thread::scope(|scope| {
-            let opening =
-                scope.spawn(|| patiently(&path, || crate::index::Index::open_existing(&path)));
+            let opening = scope.spawn(|| patiently(&path, || crate::index::Index::open(&path)));
             thread::sleep(FIRST_PATIENCE + LOOK);
             assert!(!opening.is_finished());
             held.close().unwrap();

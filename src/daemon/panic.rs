@@ -8,6 +8,7 @@ use std::thread;
 
 use crate::daemon::last_words;
 use crate::fs::Connection;
+use crate::index::is_panic_contained;
 
 /// To be ended before the process is: a thread that waits in the kernel for somebody who waits for us would keep it from
 /// ending.
@@ -18,9 +19,14 @@ pub(crate) fn end_with_the_process(connection: Connection) {
     let _ = CONNECTION.set(connection);
 }
 
-/// From now on a panic on any thread ends the process, before anything is unwound.
+/// From now on a panic on any thread ends the process, before anything is unwound. A damaged page of the index does not:
+/// that is found out where the index is asked.
 pub(crate) fn abort_on_panic() {
     panic::set_hook(Box::new(|panic| {
+        if is_panic_contained() {
+            log::debug!("the index: {}", message_of(panic));
+            return;
+        }
         let thread = thread::current();
         let name = thread.name().unwrap_or("without a name").to_owned();
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -31,6 +37,16 @@ pub(crate) fn abort_on_panic() {
             connection.abort();
         }
         process::abort();
+    }));
+}
+
+/// In commands: what is caught is told where it is caught.
+pub fn pass_over_contained_panics() {
+    let rest = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if !is_panic_contained() {
+            rest(panic);
+        }
     }));
 }
 

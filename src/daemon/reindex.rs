@@ -3,6 +3,7 @@
 //! A new index is always made beside the one that is there, under another name until it is whole: half an index must
 //! not be taken for all there is.
 
+use std::fmt::Display;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::daemon::storage::open_placed;
 use crate::daemon::{DaemonError, end_mark};
-use crate::index::{Index, IndexError};
+use crate::index::{self, Index, IndexError};
 use crate::model::{self, StateRole};
 use crate::publishing;
 use crate::store::{Bucket, LocalStore, Store};
@@ -28,16 +29,27 @@ const LOOK: Duration = Duration::from_millis(20);
 /// locked from then on.
 pub fn open_index(
     config: &Config,
-    near: &LocalStore,
-    bucket: Option<&dyn Bucket>,
+    near: &Arc<LocalStore>,
+    bucket: Option<&Arc<dyn Bucket>>,
 ) -> Result<Index, DaemonError> {
     let path = config.state.join("index.redb");
     let _locked = lock(&path)?;
-    let found = sound_index(&path)?;
+    if index::is_rebuild_due(&path) {
+        log::warn!("damage was found in the index: it is built anew");
+        match rebuild_over(config, near, bucket, &path) {
+            Ok(rebuilt) => name_left_out(&rebuilt),
+            // It is still due. What can be read of the old index is shown until then.
+            Err(DaemonError::Rebuild(err)) => {
+                log::error!("the index could not be built anew: {}", model::causes(&err));
+            }
+            Err(err) => return Err(err),
+        }
+    }
+    let found = sound_index(&path, Index::open)?;
     lock_store(near)?;
     let index = match found {
         Some(index) => index,
-        None => make_index(&path, near, bucket)?,
+        None => make_index(&path, near.as_ref(), bucket.map(AsRef::as_ref))?,
     };
     index.claim_role(StateRole::Writer)?;
     Ok(index)
@@ -46,7 +58,20 @@ pub fn open_index(
 /// The index that is there, for whoever makes none of the store; a damaged one is put aside.
 pub(crate) fn existing_index(path: &Path) -> Result<Option<Index>, DaemonError> {
     let _locked = lock(path)?;
-    sound_index(path)
+    let found = sound_index(path, Index::open)?;
+    // A writer's is refused by whoever asks.
+    match found {
+        Some(index) if is_followers(&index)? && index::is_rebuild_due(path) => {
+            index.close()?;
+            put_aside(path, &"damage was found in it")?;
+            Ok(None)
+        }
+        found => Ok(found),
+    }
+}
+
+fn is_followers(index: &Index) -> Result<bool, IndexError> {
+    Ok(index.role()? == Some(StateRole::Follower))
 }
 
 /// Until the answer is dropped, no other process looks for the index of that state or makes it anew. Two that made one at
@@ -77,16 +102,29 @@ fn lock_store(near: &LocalStore) -> Result<(), DaemonError> {
     near.lock().map_err(|source| DaemonError::StoreLock { folder, source })
 }
 
-fn sound_index(path: &Path) -> Result<Option<Index>, DaemonError> {
-    match end_mark::patiently(path, || Index::open_existing(path)) {
-        Err(IndexError::Damaged(why)) => {
-            let aside = aside(path);
-            log::error!("the index is damaged ({why}) and kept as {}", aside.display());
-            fs::rename(path, &aside).map_err(|source| folder(&aside, source))?;
-            Ok(None)
-        }
-        opened => Ok(opened?),
+/// The index that is there; a damaged one is put aside.
+fn sound_index(
+    path: &Path,
+    open: fn(&Path) -> Result<Index, IndexError>,
+) -> Result<Option<Index>, DaemonError> {
+    if !path.exists() {
+        return Ok(None);
     }
+    match end_mark::patiently(path, || open(path)) {
+        Err(IndexError::Damaged(why)) => put_aside(path, &why).map(|()| None),
+        opened => Ok(Some(opened?)),
+    }
+}
+
+fn put_aside(path: &Path, why: &dyn Display) -> Result<(), DaemonError> {
+    let aside = aside(path);
+    log::error!(
+        "the index is damaged ({why}) and kept as {}; what no recording's files say is lost with it: what jobs ended with, \
+         and renames and edits whose pages were not written yet",
+        aside.display()
+    );
+    fs::rename(path, &aside).map_err(|source| folder(&aside, source))?;
+    index::rebuild_is_done(path).map_err(|source| folder(path, source))
 }
 
 /// Where a damaged index goes: beside those that went there before, of which none may be the worse one.
@@ -104,31 +142,53 @@ pub fn reindex(
     bucket: Option<&Arc<dyn Bucket>>,
 ) -> Result<Rebuilt, DaemonError> {
     let path = config.state.join("index.redb");
-    let placed = open_placed(config, near.clone(), bucket.cloned())?;
     let _locked = lock(&path)?;
+    rebuild_over(config, near, bucket, &path)
+}
+
+/// The same for whoever has the lock.
+fn rebuild_over(
+    config: &Config,
+    near: &Arc<LocalStore>,
+    bucket: Option<&Arc<dyn Bucket>>,
+    path: &Path,
+) -> Result<Rebuilt, DaemonError> {
+    let placed = open_placed(config, near.clone(), bucket.cloned())?;
     // Kept open to the end: nobody else uses it meanwhile.
-    let old = sound_index(&path)?;
+    let old = sound_index(path, Index::open_checked)?;
     lock_store(near)?;
     if let Some(old) = &old {
-        old.claim_role(StateRole::Writer)?;
+        if_readable(old.claim_role(StateRole::Writer))?;
         // What only the index knows so far, such as a rename, has to be in the store before it is read.
-        let left = publishing::write_pages_due(&placed, old)?.left;
+        let written = if_readable(publishing::write_pages_due(&placed, old))?;
+        let left = written.map_or(0, |written| written.left);
         if left != 0 {
             log::warn!(
                 "{left} changes are in the old index only and are lost: see `scribefs fsck`"
             );
         }
     }
-    let (index, rebuilt) = fill_beside(&path, old.as_ref(), |index| {
+    let (index, rebuilt) = fill_beside(path, old.as_ref(), |index| {
         rebuild(near.as_ref(), bucket.map(AsRef::as_ref), index)
     })?;
     publishing::write_pages_due(&placed, &index)?;
     index.close()?;
-    take_its_place(&path)?;
+    take_its_place(path)?;
     if let Some(old) = old {
-        old.close()?;
+        if_readable(old.close())?;
     }
     Ok(rebuilt)
+}
+
+/// What was asked of an index that is replaced: where it cannot be read, that much of it is lost.
+fn if_readable<T>(asked: Result<T, IndexError>) -> Result<Option<T>, IndexError> {
+    match asked {
+        Err(IndexError::Damaged(why)) => {
+            log::warn!("something in the old index cannot be read and is lost: {why}");
+            Ok(None)
+        }
+        asked => asked.map(Some),
+    }
 }
 
 fn make_index(
@@ -152,6 +212,11 @@ fn make_index(
     if rebuilt.recordings != 0 {
         log::warn!("the index was made anew: {} recordings found", rebuilt.recordings);
     }
+    name_left_out(&rebuilt);
+    Ok(Index::open(path)?)
+}
+
+fn name_left_out(rebuilt: &Rebuilt) {
     for (key, why) in &rebuilt.unreadable {
         log::warn!("{key}: left out of the index: {why}");
     }
@@ -164,7 +229,6 @@ fn make_index(
     for key in &rebuilt.unfiled {
         log::warn!("{key}: left out of the index: its metadata and its json page are lost");
     }
-    Ok(Index::open(path)?)
 }
 
 fn fill_beside(
@@ -181,7 +245,7 @@ fn fill_beside(
     }
     let index = Index::open(&unfinished)?;
     if let Some(old) = old {
-        index.take_over(old)?;
+        if_readable(index.take_over(old))?;
     }
     let rebuilt = fill(&index)?;
     Ok((index, rebuilt))
@@ -191,7 +255,9 @@ fn take_its_place(path: &Path) -> Result<(), DaemonError> {
     let unfinished = path.with_extension("redb.unfinished");
     fs::rename(&unfinished, path).map_err(|source| folder(path, source))?;
     let parent = path.parent().unwrap_or(Path::new("."));
-    File::open(parent).and_then(|parent| parent.sync_all()).map_err(|source| folder(parent, source))
+    let synced = File::open(parent).and_then(|parent| parent.sync_all());
+    let done = synced.and_then(|()| index::rebuild_is_done(path));
+    done.map_err(|source| folder(parent, source))
 }
 
 /// Fills an index from all places that are configured.
@@ -246,7 +312,7 @@ mod tests {
         let made = AtomicU32::new(0);
         let mount = || {
             let _locked = lock(&path).unwrap();
-            if let Some(index) = sound_index(&path).unwrap() {
+            if let Some(index) = sound_index(&path, Index::open).unwrap() {
                 return index.close().unwrap();
             }
             let (index, _) = fill_beside(&path, None, |index| {
@@ -261,7 +327,7 @@ mod tests {
             take_its_place(&path).unwrap();
         };
         thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(mount))));
-        let index = sound_index(&path).unwrap().unwrap();
+        let index = sound_index(&path, Index::open).unwrap().unwrap();
         assert_eq!(index.note("recordings").unwrap().as_deref(), Some("29"));
         assert_eq!(made.load(Ordering::Relaxed), 1);
     }
@@ -273,7 +339,7 @@ mod tests {
         let names = ["index.redb.damaged", "index.redb.damaged-2", "index.redb.damaged-3"];
         for name in names {
             fs::write(&path, name).unwrap();
-            assert!(sound_index(&path).unwrap().is_none());
+            assert!(sound_index(&path, Index::open).unwrap().is_none());
         }
         for name in names {
             assert_eq!(fs::read(dir.path().join(name)).unwrap(), name.as_bytes());

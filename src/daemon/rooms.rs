@@ -90,8 +90,11 @@ impl Rooms {
         private_state(config)?;
         let bucket = open_bucket(config)?;
         // Whoever has the index has the state: a second daemon ends here.
-        let (near, index) = open_state(config, bucket.as_deref())?;
-        let near = Arc::new(near);
+        let (near, index) = open_state(config, bucket.as_ref())?;
+        index.when_damaged({
+            let alarm = alarm.clone();
+            move || alarm()
+        });
         let leaving = EndMark::clear(&config.state)?;
         shutdown.begins();
         let storage = Arc::new(Storage::open(config, near.clone(), bucket, &index, &alarm)?);
@@ -177,20 +180,21 @@ impl Rooms {
 /// the settings name as `store` may be the folder of a writer on this machine.
 fn open_state(
     config: &Config,
-    bucket: Option<&dyn Bucket>,
-) -> Result<(LocalStore, Index), DaemonError> {
+    bucket: Option<&Arc<dyn Bucket>>,
+) -> Result<(Arc<LocalStore>, Index), DaemonError> {
     if let Some(bucket) = bucket
         && config.read_only
     {
         let found = existing_index(&config.state.join("index.redb"))?;
-        let index = state::open_follower(config, bucket, found)?;
+        let index = state::open_follower(config, bucket.as_ref(), found)?;
         let path = config.state.join("followed");
         let opened = LocalStore::open(&path);
-        return Ok((opened.map_err(|source| DaemonError::Folder { path, source })?, index));
+        let near = opened.map_err(|source| DaemonError::Folder { path, source })?;
+        return Ok((Arc::new(near), index));
     }
-    let near = open_near(config)?;
+    let near = Arc::new(open_near(config)?);
     let index = open_index(config, &near, bucket)?;
-    state::settle_writer(config, bucket, &index)?;
+    state::settle_writer(config, bucket.map(AsRef::as_ref), &index)?;
     Ok((near, index))
 }
 

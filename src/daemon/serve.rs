@@ -136,7 +136,7 @@ fn wait(
 fn alarm(shutdown: &Arc<Shutdown>) -> Arc<dyn Fn() + Send + Sync> {
     let shutdown = shutdown.clone();
     Arc::new(move || {
-        last_words::say("the index can no longer be written");
+        last_words::say("the index can no longer be used");
         shutdown.ask(Ending::Broken);
     })
 }

@@ -23,7 +23,7 @@ pub struct Copy {
 impl Index {
     /// Recordings that are not yet where they belong, oldest first; those in the trash too.
     pub fn unplaced(&self, limit: usize) -> Result<Vec<Recording>, IndexError> {
-        self.now()?.unplaced(None, limit)
+        self.ask(|now| now.unplaced(None, limit))
     }
 
     /// The same from the one behind `after` on.
@@ -32,7 +32,7 @@ impl Index {
         after: &Recording,
         limit: usize,
     ) -> Result<Vec<Recording>, IndexError> {
-        self.now()?.unplaced(Some(after), limit)
+        self.ask(|now| now.unplaced(Some(after), limit))
     }
 
     /// A conversation, whether or not it is in the trash.
@@ -40,12 +40,12 @@ impl Index {
         &self,
         seq: ConversationSeq,
     ) -> Result<Option<Conversation>, IndexError> {
-        self.now()?.filed_conversation(seq)
+        self.ask(|now| now.filed_conversation(seq))
     }
 
     /// The days of a conversation, whether or not it is in the trash.
     pub fn filed_days(&self, seq: ConversationSeq) -> Result<Vec<Day>, IndexError> {
-        self.now()?.filed_days(seq)
+        self.ask(|now| now.filed_days(seq))
     }
 
     /// The recordings of a day, whether or not their conversation is in the trash.
@@ -54,12 +54,12 @@ impl Index {
         seq: ConversationSeq,
         day: Day,
     ) -> Result<Vec<Recording>, IndexError> {
-        self.now()?.filed_recordings(seq, day)
+        self.ask(|now| now.filed_recordings(seq, day))
     }
 
     /// A recording's row, whether or not its conversation is in the trash.
     pub fn filed_recording(&self, id: RecordingId) -> Result<Option<Recording>, IndexError> {
-        self.now()?.filed_recording(id)
+        self.ask(|now| now.filed_recording(id))
     }
 
     /// The transcript of a day, whether or not its conversation is in the trash.
@@ -68,12 +68,12 @@ impl Index {
         seq: ConversationSeq,
         day: Day,
     ) -> Result<Option<DayTranscript>, IndexError> {
-        self.now()?.filed_transcript(seq, day)
+        self.ask(|now| now.filed_transcript(seq, day))
     }
 
     /// Conversations that are being removed for good, of which some files may be gone.
     pub fn condemned(&self) -> Result<Vec<Conversation>, IndexError> {
-        self.now()?.condemned()
+        self.ask(|now| now.condemned())
     }
 
     /// Local copies that may go: of recordings that are in the bucket with all their pages, and were not seen in an
@@ -83,17 +83,17 @@ impl Index {
         limit: usize,
         archived_before: Timestamp,
     ) -> Result<Vec<Copy>, IndexError> {
-        self.now()?.copies(limit, archived_before)
+        self.ask(|now| now.copies(limit, archived_before))
     }
 
     /// Bytes of all local copies of audio that is in the bucket too.
     pub fn copied_bytes(&self) -> Result<u64, IndexError> {
-        self.now()?.copied_bytes()
+        self.ask(|now| now.copied_bytes())
     }
 
     /// Multipart uploads that may still be open, with the keys of their objects.
     pub fn uploads(&self) -> Result<Vec<(String, Key)>, IndexError> {
-        self.now()?.uploads()
+        self.ask(|now| now.uploads())
     }
 
     /// Where recordings belong, as [`Index::settle`] was told last.
@@ -108,7 +108,7 @@ impl Index {
 
     /// A small fact that is kept by that name.
     pub fn note(&self, name: &str) -> Result<Option<String>, IndexError> {
-        self.now()?.note(name)
+        self.ask(|now| now.note(name))
     }
 }
 

@@ -48,6 +48,18 @@ pub(crate) fn database(path: &Path) -> Result<Database, IndexError> {
         .map_err(|err| opening(&path.display().to_string(), err))
 }
 
+/// Reads every page of the file at `path` and compares it with its checksum.
+pub(crate) fn check_pages(path: &Path) -> Result<(), IndexError> {
+    let name = path.display().to_string();
+    let mut database = database(path)?;
+    // What can be mended of the pages that are free is mended; every commit is written so that its own must be whole.
+    let is_sound = database.check_integrity().map_err(|err| opening(&name, err))?;
+    if !is_sound {
+        log::warn!("index: which of its pages are free was found out again");
+    }
+    database.close().map_err(|err| opening(&name, err))
+}
+
 /// Makes the tables of a new index, and refuses those of a later time.
 pub(crate) fn check_format(database: &Database) -> Result<(), IndexError> {
     match format_of(database)? {

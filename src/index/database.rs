@@ -11,6 +11,7 @@ use std::time::Duration;
 use redb::{Database, ReadTransaction, ReadableDatabase};
 
 use crate::index::IndexError;
+use crate::index::damage::contain;
 use crate::index::failure::{Refusal, opening};
 
 /// Opens the database, each time anew.
@@ -132,6 +133,15 @@ impl Opened {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Opened {
+    /// What is closed is written to: a damaged page must not end the process here either.
+    fn drop(&mut self) {
+        if let Err(err) = contain(|| self.close()) {
+            log::warn!("index: could not be closed: {err}");
+        }
     }
 }
 

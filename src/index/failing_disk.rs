@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use redb::{Builder, StorageBackend};
 
+use crate::index::damage::Damage;
 use crate::index::failure::opening;
 use crate::index::{Index, IndexError};
 
@@ -106,10 +107,11 @@ impl FailingDisk {
 
     pub(crate) fn open(&self) -> Result<Index, IndexError> {
         let disk = self.clone();
-        Index::on(Box::new(move || {
+        let open = move || {
             let database = Builder::new().create_with_backend(disk.clone());
             database.map_err(|err| opening("", err))
-        }))
+        };
+        Index::on(Box::new(open), Damage::default())
     }
 }
 

@@ -95,17 +95,17 @@ impl Index {
         after: &str,
         last: Option<&str>,
     ) -> Result<Vec<Object>, IndexError> {
-        self.now()?.metadata_between(after, last)
+        self.ask(|now| now.metadata_between(after, last))
     }
 
     /// The conversation and the day that a key is filed under, whether or not they are in the trash.
     pub fn day_at(&self, key: &Key) -> Result<Option<(ConversationSeq, Day)>, IndexError> {
-        self.now()?.day_at(key)
+        self.ask(|now| now.day_at(key))
     }
 
     /// The recording that has its audio or a page at that key, whether or not it is in the trash.
     pub fn filed_recording_at(&self, key: &Key) -> Result<Option<Recording>, IndexError> {
-        self.now()?.filed_recording_at(key)
+        self.ask(|now| now.filed_recording_at(key))
     }
 
     /// Recordings as another machine's metadata tells them, in one step: like [`Index::adopt`], and what is told

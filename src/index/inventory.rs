@@ -15,16 +15,18 @@ impl Index {
         after: Option<RecordingId>,
         limit: usize,
     ) -> Result<Vec<Recording>, IndexError> {
-        let first = after.map(recording_key).map_or(Bound::Unbounded, Bound::Excluded);
-        let table = self.now()?.table(RECORDINGS)?;
-        let mut found = Vec::new();
-        let mut rows = table.range::<RecordingKey>((first, Bound::Unbounded))?;
-        while found.len() < limit
-            && let Some(row) = rows.next().transpose()?
-        {
-            found.extend(readable::<Recording>(row.0.value(), row.1.value()));
-        }
-        Ok(found)
+        self.ask(|now| {
+            let first = after.map(recording_key).map_or(Bound::Unbounded, Bound::Excluded);
+            let table = now.table(RECORDINGS)?;
+            let mut found = Vec::new();
+            let mut rows = table.range::<RecordingKey>((first, Bound::Unbounded))?;
+            while found.len() < limit
+                && let Some(row) = rows.next().transpose()?
+            {
+                found.extend(readable::<Recording>(row.0.value(), row.1.value()));
+            }
+            Ok(found)
+        })
     }
 
     /// Transcripts of all days, in the same way.
@@ -33,18 +35,20 @@ impl Index {
         after: Option<(ConversationSeq, Day)>,
         limit: usize,
     ) -> Result<Vec<DayTranscript>, IndexError> {
-        let first = after.map(|(seq, day)| day_key(seq, day));
-        let first = first.map_or(Bound::Unbounded, Bound::Excluded);
-        let table = self.now()?.table(DAYS)?;
-        let mut found = Vec::new();
-        let mut rows = table.range::<DayKey>((first, Bound::Unbounded))?;
-        while found.len() < limit
-            && let Some(row) = rows.next().transpose()?
-        {
-            let day = readable::<DayRow>(row.0.value(), row.1.value());
-            found.extend(day.and_then(|day| day.transcript));
-        }
-        Ok(found)
+        self.ask(|now| {
+            let first = after.map(|(seq, day)| day_key(seq, day));
+            let first = first.map_or(Bound::Unbounded, Bound::Excluded);
+            let table = now.table(DAYS)?;
+            let mut found = Vec::new();
+            let mut rows = table.range::<DayKey>((first, Bound::Unbounded))?;
+            while found.len() < limit
+                && let Some(row) = rows.next().transpose()?
+            {
+                let day = readable::<DayRow>(row.0.value(), row.1.value());
+                found.extend(day.and_then(|day| day.transcript));
+            }
+            Ok(found)
+        })
     }
 }
 
@@ -67,30 +71,33 @@ impl Index {
         after: Option<&FiledDay>,
         limit: usize,
     ) -> Result<Vec<FiledDay>, IndexError> {
-        let now = self.now()?;
-        let (prefixes, days) = (now.table(PREFIXES)?, now.table(DAYS)?);
-        let mut found = Vec::new();
-        for prefix in prefixes.range::<&str>(after.map_or("", |it| it.prefix.as_str())..)? {
-            let (prefix, seq) = prefix?;
-            let (prefix, seq) = (prefix.value(), seq.value());
-            let first = match after {
-                Some(after) if after.prefix == prefix => Bound::Excluded((seq, after.day.number())),
-                _ => Bound::Included((seq, 0)),
-            };
-            for row in days.range::<DayKey>((first, Bound::Included((seq, u32::MAX))))? {
-                if limit <= found.len() {
-                    return Ok(found);
+        self.ask(|now| {
+            let (prefixes, days) = (now.table(PREFIXES)?, now.table(DAYS)?);
+            let mut found = Vec::new();
+            for prefix in prefixes.range::<&str>(after.map_or("", |it| it.prefix.as_str())..)? {
+                let (prefix, seq) = prefix?;
+                let (prefix, seq) = (prefix.value(), seq.value());
+                let first = match after {
+                    Some(after) if after.prefix == prefix => {
+                        Bound::Excluded((seq, after.day.number()))
+                    }
+                    _ => Bound::Included((seq, 0)),
+                };
+                for row in days.range::<DayKey>((first, Bound::Included((seq, u32::MAX))))? {
+                    if limit <= found.len() {
+                        return Ok(found);
+                    }
+                    let Some(day) = Day::from_number(row?.0.value().1) else { continue };
+                    found.push(FiledDay {
+                        folder: Key::day_prefix(prefix, day),
+                        conversation: ConversationSeq(seq),
+                        day,
+                        prefix: prefix.to_owned(),
+                    });
                 }
-                let Some(day) = Day::from_number(row?.0.value().1) else { continue };
-                found.push(FiledDay {
-                    folder: Key::day_prefix(prefix, day),
-                    conversation: ConversationSeq(seq),
-                    day,
-                    prefix: prefix.to_owned(),
-                });
             }
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
 
     /// Recordings of a day in the order of their numbers, from the one after `after`, at most `limit`, whether or
@@ -100,16 +107,18 @@ impl Index {
         after: RecordingId,
         limit: usize,
     ) -> Result<Vec<Recording>, IndexError> {
-        let (seq, day, number) = recording_key(after);
-        let table = self.now()?.table(RECORDINGS)?;
-        let rows = (Bound::Excluded((seq, day, number)), Bound::Included((seq, day, u16::MAX)));
-        let mut found = Vec::new();
-        let mut rows = table.range::<RecordingKey>(rows)?;
-        while found.len() < limit
-            && let Some(row) = rows.next().transpose()?
-        {
-            found.extend(readable::<Recording>(row.0.value(), row.1.value()));
-        }
-        Ok(found)
+        self.ask(|now| {
+            let (seq, day, number) = recording_key(after);
+            let table = now.table(RECORDINGS)?;
+            let rows = (Bound::Excluded((seq, day, number)), Bound::Included((seq, day, u16::MAX)));
+            let mut found = Vec::new();
+            let mut rows = table.range::<RecordingKey>(rows)?;
+            while found.len() < limit
+                && let Some(row) = rows.next().transpose()?
+            {
+                found.extend(readable::<Recording>(row.0.value(), row.1.value()));
+            }
+            Ok(found)
+        })
     }
 }

@@ -37,17 +37,17 @@ impl Index {
     }
 
     pub fn job(&self, id: JobId) -> Result<Option<Job>, IndexError> {
-        self.now()?.job(id)
+        self.ask(|now| now.job(id))
     }
 
     /// Jobs that have not come to an end, oldest first.
     pub fn unfinished_jobs(&self) -> Result<Vec<Job>, IndexError> {
-        self.now()?.unfinished_jobs()
+        self.ask(|now| now.unfinished_jobs())
     }
 
     /// The newest jobs, newest first.
     pub fn recent_jobs(&self, limit: usize) -> Result<Vec<Job>, IndexError> {
-        self.now()?.recent_jobs(limit)
+        self.ask(|now| now.recent_jobs(limit))
     }
 }
 

@@ -11,8 +11,10 @@ use crate::model::{ConversationSeq, Day};
 impl Index {
     /// The latest publication in a conversation, also in the trash; `None`: an older version has not noted it.
     pub fn newest_in(&self, seq: ConversationSeq) -> Result<Option<Timestamp>, IndexError> {
-        let newest = self.now()?.table(NEWEST)?.get((seq.0, WHOLE))?.map(|at| at.value());
-        newest.map(timestamp).transpose()
+        self.ask(|now| {
+            let newest = now.table(NEWEST)?.get((seq.0, WHOLE))?.map(|at| at.value());
+            newest.map(timestamp).transpose()
+        })
     }
 
     /// The same on the days from `first` to `last`.
@@ -22,12 +24,14 @@ impl Index {
         first: Day,
         last: Day,
     ) -> Result<Option<Timestamp>, IndexError> {
-        let table = self.now()?.table(NEWEST)?;
-        let mut newest = None;
-        for row in table.range((seq.0, first.number())..=(seq.0, last.number()))? {
-            newest = newest.max(Some(row?.1.value()));
-        }
-        newest.map(timestamp).transpose()
+        self.ask(|now| {
+            let table = now.table(NEWEST)?;
+            let mut newest = None;
+            for row in table.range((seq.0, first.number())..=(seq.0, last.number()))? {
+                newest = newest.max(Some(row?.1.value()));
+            }
+            newest.map(timestamp).transpose()
+        })
     }
 }
 

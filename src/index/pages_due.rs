@@ -85,17 +85,19 @@ impl Index {
         after: Option<&DueEntry>,
         limit: usize,
     ) -> Result<Vec<DueEntry>, IndexError> {
-        let first = after.map(|entry| key_of(entry.due));
-        let first = first.map_or(Bound::Unbounded, Bound::Excluded);
-        let table = self.now()?.table(PAGES_DUE)?;
-        let mut found = Vec::new();
-        for row in table.range::<RecordingKey>((first, Bound::Unbounded))?.take(limit) {
-            let (key, value) = row?;
-            let (ticket, work) = value.value();
-            let work = if work == INSTALL { PageWork::Install } else { PageWork::Render };
-            found.extend(due_at(key.value()).map(|due| DueEntry { due, work, ticket }));
-        }
-        Ok(found)
+        self.ask(|now| {
+            let first = after.map(|entry| key_of(entry.due));
+            let first = first.map_or(Bound::Unbounded, Bound::Excluded);
+            let table = now.table(PAGES_DUE)?;
+            let mut found = Vec::new();
+            for row in table.range::<RecordingKey>((first, Bound::Unbounded))?.take(limit) {
+                let (key, value) = row?;
+                let (ticket, work) = value.value();
+                let work = if work == INSTALL { PageWork::Install } else { PageWork::Render };
+                found.extend(due_at(key.value()).map(|due| DueEntry { due, work, ticket }));
+            }
+            Ok(found)
+        })
     }
 
     /// Notes pages that are to be rendered again.

@@ -9,9 +9,9 @@ use redb::{ReadableTable, TableDefinition};
 use crate::index::conversations::NEXT;
 use crate::index::following::FOLLOWED;
 use crate::index::placing::DISCOVERY;
-use crate::index::tables::{COUNTERS, JOBS, NOTES, RESERVED_KEYS, UNFINISHED, UPLOADS};
+use crate::index::tables::{COUNTERS, JOBS, NOTES, RESERVED_KEYS, UNFINISHED, UPLOADS, readable};
 use crate::index::{Index, IndexError, filing, placing, removals_due};
-use crate::model::{Conversation, DayTranscript, Key, Recording};
+use crate::model::{Conversation, DayTranscript, Job, Key, Recording};
 
 /// Rows that share one commit.
 const BATCH: usize = 1_000;
@@ -27,19 +27,14 @@ impl Index {
     pub fn take_over(&self, old: &Index) -> Result<(), IndexError> {
         self.copy_jobs(old)?;
         let (uploads, removals) = (old.uploads()?, old.removals_due()?);
-        let mut notes = Vec::new();
-        let mut counters = Vec::new();
-        {
-            let now = old.now()?;
+        let (notes, next) = old.ask(|now| {
+            let mut notes = Vec::new();
             for row in now.table(NOTES)?.iter()? {
                 let (name, text) = row?;
                 notes.push((name.value().to_owned(), text.value().to_owned()));
             }
-            let numbers = now.table(COUNTERS)?;
-            if let Some(next) = numbers.get(NEXT)? {
-                counters.push((NEXT, next.value()));
-            }
-        }
+            Ok((notes, now.table(COUNTERS)?.get(NEXT)?.map(|next| next.value())))
+        })?;
         self.inner.writer.change(move |writing| {
             let tables = writing.begin();
             for (id, key) in &uploads {
@@ -53,8 +48,8 @@ impl Index {
                     tables.open_table(NOTES)?.insert(name.as_str(), text.as_str())?;
                 }
             }
-            for (name, number) in counters {
-                tables.open_table(COUNTERS)?.insert(name, number)?;
+            if let Some(next) = next {
+                tables.open_table(COUNTERS)?.insert(NEXT, next)?;
             }
             Ok(())
         })
@@ -68,17 +63,19 @@ impl Index {
             let rows = rows_after(old, JOBS, after)?;
             let Some((last, _)) = rows.last() else { break };
             after = Some(*last);
-            let unfinished: Vec<u64> = {
-                let table = old.now()?.table(UNFINISHED)?;
-                let is_open = |id: &u64| table.get(*id).map(|row| row.is_some());
+            // A row that cannot be read here cannot be read there either.
+            let rows: Vec<_> =
+                rows.into_iter().filter(|(id, row)| readable::<Job>(id, row).is_some()).collect();
+            let unfinished = old.ask(|now| {
+                let table = now.table(UNFINISHED)?;
                 let mut open = Vec::new();
                 for (id, _) in &rows {
-                    if is_open(id)? {
+                    if table.get(*id)?.is_some() {
                         open.push(*id);
                     }
                 }
-                open
-            };
+                Ok(open)
+            })?;
             self.inner.writer.change(move |writing| {
                 let tables = writing.begin();
                 let (mut jobs, mut open) =
@@ -139,9 +136,11 @@ fn rows_after(
     definition: TableDefinition<'static, u64, &'static [u8]>,
     after: Option<u64>,
 ) -> Result<Vec<(u64, Vec<u8>)>, IndexError> {
-    let table = index.now()?.table(definition)?;
-    let first = after.map_or(Bound::Unbounded, Bound::Excluded);
-    let rows = table.range::<u64>((first, Bound::Unbounded))?.take(BATCH);
-    rows.map(|row| row.map(|(id, row)| (id.value(), row.value().to_vec())).map_err(Into::into))
-        .collect()
+    index.ask(|now| {
+        let table = now.table(definition)?;
+        let first = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = table.range::<u64>((first, Bound::Unbounded))?.take(BATCH);
+        rows.map(|row| row.map(|(id, row)| (id.value(), row.value().to_vec())).map_err(Into::into))
+            .collect()
+    })
 }

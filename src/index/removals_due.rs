@@ -31,13 +31,15 @@ impl RemovalDue {
 impl Index {
     /// All of them: they are few.
     pub fn removals_due(&self) -> Result<Vec<RemovalDue>, IndexError> {
-        let table = self.now()?.table(REMOVALS_DUE)?;
-        let mut found = Vec::new();
-        for row in table.iter()? {
-            let (key, row) = row?;
-            found.extend(readable::<RemovalDue>(key.value(), row.value()));
-        }
-        Ok(found)
+        self.ask(|now| {
+            let table = now.table(REMOVALS_DUE)?;
+            let mut found = Vec::new();
+            for row in table.iter()? {
+                let (key, row) = row?;
+                found.extend(readable::<RemovalDue>(key.value(), row.value()));
+            }
+            Ok(found)
+        })
     }
 
     /// Notes what is to be removed, of recordings that are filed under other keys, beside what is due already.

@@ -61,7 +61,7 @@ impl Index {
 
     /// Whether a day has as many recordings as it can have.
     pub fn is_day_full(&self, seq: ConversationSeq, day: Day) -> Result<bool, IndexError> {
-        Ok(RecordingId::MAX_NUMBER <= self.now()?.last_number(seq, day)?)
+        self.ask(|now| Ok(RecordingId::MAX_NUMBER <= now.last_number(seq, day)?))
     }
 
     /// A free number and a free stem on that day: `meeting`, else `meeting-2`, ... Nobody else gets them

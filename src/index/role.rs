@@ -15,7 +15,7 @@ const ROLE: &str = "role";
 impl Index {
     /// What this index is for; `None`: nothing yet.
     pub fn role(&self) -> Result<Option<StateRole>, IndexError> {
-        self.now()?.role()
+        self.ask(|now| now.role())
     }
 
     /// Makes this the index of a writer or of a follower, for good.

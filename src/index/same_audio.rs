@@ -9,7 +9,7 @@ use crate::model::Recording;
 impl Index {
     /// All recordings that have these bytes, also those in the trash, the first one first.
     pub fn recordings_with_audio(&self, blake3: &str) -> Result<Vec<Recording>, IndexError> {
-        self.now()?.recordings_with_audio(blake3)
+        self.ask(|now| now.recordings_with_audio(blake3))
     }
 }
 

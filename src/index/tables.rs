@@ -12,8 +12,8 @@ use redb::{ReadableTable, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::index::IndexError;
 use crate::index::failure::damaged;
+use crate::index::{IndexError, damage};
 use crate::model::{ConversationSeq, Day, DayTranscript, RecordingId};
 
 /// The newest format that this scribefs reads and the one that it writes.
@@ -167,12 +167,13 @@ pub(crate) fn decoded<T: DeserializeOwned>(row: &[u8]) -> Result<T, IndexError> 
 }
 
 /// The same for listings: a row that cannot be read is said once and left out, so that it keeps nobody from the
-/// others. A later version may have written it: a new variant of an enum in a row raises [`FORMAT`], and where
+/// others, and the index is built anew at the next start. A later version may have written it: a new variant of an enum in a row raises [`FORMAT`], and where
 /// that was forgotten this is what an older version does.
 pub(crate) fn readable<T: DeserializeOwned>(key: impl Debug, row: &[u8]) -> Option<T> {
     match serde_json::from_slice(row) {
         Ok(row) => Some(row),
         Err(err) => {
+            damage::note_unreadable_row();
             let name = format!("{} {key:?}", type_name::<T>());
             let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
             if said.len() < MOST_SAID && said.insert(name.clone()) {

@@ -1,5 +1,7 @@
 //! What a failing disk and a power cut leave behind.
 
+mod damage;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
@@ -100,7 +102,7 @@ fn file_one(index: &Index, conversation: &str, stem: &str) -> Result<FileName, I
 
 /// Every row agrees with every other one. The recordings' stems.
 fn checked(index: &Index) -> BTreeSet<FileName> {
-    let moment = index.now().unwrap().0;
+    let moment = index.inner.database.begin_read().unwrap();
     let recordings = moment.open_table(RECORDINGS).unwrap();
     let rows: Vec<Recording> =
         recordings.iter().unwrap().map(|row| decoded(row.unwrap().1.value()).unwrap()).collect();
@@ -308,7 +310,7 @@ fn readers_are_never_told_that_a_full_disk_is_broken() {
         }
         for round in 0..20 {
             // One that has its snapshot already when the database is closed under it.
-            let moment = when_there_is_room(|| index.now());
+            let moment = when_there_is_room(|| index.inner.database.begin_read().map(Moment));
             disk.fill(true);
             assert!(matches!(file_one(&index, "standup", "during"), Err(IndexError::Full(_))));
             let read = moment.recordings(seq, day());

@@ -17,26 +17,30 @@ impl Index {
 
     /// How many recordings a day has, whether or not their conversation is in the trash.
     pub fn recordings_on(&self, seq: ConversationSeq, day: Day) -> Result<u64, IndexError> {
-        let (seq, day) = day_key(seq, day);
-        let table = self.now()?.table(RECORDINGS)?;
-        let mut count = 0;
-        for row in table.range((seq, day, 0)..=(seq, day, u16::MAX))? {
-            row?;
-            count += 1;
-        }
-        Ok(count)
+        self.ask(|now| {
+            let (seq, day) = day_key(seq, day);
+            let table = now.table(RECORDINGS)?;
+            let mut count = 0;
+            for row in table.range((seq, day, 0)..=(seq, day, u16::MAX))? {
+                row?;
+                count += 1;
+            }
+            Ok(count)
+        })
     }
 
     /// Whether a day has that recording and no other, whether or not they are in the trash.
     pub fn is_only_recording(&self, id: RecordingId) -> Result<bool, IndexError> {
-        let (seq, day) = day_key(id.conversation, id.day);
-        let table = self.now()?.table(RECORDINGS)?;
-        for row in table.range((seq, day, 0)..=(seq, day, u16::MAX))?.take(2) {
-            if row?.0.value().2 != id.number {
-                return Ok(false);
+        self.ask(|now| {
+            let (seq, day) = day_key(id.conversation, id.day);
+            let table = now.table(RECORDINGS)?;
+            for row in table.range((seq, day, 0)..=(seq, day, u16::MAX))?.take(2) {
+                if row?.0.value().2 != id.number {
+                    return Ok(false);
+                }
             }
-        }
-        Ok(true)
+            Ok(true)
+        })
     }
 }
 

@@ -47,37 +47,40 @@ impl Index {
         after: TrashPlace,
         limit: usize,
     ) -> Result<Vec<TrashEntry>, IndexError> {
-        let moment = self.now()?;
-        let table = moment.table(TRASHED)?;
-        let mut found = Vec::new();
-        let begin = Bound::Excluded(key_at(after));
-        let mut rows = table.range::<RecordingKey>((begin, Bound::Unbounded))?;
-        while found.len() < limit
-            && let Some(row) = rows.next().transpose()?
-        {
-            found.extend(moment.trash_entry(row.0.value(), row.1.value())?);
-        }
-        Ok(found)
+        self.ask(|moment| {
+            let table = moment.table(TRASHED)?;
+            let mut found = Vec::new();
+            let begin = Bound::Excluded(key_at(after));
+            let mut rows = table.range::<RecordingKey>((begin, Bound::Unbounded))?;
+            while found.len() < limit
+                && let Some(row) = rows.next().transpose()?
+            {
+                found.extend(moment.trash_entry(row.0.value(), row.1.value())?);
+            }
+            Ok(found)
+        })
     }
 
     pub fn trash_entry_named(&self, name: &FileName) -> Result<Option<TrashEntry>, IndexError> {
-        let moment = self.now()?;
-        let key = moment.table(TRASH_NAMES)?.get(name.as_bytes())?.map(|key| key.value());
-        key.map_or(Ok(None), |key| moment.trash_entry(key, name.as_bytes()))
+        self.ask(|moment| {
+            let key = moment.table(TRASH_NAMES)?.get(name.as_bytes())?.map(|key| key.value());
+            key.map_or(Ok(None), |key| moment.trash_entry(key, name.as_bytes()))
+        })
     }
 
     /// Recordings that are being removed for good, but for those that go with their whole conversation.
     pub fn purging_recordings(&self) -> Result<Vec<Recording>, IndexError> {
-        let moment = self.now()?;
-        let (recordings, condemned) = (moment.table(RECORDINGS)?, moment.table(CONDEMNED)?);
-        let mut found = Vec::new();
-        for row in moment.table(PURGING)?.iter()? {
-            let key = row?.0.value();
-            if condemned.get(key.0)?.is_none() {
-                found.extend(row_at::<RecordingKey, Recording>(&recordings, key)?);
+        self.ask(|moment| {
+            let (recordings, condemned) = (moment.table(RECORDINGS)?, moment.table(CONDEMNED)?);
+            let mut found = Vec::new();
+            for row in moment.table(PURGING)?.iter()? {
+                let key = row?.0.value();
+                if condemned.get(key.0)?.is_none() {
+                    found.extend(row_at::<RecordingKey, Recording>(&recordings, key)?);
+                }
             }
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
 
     /// The first day from `day` on that has a recording outside the trash.
@@ -86,21 +89,24 @@ impl Index {
         seq: ConversationSeq,
         day: Day,
     ) -> Result<Option<Day>, IndexError> {
-        let moment = self.now()?;
-        let (days, shown) = (moment.table(DAYS)?, moment.table(SHOWN)?);
-        for row in days.range(day_key(seq, day)..=(seq.0, u32::MAX))? {
-            let key = row?.0.value();
-            if shown.get(key)?.is_none_or(|count| count.value() != 0) {
-                return Ok(Day::from_number(key.1));
+        self.ask(|moment| {
+            let (days, shown) = (moment.table(DAYS)?, moment.table(SHOWN)?);
+            for row in days.range(day_key(seq, day)..=(seq.0, u32::MAX))? {
+                let key = row?.0.value();
+                if shown.get(key)?.is_none_or(|count| count.value() != 0) {
+                    return Ok(Day::from_number(key.1));
+                }
             }
-        }
-        Ok(None)
+            Ok(None)
+        })
     }
 
     /// Whether that day ever had a recording.
     pub fn has_day(&self, seq: ConversationSeq, days: (Day, Day)) -> Result<bool, IndexError> {
-        let range = day_key(seq, days.0)..=day_key(seq, days.1);
-        Ok(self.now()?.table(DAYS)?.range(range)?.next().is_some())
+        self.ask(|now| {
+            let range = day_key(seq, days.0)..=day_key(seq, days.1);
+            Ok(now.table(DAYS)?.range(range)?.next().is_some())
+        })
     }
 
     /// Recordings of a day that are not in the trash by themselves, in order of number from `first` on.
@@ -111,17 +117,19 @@ impl Index {
         first: u16,
         limit: usize,
     ) -> Result<Vec<Recording>, IndexError> {
-        let (seq, day) = day_key(seq, day);
-        let table = self.now()?.table(RECORDINGS)?;
-        let mut found = Vec::new();
-        let mut rows = table.range((seq, day, first)..=(seq, day, u16::MAX))?;
-        while found.len() < limit
-            && let Some(row) = rows.next().transpose()?
-        {
-            let recording: Recording = decoded(row.1.value())?;
-            found.extend(Some(recording).filter(|it| it.overlay.trashed_at.is_none()));
-        }
-        Ok(found)
+        self.ask(|now| {
+            let (seq, day) = day_key(seq, day);
+            let table = now.table(RECORDINGS)?;
+            let mut found = Vec::new();
+            let mut rows = table.range((seq, day, first)..=(seq, day, u16::MAX))?;
+            while found.len() < limit
+                && let Some(row) = rows.next().transpose()?
+            {
+                let recording: Recording = decoded(row.1.value())?;
+                found.extend(Some(recording).filter(|it| it.overlay.trashed_at.is_none()));
+            }
+            Ok(found)
+        })
     }
 
     /// A day's transcript, unless it was removed or has nothing to tell of.
@@ -130,10 +138,12 @@ impl Index {
         seq: ConversationSeq,
         day: Day,
     ) -> Result<Option<DayTranscript>, IndexError> {
-        let (moment, key) = (self.now()?, day_key(seq, day));
-        let row: Option<DayRow> = row_at(&moment.table(DAYS)?, key)?;
-        let is_empty = moment.table(SHOWN)?.get(key)?.is_some_and(|count| count.value() == 0);
-        Ok(row.filter(|row| !row.hides_transcript && !is_empty).and_then(|row| row.transcript))
+        self.ask(|moment| {
+            let key = day_key(seq, day);
+            let row: Option<DayRow> = row_at(&moment.table(DAYS)?, key)?;
+            let is_empty = moment.table(SHOWN)?.get(key)?.is_some_and(|count| count.value() == 0);
+            Ok(row.filter(|row| !row.hides_transcript && !is_empty).and_then(|row| row.transcript))
+        })
     }
 }
 

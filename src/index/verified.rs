@@ -24,7 +24,7 @@ pub enum Verification {
 impl Index {
     /// What is known of the bytes that the bucket has of a recording.
     pub fn verification(&self, id: RecordingId) -> Result<Option<Verification>, IndexError> {
-        self.now()?.verification(recording_key(id))
+        self.ask(|now| now.verification(recording_key(id)))
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use redb::{Database, Durability, WriteTransaction};
 
+use crate::index::damage::{Damage, contain};
 use crate::index::database::Opened;
 use crate::index::failure::Refusal;
 use crate::index::subscribers::Subscribers;
@@ -60,19 +61,22 @@ pub(crate) struct Writer {
     queue: Mutex<Option<SyncSender<Box<dyn Request>>>>,
     /// Guards the thread until it is joined.
     thread: Mutex<Option<JoinHandle<()>>>,
+    damage: Arc<Damage>,
 }
 
 impl Writer {
     pub(crate) fn start(
         database: Arc<Opened>,
         subscribers: Arc<Subscribers>,
+        damage: Arc<Damage>,
     ) -> Result<Self, IndexError> {
         let (queue, requests) = sync_channel(QUEUE);
+        let watched = damage.clone();
         let thread = thread::Builder::new()
             .name("index".into())
-            .spawn(move || write_all(&database, &subscribers, &requests))
+            .spawn(move || write_all(&database, &subscribers, &watched, &requests))
             .map_err(|err| IndexError::Disk(Box::new(err)))?;
-        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
+        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), damage })
     }
 
     /// Makes a change and waits until it is durable. It is made again where another change of the same commit was
@@ -81,7 +85,9 @@ impl Writer {
         &self,
         apply: impl FnOnce(&mut Writing<'_>) -> Result<T, IndexError> + Clone + Send + 'static,
     ) -> Result<T, IndexError> {
-        self.send(apply)?.recv().unwrap_or_else(|_| Err(Refusal::Closed.into()))
+        let answer = self.send(apply)?;
+        // A row that it cannot read is refused to it alone.
+        self.damage.watch(|| answer.recv().unwrap_or_else(|_| Err(Refusal::Closed.into())))
     }
 
     /// The same without waiting for the answer.
@@ -171,7 +177,12 @@ where
     }
 }
 
-fn write_all(opened: &Opened, subscribers: &Subscribers, requests: &Receiver<Box<dyn Request>>) {
+fn write_all(
+    opened: &Opened,
+    subscribers: &Subscribers,
+    damage: &Damage,
+    requests: &Receiver<Box<dyn Request>>,
+) {
     let mut is_broken = false;
     while let Some(first) = next(opened, requests) {
         let mut batch = vec![first];
@@ -179,7 +190,7 @@ fn write_all(opened: &Opened, subscribers: &Subscribers, requests: &Receiver<Box
         // A disk that refused once leaves an unknown state behind: only a new start finds out.
         let committed = match is_broken {
             true => Err(Refusal::FailedBefore),
-            false => commit(opened, subscribers, &mut batch),
+            false => commit(opened, subscribers, damage, &mut batch),
         };
         is_broken = committed == Err(Refusal::FailedBefore);
         for request in batch {
@@ -209,12 +220,14 @@ fn next(opened: &Opened, requests: &Receiver<Box<dyn Request>>) -> Option<Box<dy
 fn commit(
     opened: &Opened,
     subscribers: &Subscribers,
+    damage: &Damage,
     batch: &mut [Box<dyn Request>],
 ) -> Result<(), Refusal> {
-    let database = opened.for_writing().map_err(|err| log_failure(&err))?;
+    let database = contain(|| opened.for_writing()).map_err(|err| log_failure(&err))?;
     let mut refused = vec![false; batch.len()];
     loop {
-        match write_without(&refused, &database, subscribers, batch) {
+        let written = damage.watch(|| Ok(write_without(&refused, &database, subscribers, batch)));
+        match written.unwrap_or_else(|err| Err(failed(&err))) {
             Ok(()) => return Ok(()),
             // What it has written cannot be told from what others have: all of it is thrown away, and the
             // others are made again without it.
