@@ -6,6 +6,7 @@
 
 mod carrying;
 mod change;
+mod claims;
 mod conversations;
 mod creation;
 mod damage;
@@ -48,6 +49,7 @@ use jiff::Timestamp;
 
 pub use crate::index::carrying::Copy;
 pub use crate::index::change::Change;
+pub use crate::index::claims::Claim;
 pub use crate::index::damage::{is_panic_contained, is_rebuild_due, rebuild_is_done};
 pub use crate::index::discovering::Discovered;
 pub use crate::index::following::{Followed, Surveying};

@@ -6,6 +6,7 @@
 pub(crate) mod change_log;
 mod chapter_cache;
 pub(crate) mod claim;
+pub(crate) mod claims;
 pub(crate) mod content_hash;
 pub(crate) mod day_transcript;
 mod error;
@@ -23,6 +24,7 @@ mod tests;
 pub(crate) mod verify;
 
 pub use change_log::Told;
+pub use claims::take_back_claims;
 pub use error::StorageError;
 pub use pages_due::{Drained, write_pages_due};
 pub use rewrite::{RewriteError, name_speakers};

@@ -130,11 +130,6 @@ impl Oracle {
     fn act(&mut self, action: Action) {
         let folder = format!("talk-{}", self.world.manifest.len() / 12);
         let is_synced = self.random.below(2) == 0;
-        if action.moves_conversations() {
-            // One whose publication was cut off before would be published again under other keys, and what lies at the
-            // first ones is a second copy: RELIABILITY.md, "Known".
-            self.world.wait_until_idle();
-        }
         match action {
             Action::Drop => drop(self.world.drop_one(&self.speech, &folder, is_synced)),
             Action::DropSynced => drop(self.world.drop_one(&self.speech, &folder, true)),

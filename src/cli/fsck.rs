@@ -22,6 +22,7 @@ pub(crate) fn fsck(wish: &Fsck, environment: &Environment) -> Result<ExitCode, T
     let is_clean = match wish.repair {
         true => opened.under_lease(&config, false, |stock| {
             let placed = opened.placed(&config)?;
+            publishing::take_back_claims(&placed, &opened.index).map_err(StockError::Index)?;
             publishing::write_pages_due(&placed, &opened.index).map_err(StockError::Index)?;
             check(wish, stock, &opened)
         }),

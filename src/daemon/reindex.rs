@@ -159,6 +159,7 @@ fn rebuild_over(
     lock_store(near)?;
     if let Some(old) = &old {
         if_readable(old.claim_role(StateRole::Writer))?;
+        if_readable(publishing::take_back_claims(&placed, old))?;
         // What only the index knows so far, such as a rename, has to be in the store before it is read.
         let written = if_readable(publishing::write_pages_due(&placed, old))?;
         let left = written.map_or(0, |written| written.left);

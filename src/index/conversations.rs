@@ -22,19 +22,46 @@ pub(crate) fn ensure(
     at: Timestamp,
     taken: &[ConversationId],
 ) -> Result<Conversation, IndexError> {
-    let named = writing.tables().open_table(NAMES)?.get(id.as_str())?.map(|seq| seq.value());
+    let (conversation, is_new) = named_or_new(writing.tables(), id, at, taken)?;
+    if is_new {
+        add(writing.begin(), &conversation)?;
+    }
+    Ok(conversation)
+}
+
+/// The same, durable with the next change that is.
+pub(crate) fn ensure_lazily(
+    writing: &mut Writing<'_>,
+    id: &ConversationId,
+    at: Timestamp,
+    taken: &[ConversationId],
+) -> Result<Conversation, IndexError> {
+    let (conversation, is_new) = named_or_new(writing.tables(), id, at, taken)?;
+    if is_new {
+        add(writing.begin_lazily(), &conversation)?;
+    }
+    Ok(conversation)
+}
+
+/// The conversation of that name, or what it would be, and whether it is to be made.
+fn named_or_new(
+    tables: &WriteTransaction,
+    id: &ConversationId,
+    at: Timestamp,
+    taken: &[ConversationId],
+) -> Result<(Conversation, bool), IndexError> {
+    let named = tables.open_table(NAMES)?.get(id.as_str())?.map(|seq| seq.value());
     if let Some(seq) = named {
-        return present(writing.tables(), ConversationSeq(seq));
+        return Ok((present(tables, ConversationSeq(seq))?, false));
     }
     let conversation = Conversation {
-        seq: next_seq(writing.tables())?,
+        seq: next_seq(tables)?,
         id: id.clone(),
-        filed_as: free_prefix(writing.tables(), id, at, taken)?,
+        filed_as: free_prefix(tables, id, at, taken)?,
         created_at: at,
         trashed_at: None,
     };
-    add(writing.begin(), &conversation)?;
-    Ok(conversation)
+    Ok((conversation, true))
 }
 
 /// What [`ensure`] would file it under, and whether it could; `None` where it is there.

@@ -6,7 +6,7 @@ use crate::index::conversations::{present, remove, save_sums, sums_of};
 use crate::index::following::{adopt, forget_followed};
 use crate::index::same_audio::{add_audio, remove_audio};
 use crate::index::tables::{
-    ARCHIVED, AUDIO, CONDEMNED, CONVERSATIONS, COPIED, COPIES, DAYS, DayKey, DayRow, EMPTY,
+    ARCHIVED, AUDIO, CLAIMS, CONDEMNED, CONVERSATIONS, COPIED, COPIES, DAYS, DayKey, DayRow, EMPTY,
     EVERYTHING, KEY_STEMS, NAMES, NEWEST, NOTES, PAGES_DUE, PREFIXES, PURGING, RECORDINGS,
     REMOVALS_DUE, RESERVED_KEYS, RecordingKey, SAME_AUDIO, SHOWN, STEMS, SUMS, Sums, TRASH,
     TRASH_NAMES, TRASHED, TRASHED_SEEN, UNPLACED, UPLOADS, VERIFIED, WISHES, day_key, encoded,
@@ -314,6 +314,7 @@ pub(crate) fn file(
         forget(tables, old)?;
     }
     tables.open_table(RECORDINGS)?.insert(key, encoded(recording)?.as_slice())?;
+    tables.open_table(CLAIMS)?.remove(recording.audio.key.as_str())?;
     tables.open_table(STEMS)?.insert((day.0, day.1, stem), id.number)?;
     follow_row(tables, conversation, old.as_ref(), recording)?;
     let key_stem = recording.audio.key.stem().as_bytes();

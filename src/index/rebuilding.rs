@@ -23,9 +23,11 @@ const REBUILT: &str = "rebuilt_at";
 const OF_RECORDINGS: [&str; 3] = [FOLLOWED, DISCOVERY, REBUILT];
 
 impl Index {
-    /// Takes over what the store does not hold: jobs, open uploads, removals that are due, notes, and numbers that are never used again.
+    /// Takes over what the store does not hold: jobs, open uploads, claims, removals that are due, notes, and numbers that are
+    /// never used again.
     pub fn take_over(&self, old: &Index) -> Result<(), IndexError> {
         self.copy_jobs(old)?;
+        old.claims()?.into_iter().try_for_each(|claim| self.claim(claim))?;
         let (uploads, removals) = (old.uploads()?, old.removals_due()?);
         let (notes, next) = old.ask(|now| {
             let mut notes = Vec::new();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use redb::ReadableTable;
 
-use crate::index::conversations::{ensure, filing_id, present};
+use crate::index::conversations::{ensure_lazily, filing_id, present};
 use crate::index::numbering::first_free;
 use crate::index::tables::{
     DAYS, DayRow, KEY_STEMS, REMOVALS_DUE, RESERVED_KEYS, STEMS, day_key, row_at,
@@ -48,7 +48,7 @@ impl Index {
     }
 
     /// [`Index::ensure_conversation`], and a new one is filed under none of `taken`: there the store has something
-    /// that the index does not know.
+    /// that the index does not know. A new one is durable with the [claim](Index::claim) that follows.
     pub fn ensure_conversation_beside(
         &self,
         id: &ConversationId,
@@ -56,7 +56,7 @@ impl Index {
         taken: &[ConversationId],
     ) -> Result<Conversation, IndexError> {
         let (id, taken) = (id.clone(), taken.to_vec());
-        self.inner.writer.change(move |writing| ensure(writing, &id, at, &taken))
+        self.inner.writer.change(move |writing| ensure_lazily(writing, &id, at, &taken))
     }
 
     /// Whether a day has as many recordings as it can have.

@@ -101,6 +101,8 @@ pub(crate) const PURGING: TableDefinition<RecordingKey, ()> = TableDefinition::n
 pub(crate) const SHOWN: TableDefinition<DayKey, u32> = TableDefinition::new("shown");
 /// What recordings have left under former keys, by the key of the metadata there.
 pub(crate) const REMOVALS_DUE: TableDefinition<&str, &[u8]> = TableDefinition::new("removals_due");
+/// [`Claim`](crate::index::Claim)s by the key of their audio. Only the writer makes the table.
+pub(crate) const CLAIMS: TableDefinition<&str, &[u8]> = TableDefinition::new("claims");
 /// Small facts that are kept by name, such as where recordings belong.
 pub(crate) const NOTES: TableDefinition<&str, &str> = TableDefinition::new("notes");
 pub(crate) const JOBS: Rows<u64> = Rows::new("jobs");

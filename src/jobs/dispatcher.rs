@@ -15,7 +15,7 @@ use crate::jobs::queue::{JobQueue, Runner};
 use crate::jobs::recorded_at::naming_folder;
 use crate::jobs::{Services, Setup, runner};
 use crate::model::{ConversationId, FileName, Job, JobState};
-use crate::publishing::pages_due;
+use crate::publishing::{self, pages_due};
 use crate::spool::{Dropped, SpoolEvent, Work};
 
 /// Rest after the spool's news: of a burst of files, such as a copied folder, one wakes the dispatcher.
@@ -94,6 +94,9 @@ fn named(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 
 fn keep_pages(queue: &JobQueue, changes: &ChangeQueue) {
     let Services { store, index, .. } = &queue.services;
+    if let Err(err) = publishing::take_back_claims(store.as_ref(), index) {
+        log::error!("what publications have left behind could not be looked up: {err}");
+    }
     pages_due::serve(store.as_ref(), index, changes, &|| queue.is_closing());
 }
 

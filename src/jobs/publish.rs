@@ -3,7 +3,7 @@
 //! Order: audio, pages, metadata (which names them all), index. The audio is copied to where the store stages files,
 //! and looked at there, before anybody else has to wait; then it is named. The day's transcript is shared with other
 //! recordings: it is staged before the index is told, and takes the place of the old one after it. A crash in
-//! between leaves objects that nothing names yet; the job runs again and writes the same keys.
+//! between leaves objects that nothing names but a claim, by which they are taken back before the job runs again.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,14 +16,14 @@ use crate::index::IndexError;
 use crate::jobs::Services;
 use crate::jobs::recorded_at::{self, Clues};
 use crate::model::{
-    Access, Day, FileName, Job, JobState, Key, Object, Overlay, PageKind, Placement, Recipe,
-    RecordedAt, Recording, SoundFacts, SpeakerId, Talk,
+    Access, Day, FileName, Job, JobState, Object, Overlay, Placement, Recipe, RecordedAt,
+    Recording, SoundFacts, SpeakerId, Talk,
 };
 use crate::publishing::claim::{self, Claimed, Wanted};
 use crate::publishing::content_hash::content_hash;
 use crate::publishing::page_store::Shelves;
-use crate::publishing::{StorageError, day_transcript, page_lock, pages};
-use crate::store::{StagedFile, Store, StoreError};
+use crate::publishing::{StorageError, claims, day_transcript, page_lock, pages};
+use crate::store::{StagedFile, StoreError};
 
 /// A job whose words are known.
 pub(crate) struct Finished<'a> {
@@ -72,8 +72,7 @@ pub(crate) fn publish(
     fail_point!("publish-before-audio");
     let mut staged = stage(services, job, recording, blake3, may_go_on)?;
     let recorded_at = recorded_at(job, &finished.facts, finished.zone, finished.now);
-    let original_name = job.path.last().cloned().unwrap_or_else(FileName::unnamed);
-    let (stem, extension) = original_name.stem_and_extension(&finished.facts.container);
+    let (stem, extension) = original_name(job).stem_and_extension(&finished.facts.container);
     let wanted = Wanted {
         conversation: &job.conversation,
         day: day(&recorded_at),
@@ -89,21 +88,40 @@ pub(crate) fn publish(
     if !services.spool.is_current(job.inbox, job.generation) {
         return Err(PublishError::Withdrawn);
     }
+    claims::take_back_all(store, index)?;
+    let published = publish_staged(services, &finished, wanted, &mut staged, recorded_at);
+    if published.is_err() {
+        // Before anybody can move the conversation.
+        claims::take_back_all(store, index)?;
+    }
+    published
+}
+
+/// For whoever is alone.
+fn publish_staged(
+    services: &Services,
+    finished: &Finished<'_>,
+    wanted: Wanted<'_>,
+    staged: &mut StagedFile,
+    recorded_at: RecordedAt,
+) -> Result<Recording, PublishError> {
+    let job = finished.job;
+    let (store, index) = (services.store.as_ref(), &services.index);
+    let shelves = Shelves { store, index };
     // Held until the index has it: nobody else gets this number and this stem meanwhile.
-    let claimed = claim::claim(store, index, wanted, &mut staged, finished.now)?;
-    let audio_name = claimed.reserved.stem.with_extension(&extension);
-    let mut recording = describe(&finished, &claimed, audio_name, original_name, recorded_at);
+    let claimed = claim::claim(store, index, wanted, staged, finished.now)?;
+    let audio_name = claimed.reserved.stem.with_extension(wanted.extension);
+    let mut recording = describe(finished, &claimed, audio_name, recorded_at);
     recording.placement = index.destination()?.first_placement();
     fail_point!("publish-audio-stored");
 
     let talk = named(finished.talk, &recording);
     let said = (finished.recipe, &talk);
-    let new = new_keys(store, &claimed)?;
     let conversation = &claimed.conversation;
     let text = pages::write_new(shelves, conversation, &mut recording, said, finished.now)?;
     let transcript = text.transcript().map(|transcript| transcript.object.clone());
     if !services.spool.is_current(job.inbox, job.generation) {
-        discard(shelves, &new, transcript.as_ref());
+        discard(shelves, transcript.as_ref());
         return Err(PublishError::Withdrawn);
     }
     let mut done = job.clone();
@@ -181,7 +199,6 @@ fn describe(
     finished: &Finished<'_>,
     claimed: &Claimed,
     audio_name: FileName,
-    original_name: FileName,
     recorded_at: RecordedAt,
 ) -> Recording {
     let mut overlay = claimed.overlay.clone();
@@ -203,7 +220,7 @@ fn describe(
         placement: Placement::Stored,
         revision: 1,
         overlay: Overlay { access: access_of(finished.recording), trashed_at: None, ..overlay },
-        original_name,
+        original_name: original_name(finished.job),
     }
 }
 
@@ -213,27 +230,14 @@ pub(crate) fn access_of(recording: &File) -> Option<Access> {
     Some(Access { owner: Some((stat.uid(), stat.gid())), mode: stat.mode() & 0o777 })
 }
 
-/// Keys of the recording at which nothing was before it.
-fn new_keys(store: &dyn Store, claimed: &Claimed) -> Result<Vec<Key>, StoreError> {
-    let mut keys = Vec::new();
-    for kind in PageKind::ALL {
-        let key = claimed.audio.key.page_beside(kind);
-        if !store.is_taken(key.as_str())? {
-            keys.push(key);
-        }
+/// The day's transcript of a recording that was withdrawn at the last moment. What is left is swept at the next start.
+fn discard(shelves: Shelves<'_>, transcript: Option<&Object>) {
+    let discarded = transcript.map_or(Ok(()), |object| shelves.discard_staged(object));
+    if let Err(err) = discarded {
+        log::warn!("a withdrawn recording has left something in the store: {err}");
     }
-    // The metadata first: without it nobody takes what is left for a recording.
-    keys.extend(claimed.is_new.then(|| claimed.audio.key.clone()));
-    Ok(keys)
 }
 
-/// Takes back what was put for a recording that was withdrawn at the last moment. What was there before this job
-/// is not its to remove.
-fn discard(shelves: Shelves<'_>, new: &[Key], transcript: Option<&Object>) {
-    let staged = transcript.map(|object| shelves.discard_staged(object));
-    for discarded in new.iter().map(|key| shelves.store.delete(key)).chain(staged) {
-        if let Err(err) = discarded {
-            log::warn!("a withdrawn recording has left something in the store: {err}");
-        }
-    }
+fn original_name(job: &Job) -> FileName {
+    job.path.last().cloned().unwrap_or_else(FileName::unnamed)
 }

@@ -7,7 +7,7 @@
 
 use jiff::Timestamp;
 
-use crate::index::{Index, IndexError, Reservation};
+use crate::index::{Claim, Index, IndexError, Reservation};
 use crate::model::{Conversation, ConversationId, Day, FileName, Key, Object, Overlay, PageKind};
 use crate::publishing::error::StorageError;
 use crate::publishing::stores::{self, StockError};
@@ -34,8 +34,6 @@ pub(crate) struct Claimed {
     pub(crate) audio: Object,
     /// What users had said about these very bytes before the index forgot them.
     pub(crate) overlay: Overlay,
-    /// Whether the audio was put there just now.
-    pub(crate) is_new: bool,
 }
 
 /// Puts the audio where nothing else is: under the wanted stem, else under the next one. A day that is full goes
@@ -111,8 +109,8 @@ pub(crate) fn claim_in(
         let stem = reserved.stem.as_bytes();
         let key = Key::audio(&conversation.filed_as, wanted.day, stem, wanted.extension);
         let audio = Object { key, bytes: wanted.bytes, blake3: wanted.blake3.to_owned() };
-        if let Some((overlay, is_new)) = put(store, &audio, staged)? {
-            return Ok(Claimed { conversation, reserved, audio, overlay, is_new });
+        if let Some(overlay) = put(store, index, &audio, staged)? {
+            return Ok(Claimed { conversation, reserved, audio, overlay });
         }
         log::warn!(
             "{}: something else lies there that the index does not know, and stays; the next name is taken",
@@ -122,13 +120,14 @@ pub(crate) fn claim_in(
     }
 }
 
-/// Puts the audio, unless something else has one of the names that it and its pages get. What was known of it, and
-/// whether it was put just now.
+/// Claims the keys and puts the audio, unless something else has one of the names that it and its pages get. What was
+/// known of it.
 fn put(
     store: &dyn Store,
+    index: &Index,
     audio: &Object,
     staged: &mut StagedFile,
-) -> Result<Option<(Overlay, bool)>, StoreError> {
+) -> Result<Option<Overlay>, StorageError> {
     let told = match told_beside(store, audio)? {
         Beside::Nothing => None,
         Beside::Ours(overlay) => Some(*overlay),
@@ -137,9 +136,33 @@ fn put(
     if told.is_none() && has_pages(store, audio)? && !is_same(store, audio)? {
         return Ok(None);
     }
-    let is_new = store.put_staged_new(&audio.key, staged)?;
-    let is_ours = is_new || is_same(store, audio)?;
-    Ok(is_ours.then(|| (told.unwrap_or_default(), is_new)))
+    let new = new_keys(store, audio)?;
+    let is_there = !new.contains(&audio.key);
+    if is_there && !is_same(store, audio)? {
+        return Ok(None);
+    }
+    index.claim(Claim { audio: audio.clone(), new })?;
+    fail_point!("publish-claimed");
+    // What has come meanwhile is nobody's that is known.
+    let is_ours = is_there || store.put_staged_new(&audio.key, staged)?;
+    Ok(is_ours.then(|| told.unwrap_or_default()))
+}
+
+/// Keys of the recording at which nothing is. The audio last: without it nobody knows whose the pages are.
+fn new_keys(store: &dyn Store, audio: &Object) -> Result<Vec<Key>, StoreError> {
+    let pages = PageKind::ALL.map(|kind| audio.key.page_beside(kind));
+    let mut new = Vec::new();
+    for key in pages.into_iter().chain([audio.key.clone()]) {
+        if !store.is_taken(key.as_str())? {
+            new.push(key);
+        }
+    }
+    Ok(new)
+}
+
+/// Whether metadata of other bytes lies beside it.
+pub(crate) fn is_of_another(store: &dyn Store, audio: &Object) -> Result<bool, StoreError> {
+    Ok(matches!(told_beside(store, audio)?, Beside::Other))
 }
 
 /// Whose metadata lies where the audio's would.
@@ -178,7 +201,7 @@ fn has_pages(store: &dyn Store, audio: &Object) -> Result<bool, StoreError> {
 }
 
 /// Whether what is there, where a put would go, has these bytes.
-fn is_same(store: &dyn Store, audio: &Object) -> Result<bool, StoreError> {
+pub(crate) fn is_same(store: &dyn Store, audio: &Object) -> Result<bool, StoreError> {
     if !store.is_taken(audio.key.as_str())? {
         return Ok(false);
     }

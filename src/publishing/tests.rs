@@ -1,5 +1,6 @@
 //! Pages and what names them, cut off at every step and brought up to date.
 
+mod claims;
 mod days;
 mod faults;
 mod identity;

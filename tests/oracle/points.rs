@@ -25,17 +25,8 @@ pub(crate) enum Action {
     Evict,
 }
 
-impl Action {
-    /// Whether conversations or recordings get another place by it.
-    pub(crate) fn moves_conversations(self) -> bool {
-        use Action::{Purge, RenameConversation, Restore, RestoreRecording, Trash, TrashRecording};
-        [RenameConversation, Trash, Restore, TrashRecording, RestoreRecording, Purge]
-            .contains(&self)
-    }
-}
-
 /// Those that are reached without a bucket.
-pub(crate) const POINTS: [(&str, Action); 33] = [
+pub(crate) const POINTS: [(&str, Action); 35] = [
     ("spool-before-mark", Action::Drop),
     ("spool-file-synced", Action::DropSynced),
     ("spool-mark-removed", Action::Drop),
@@ -45,10 +36,13 @@ pub(crate) const POINTS: [(&str, Action); 33] = [
     ("job-heard", Action::Drop),
     ("publish-before-audio", Action::Drop),
     ("store-file-staged", Action::Drop),
+    ("publish-claimed", Action::Drop),
     ("publish-audio-stored", Action::Drop),
     ("publish-before-page", Action::Drop),
     ("publish-transcript-written", Action::Drop),
     ("publish-before-index", Action::Drop),
+    // What the one before has left.
+    ("claim-taken-back", Action::Drop),
     ("publish-before-install", Action::Drop),
     ("index-before-commit", Action::Drop),
     ("index-committed", Action::Drop),

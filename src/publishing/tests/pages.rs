@@ -165,6 +165,7 @@ impl Store for Hooked {
         self.store.list(prefix)
     }
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        (self.before)("delete", key)?;
         self.store.delete(key)
     }
     fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError> {

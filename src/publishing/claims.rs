@@ -1,0 +1,54 @@
+//! Takes back what publications that were cut off have put into the store. Done again, a recording may get other keys,
+//! because its conversation has another name by then or is in the trash: what lies at the first ones would be a second
+//! copy of it.
+
+use crate::index::{Claim, Index, IndexError};
+use crate::publishing::stores::StockError;
+use crate::publishing::{claim, page_lock};
+use crate::store::{Store, StoreError};
+
+/// Removes what publications that were cut off have left in the store. For whoever starts, or has no mount.
+pub fn take_back_claims(store: &dyn Store, index: &Index) -> Result<(), IndexError> {
+    if index.claims()?.is_empty() {
+        return Ok(());
+    }
+    let _alone = page_lock::lock();
+    take_back_all(store, index)
+}
+
+/// Everything that is claimed, for whoever is alone. What cannot be removed now is left for the next one.
+pub(crate) fn take_back_all(store: &dyn Store, index: &Index) -> Result<(), IndexError> {
+    for claim in index.claims()? {
+        match take_back(store, index, &claim) {
+            Err(StockError::Index(err)) => return Err(err),
+            Err(err) => log::warn!(
+                "{}: what a publication that was cut off has left stays for now: {err}",
+                claim.audio.key
+            ),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}
+
+fn take_back(store: &dyn Store, index: &Index, claim: &Claim) -> Result<(), StockError> {
+    if is_left_over(store, index, claim)? {
+        log::info!("{}: of a publication that was cut off, taken back", claim.audio.key);
+        // The audio last: it shows that the pages are of this publication.
+        for key in &claim.new {
+            store.delete(key)?;
+            fail_point!("claim-taken-back");
+        }
+    }
+    Ok(index.release_claim(&claim.audio.key)?)
+}
+
+/// Whether what lies there is of that publication: no recording has these keys, and the audio has its bytes.
+fn is_left_over(store: &dyn Store, index: &Index, claim: &Claim) -> Result<bool, StockError> {
+    let is_filed = index.filed_recording_at(&claim.audio.key)?.is_some();
+    Ok(!is_filed && is_ours(store, claim)?)
+}
+
+fn is_ours(store: &dyn Store, claim: &Claim) -> Result<bool, StoreError> {
+    Ok(claim::is_same(store, &claim.audio)? && !claim::is_of_another(store, &claim.audio)?)
+}
