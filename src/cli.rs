@@ -14,6 +14,8 @@ mod mount_helper;
 mod mounting;
 mod orders;
 mod place;
+mod published_arguments;
+mod purge;
 mod report;
 mod settings;
 mod status;
@@ -70,6 +72,7 @@ fn dispatch(command: Command, environment: &Environment) -> Result<ExitCode, Tro
         Command::RetryUploads(wish) => status::retry_uploads(&wish, environment),
         Command::Trash(wish) => trash::trash(&wish, environment),
         Command::Restore(wish) => trash::restore(&wish, environment),
+        Command::Purge(wish) => purge::purge(&wish, environment),
         Command::Warm(wish) => trash::warm(&wish, environment),
         Command::Url(wish) => trash::url(&wish, environment),
         Command::Import(wish) => import::import(&wish, environment),

@@ -23,6 +23,7 @@ mod newest;
 mod numbering;
 mod pages_due;
 mod placing;
+mod purging;
 mod questions;
 mod rebuilding;
 mod removal;

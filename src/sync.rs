@@ -23,5 +23,6 @@ pub use lease::{
     Fence, HoldError, Lease, LeaseError, LeaseKeeper, LeaseOptions, Now, Watch, Writer,
 };
 pub use links::{LinkError, link};
-pub use purge::{TrashClock, empty_trash};
+pub use purge::{TrashClock, empty_trash, remove_purged};
+pub use refusals::Refusals;
 pub use uploader::{Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds};

@@ -346,6 +346,34 @@ fn an_import_that_waits_goes_on_where_one_fails_and_fails_in_the_end() {
 }
 
 #[test]
+fn what_is_removed_for_good_is_gone_from_the_disk() {
+    let Some(world) = World::new("what_is_removed_for_good_is_gone_from_the_disk", &[]) else {
+        return;
+    };
+    let recording = "mount/conversations/standup/2024/01/15/monday.wav";
+    let stored = world.dir.path().join(".local/state/scribefs/uploads/standup/2024/01/15");
+    assert!(stored.join("monday.wav").exists());
+    for (wrong, said) in [
+        ("mount/inbox/none.wav", "is neither published nor in the trash"),
+        ("mount/conversations/standup/2024", "Give a recording or one of its pages"),
+        ("mount/conversations/other", "No such file"),
+    ] {
+        let (code, text) = world.ends(&["purge", wrong]);
+        assert!(code == Some(1) && text.contains(said), "{text}");
+    }
+    assert_eq!(
+        world.ends(&["trash", "--empty", "mount"]),
+        (Some(0), "nothing to remove\n".to_owned())
+    );
+    fs::remove_file(world.dir.path().join(recording)).unwrap();
+    assert!(stored.join("monday.wav").exists());
+    let (code, text) = world.ends(&["trash", "--empty", "mount"]);
+    assert_eq!((code, text.as_str()), (Some(0), "1 entry removed for good\n"));
+    assert_eq!(world.ends(&["trash", "mount"]), (Some(0), String::new()));
+    until("the recording to leave the disk", || !stored.join("monday.wav").exists());
+}
+
+#[test]
 fn no_name_reaches_the_terminal_as_anything_but_text() {
     let test = "no_name_reaches_the_terminal_as_anything_but_text";
     let Some(world) = World::new(test, &[]) else { return };

@@ -576,6 +576,23 @@ fn local_copies_go_only_when_the_bucket_has_the_audio() {
 }
 
 #[test]
+fn a_recording_that_is_being_removed_for_good_misses_nothing() {
+    for shed in [Shed::new(Home::Disk), Shed::in_bucket()] {
+        let [monday, tuesday] = &shed.recordings()[..] else { panic!() };
+        shed.index.purge_recording(monday.id, Timestamp::now()).unwrap();
+        let removed = |recording: &Recording| {
+            shed.near.delete(&recording.audio.key).unwrap();
+            shed.near.delete(&recording.page(PageKind::Srt).unwrap().object.key).unwrap();
+        };
+        removed(monday);
+        assert_eq!(shed.faults(Depth::Contents), []);
+        shed.index.purge_conversation(tuesday.id.conversation, Timestamp::now()).unwrap();
+        removed(tuesday);
+        assert_eq!(shed.faults(Depth::Contents), []);
+    }
+}
+
+#[test]
 fn findings_are_told_in_words_and_as_json() {
     let shed = Shed::in_bucket();
     shed.far.put(&shed.json_page(), b"short").unwrap();

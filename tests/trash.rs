@@ -236,3 +236,65 @@ fn a_recording_and_later_its_conversation_are_removed_for_good_together() {
         );
     }
 }
+
+#[test]
+fn what_is_purged_is_out_of_sight_at_once_and_removed_by_whoever_comes_next() {
+    let bench = bench();
+    let Services { index, store, .. } = &bench.services;
+    let [early, one, two, three] =
+        [(14, "early.wav"), (15, "one.wav"), (15, "two.wav"), (16, "three.wav")]
+            .map(|(on, name)| bench.publish(on, name));
+    let remove = || {
+        sync::remove_purged(&**store, index, &sync::Refusals::default(), Timestamp::now()).unwrap()
+    };
+    let is_gone = |recording: &Recording| {
+        recording
+            .objects()
+            .all(|object| matches!(store.head(&object.key), Err(StoreError::Missing { .. })))
+    };
+    let now = Timestamp::now();
+    index.trash_recording(early.id, now).unwrap();
+    index.purge_recording(one.id, now).unwrap();
+    assert_eq!(bench.trash(), ["standup 2024-01-14 early.wav"]);
+    assert_eq!(index.filed_recording(one.id).unwrap(), None);
+    assert!(!is_gone(&one));
+    remove();
+    assert!(is_gone(&one) && !is_gone(&early) && !is_gone(&two));
+    assert_eq!((bench.shown_days(), bench.recordings()), (vec![15, 16], 2));
+
+    // Of what is in the trash already, only that.
+    index.purge_recording(two.id, now).unwrap();
+    index.purge_recording(three.id, now).unwrap();
+    remove();
+    assert!(is_gone(&two) && is_gone(&three) && !is_gone(&early));
+    // The conversation had nothing else that was shown; what was removed before stays, and can come back.
+    assert_eq!(bench.trash(), ["standup"]);
+    index.restore_conversation(ConversationSeq(1)).unwrap();
+    assert_eq!(bench.shown_days(), [14]);
+
+    // With the last one of all, nothing is left of the conversation.
+    index.purge_recording(early.id, now).unwrap();
+    assert!(bench.trash().is_empty());
+    assert_eq!(remove(), 1);
+    assert!(is_gone(&early));
+    assert_eq!(index.conversation(ConversationSeq(1)).unwrap(), None);
+}
+
+#[test]
+fn a_conversation_is_purged_from_the_trash_and_from_where_it_stands() {
+    let bench = bench();
+    let Services { index, store, .. } = &bench.services;
+    let monday = bench.publish(15, "monday.wav");
+    let first = common::publish(&bench.services, "retro", day(2024, 1, 15), "first.wav");
+    let now = Timestamp::now();
+    index.trash_conversation(ConversationSeq(1), now).unwrap();
+    for seq in [1, 2] {
+        index.purge_conversation(ConversationSeq(seq), now).unwrap();
+    }
+    assert!(bench.trash().is_empty());
+    let refusals = sync::Refusals::default();
+    assert_eq!(sync::remove_purged(&**store, index, &refusals, now).unwrap(), 2);
+    for object in monday.objects().chain(first.objects()) {
+        assert!(matches!(store.head(&object.key), Err(StoreError::Missing { .. })));
+    }
+}

@@ -12,9 +12,9 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Zoned};
 
-use crate::cli::arguments::{Restore, Trash, Url, Warm};
+use crate::cli::published_arguments::{Restore, Trash, Url, Warm};
 use crate::cli::report::{self, Trouble};
-use crate::cli::{attributes, place};
+use crate::cli::{attributes, place, purge};
 use crate::config;
 use crate::daemon::Environment;
 use crate::model::printable;
@@ -27,6 +27,9 @@ const LONGEST_LINK: Duration = Duration::from_hours(7 * 24);
 
 pub(crate) fn trash(wish: &Trash, environment: &Environment) -> Result<ExitCode, Trouble> {
     let mount = place::mount_of(wish.mount.as_deref(), environment)?;
+    if wish.empty {
+        return purge::empty_trash(&mount);
+    }
     let folder = mount.join(".scribefs/trash");
     let mut lines = Vec::new();
     for entry in fs::read_dir(&folder).map_err(|err| unanswered(&folder, err))? {

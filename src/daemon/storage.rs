@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::config::{Config, Storage as Wanted};
@@ -16,7 +17,8 @@ use crate::index::Index;
 use crate::model::{self, Key};
 use crate::store::{BlockCache, Bucket, CacheOptions, LocalStore, PlacedStore, ReadOptions};
 use crate::sync::{
-    self, FOLLOW_EVERY, Follower, Following, Grounds, Now, PageRefresher, StartError, TrashClock,
+    self, FOLLOW_EVERY, Follower, Following, Grounds, Now, PageRefresher, Refusals, StartError,
+    TrashClock,
 };
 
 /// How often the trash is looked at.
@@ -195,6 +197,15 @@ fn follow(
     })
 }
 
+/// Removes what users have purged. Whether the index answers.
+fn remove_purged(near: &LocalStore, index: &Index, refusals: &Refusals) -> bool {
+    let removed = sync::remove_purged(near, index, refusals, Timestamp::now());
+    if let Err(err) = &removed {
+        log::warn!("the trash: {}", model::causes(err));
+    }
+    removed.is_ok()
+}
+
 fn look_into_trash(near: &LocalStore, index: &Index, kept: Duration, clock: &mut TrashClock) {
     let now = Now::read();
     let Some(observed) = clock.observe(now) else { return };
@@ -203,7 +214,7 @@ fn look_into_trash(near: &LocalStore, index: &Index, kept: Duration, clock: &mut
     }
 }
 
-/// Empties the trash where there is no bucket.
+/// Empties the trash where there is no bucket, and removes what is purged.
 struct Housekeeper {
     is_stopping: Arc<AtomicBool>,
     /// Guards the thread until it is joined.
@@ -217,15 +228,19 @@ impl Housekeeper {
         kept: Option<Duration>,
     ) -> Result<Self, DaemonError> {
         let is_stopping = Arc::new(AtomicBool::new(false));
-        let Some(kept) = kept else { return Ok(Self { is_stopping, thread: Mutex::new(None) }) };
         let (stop, index) = (is_stopping.clone(), index.clone());
         let keep = move || {
             let mut rest = TRASH_EVERY;
             let mut clock = TrashClock::new(Now::read());
+            let refusals = Refusals::default();
+            let mut answers = true;
             while !stop.load(Ordering::Relaxed) {
+                answers = answers && remove_purged(near.as_ref(), &index, &refusals);
                 if rest.is_zero() {
-                    look_into_trash(near.as_ref(), &index, kept, &mut clock);
-                    rest = TRASH_EVERY;
+                    if let Some(kept) = kept {
+                        look_into_trash(near.as_ref(), &index, kept, &mut clock);
+                    }
+                    (rest, answers) = (TRASH_EVERY, true);
                 }
                 std::thread::park_timeout(TICK);
                 rest = rest.saturating_sub(TICK);

@@ -30,6 +30,8 @@ const ORIGIN: &str = "user.scribefs.origin";
 /// Set on a day's folder, it brings back the pages that were removed there; set on an entry of the trash, that, a
 /// conversation under the name that is its value, or its own where that is empty.
 const RESTORE: &str = "user.scribefs.restore";
+/// Set on a published file, a conversation or an entry of the trash, it has that removed for good at once.
+const PURGE: &str = "user.scribefs.purge";
 /// Lets anybody get the file, so it is told to who asks for it by name and not listed: `cp -a` would copy it. With
 /// a dot and a number behind it the link lasts so many seconds.
 const URL: &str = "user.scribefs.url";
@@ -177,6 +179,7 @@ impl Tree {
                 Ok(())
             }
             Some(entry) if name == RESTORE => self.restore(entry, value),
+            Some(entry) if name == PURGE => self.purge(entry),
             Some(_) => Err(FsError::ReadOnly),
             None => Err(FsError::Gone),
         }

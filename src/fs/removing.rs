@@ -123,6 +123,20 @@ impl Tree {
         }
     }
 
+    /// Removes for good what is published or in the trash. Its objects go soon, from everywhere.
+    pub(crate) fn purge(&self, entry: Node) -> Result<(), FsError> {
+        let (index, now) = (&self.archive.index, Timestamp::now());
+        match entry {
+            Node::Conversation(seq) => index.purge_conversation(seq, now)?,
+            Node::Audio(id) | Node::Page(id, _) | Node::Trashed(id) => {
+                index.purge_recording(id, now)?;
+            }
+            // Nobody can tell of a day or its transcript how much is meant.
+            _ => return Err(FsError::Invalid),
+        }
+        Ok(())
+    }
+
     fn restore_trashed_recording(&self, id: RecordingId) -> Result<(), FsError> {
         self.archive.index.restore_recording(id)?;
         self.archive.removals.forget(id.conversation);

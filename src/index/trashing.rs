@@ -47,7 +47,7 @@ pub(crate) fn trash_recording(
 }
 
 /// The conversation, and as parts of it the recordings that were removed just before.
-fn trash_together(
+pub(crate) fn trash_together(
     writing: &mut Writing<'_>,
     seq: ConversationSeq,
     now: Timestamp,

@@ -118,6 +118,26 @@ pub(crate) fn empty(
         return Ok(0);
     }
     bins.index.condemn_old(kept, now, observed)?;
+    remove_due(bins, is_busy, now)
+}
+
+/// Removes what is out of everybody's sight already, where everything is on local disk: what users have purged, and
+/// what a crash has left of an earlier removal.
+pub fn remove_purged(
+    near: &dyn Store,
+    index: &Index,
+    refusals: &Refusals,
+    now: Timestamp,
+) -> Result<u64, StorageError> {
+    remove_due(Bins { near, far: None, index, refusals }, &|_| false, now)
+}
+
+/// How many conversations were removed. See [`remove_purged`].
+pub(crate) fn remove_due(
+    bins: Bins<'_>,
+    is_busy: &dyn Fn(ConversationSeq) -> bool,
+    now: Timestamp,
+) -> Result<u64, StorageError> {
     let purging = bins.index.purging_recordings()?;
     for recording in &purging {
         if !is_busy(recording.id.conversation) {

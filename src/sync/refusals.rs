@@ -13,7 +13,7 @@ const REST: SignedDuration = SignedDuration::from_hours(24);
 
 /// Kept in memory only: the next process asks again.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals {
+pub struct Refusals {
     /// Guards until when each rests.
     until: Mutex<HashMap<String, Timestamp>>,
 }

@@ -116,6 +116,12 @@ impl Inspection<'_> {
         let Some((seq, day)) = self.folder.day else { return Ok(0) };
         let mut count = 0;
         self.stock.each_recording_of(seq, day, &mut |recording| {
+            // It is being removed for good: some of it may have gone, and the mount removes the rest.
+            if self.stock.index.filed_recording(recording.id)?.is_none() {
+                recording.objects().for_each(|object| self.folder.remove(&object.key));
+                self.folder.remove_pages(&recording);
+                return Ok(());
+            }
             hear(&recording);
             count += 1;
             self.recording(&recording)

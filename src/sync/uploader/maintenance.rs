@@ -1,13 +1,14 @@
 //! Wakes the carriers when there is something new, and sees to what is due now and then: uploads given up, local
 //! copies that make room, the trash, old change markers.
 
+use std::iter;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::index::{ChangeQueue, IndexError};
+use crate::index::{Change, ChangeQueue, IndexError};
 use crate::model::causes;
 use crate::publishing::StorageError;
 use crate::publishing::change_log::Changes;
@@ -57,9 +58,14 @@ impl Steward {
                 }
             }
             match changed.recv_timeout(TICK) {
-                Ok(_) => {
+                Ok(change) => {
                     // One look for all that came together.
-                    while changed.try_recv().is_ok() {}
+                    let mut changes =
+                        iter::once(change).chain(iter::from_fn(|| changed.try_recv().ok()));
+                    if changes.by_ref().any(|it| matches!(it, Change::Purging { .. })) {
+                        self.eviction_due = Instant::now();
+                    }
+                    changes.for_each(drop);
                     self.shared.rounds.wake();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -87,6 +93,7 @@ impl Steward {
             let removed = evicted.and_then(|_| {
                 bucket_removals::remove_from_bucket(bucket, changes, index, refusals, wall)
             });
+            let removed = removed.and_then(|()| self.remove_purged(wall));
             self.eviction_due = now + pause(removed, EVICTION)?;
             (grounds.copied)(grounds.index.copied_bytes()?);
         }
@@ -94,6 +101,13 @@ impl Steward {
             self.housekeeping_due = now + pause(self.keep_house(), HOUSEKEEPING)?;
         }
         Ok(())
+    }
+
+    /// What users have purged, and what an end in the middle has left of an earlier removal.
+    fn remove_purged(&self, now: Timestamp) -> Result<(), StorageError> {
+        let Shared { grounds, rounds, changes, .. } = self.shared.as_ref();
+        let is_busy = |seq| rounds.is_busy_with(|id| id.conversation == seq);
+        purge::remove_due(Bins::of(grounds, changes, &self.refusals), &is_busy, now).map(drop)
     }
 
     fn keep_house(&mut self) -> Result<(), StorageError> {

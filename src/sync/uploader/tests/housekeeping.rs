@@ -136,6 +136,36 @@ fn the_trash_is_emptied_from_the_bucket_first_and_from_the_index_last() {
 }
 
 #[test]
+fn a_purged_recording_leaves_the_bucket_wherever_its_removal_is_cut_off() {
+    for calls in 0.. {
+        let world = World::with_two();
+        world.finish();
+        let [purged, kept] = &world.all()[..] else { panic!() };
+        world.index.purge_recording(purged.id, world.now()).unwrap();
+        let remove = |bucket: Arc<dyn Bucket>| {
+            let grounds = &world.grounds(bucket);
+            let refusals = Refusals::default();
+            let bins = Bins::of(grounds, &world.changes, &refusals);
+            purge::remove_due(bins, &|_| false, world.now())
+        };
+        let is_done =
+            remove(Arc::new(FlakyStore::failing_after(calls, world.bucket.clone()))).is_ok();
+        remove(world.bucket.clone()).unwrap();
+        let held = world.in_bucket();
+        for object in purged.objects() {
+            assert!(!held.contains_key(object.key.as_str()), "{calls}: {}", object.key);
+            assert!(world.near.head(&object.key).is_err(), "{calls}: {}", object.key);
+        }
+        assert!(kept.objects().all(|object| held.contains_key(object.key.as_str())), "{calls}");
+        assert_eq!(world.index.purging_recordings().unwrap(), [], "{calls}");
+        if is_done {
+            assert!(3 < calls);
+            break;
+        }
+    }
+}
+
+#[test]
 fn a_conversation_on_its_way_is_not_removed_under_it() {
     let world = World::with_two();
     world.index.trash_conversation(ConversationSeq(1), world.now()).unwrap();
