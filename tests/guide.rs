@@ -89,7 +89,7 @@ fn file_and_environment_say_the_same() {
 
 #[test]
 fn the_policy_has_the_rights_that_are_used_and_no_others() {
-    let (_, policy) = blocks("json").into_iter().find(|it| it.0 == "Least rights").unwrap();
+    let (_, policy) = blocks("json").into_iter().find(|it| it.0 == "Permissions").unwrap();
     let policy: Value = serde_json::from_str(&policy).unwrap();
     let mut rights = BTreeSet::new();
     for statement in policy["Statement"].as_array().unwrap() {

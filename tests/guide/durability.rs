@@ -140,7 +140,7 @@ fn promise_1_what_a_power_cut_has_cut_is_kept_and_never_transcribed() {
 fn promise_2_from_queued_on_no_power_cut_loses_it() {
     promise(
         2,
-        "When the settle time has passed, scribefs writes the drop and the names of its folders to the disk",
+        "When the settle time has passed, scribefs syncs the drop and the names of its folders to disk",
     );
     let Some(mut stage) = Stage::set("promise_2", &NO_MODEL) else { return };
     stage.drop_one(false);
@@ -156,7 +156,7 @@ fn promise_2_from_queued_on_no_power_cut_loses_it() {
 fn promise_3_what_was_synced_is_on_disk_file_and_folder() {
     promise(
         3,
-        "After `fsync` returns, or with `sync_on_close` after every `close`, they are on disk, file and folder.",
+        "After `fsync` returns, or with `sync_on_close` after every `close`, the drop is on disk, file and folder.",
     );
     let Some(mut stage) = Stage::set("promise_3", &QUIET) else { return };
     stage.drop_one(true);
