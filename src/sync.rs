@@ -3,6 +3,7 @@
 
 mod bucket_identity;
 mod bucket_removals;
+mod error;
 mod eviction;
 mod follower;
 mod lease;
@@ -10,11 +11,15 @@ mod links;
 mod purge;
 mod refile;
 mod refusals;
+mod storage;
 #[cfg(test)]
 mod tests;
+mod trash_thread;
 mod uploader;
+mod uploader_start;
 
 pub use bucket_identity::{PlaceError, bind_follower, is_renamed, place_id};
+pub use error::SyncError;
 pub use eviction::Retention;
 pub use follower::{
     FOLLOW_EVERY, FollowStatus, Follower, Following, PageRefresher, StartError, discover,
@@ -25,4 +30,5 @@ pub use lease::{
 pub use links::{LinkError, link};
 pub use purge::{TrashClock, empty_trash, remove_purged};
 pub use refusals::Refusals;
+pub use storage::{Storage, SyncRole};
 pub use uploader::{Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds};

@@ -23,8 +23,7 @@ const ALWAYS: [&str; 14] = [
 ];
 
 /// These are there where the settings want them, some of them only when a bucket has answered.
-const WHERE_WANTED: [&str; 6] =
-    ["spool-watch", "follow", "housekeeper", "lease", "steward", "carrier-"];
+const WHERE_WANTED: [&str; 6] = ["spool-watch", "follow", "trash", "lease", "steward", "carrier-"];
 
 fn is_needed(name: &str) -> bool {
     ALWAYS.iter().chain(&WHERE_WANTED).any(|needed| match name.strip_prefix(needed) {

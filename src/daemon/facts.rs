@@ -8,11 +8,11 @@ use serde_json::{Map, Value, json};
 
 use crate::config::Config;
 use crate::daemon::errands::Errands;
-use crate::daemon::serve::Plan;
-use crate::daemon::storage::Storage;
+use crate::daemon::plan::Plan;
 use crate::fs::{CommandError, Facts};
 use crate::model::Key;
 use crate::models::Library;
+use crate::sync::Storage;
 use crate::worker::has_landlock;
 
 /// Facts that do not change while the daemon lives, and where to look for those that do.

@@ -3,67 +3,28 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::daemon::end_mark::EndMark;
 use crate::daemon::errands::Errands;
+use crate::daemon::error::DaemonError;
 use crate::daemon::facts::Known;
-use crate::daemon::overlap::{Overlap, check_folders};
+use crate::daemon::overlap::check_folders;
+use crate::daemon::plan::Plan;
 use crate::daemon::reindex::{existing_index, open_index};
-use crate::daemon::serve::Plan;
 use crate::daemon::shutdown::Shutdown;
-use crate::daemon::state::{self, StateError};
+use crate::daemon::state;
 use crate::daemon::state_folder::{close_if_empty, private_folder};
-use crate::daemon::storage::Storage;
-use crate::fs::{self as filesystem, Mount, MountError, MountOptions};
-use crate::index::{Index, IndexError};
+use crate::daemon::storage::{open_placed, sync_role};
+use crate::fs::{self as filesystem, Mount, MountOptions};
+use crate::index::Index;
 use crate::jobs::{Pipeline, Services, Setup};
-use crate::models::Library;
-use crate::spool::{Spool, SpoolError, SpoolOptions, Watch};
+use crate::spool::{Spool, SpoolOptions, Watch};
 #[cfg(feature = "s3")]
 use crate::store::S3Bucket;
-use crate::store::outbox::Sizes;
-use crate::store::{Bucket, BucketOptions, LocalStore, LockError, Store, StoreError};
-use crate::sync::{CarrierError, CarrierOptions, Retention};
-use crate::upkeep::RebuildError;
-
-/// Why the daemon does not come up, by what must be mended.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    #[error("cannot use the folder {path}")]
-    Folder { path: PathBuf, source: io::Error },
-    /// The choice needs a Cargo feature that this build lacks, or is not a place at all.
-    #[error("the store {0} cannot be used by this build")]
-    Store(String),
-    /// Another state folder has the same store.
-    #[error("the store {folder} cannot be used")]
-    StoreLock { folder: PathBuf, source: LockError },
-    #[error(transparent)]
-    Overlap(#[from] Overlap),
-    #[error("the bucket {bucket} cannot be used")]
-    Bucket { bucket: String, source: StoreError },
-    #[error(transparent)]
-    Carrier(#[from] CarrierError),
-    /// It belongs to another role or to another bucket.
-    #[error("the state folder cannot be used for that")]
-    State(#[from] StateError),
-    #[error("the index could not be opened")]
-    Index(#[from] IndexError),
-    #[error("the index could not be made anew from the store")]
-    Rebuild(#[from] RebuildError),
-    #[error("the spool could not be opened")]
-    Spool(#[from] SpoolError),
-    #[error("cannot watch the folders {folders}")]
-    Watch { folders: String, source: SpoolError },
-    #[error(transparent)]
-    Mount(#[from] MountError),
-    #[error("threads could not be started")]
-    Threads(#[source] io::Error),
-    #[error("it was stopped before it had mounted")]
-    Stopped,
-}
+use crate::store::{Bucket, BucketOptions, LocalStore, Store};
+use crate::sync::Storage;
 
 /// All that runs while the mount is up.
 pub(crate) struct Rooms {
@@ -97,7 +58,9 @@ impl Rooms {
         });
         let leaving = EndMark::clear(&config.state)?;
         shutdown.begins();
-        let storage = Arc::new(Storage::open(config, near.clone(), bucket, &index, &alarm)?);
+        let store = Arc::new(open_placed(config, near.clone(), bucket.clone())?);
+        let role = sync_role(config, bucket.is_some());
+        let storage = Arc::new(Storage::start(role, near.clone(), store, &index, &alarm)?);
         let rest = Self::open_rest(plan, alarm, shutdown, &index, near, &storage, leaving);
         rest.inspect_err(|_| storage.stop())
     }
@@ -232,24 +195,6 @@ fn connect(options: &BucketOptions) -> Result<Arc<dyn Bucket>, DaemonError> {
     Err(DaemonError::Store(format!("s3://{}", options.bucket)))
 }
 
-/// How recordings are carried to the bucket.
-pub fn carrier_options(config: &Config) -> CarrierOptions {
-    CarrierOptions {
-        uploads_at_once: config.uploads_at_once,
-        bytes_per_second: config.upload_bytes_per_second,
-        sizes: Sizes::default(),
-        retention: Retention {
-            keeps_near: config.storage != config::Storage::S3,
-            // Blocks of what is read have a quarter at least.
-            copied_bytes: config.retention.cache_bytes - config.retention.cache_bytes / 4,
-            keep_free_bytes: config.keep_free_bytes,
-            audio: config.retention.audio,
-            trash: config.retention.trash,
-        },
-        writer: config.state.join("writer"),
-    }
-}
-
 /// The inbox belongs to the daemon's user, so others may drop only where it says so.
 fn set_inbox_mode(config: &Config) -> Result<(), DaemonError> {
     let Some(mode) = config.inbox_mode else { return Ok(()) };
@@ -294,32 +239,4 @@ fn watch(plan: &Plan, spool: &Spool) -> Result<Option<Watch>, DaemonError> {
         DaemonError::Watch { folders: folders.join(", "), source }
     })?;
     Ok(Some(watch))
-}
-
-impl Plan {
-    /// How recordings are worked on.
-    pub fn setup(&self) -> Setup {
-        let config = &self.config;
-        Setup {
-            executable: self.executable.clone(),
-            variables: self.worker_variables.clone(),
-            library: Library::new(&config.models),
-            models_dir: config.models.clone(),
-            recognizer: config.recognizer.clone(),
-            diarizer: config.diarizer.clone(),
-            language: config.language.clone(),
-            speakers: config.speakers,
-            threads: config.threads,
-            workers: config.workers,
-            longest: config.max_duration,
-            keep_free_bytes: config.keep_free_bytes,
-            memory_mb: config.worker_memory_mb,
-            stall: config.stall_timeout,
-            idle: config.idle_timeout,
-            scratch: config.state.join("scratch"),
-            uploads: config.uploads.clone(),
-            ffmpeg: self.ffmpeg.clone(),
-            zone: config.zone.clone(),
-        }
-    }
 }

@@ -1,7 +1,5 @@
 //! The daemon's life: rooms open, the mount answers, somebody says stop, rooms close.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -10,26 +8,14 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::config::Config;
 use crate::daemon::census::Census;
+use crate::daemon::error::DaemonError;
 use crate::daemon::panic::{abort_on_panic, end_with_the_process};
-use crate::daemon::rooms::{DaemonError, Rooms};
+use crate::daemon::plan::Plan;
+use crate::daemon::rooms::Rooms;
 use crate::daemon::shutdown::{Ending, Shutdown, SignalThread};
 use crate::daemon::{Readiness, last_words, pid_file};
-use crate::fs::{MountOptions, UnderlyingFolder};
-
-/// What a daemon is started with.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    pub config: Config,
-    pub mount: MountOptions,
-    /// This very program: workers are its children.
-    pub executable: PathBuf,
-    /// All that workers get to know of the environment.
-    pub worker_variables: BTreeMap<String, String>,
-    /// Reads what scribefs cannot; `None` where none is installed.
-    pub ffmpeg: Option<PathBuf>,
-}
+use crate::fs::UnderlyingFolder;
 
 /// How often it is looked whether all threads are still there.
 const CENSUS_EVERY: Duration = Duration::from_secs(5);

@@ -6,12 +6,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::daemon::DaemonError;
 use crate::index::IndexError;
-use crate::model;
+use crate::model::causes;
 use crate::publishing::StorageError;
 use crate::store::Backoff;
-use crate::sync::{self, Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds};
+use crate::sync::error::SyncError;
+use crate::sync::follower::discover;
+use crate::sync::uploader::{Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds};
 
 /// How long the mount waits to hear whether another scribefs writes to the bucket.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -21,7 +22,7 @@ const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_mins(1);
 
 /// Somebody brings recordings to the bucket, or waits to begin.
-pub(crate) struct Bringing {
+pub(crate) struct UploaderStart {
     work: Arc<Work>,
     /// Guards the thread that starts the carrier, until it is joined.
     starter: Mutex<Option<JoinHandle<()>>>,
@@ -46,10 +47,10 @@ struct State {
     is_closing: bool,
 }
 
-impl Bringing {
+impl UploaderStart {
     /// # Errors
     /// The bucket has answered soon, and another scribefs writes to it.
-    pub(crate) fn start(options: CarrierOptions, grounds: Grounds) -> Result<Self, DaemonError> {
+    pub(crate) fn start(options: CarrierOptions, grounds: Grounds) -> Result<Self, SyncError> {
         let (sender, first) = sync_channel(1);
         let state = Mutex::new(State {
             trouble: Some("the bucket has not answered yet".to_owned()),
@@ -60,15 +61,15 @@ impl Bringing {
         let starter = Builder::new()
             .name("carrier-start".to_owned())
             .spawn(move || starting.begin(&sender))
-            .map_err(DaemonError::Threads)?;
-        let bringing = Self { work, starter: Mutex::new(Some(starter)) };
+            .map_err(SyncError::Threads)?;
+        let starting = Self { work, starter: Mutex::new(Some(starter)) };
         match first.recv_timeout(PATIENCE) {
             Ok(Err(err)) => {
-                bringing.stop();
+                starting.stop();
                 Err(err.into())
             }
             // The bucket is slow or away: the mount need not wait for it.
-            Ok(Ok(())) | Err(_) => Ok(bringing),
+            Ok(Ok(())) | Err(_) => Ok(starting),
         }
     }
 
@@ -137,19 +138,19 @@ impl Work {
                     return;
                 }
                 Err(Obstacle::Carrier(err)) if is_first => {
-                    let why = model::causes(&err);
+                    let why = causes(&err);
                     // The same; then nobody is told, and it is tried again.
                     if told.try_send(Err(err)).is_ok() {
                         return;
                     }
                     why
                 }
-                Err(Obstacle::Carrier(err)) => model::causes(&err),
+                Err(Obstacle::Carrier(err)) => causes(&err),
                 Err(Obstacle::Bucket(why)) => why,
                 // There will be room again.
-                Err(Obstacle::Index(err @ IndexError::Full(_))) => model::causes(&err),
+                Err(Obstacle::Index(err @ IndexError::Full(_))) => causes(&err),
                 Err(Obstacle::Index(err)) => {
-                    log::error!("the carrier cannot begin: {}", model::causes(&err));
+                    log::error!("the carrier cannot begin: {}", causes(&err));
                     (self.grounds.alarm)();
                     return;
                 }
@@ -166,7 +167,7 @@ impl Work {
     fn try_to_begin(&self) -> Result<(), Obstacle> {
         let Grounds { bucket, index, .. } = &self.grounds;
         if index.owes_discovery()? {
-            let found = sync::discover(bucket.as_ref(), index)?;
+            let found = discover(bucket.as_ref(), index)?;
             log::info!("the bucket has answered: {found} recordings in it were new to the index");
         }
         let carrier = Carrier::start(self.options.clone(), self.grounds.clone())
@@ -208,7 +209,7 @@ impl From<IndexError> for Obstacle {
 impl From<StorageError> for Obstacle {
     fn from(err: StorageError) -> Self {
         match err {
-            StorageError::Store(err) => Self::Bucket(model::causes(&err)),
+            StorageError::Store(err) => Self::Bucket(causes(&err)),
             StorageError::Index(err) => Self::Index(err),
         }
     }
