@@ -175,12 +175,9 @@ impl Moment {
     }
 
     pub(crate) fn filed_recording_at(&self, key: &Key) -> Result<Option<Recording>, IndexError> {
-        let Some((prefix, day)) = key.folder() else { return Ok(None) };
-        let Some(seq) = self.table(PREFIXES)?.get(prefix)?.map(|seq| seq.value()) else {
-            return Ok(None);
-        };
+        let Some((seq, day)) = self.day_at(key)? else { return Ok(None) };
         let has_it = |it: &Recording| it.objects().any(|object| object.key == *key);
-        Ok(self.filed_recordings(ConversationSeq(seq), day)?.into_iter().find(has_it))
+        Ok(self.filed_recordings(seq, day)?.into_iter().find(has_it))
     }
 
     /// The highest number that was ever given out on a day.

@@ -339,10 +339,6 @@ impl Courier<'_> {
     }
 }
 
-pub(crate) fn is(object: &Object, bytes: &[u8]) -> bool {
-    bytes.len() as u64 == object.bytes && blake3::hash(bytes).to_hex().as_str() == object.blake3
-}
-
 pub(crate) fn upload_fault(err: StoreError) -> Fault {
     match err {
         StoreError::Missing { .. } => Fault::UploadLost,

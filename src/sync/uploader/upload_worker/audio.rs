@@ -1,13 +1,14 @@
 //! The audio of a recording on its way: never over anything that is there, and never a byte that was not hashed.
 
 use crate::model::{Object, ObjectVersion, Recording, UploadedPart};
+use crate::publishing::page_store::is;
 use crate::publishing::verify::{self, InBucket, Proof};
 use crate::store::outbox::Event;
 use crate::store::{Bytes, StoreError, Written};
 use crate::sync::uploader::object_labels;
 use crate::sync::uploader::upload::Trip;
 use crate::sync::uploader::upload_error::Fault;
-use crate::sync::uploader::upload_worker::{Courier, is, upload_fault};
+use crate::sync::uploader::upload_worker::{Courier, upload_fault};
 
 impl Courier<'_> {
     /// Makes the parts one object, if they are the recording.

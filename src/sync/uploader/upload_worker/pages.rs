@@ -2,7 +2,7 @@
 
 use crate::model::{DayTranscript, Key, Object, Recording};
 use crate::publishing::page_lock;
-use crate::publishing::page_store::Shelves;
+use crate::publishing::page_store::{Shelves, is};
 use crate::publishing::rewrite::{self, RewriteError};
 use crate::publishing::verify::{self, InBucket};
 use crate::store::outbox::{self, Event};
@@ -10,8 +10,8 @@ use crate::store::{Bytes, StoreError};
 use crate::sync::uploader::object_labels;
 use crate::sync::uploader::upload::Trip;
 use crate::sync::uploader::upload_error::Fault;
+use crate::sync::uploader::upload_worker::Courier;
 use crate::sync::uploader::upload_worker::owner::{self, Owner};
-use crate::sync::uploader::upload_worker::{Courier, is};
 
 /// A page on local disk.
 enum Page {
