@@ -69,6 +69,7 @@ impl Herald {
         let (of_index, of_spool, of_clock) = (teller.clone(), teller.clone(), teller.clone());
         let published = move || {
             let first = changes.recv_timeout(TICK)?;
+            fail_point!("fs-changes-received");
             Ok(std::iter::once(first).chain(changes.try_iter().take(BATCH - 1)).collect())
         };
         let dropped = move || {

@@ -26,7 +26,7 @@ pub(crate) enum Action {
 }
 
 /// Those that are reached without a bucket.
-pub(crate) const POINTS: [(&str, Action); 35] = [
+pub(crate) const POINTS: [(&str, Action); 36] = [
     ("spool-before-mark", Action::Drop),
     ("spool-file-synced", Action::DropSynced),
     ("spool-mark-removed", Action::Drop),
@@ -55,6 +55,7 @@ pub(crate) const POINTS: [(&str, Action); 35] = [
     ("rewrite-before-index", Action::NameSpeaker),
     ("rewrite-before-install", Action::NameSpeaker),
     ("fs-conversation-renamed", Action::RenameConversation),
+    ("fs-changes-received", Action::RenameConversation),
     ("rename-before-pages", Action::RenameConversation),
     ("rewrite-before-index", Action::RenameConversation),
     ("rename-before-pages", Action::Trash),
