@@ -1,6 +1,7 @@
 //! Tools that work on the stores and the index while nothing is mounted: check and repair, garbage collection, rebuild
 //! of a lost index, import of older archives, migration, and the trial of a bucket.
 
+mod captions;
 mod check;
 mod check_bucket;
 mod copies;

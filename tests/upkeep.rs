@@ -167,3 +167,25 @@ fn a_state_folder_that_is_in_use_or_not_there_is_told_with_what_to_do() {
         assert!(!home.dir.path().join("mistyped").exists());
     }
 }
+
+#[test]
+fn a_recording_that_has_lost_its_words_and_its_metadata_gets_both_from_its_subtitles() {
+    let home = Home::new();
+    for name in ["a1.json", "a1_metadata.json"] {
+        home.remove(home.day().join(name));
+    }
+    let (code, out, err) = home.run(&["fsck", "--repair"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let json = fs::read_to_string(home.day().join("a1.json")).unwrap();
+    assert!(json.contains("Good morning.") && json.contains("written again from the subtitles"));
+    assert_eq!(home.succeeds(&["fsck", "--deep"]), "2 recordings, 11 objects: all is well\n");
+    assert_eq!(home.succeeds(&["reindex"]), "2 recordings\n");
+    assert_eq!(home.succeeds(&["fsck", "--deep"]), "2 recordings, 11 objects: all is well\n");
+    // Without subtitles nobody knows what was said, but whoever has the recording.
+    for name in ["a1.json", "a1_metadata.json", "a1.vtt"] {
+        home.remove(home.day().join(name));
+    }
+    let (code, out, _) = home.run(&["fsck", "--repair"]);
+    assert_eq!(code, 1);
+    assert!(out.contains("drop the recording into the inbox once more"), "{out}");
+}

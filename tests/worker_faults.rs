@@ -141,6 +141,26 @@ fn the_same_bytes_twice_at_once_are_one_recording() {
 }
 
 #[test]
+fn a_recording_that_has_lost_its_words_and_its_metadata_gets_both_from_being_dropped_again() {
+    let name =
+        "a_recording_that_has_lost_its_words_and_its_metadata_gets_both_from_being_dropped_again";
+    let Some((running, from)) = with_public_recording(name, "two_cities.wav") else { return };
+    let before = running.published(&running.drop_file(&from, "standup/talk.wav"));
+    let page = running.recordings().remove(0).0;
+    let below = page.strip_prefix(running.root().join("conversations")).unwrap().to_owned();
+    let json = running.dir.path().join("state/uploads").join(below);
+    let metadata = json.with_file_name("talk_metadata.json");
+    for page in [&json, &metadata] {
+        fs::remove_file(page).unwrap();
+    }
+    assert_eq!(running.outcome(&running.drop_file(&from, "standup/talk.wav")), None);
+    running.wait_for("the pages to be there again", || json.exists() && metadata.exists());
+    let recordings = running.recordings();
+    assert_eq!(recordings.len(), 1);
+    assert_eq!((&recordings[0].0, &recordings[0].1["text"]), (&page, &before["text"]));
+}
+
+#[test]
 fn a_recording_costs_the_index_three_commits() {
     let name = "a_recording_costs_the_index_three_commits";
     let Some((running, from)) = with_public_recording(name, "two_cities.wav") else { return };

@@ -119,9 +119,9 @@ fn verdict(counts: Counts, tally: Tally) -> String {
 fn remedy(finding: &Finding) -> &'static str {
     match finding.fault {
         Fault::Missing { .. } | Fault::Size { .. } | Fault::Content { .. } => {
-            "`scribefs fsck --repair` takes it from the other place, if that has it, or renders it again \
-             from the json page; a recording or a json page that is lost comes from a backup only: put it \
-             back under this key"
+            "`scribefs fsck --repair` takes it from the other place, if that has it, or writes it again from \
+             the json page, and that one from the subtitles; else drop the recording into the inbox once more, \
+             or put what is lost back under this key from a backup"
         }
         Fault::Unindexed { .. } => "`scribefs fsck --repair` takes it into the index",
         Fault::Strange { .. } => "put back what it names, or move it away with the files beside it",

@@ -2,7 +2,7 @@
 //!
 //! Dropped into the conversation that has them, they are a duplicate, once its stored copy was looked at. Dropped into
 //! another one, or by somebody who may not read the copy that is there, they are filed there too, with the words that
-//! are known. Each place has audio of its own, so that one can go without the other. Wherever the stored copy is gone
+//! are known. Where those are lost, they are found again from the drop. Each place has audio of its own, so that one can go without the other. Wherever the stored copy is gone
 //! or damaged, the drop takes its place.
 
 use std::fs::File;
@@ -43,6 +43,7 @@ pub(crate) enum Checked {
     Elsewhere(Box<Told>),
     /// As [`Known::InTrash`].
     InTrash(Box<Told>),
+    /// Nobody has them, or what was said is lost: see [`wordless`].
     Unknown,
 }
 
@@ -62,7 +63,10 @@ pub(crate) fn check(
                 if let Some(kept) = kept
                     && is_still_here(services, dropped, &known)?
                 {
-                    return Ok(Checked::Duplicate(known, kept));
+                    return Ok(match has_words(services, &known) {
+                        true => Checked::Duplicate(known, kept),
+                        false => Checked::Unknown,
+                    });
                 }
             }
             Some(Known::Elsewhere(told)) => {
@@ -76,6 +80,26 @@ pub(crate) fn check(
             None => return Ok(Checked::Unknown),
         }
     }
+}
+
+/// The recording that the drop would be a duplicate of, and whose words are lost: it gets those of the drop.
+pub(crate) fn wordless(
+    services: &Services,
+    job: &Job,
+    drop: &File,
+    blake3: &str,
+) -> Result<Option<Recording>, PublishError> {
+    let known = known(services, job, publish::access_of(drop), blake3)?;
+    Ok(match known {
+        Some(Known::Here(known)) if !has_words(services, &known) => Some(*known),
+        Some(Known::Here(_) | Known::Elsewhere(_) | Known::InTrash(_)) | None => None,
+    })
+}
+
+/// Words that cannot be read now are not lost.
+fn has_words(services: &Services, known: &Recording) -> bool {
+    let shelves = Shelves { store: services.store.as_ref(), index: &services.index };
+    !matches!(shelves.read_talk(known), Ok(None))
 }
 
 fn is_still_here(

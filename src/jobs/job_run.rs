@@ -22,6 +22,8 @@ use crate::model::{
 };
 use crate::publishing::claim;
 use crate::publishing::content_hash::content_hash;
+use crate::publishing::page_store::Shelves;
+use crate::publishing::rewrite::{self, RewriteError};
 use crate::spool::{SpoolError, Work};
 
 /// What a job is done with.
@@ -173,6 +175,13 @@ fn transcribe_and_publish(
     enter(services, job, JobState::Publishing, 0.98);
     fail_point!("job-heard");
     let Material { recording, blake3, recipe, decoded, .. } = material;
+    let wordless = duplicates::wordless(services, job, &recording, &blake3);
+    if let Some(known) = wordless.map_err(from_publish)?
+        && let Some(mended) = give_words(services, job, &known, (&recipe, &talk))?
+    {
+        let_go(services, job)?;
+        return Ok(mended);
+    }
     let finished = Finished {
         job,
         blake3: &blake3,
@@ -238,6 +247,34 @@ pub(crate) fn listen(
         }
         _ => Err(worker.misbehaved("answered another question")),
     }
+}
+
+/// Writes the pages of a recording whose words were lost. `None`: it is gone meanwhile.
+fn give_words(
+    services: &Services,
+    job: &mut Job,
+    known: &Recording,
+    (recipe, talk): (&Recipe, &Talk),
+) -> Result<Option<Recording>, Stop> {
+    let (store, index) = (services.store.as_ref(), &services.index);
+    if !services.spool.is_current(job.inbox, job.generation) {
+        return Err(Outcome::Withdrawn.into());
+    }
+    let said = (recipe.clone(), talk.clone());
+    match rewrite::write_words(Shelves { store, index }, known.id, said) {
+        Ok(()) => {}
+        Err(RewriteError::Store(err)) => return Err(refused(&err).into()),
+        Err(RewriteError::Index(err)) => return Err(err.into()),
+        Err(RewriteError::Missing | RewriteError::NoTalk(_) | RewriteError::NoSpeaker(_)) => {
+            return Ok(None);
+        }
+    }
+    log::warn!("job {}: the words of {} were lost, and are written again", job.id, known.id);
+    job.remark = Some(remarks::remark_of_words(index, known)?);
+    let Some(mended) = index.filed_recording(known.id)? else { return Ok(None) };
+    (job.state, job.recording) = (JobState::Done, Some(known.id));
+    index.save_job(job.clone())?;
+    Ok(Some(mended))
 }
 
 /// Files a recording of bytes that are known elsewhere, with the words that are known.

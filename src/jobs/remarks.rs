@@ -25,6 +25,14 @@ pub(crate) fn remark_of_filing(index: &Index, known: &Recording) -> Result<Strin
     Ok(format!("The same bytes are known as {place}: they are filed with the words from there."))
 }
 
+/// For whoever waits for a drop from which lost words were found again.
+pub(crate) fn remark_of_words(index: &Index, known: &Recording) -> Result<String, IndexError> {
+    let place = place(index, known)?;
+    Ok(format!(
+        "The same bytes were there as {place}, without their words: they are written again."
+    ))
+}
+
 /// Where users find a recording.
 fn place(index: &Index, recording: &Recording) -> Result<String, IndexError> {
     let (name, day) = (recording.audio_name.display(), recording.id.day);

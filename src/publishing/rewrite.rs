@@ -70,6 +70,23 @@ pub(crate) fn write_pages_again(shelves: Shelves<'_>, id: RecordingId) -> Result
     write(shelves, id, false, &|_| Ok(()))
 }
 
+/// All pages of a recording whose words were lost, from words that were found again.
+pub(crate) fn write_words(
+    shelves: Shelves<'_>,
+    id: RecordingId,
+    (recipe, talk): (Recipe, Talk),
+) -> Result<(), RewriteError> {
+    let index = shelves.index;
+    let conversation = index.filed_conversation(id.conversation)?.ok_or(RewriteError::Missing)?;
+    let _ahead = day_transcript::read_ahead(shelves, &conversation, id.day)?;
+    let _alone = page_lock::lock();
+    let mut recording = index.filed_recording(id)?.ok_or(RewriteError::Missing)?;
+    recording.language.clone_from(&talk.language);
+    recording.speakers = u32::try_from(talk.speakers.len()).unwrap_or(u32::MAX);
+    recording.model.clone_from(&recipe.recognizer.name);
+    write_alone(shelves, recording, (recipe, talk), true)
+}
+
 /// What may be in the bucket only is read before anybody has to wait.
 fn write(
     shelves: Shelves<'_>,

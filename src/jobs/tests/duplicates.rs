@@ -6,17 +6,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::fixtures::archive::{Archive, Before};
+use crate::fixtures::{recipe, talk};
+use crate::index::Index;
 use crate::jobs::duplicates::{self, Checked, DroppedFile, Kept, Known};
 use crate::jobs::publish::PublishError;
 use crate::jobs::remarks;
 use crate::model::{Job, PageKind, Placement, Recording};
+use crate::publishing::page_store::Shelves;
+use crate::publishing::rewrite;
 use crate::store::{
     BlockCache, Bucket, Bytes, CacheOptions, Call, FlakyStore, Intercepted, Label, MemoryStore,
-    PlacedStore, ReadOptions, StoreError,
+    PlacedStore, ReadOptions, Store, StoreError,
 };
 use crate::sync::empty_trash;
-
-use crate::fixtures::archive::{Archive, Before};
+use crate::upkeep::rebuild;
 
 /// A drop of those bytes into that conversation, with its job.
 fn dropped(archive: &Archive, conversation: &str, sound: &[u8]) -> (Job, File) {
@@ -104,15 +108,55 @@ fn a_drop_that_is_withdrawn_meanwhile_takes_nobodys_place() {
 
 #[test]
 fn a_copy_that_cannot_be_read_now_is_not_taken_for_a_damaged_one() {
+    for is_refused in [true, false] {
+        let mut archive = Archive::new();
+        let recording = archive.publish("standup", "rec.wav", b"sound");
+        let path = path_of(&archive, &recording);
+        // If it could be read it would be replaced.
+        fs::write(&path, b"soun!").unwrap();
+        let key = recording.audio.key.clone();
+        let refuse = move |call: Call<'_>| {
+            let (at, source) = (call.at.to_owned(), "bad sector".into());
+            match call.at == key.as_str() && ["open_local", "get_range"].contains(&call.name) {
+                true if is_refused => Err(StoreError::Refused { at, source }),
+                true => Err(StoreError::Unavailable { at, source }),
+                false => Ok(()),
+            }
+        };
+        archive.services.store = Arc::new(Intercepted::new(archive.near.clone(), Before(refuse)));
+        let kept = keep(&archive, &recording, &dropped(&archive, "standup", b"sound"));
+        assert!(matches!(kept, Err(PublishError::Store(_))), "{kept:?}");
+        assert_eq!(fs::read(&path).unwrap(), b"soun!");
+        assert_eq!(staged(&archive), 0);
+    }
+}
+
+#[test]
+fn a_drop_gives_a_recording_its_lost_words_back() {
     let archive = Archive::new();
     let recording = archive.publish("standup", "rec.wav", b"sound");
-    let path = path_of(&archive, &recording);
-    // Whatever is there, reading it fails.
-    fs::remove_file(&path).unwrap();
-    fs::create_dir(&path).unwrap();
-    let kept = keep(&archive, &recording, &dropped(&archive, "standup", b"sound"));
-    assert!(matches!(kept, Err(PublishError::Store(StoreError::Refused { .. }))), "{kept:?}");
-    assert!(path.is_dir());
+    let services = &archive.services;
+    let again = dropped(&archive, "standup", b"sound");
+    let check = || {
+        let blake3 = recording.audio.blake3.as_str();
+        let dropped = DroppedFile { job: &again.0, file: &again.1, blake3, may_go_on: &|| true };
+        duplicates::check(services, dropped).unwrap()
+    };
+    assert!(matches!(check(), Checked::Duplicate(_, Kept::Whole)));
+    for kind in [PageKind::Json, PageKind::Metadata] {
+        archive.near.delete(&recording.page(kind).unwrap().object.key).unwrap();
+    }
+    assert!(matches!(check(), Checked::Unknown));
+    let (job, file) = &again;
+    let wordless = duplicates::wordless(services, job, file, &recording.audio.blake3).unwrap();
+    assert_eq!(wordless.as_ref(), Some(&recording));
+    let shelves = Shelves { store: archive.near.as_ref(), index: &services.index };
+    rewrite::write_words(shelves, recording.id, (recipe(), talk())).unwrap();
+    assert!(matches!(check(), Checked::Duplicate(_, Kept::Whole)));
+    let dir = tempfile::tempdir().unwrap();
+    let anew = Index::open(&dir.path().join("index.redb")).unwrap();
+    let rebuilt = rebuild(archive.near.as_ref(), &anew).unwrap();
+    assert_eq!((rebuilt.recordings, rebuilt.salvaged.len(), rebuilt.torn.len()), (1, 0, 0));
 }
 
 #[test]

@@ -2,9 +2,14 @@
 //! neither place has are rendered again, and nothing is deleted but a damaged object of our own of which local disk
 //! has the right bytes.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
-use crate::model::{Key, Object, Page, PageKind, Placement, Recording, RecordingId};
+use crate::model::{
+    Key, ModelRef, Object, Page, PageKind, Placement, Recipe, Recording, RecordingId,
+    SpeakerBounds, Talk,
+};
 use crate::publishing::page_store::Shelves;
 use crate::publishing::pages_due;
 use crate::publishing::rewrite::{self, RewriteError};
@@ -12,6 +17,7 @@ use crate::publishing::stores::{self, Home, Stock, StockError, Tiered};
 use crate::publishing::verify::{self, InBucket};
 use crate::render;
 use crate::store::{Bucket, StoreError};
+use crate::upkeep::captions;
 use crate::upkeep::check::finding::{Fault, Finding, Where};
 use crate::upkeep::salvage::{self, Rows};
 
@@ -73,7 +79,14 @@ fn render_again(stock: Stock<'_>, finding: &Finding) -> Result<bool, StockError>
     }
     let tiered = Tiered(stock);
     let shelves = Shelves { store: &tiered, index: stock.index };
-    match rewrite::write_again(shelves, recording.id) {
+    let written = match rewrite::write_again(shelves, recording.id) {
+        Err(RewriteError::NoTalk(page)) => match words_in_captions(stock, shelves, &recording)? {
+            Some(said) => rewrite::write_words(shelves, recording.id, said),
+            None => Err(RewriteError::NoTalk(page)),
+        },
+        written => written,
+    };
+    match written {
         Ok(()) => {}
         Err(RewriteError::Missing | RewriteError::NoTalk(_) | RewriteError::NoSpeaker(_)) => {
             return Ok(false);
@@ -86,6 +99,35 @@ fn render_again(stock: Stock<'_>, finding: &Finding) -> Result<bool, StockError>
     let Some(recording) = recording_of(stock, finding)? else { return Ok(false) };
     let object = object_at(stock, &recording, &finding.key)?;
     object.map_or(Ok(false), |object| is_sound(stock, &object))
+}
+
+/// What was said in a recording whose json page is lost, as far as its subtitles tell. One that is damaged stays: a person
+/// may get more out of it.
+fn words_in_captions(
+    stock: Stock<'_>,
+    shelves: Shelves<'_>,
+    recording: &Recording,
+) -> Result<Option<(Recipe, Talk)>, StoreError> {
+    let json = recording.page(PageKind::Json).map(|page| &page.object.key);
+    if json.map(|json| stock.read(json)).transpose()?.flatten().is_some() {
+        return Ok(None);
+    }
+    let Some(page) = recording.page(PageKind::Vtt) else { return Ok(None) };
+    let Some(text) = shelves.read(&page.object)? else { return Ok(None) };
+    let Recording { facts, language, overlay, model, .. } = recording;
+    let text = String::from_utf8_lossy(&text);
+    let talk = captions::talk(&text, facts.duration, language.clone(), &overlay.names);
+    let recognizer = ModelRef { name: model.clone(), sha256: String::new() };
+    let recipe = Recipe {
+        recognizer,
+        diarizer: None,
+        language: language.clone(),
+        speakers: SpeakerBounds::default(),
+        threads: 0,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        options: BTreeMap::new(),
+    };
+    Ok(talk.map(|talk| (recipe, talk)))
 }
 
 fn recording_of(stock: Stock<'_>, finding: &Finding) -> Result<Option<Recording>, StockError> {
