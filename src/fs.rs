@@ -71,7 +71,7 @@ pub struct MountOptions {
     pub gid: Option<u32>,
     /// Mode bits that nobody gets, outside of the inbox. Default 022.
     pub umask: u32,
-    /// The folder that will be covered, opened before it is. Default none: nobody looks for what is written there.
+    /// The folder that will be covered. Default none: nobody looks for what is written there.
     pub underlying: Option<Arc<UnderlyingFolder>>,
 }
 
@@ -201,27 +201,13 @@ pub fn detach_dead(path: &Path) -> io::Result<bool> {
     unmounting::detach_dead(path, None)
 }
 
-/// A mount whose daemon has died, as [`make_way`] leaves it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeadMount {
-    None,
-    /// It covers the place until the new mount does.
-    Stays,
-    /// It is gone: without root, only so can what lies below it be looked at.
-    Detached,
-}
-
-/// Prepares a place for a mount where there may be one of ours whose daemon has died.
+/// Whether there is a mount of ours whose daemon has died. The next one that starts there takes its place.
 ///
 /// # Errors
 /// `TimedOut` where the mount does not answer and its daemon may still live. `server` is the one that may be known to
 /// have been killed and to be unable to end: its connection is ended then.
-pub fn make_way(path: &Path, server: Option<&MountServer>) -> io::Result<DeadMount> {
-    if !mounting::is_root() {
-        let is_detached = unmounting::detach_dead(path, server)?;
-        return Ok(if is_detached { DeadMount::Detached } else { DeadMount::None });
-    }
-    Ok(if unmounting::is_dead(path, server)? { DeadMount::Stays } else { DeadMount::None })
+pub fn is_dead(path: &Path, server: Option<&MountServer>) -> io::Result<bool> {
+    unmounting::is_dead(path, server)
 }
 
 /// Ends the connection of a mount that answers nobody: whoever waits for it gets an error.

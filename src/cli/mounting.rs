@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ use crate::daemon::{
     last_server, log_to_file, open_bucket, open_near, private_folder, reindex as make_index_anew,
     serve, set_up_logging, supervise,
 };
-use crate::fs::{self as filesystem, DeadMount, MountOptions, UnderlyingFolder};
+use crate::fs::{self as filesystem, MountOptions, UnderlyingFolder};
 use crate::models::Library;
 
 /// Options that `mount` and fstab may pass, and that change nothing here.
@@ -170,17 +169,20 @@ fn prepare_mountpoint(plan: &mut Plan, may_hide_files: bool) -> Result<(), Troub
         source,
         remedy: "Make the folder first: `mkdir -p`.".to_owned(),
     };
-    // A mount whose daemon has died answers nothing, not even what it is.
-    let is_covered = make_way(&path, &plan.config.state).map_err(|err| match err.kind() {
+    // A mount whose daemon has died answers nothing, not even what it is. It stays until the new one takes its place.
+    let server = last_server(&plan.config.state);
+    let is_dead = filesystem::is_dead(&path, server.as_ref()).map_err(|err| match err.kind() {
         io::ErrorKind::TimedOut => Trouble::plain(
             format!("the scribefs mounted at {} does not answer", path.display()),
             format!("`scribefs umount {}` ends it; then mount again.", path.display()),
         ),
         _ => trouble(err),
     })?;
-    if is_covered {
-        plan.mount.mountpoint = filesystem::absolute(&path).map_err(trouble)?;
-        plan.mount.underlying = underlying(&path, may_hide_files);
+    if is_dead {
+        report::remark(&format!("scribefs: replacing the dead mount at {}", path.display()));
+        let path = filesystem::absolute(&path).map_err(trouble)?;
+        plan.mount.underlying = Some(Arc::new(UnderlyingFolder::new(&path, may_hide_files)));
+        plan.mount.mountpoint = path;
         return Ok(());
     }
     if !path.exists() {
@@ -193,38 +195,16 @@ fn prepare_mountpoint(plan: &mut Plan, may_hide_files: bool) -> Result<(), Troub
             format!("`scribefs umount {}` ends it.", path.display()),
         ));
     }
-    let underlying = underlying(&path, may_hide_files);
-    if !may_hide_files && underlying.as_ref().is_some_and(|it| !it.is_empty().unwrap_or(true)) {
+    let underlying = UnderlyingFolder::new(&path, may_hide_files);
+    if !may_hide_files && underlying.has_files() {
         return Err(Trouble::plain(
             format!("{} is not empty, and a mount would hide what is in it", path.display()),
             "Mount at an empty folder, or use `--nonempty` to hide its files until you unmount.",
         ));
     }
     plan.mount.mountpoint = path;
-    plan.mount.underlying = underlying;
+    plan.mount.underlying = Some(Arc::new(underlying));
     Ok(())
-}
-
-/// Whether a dead mount of ours covers the place and will be replaced.
-fn make_way(path: &Path, state: &Path) -> io::Result<bool> {
-    let dead = filesystem::make_way(path, last_server(state).as_ref())?;
-    let at = path.display();
-    match dead {
-        DeadMount::None => {}
-        DeadMount::Stays => {
-            report::remark(&format!("scribefs: the dead mount at {at} is replaced"))
-        }
-        DeadMount::Detached => {
-            report::remark(&format!("scribefs: a dead mount was detached from {at}"));
-        }
-    }
-    Ok(dead == DeadMount::Stays)
-}
-
-/// Whoever may not read the folder can mount there all the same.
-fn underlying(mountpoint: &Path, may_hide_files: bool) -> Option<Arc<UnderlyingFolder>> {
-    let opened = UnderlyingFolder::open(mountpoint, may_hide_files);
-    opened.inspect_err(|err| log::debug!("below the mount: {err}")).ok().map(Arc::new)
 }
 
 fn warn_of_missing_models(config: &Config) {

@@ -9,7 +9,7 @@ use crate::fs::mount_table::{MountLine, all_at, top_of};
 use crate::fs::mounting::{self, DEVICE, SUBTYPE};
 use crate::fs::new_mount::{NewMount, move_beneath};
 use crate::fs::unmounting::{detach, detach_dead, detach_own};
-use crate::fs::{MountError, MountOptions};
+use crate::fs::{MountError, MountOptions, UnderlyingFolder};
 
 /// As [`mounting::attach`], where a dead mount of ours covers the place.
 pub(crate) fn attach_over_dead(options: &MountOptions) -> Result<OwnedFd, MountError> {
@@ -20,9 +20,14 @@ pub(crate) fn attach_over_dead(options: &MountOptions) -> Result<OwnedFd, MountE
             Err(err) => log::debug!("mount: it cannot be put below the dead one: {err}"),
         }
     }
-    let closed = options.underlying.as_ref().map(|underlying| underlying.close());
+    let underlying = options.underlying.as_deref();
+    let mut closed = underlying.and_then(UnderlyingFolder::close);
     detach_dead(&options.mountpoint, None)
         .map_err(|source| MountError::Mountpoint { path: options.mountpoint.clone(), source })?;
+    if let Some(underlying) = underlying.filter(|_| closed.is_none()) {
+        underlying.open();
+        closed = underlying.close();
+    }
     let device = mounting::attach(options);
     drop(closed);
     device
