@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{day, names, quiet_spool, services_in, skip, until};
-use far_bucket::{FarBucket, Mood, made_bytes};
+use far_bucket::{FarBucket, Mood, Moody, far_bucket, made_bytes};
 use scribefs::fs::{Mount, MountOptions, Services};
 use scribefs::model::{FileName, Key, Object, Recording};
 use scribefs::store::{
@@ -37,7 +37,11 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), bucket: Arc::new(FarBucket::new()) }
+        Self { dir: tempfile::tempdir().unwrap(), bucket: Arc::new(far_bucket()) }
+    }
+
+    fn far(&self) -> &Moody {
+        self.bucket.interceptor()
     }
 
     fn open(&self) -> PlacedStore {
@@ -93,56 +97,56 @@ fn is_refused<T>(result: Result<T, StoreError>) -> bool {
 #[test]
 fn opening_at_a_random_place_of_a_large_object_needs_two_requests_at_most() {
     let place = Place::new();
-    let object = place.bucket.make_unhashed("a/2024/01/15/long.wav", 1 << 30);
+    let object = place.far().make_unhashed("a/2024/01/15/long.wav", 1 << 30);
     let store = place.open();
     read_on(&store, &object, 700 * MIB + 5..700 * MIB + 5 + 512 * KIB, 128 * KIB);
-    assert!(place.bucket.requests() <= 2, "{}", place.bucket.requests());
+    assert!(place.far().requests() <= 2, "{}", place.far().requests());
 }
 
 #[test]
 fn reading_on_needs_few_requests() {
     for piece in [128 * KIB, MIB, MIB + 100] {
         let place = Place::new();
-        let object = place.bucket.make("a/2024/01/15/long.wav", 64 * MIB + 5);
+        let object = place.far().make("a/2024/01/15/long.wav", 64 * MIB + 5);
         read_on(&place.open(), &object, 0..object.bytes, piece);
-        assert!(place.bucket.requests() <= 8, "{} of {piece}", place.bucket.requests());
+        assert!(place.far().requests() <= 8, "{} of {piece}", place.far().requests());
     }
 }
 
 #[test]
 fn what_was_read_once_is_not_fetched_again() {
     let place = Place::new();
-    let object = place.bucket.make("a/2024/01/15/x.wav", 3 * MIB + 5);
+    let object = place.far().make("a/2024/01/15/x.wav", 3 * MIB + 5);
     let store = place.open();
     read_on(&store, &object, 0..object.bytes, MIB);
-    let requests = place.bucket.requests();
+    let requests = place.far().requests();
     read_on(&store, &object, 0..object.bytes, 100 * KIB);
-    assert_eq!(place.bucket.requests(), requests);
+    assert_eq!(place.far().requests(), requests);
     assert_eq!(store.read(&object, object.bytes..object.bytes + 9).unwrap(), "");
 }
 
 #[test]
 fn many_readers_of_a_block_wait_for_one_request() {
     let place = Place::new();
-    let object = place.bucket.make("a/2024/01/15/x.wav", MIB);
+    let object = place.far().make("a/2024/01/15/x.wav", MIB);
     let store = place.open();
-    place.bucket.set_mood(Mood::Silent);
+    place.far().set_mood(Mood::Silent);
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| read_on(&store, &object, 0..MIB, MIB));
         }
-        until("somebody asks", || (0 < place.bucket.requests()).then_some(()));
-        place.bucket.set_mood(Mood::Well);
+        until("somebody asks", || (0 < place.far().requests()).then_some(()));
+        place.far().set_mood(Mood::Well);
     });
-    assert_eq!(place.bucket.requests(), 1);
+    assert_eq!(place.far().requests(), 1);
 }
 
 #[test]
 fn the_cache_outlives_the_process() {
     let place = Place::new();
-    let object = place.bucket.make("a/2024/01/15/x.wav", 5 * MIB + 5);
+    let object = place.far().make("a/2024/01/15/x.wav", 5 * MIB + 5);
     warm(&place.open(), &object).unwrap();
-    place.bucket.set_mood(Mood::Dead);
+    place.far().set_mood(Mood::Dead);
     let store = place.open();
     read_on(&store, &object, 0..object.bytes, 128 * KIB);
     assert_eq!(store.cache_use().unwrap().hits, 6);
@@ -155,30 +159,30 @@ fn the_cache_outlives_the_process() {
 #[test]
 fn a_damaged_block_is_fetched_again() {
     let place = Place::new();
-    let object = place.bucket.make("a/2024/01/15/x.wav", 3 * MIB);
+    let object = place.far().make("a/2024/01/15/x.wav", 3 * MIB);
     warm(&place.open(), &object).unwrap();
     let block = place.blocks().remove(1);
     let mut bytes = fs::read(&block).unwrap();
     bytes[1000] ^= 1;
     fs::write(&block, bytes).unwrap();
-    let requests = place.bucket.requests();
+    let requests = place.far().requests();
     read_on(&place.open(), &object, 0..object.bytes, MIB);
-    assert_eq!(place.bucket.requests(), requests + 1);
+    assert_eq!(place.far().requests(), requests + 1);
 }
 
 #[test]
 fn a_dead_endpoint_is_known_in_milliseconds() {
     let place = Place::new();
-    let object = place.bucket.make("a/2024/01/15/x.wav", 30 * MIB);
+    let object = place.far().make("a/2024/01/15/x.wav", 30 * MIB);
     let store = place.open();
-    place.bucket.set_mood(Mood::Dead);
+    place.far().set_mood(Mood::Dead);
     let fails = |number: u64| is_unavailable(store.read(&object, number * MIB..number * MIB + 9));
     (0..3).for_each(|number| assert!(fails(number)));
     // Whoever holds us up until the pause is over sees it asked again: then once more, in the next one.
     loop {
-        let (requests, begun) = (place.bucket.requests(), Instant::now());
+        let (requests, begun) = (place.far().requests(), Instant::now());
         (0..30).for_each(|number| assert!(fails(number)));
-        if place.bucket.requests() == requests {
+        if place.far().requests() == requests {
             break;
         }
         assert!(FIRST_PAUSE / 2 < begun.elapsed(), "it is asked again after {:?}", begun.elapsed());
@@ -189,10 +193,10 @@ fn a_dead_endpoint_is_known_in_milliseconds() {
 fn what_is_cached_is_read_while_the_endpoint_is_dead() {
     let place = Place::new();
     let (one, other) =
-        (place.bucket.make("a/2024/01/15/x.wav", MIB), place.bucket.make("a/2024/01/15/y.wav", 9));
+        (place.far().make("a/2024/01/15/x.wav", MIB), place.far().make("a/2024/01/15/y.wav", 9));
     let store = place.open();
     warm(&store, &one).unwrap();
-    place.bucket.set_mood(Mood::Dead);
+    place.far().set_mood(Mood::Dead);
     (0..5).for_each(|_| assert!(is_unavailable(store.read(&other, 0..9))));
     read_on(&store, &one, 0..MIB, 128 * KIB);
 }
@@ -200,32 +204,32 @@ fn what_is_cached_is_read_while_the_endpoint_is_dead() {
 #[test]
 fn an_endpoint_that_comes_back_is_used_again() {
     let place = Place::new();
-    let object = place.bucket.make("a/2024/01/15/x.wav", 9);
+    let object = place.far().make("a/2024/01/15/x.wav", 9);
     let store = place.open();
-    place.bucket.set_mood(Mood::Dead);
+    place.far().set_mood(Mood::Dead);
     (0..4).for_each(|_| assert!(is_unavailable(store.read(&object, 0..9))));
-    place.bucket.set_mood(Mood::Well);
+    place.far().set_mood(Mood::Well);
     until("the bucket is asked again", || store.read(&object, 0..9).ok());
 }
 
 #[test]
 fn nobody_waits_longer_than_the_deadline() {
     let place = Place::new();
-    let object = place.bucket.make("a/2024/01/15/x.wav", 9);
+    let object = place.far().make("a/2024/01/15/x.wav", 9);
     let deadline = Duration::from_millis(100);
     let store = place.open_with(ReadOptions { deadline, ..ReadOptions::default() });
-    place.bucket.set_mood(Mood::Silent);
+    place.far().set_mood(Mood::Silent);
     let begun = Instant::now();
     assert!(is_unavailable(store.read(&object, 0..9)));
     assert!((deadline..deadline + AT_ONCE).contains(&begun.elapsed()), "{:?}", begun.elapsed());
-    place.bucket.set_mood(Mood::Well);
+    place.far().set_mood(Mood::Well);
 }
 
 #[test]
 fn refused_credentials_are_told_as_what_they_are() {
     let place = Place::new();
-    let object = place.bucket.make("a/2024/01/15/x.wav", 9);
-    place.bucket.set_mood(Mood::Refusing);
+    let object = place.far().make("a/2024/01/15/x.wav", 9);
+    place.far().set_mood(Mood::Refusing);
     assert!(is_refused(place.open().read(&object, 0..9)));
 }
 
@@ -234,39 +238,39 @@ fn objects_that_are_refused_keep_nobody_from_others() {
     let place = Place::new();
     let store = place.open();
     let archived: Vec<Object> =
-        (0..9).map(|it| place.bucket.make(&format!("a/2024/01/15/{it}.wav"), MIB + it)).collect();
-    let other = place.bucket.make("a/2024/01/15/x.wav", MIB);
-    place.bucket.set_mood(Mood::Refusing);
+        (0..9).map(|it| place.far().make(&format!("a/2024/01/15/{it}.wav"), MIB + it)).collect();
+    let other = place.far().make("a/2024/01/15/x.wav", MIB);
+    place.far().set_mood(Mood::Refusing);
     for object in &archived {
         let read = store.read(object, 0..9);
         assert!(matches!(read, Err(StoreError::Refused { .. })), "{read:?}");
     }
-    place.bucket.set_mood(Mood::Well);
+    place.far().set_mood(Mood::Well);
     assert_eq!(store.read(&other, 0..9).unwrap(), made_bytes(0..9));
 }
 
 #[test]
 fn an_answer_that_is_cut_off_is_asked_for_again() {
     let place = Place::new();
-    let object = place.bucket.make("a/2024/01/15/x.wav", 2 * MIB);
-    place.bucket.set_mood(Mood::CutOff(MIB + 77));
+    let object = place.far().make("a/2024/01/15/x.wav", 2 * MIB);
+    place.far().set_mood(Mood::CutOff(MIB + 77));
     read_on(&place.open(), &object, 0..object.bytes, object.bytes);
 }
 
 #[test]
 fn wrong_content_is_found_before_the_last_byte_is_read() {
     let place = Place::new();
-    let object = place.bucket.make("a/2024/01/15/x.wav", 20 * MIB);
+    let object = place.far().make("a/2024/01/15/x.wav", 20 * MIB);
     let store = place.open();
-    place.bucket.set_mood(Mood::Lying(3 * MIB + 3));
+    place.far().set_mood(Mood::Lying(3 * MIB + 3));
     let reads = (0..20).map(|number| store.read(&object, number * MIB..(number + 1) * MIB));
     let failed = reads.filter(|read| is_refused(read.as_ref().map_err(clone_of))).count();
     assert!(0 < failed);
     assert!(place.blocks().is_empty());
-    let requests = place.bucket.requests();
+    let requests = place.far().requests();
     assert!(is_refused(store.read(&object, 0..9)));
-    assert_eq!(place.bucket.requests(), requests);
-    place.bucket.set_mood(Mood::Well);
+    assert_eq!(place.far().requests(), requests);
+    place.far().set_mood(Mood::Well);
     store.forget(&object);
     read_on(&store, &object, 0..object.bytes, MIB);
 }
@@ -275,12 +279,12 @@ fn wrong_content_is_found_before_the_last_byte_is_read() {
 fn wrong_objects_do_not_keep_anybody_from_the_right_ones() {
     let place = Place::new();
     let store = place.open();
-    place.bucket.set_mood(Mood::Lying(3));
+    place.far().set_mood(Mood::Lying(3));
     for name in ["x", "y", "z", "w"] {
-        let object = place.bucket.make(&format!("a/2024/01/15/{name}.wav"), 9);
+        let object = place.far().make(&format!("a/2024/01/15/{name}.wav"), 9);
         assert!(is_refused(store.read(&object, 0..9)));
     }
-    let object = place.bucket.make("a/2024/01/15/short.wav", 3);
+    let object = place.far().make("a/2024/01/15/short.wav", 3);
     assert_eq!(store.read(&object, 0..9).unwrap(), made_bytes(0..3));
 }
 
@@ -296,10 +300,10 @@ fn clone_of(err: &StoreError) -> StoreError {
 #[test]
 fn wrong_content_is_found_over_restarts() {
     let place = Place::new();
-    let object = place.bucket.make("a/2024/01/15/x.wav", 3 * MIB);
-    place.bucket.set_mood(Mood::Lying(3));
+    let object = place.far().make("a/2024/01/15/x.wav", 3 * MIB);
+    place.far().set_mood(Mood::Lying(3));
     place.open().read(&object, 0..9).unwrap();
-    place.bucket.set_mood(Mood::Well);
+    place.far().set_mood(Mood::Well);
     assert!(is_refused(warm(&place.open(), &object)));
 }
 
@@ -307,7 +311,7 @@ fn wrong_content_is_found_over_restarts() {
 fn an_object_of_another_size_is_refused() {
     for bytes in [MIB - 1, MIB + 1, 3 * MIB] {
         let place = Place::new();
-        let object = place.bucket.make("a/2024/01/15/x.wav", bytes);
+        let object = place.far().make("a/2024/01/15/x.wav", bytes);
         let told = Object { bytes: MIB, ..object };
         assert!(is_refused(place.open().read(&told, 0..MIB)), "{bytes}");
     }
@@ -316,7 +320,7 @@ fn an_object_of_another_size_is_refused() {
 #[test]
 fn what_is_nowhere_is_missing() {
     let place = Place::new();
-    let object = place.bucket.make_unhashed("a/2024/01/15/x.wav", MIB);
+    let object = place.far().make_unhashed("a/2024/01/15/x.wav", MIB);
     let gone = Object { key: Key::new("a/2024/01/15/gone.wav").unwrap(), ..object };
     let store = place.open();
     for _ in 0..5 {
@@ -327,12 +331,12 @@ fn what_is_nowhere_is_missing() {
 #[test]
 fn a_page_is_fetched_once_and_stays_in_the_cache() {
     let place = Place::new();
-    let page = place.bucket.make("a/2024/01/15/x.json", 2 * MIB + 5);
+    let page = place.far().make("a/2024/01/15/x.json", 2 * MIB + 5);
     let store = place.open();
     assert_eq!(store.read(&page, 0..page.bytes).unwrap(), made_bytes(0..page.bytes));
     // Only the cache has a limit and makes room: what is published here is not the place for copies.
     assert!(!store.has_near(&page.key).unwrap());
-    place.bucket.set_mood(Mood::Dead);
+    place.far().set_mood(Mood::Dead);
     assert_eq!(store.read(&page, 0..page.bytes).unwrap(), made_bytes(0..page.bytes));
 }
 
@@ -342,7 +346,7 @@ fn reading_any_number_of_pages_takes_no_more_room_than_the_cache_may() {
     let limit = 3 * MIB;
     let store = place.open_limited(limit, ReadOptions::default());
     for number in 0..40 {
-        let page = place.bucket.make(&format!("a/2024/01/15/{number}.json"), MIB / 2 + number);
+        let page = place.far().make(&format!("a/2024/01/15/{number}.json"), MIB / 2 + number);
         store.read(&page, 0..page.bytes).unwrap();
     }
     let used: u64 = store.cache_use().unwrap().bytes;
@@ -353,8 +357,8 @@ fn reading_any_number_of_pages_takes_no_more_room_than_the_cache_may() {
 #[test]
 fn a_wrong_page_is_refused_and_not_kept() {
     let place = Place::new();
-    let page = place.bucket.make("a/2024/01/15/x.json", 5000);
-    place.bucket.set_mood(Mood::Lying(7));
+    let page = place.far().make("a/2024/01/15/x.json", 5000);
+    place.far().set_mood(Mood::Lying(7));
     let store = place.open();
     assert!(is_refused(store.read(&page, 0..9)));
     assert!(place.blocks().is_empty());
@@ -410,7 +414,7 @@ impl World {
     fn publish(&self, name: &str, bytes: u64) -> (Recording, PathBuf) {
         let day = day(2024, 1, 15);
         let mut recording = common::publish(&self.services, "standup", day, name);
-        let audio = self.place.bucket.make(recording.audio.key.as_str(), bytes);
+        let audio = self.place.far().make(recording.audio.key.as_str(), bytes);
         self.store.drop_near(&audio.key).unwrap();
         recording.audio = audio;
         self.adopt(vec![recording.clone()]);
@@ -450,12 +454,12 @@ fn a_player_that_opens_a_large_file_at_a_random_place_costs_two_requests_at_most
     let test = "a_player_that_opens_a_large_file_at_a_random_place_costs_two_requests_at_most";
     let Some(world) = World::new(test) else { return };
     let (mut recording, path) = world.publish("long.wav", 10);
-    let large = world.place.bucket.make_unhashed(recording.audio.key.as_str(), 1 << 30);
+    let large = world.place.far().make_unhashed(recording.audio.key.as_str(), 1 << 30);
     recording.audio = large;
     world.adopt(vec![recording]);
     let bytes = read_at(&path, 700 * MIB + 12_345, 4096).unwrap();
     assert_eq!(bytes, made_bytes(700 * MIB + 12_345..700 * MIB + 12_345 + 4096));
-    assert!(world.place.bucket.requests() <= 2, "{}", world.place.bucket.requests());
+    assert!(world.place.far().requests() <= 2, "{}", world.place.far().requests());
 }
 
 #[test]
@@ -465,7 +469,7 @@ fn a_file_in_the_bucket_is_read_as_if_it_were_here() {
     let mut bytes = Vec::new();
     File::open(path).unwrap().read_to_end(&mut bytes).unwrap();
     assert!(bytes == made_bytes(0..recording.audio.bytes));
-    assert!(world.place.bucket.requests() <= 8, "{}", world.place.bucket.requests());
+    assert!(world.place.far().requests() <= 8, "{}", world.place.far().requests());
 }
 
 #[test]
@@ -484,7 +488,7 @@ fn a_file_that_is_evicted_while_it_is_open_can_be_read_on() {
     read(&here, 5);
     world.store.drop_near(key).unwrap();
     read(&here, 2 * MIB);
-    assert_eq!(world.place.bucket.requests(), 0);
+    assert_eq!(world.place.far().requests(), 0);
     // Opened while the other is: the kernel wants both to be treated alike.
     let there = File::open(&path).unwrap();
     read(&there, MIB);
@@ -501,7 +505,7 @@ fn a_file_that_is_evicted_while_it_is_open_can_be_read_on() {
 fn a_dead_endpoint_is_no_reason_to_wait_in_a_mount() {
     let Some(world) = World::new("a_dead_endpoint_is_no_reason_to_wait_in_a_mount") else { return };
     let (_, path) = world.publish("monday.wav", 3 * MIB);
-    world.place.bucket.set_mood(Mood::Dead);
+    world.place.far().set_mood(Mood::Dead);
     let errno = |result: std::io::Result<Vec<u8>>| result.unwrap_err().raw_os_error();
     (0..3).for_each(|_| assert_eq!(errno(read_at(&path, 0, 9)), Some(libc::EIO)));
     let begun = Instant::now();
@@ -516,15 +520,15 @@ fn opening_and_listing_do_not_wait_for_a_silent_endpoint() {
     let test = "opening_and_listing_do_not_wait_for_a_silent_endpoint";
     let Some(world) = World::new(test) else { return };
     let (_, path) = world.publish("monday.wav", 3 * MIB);
-    world.place.bucket.set_mood(Mood::Silent);
+    world.place.far().set_mood(Mood::Silent);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| read_at(&path, 0, 9).unwrap());
-        until("the bucket is asked", || (0 < world.place.bucket.requests()).then_some(()));
+        until("the bucket is asked", || (0 < world.place.far().requests()).then_some(()));
         let begun = Instant::now();
         File::open(&path).unwrap();
         assert!(names(world.folder()).contains(&"monday.wav".to_owned()));
         assert!(begun.elapsed() < 4 * AT_ONCE, "{:?}", begun.elapsed());
-        world.place.bucket.set_mood(Mood::Well);
+        world.place.far().set_mood(Mood::Well);
         assert_eq!(reader.join().unwrap(), made_bytes(0..9));
     });
 }
@@ -541,7 +545,7 @@ fn a_page_that_is_only_in_the_bucket_comes_and_stays() {
     }
     let text = fs::read_to_string(path.with_extension("srt")).unwrap();
     assert!(text.contains("monday.srt"));
-    world.place.bucket.set_mood(Mood::Dead);
+    world.place.far().set_mood(Mood::Dead);
     assert_eq!(fs::read_to_string(path.with_extension("srt")).unwrap(), text);
 }
 
@@ -561,5 +565,5 @@ fn listing_ten_thousand_recordings_asks_the_bucket_nothing() {
     let wavs = names(world.folder()).into_iter().filter(|name| name.ends_with(".wav"));
     assert_eq!(wavs.count(), 10_000);
     assert_eq!(fs::metadata(world.folder().join("m9000.wav")).unwrap().len(), 10);
-    assert_eq!(world.place.bucket.requests(), 0);
+    assert_eq!(world.place.far().requests(), 0);
 }

@@ -21,6 +21,17 @@ fn places() -> Places {
 }
 
 #[test]
+fn the_program_holds_no_store_that_is_for_tests() {
+    let program = fs::read(env!("CARGO_BIN_EXE_scribefs")).unwrap();
+    let program = String::from_utf8_lossy(&program);
+    assert!(program.contains("store did not answer for "), "its words are not found at all");
+    // Of an error of `FlakyStore`, and of a link of `MemoryStore`.
+    for text in ["failed on cue at call", "?seconds="] {
+        assert!(!program.contains(text), "{text}");
+    }
+}
+
+#[test]
 fn the_settings_file_equals_the_defaults() {
     let shipped = text("config/scribefs.toml");
     let layer = Layer::from_toml(&shipped, Path::new("scribefs.toml")).unwrap();

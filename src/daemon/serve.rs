@@ -31,8 +31,8 @@ pub fn serve(
     explain: impl FnOnce(&DaemonError) -> String,
 ) -> ExitCode {
     abort_on_panic();
-    // Arms what the crash tests ask for; does nothing in a build without tests.
-    let _armed = fail::FailScenario::setup();
+    // Arms what the crash tests ask for. A build without tests does not even look.
+    let _armed = fail::has_failpoints().then(fail::FailScenario::setup);
     let (sender, endings) = channel();
     let shutdown = Shutdown::new(sender);
     let opened = SignalThread::start(&shutdown)

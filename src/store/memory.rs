@@ -1,12 +1,13 @@
 //! A store that forgets, for tests.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,6 +18,8 @@ use crate::store::{Bucket, Bytes, Found, Label, ObjectFacts, Store, StoreError, 
 /// Keeps objects in memory, as a folder or as a bucket.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
+    /// Guards the objects whose bytes are made when somebody reads them.
+    made: Mutex<BTreeMap<Key, MadeObject>>,
     /// Guards the objects.
     objects: Mutex<BTreeMap<Key, Vec<u8>>>,
     /// Guards the times at which objects were put.
@@ -27,6 +30,21 @@ pub struct MemoryStore {
     uploads: Mutex<BTreeMap<String, Upload>>,
     last_upload: AtomicU64,
     hides_versions: AtomicBool,
+}
+
+/// Gives the bytes of a range, which ends where the object does at the latest.
+type MakeBytes = dyn Fn(Range<u64>) -> Vec<u8> + Send + Sync;
+
+#[derive(Clone)]
+struct MadeObject {
+    bytes: u64,
+    make: Arc<MakeBytes>,
+}
+
+impl fmt::Debug for MadeObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.bytes)
+    }
 }
 
 #[derive(Debug)]
@@ -50,6 +68,21 @@ impl MemoryStore {
     /// From now on nobody learns which version of an object this is.
     pub fn hide_versions(&self) {
         self.hides_versions.store(true, Ordering::Relaxed);
+    }
+
+    /// An object of any size that needs no room: its bytes are made when somebody reads them.
+    pub fn put_made(
+        &self,
+        key: &Key,
+        bytes: u64,
+        make: impl Fn(Range<u64>) -> Vec<u8> + Send + Sync + 'static,
+    ) {
+        let made = MadeObject { bytes, make: Arc::new(make) };
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), made);
+    }
+
+    fn made(&self, key: &Key) -> Option<MadeObject> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
     fn version(&self, bytes: &[u8]) -> Option<ObjectVersion> {
@@ -113,6 +146,9 @@ impl Store for MemoryStore {
     }
 
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        if let Some(MadeObject { bytes, make }) = self.made(key) {
+            return Ok(make(range.start.min(bytes)..range.end.min(bytes)));
+        }
         self.look(key, |object| {
             let clip = |offset| usize::try_from(offset).unwrap_or(usize::MAX).min(object.len());
             object.get(clip(range.start)..clip(range.end)).unwrap_or_default().to_vec()
@@ -120,7 +156,11 @@ impl Store for MemoryStore {
     }
 
     fn head(&self, key: &Key) -> Result<Found, StoreError> {
-        self.look(key, |object| Found { key: key.clone(), bytes: object.len() as u64 })
+        let found = |bytes| Found { key: key.clone(), bytes };
+        match self.made(key) {
+            Some(made) => Ok(found(made.bytes)),
+            None => self.look(key, |object| found(object.len() as u64)),
+        }
     }
 
     fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
@@ -132,6 +172,9 @@ impl Store for MemoryStore {
     }
 
     fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
+        if let Some(made) = self.made(key) {
+            return Ok(ObjectFacts { bytes: made.bytes, ..ObjectFacts::default() });
+        }
         let (bytes, version) =
             self.look(key, |object| (object.len() as u64, self.version(object)))?;
         let label = self.label(key).unwrap_or_default();

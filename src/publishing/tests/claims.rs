@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use jiff::Timestamp;
 
-use super::pages::Hooked;
+use crate::fixtures::archive::Before;
 use crate::fixtures::{Bench, contents};
 use crate::index::{Claim, Index};
 use crate::jobs::publish::PublishError;
 use crate::model::{ConversationId, InboxId, Key, Object};
 use crate::publishing::{take_back_claims, write_pages_due};
-use crate::store::{FlakyStore, MemoryStore, Store, StoreError};
+use crate::store::{Call, FlakyStore, Intercepted, MemoryStore, Store, StoreError};
 use crate::upkeep::rebuild;
 
 fn id(text: &str) -> ConversationId {
@@ -97,19 +97,19 @@ fn a_withdrawn_recording_is_gone_in_the_end_wherever_its_removal_is_cut_off() {
         let mut bench = Bench::new(store.clone());
         let (spool, dropped) = (bench.services.spool.clone(), bench.dropped.clone());
         let left = AtomicU64::new(deletes);
-        let withdraw = move |call: &str, key: &Key| match call {
-            "put" if key.is_metadata() => {
+        let withdraw = move |call: Call<'_>| match call.name {
+            "put" if Key::new(call.at).is_some_and(|key| key.is_metadata()) => {
                 spool.unlink(InboxId::ROOT, dropped.path[0].as_os_str()).unwrap();
                 Ok(())
             }
             "delete" if left.fetch_update(Relaxed, Relaxed, |it| it.checked_sub(1)).is_err() => {
                 let source = "cut off".into();
-                Err(StoreError::Unavailable { at: key.to_string(), source })
+                Err(StoreError::Unavailable { at: call.at.to_owned(), source })
             }
             _ => Ok(()),
         };
         bench.services.store =
-            Arc::new(Hooked { store: store.clone(), before: Box::new(withdraw) });
+            Arc::new(Intercepted::<MemoryStore, _>::new(store.clone(), Before(withdraw)));
         assert!(matches!(bench.publish(), Err(PublishError::Withdrawn)));
         let is_last = contents(store.as_ref()).is_empty();
         take_back_claims(store.as_ref(), &bench.services.index).unwrap();

@@ -135,7 +135,9 @@ impl World {
             Operation::RestoreRecording { nth } => self.restore_recording(*nth),
             Operation::EmptyTrash => self.empty_trash(),
             Operation::WritePages => drop(write_pages_due(&*self.store, self.index()).unwrap()),
-            Operation::Fail { fault, after, times } => self.store.fail(*fault, *after, *times),
+            Operation::Fail { fault, after, times } => {
+                self.store.interceptor().fail(*fault, *after, *times)
+            }
             Operation::Restart => self.bench.restart(),
         }
     }
@@ -257,7 +259,7 @@ impl World {
         // Seen there for the first time, and for long enough the second time.
         let _ = empty(self);
         let _ = empty(self);
-        self.store.heal();
+        self.store.interceptor().heal();
         empty(self).unwrap();
         empty(self).unwrap();
         let gone: BTreeSet<RecordingId> =
@@ -294,7 +296,7 @@ impl World {
 
     /// The store is well again, and nobody asks for anything: all is as if it had always been.
     fn settle(&mut self) {
-        self.store.heal();
+        self.store.interceptor().heal();
         if self.pending.is_some() {
             self.publish("one");
             assert!(self.pending.is_none(), "what was refused is refused for good");

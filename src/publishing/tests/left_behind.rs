@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::pages::Hooked;
+use crate::fixtures::archive::Before;
 use crate::fixtures::pages::{assert_settled, name};
 use crate::fixtures::{Bench, contents};
 use crate::index::Index;
 use crate::jobs::publish::PublishError;
 use crate::model::{Access, ConversationId, InboxId, Key, PageKind};
 use crate::publishing::write_pages_due;
-use crate::store::{FlakyStore, MemoryStore, Store, StoreError};
+use crate::store::{Call, FlakyStore, Intercepted, MemoryStore, Store, StoreError};
 use crate::sync::empty_trash;
 use crate::upkeep::rebuild;
 
@@ -31,13 +31,14 @@ fn a_withdrawn_recording_takes_no_page_along_that_was_there_before() {
     let id = ConversationId::new("standup").unwrap();
     bench.services.index.ensure_conversation(&id, Timestamp::now()).unwrap();
     let (spool, dropped) = (bench.services.spool.clone(), bench.dropped.clone());
-    let withdraw = move |call: &str, key: &Key| {
-        if call == "put" && key.is_metadata() {
+    let withdraw = move |call: Call<'_>| {
+        if call.name == "put" && Key::new(call.at).is_some_and(|key| key.is_metadata()) {
             spool.unlink(InboxId::ROOT, dropped.path[0].as_os_str()).unwrap();
         }
         Ok(())
     };
-    bench.services.store = Arc::new(Hooked { store: store.clone(), before: Box::new(withdraw) });
+    bench.services.store =
+        Arc::new(Intercepted::<MemoryStore, _>::new(store.clone(), Before(withdraw)));
     let withdrawn = bench.publish();
     assert!(matches!(withdrawn, Err(PublishError::Withdrawn)), "{withdrawn:?}");
     let after = contents(store.as_ref());
@@ -56,14 +57,14 @@ fn what_is_purged_leaves_no_staged_word_behind() {
         let second = bench.publish().unwrap();
         let index = &bench.services.index;
         // Pages get no further than to where they are staged, twice.
-        let refuse = |call: &str, key: &Key| match call {
-            "put" if !key.is_staged() => {
+        let refuse = |call: Call<'_>| match call.name {
+            "put" | "rename" if !call.at.starts_with(Key::STAGED) => {
                 let source = "the disk is in a mood".into();
-                Err(StoreError::Unavailable { at: key.to_string(), source })
+                Err(StoreError::Unavailable { at: call.at.to_owned(), source })
             }
             _ => Ok(()),
         };
-        let hooked = Hooked { store: store.clone(), before: Box::new(refuse) };
+        let hooked = Intercepted::<MemoryStore, _>::new(store.clone(), Before(refuse));
         for speaker in ["Anna", "Ben"] {
             name(&hooked, index, &published, speaker).unwrap();
         }

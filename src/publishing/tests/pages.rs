@@ -1,12 +1,11 @@
 //! Pages that are written again: cut off at every call, withdrawn, without the bucket, and many on one day.
 
-use std::fs::File;
-use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::fixtures::archive::Before;
 use crate::fixtures::pages::{assert_readable, assert_settled, name};
 use crate::fixtures::{Bench, contents};
 use crate::index::{Index, PagesDue};
@@ -14,7 +13,7 @@ use crate::jobs::publish::PublishError;
 use crate::model::{ConversationId, InboxId, Key, PageKind};
 use crate::publishing::{RewriteError, write_pages_due};
 use crate::render;
-use crate::store::{FlakyStore, Found, MemoryStore, ObjectFacts, Store, StoreError};
+use crate::store::{Call, FlakyStore, Intercepted, MemoryStore, Store, StoreError};
 use crate::sync::empty_trash;
 use crate::upkeep::rebuild;
 
@@ -132,47 +131,6 @@ fn a_page_that_a_dead_writer_has_torn_is_rendered_again() {
     assert!(matches!(refused, Err(RewriteError::NoTalk(_))), "{refused:?}");
 }
 
-/// What is done before a call of that name for a key; the call is refused where it fails.
-pub(super) type Hook = dyn Fn(&str, &Key) -> Result<(), StoreError> + Send + Sync;
-
-pub(super) struct Hooked {
-    pub(super) store: Arc<MemoryStore>,
-    pub(super) before: Box<Hook>,
-}
-
-impl Store for Hooked {
-    fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
-        (self.before)("put", key)?;
-        self.store.put(key, bytes)
-    }
-    fn put_file(&self, key: &Key, file: &File) -> Result<(), StoreError> {
-        self.store.put_file(key, file)
-    }
-    fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
-        (self.before)("get", key)?;
-        self.store.get_range(key, range)
-    }
-    fn head(&self, key: &Key) -> Result<Found, StoreError> {
-        self.store.head(key)
-    }
-    fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
-        self.store.is_taken(place)
-    }
-    fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
-        self.store.facts(key)
-    }
-    fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
-        self.store.list(prefix)
-    }
-    fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        (self.before)("delete", key)?;
-        self.store.delete(key)
-    }
-    fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError> {
-        self.store.open_local(key)
-    }
-}
-
 #[test]
 fn a_recording_that_is_withdrawn_at_the_last_moment_leaves_no_word_behind() {
     let store = Arc::new(MemoryStore::default());
@@ -182,13 +140,14 @@ fn a_recording_that_is_withdrawn_at_the_last_moment_leaves_no_word_behind() {
     let before = contents(store.as_ref());
     bench.drop_another("secret.wav");
     let (spool, dropped) = (bench.services.spool.clone(), bench.dropped.clone());
-    let withdraw = move |call: &str, key: &Key| {
-        if call == "put" && key.is_metadata() {
+    let withdraw = move |call: Call<'_>| {
+        if call.name == "put" && Key::new(call.at).is_some_and(|key| key.is_metadata()) {
             spool.unlink(InboxId::ROOT, dropped.path[0].as_os_str()).unwrap();
         }
         Ok(())
     };
-    bench.services.store = Arc::new(Hooked { store: store.clone(), before: Box::new(withdraw) });
+    bench.services.store =
+        Arc::new(Intercepted::<MemoryStore, _>::new(store.clone(), Before(withdraw)));
     let withdrawn = bench.publish();
     assert!(matches!(withdrawn, Err(PublishError::Withdrawn)), "{withdrawn:?}");
     assert_eq!(contents(store.as_ref()), before);
@@ -210,17 +169,18 @@ fn words_that_cannot_be_fetched_do_not_keep_another_recording_from_being_publish
         assert_settled(store.as_ref(), &bench.services.index, "named");
         let is_away = Arc::new(Mutex::new(true));
         let (key, asked) = (away, is_away.clone());
-        let refuse = move |call: &str, at: &Key| {
-            if call != "get" || *at != key || !*asked.lock().unwrap() {
+        let refuse = move |call: Call<'_>| {
+            let is_asked = call.name == "get_range" && call.at == key.as_str();
+            if !is_asked || !*asked.lock().unwrap() {
                 return Ok(());
             }
-            let (at, source) = (at.to_string(), "the bucket does not give it".into());
+            let (at, source) = (call.at.to_owned(), "the bucket does not give it".into());
             Err(match is_refused {
                 true => StoreError::Refused { at, source },
                 false => StoreError::Unavailable { at, source },
             })
         };
-        let hooked = Arc::new(Hooked { store: store.clone(), before: Box::new(refuse) });
+        let hooked = Arc::new(Intercepted::<MemoryStore, _>::new(store.clone(), Before(refuse)));
         bench.services.store = hooked.clone();
         bench.publish().unwrap();
         let index = &bench.services.index;
