@@ -7,7 +7,9 @@
 
 mod disk_pause;
 mod maintenance;
+mod memory_budget;
 mod object_labels;
+mod parts_ahead;
 mod rate_limit;
 mod scheduler;
 #[cfg(test)]
@@ -36,6 +38,7 @@ use crate::sync::bucket_identity::PlaceError;
 use crate::sync::eviction::Retention;
 use crate::sync::lease::{Fence, LeaseError, LeaseKeeper, LeaseOptions, NotHeld, Now};
 use crate::sync::uploader::maintenance::Steward;
+use crate::sync::uploader::memory_budget::MemoryBudget;
 use crate::sync::uploader::rate_limit::Pace;
 use crate::sync::uploader::scheduler::{Rounds, Turn};
 use crate::sync::uploader::upload_worker::Courier;
@@ -121,6 +124,7 @@ pub(crate) struct Shared {
     pub(crate) options: CarrierOptions,
     pub(crate) rounds: Arc<Rounds>,
     pub(crate) pace: Pace,
+    budget: MemoryBudget,
     pub(crate) changes: Arc<Changes>,
     /// Shut while the lease on the bucket may be somebody else's.
     pub(crate) fence: Arc<Fence>,
@@ -146,7 +150,8 @@ impl Carrier {
         let count = options.uploads_at_once.max(1);
         let pace = Pace::new(options.bytes_per_second);
         let fence = lease.fence().clone();
-        let shared = Arc::new(Shared { grounds, options, rounds, pace, changes, fence });
+        let budget = MemoryBudget::default();
+        let shared = Arc::new(Shared { grounds, options, rounds, pace, budget, changes, fence });
         let steward = Steward::new(shared.clone());
         let counted = Mutex::default();
         let mut carrier = Self { shared: shared.clone(), lease, threads: Vec::new(), counted };
@@ -244,6 +249,7 @@ impl Shared {
             index: &self.grounds.index,
             sizes: self.options.sizes,
             pace: &self.pace,
+            budget: &self.budget,
             changes: &self.changes,
             clock: &Timestamp::now,
             chance: &chance,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
 use super::maintenance::give_up_uploads;
 use super::upload::Carried;
@@ -296,4 +298,57 @@ fn an_upload_under_way_stops_when_the_lease_is_lost() {
     let row = world.index.recording(recording.id).unwrap().unwrap();
     let Placement::Uploading { parts, .. } = row.placement else { panic!("{row:?}") };
     assert_eq!(parts.len(), 1);
+}
+
+#[test]
+fn parts_of_a_large_recording_go_several_at_once_where_the_line_is_quick() {
+    let world = World::new();
+    // Nine parts.
+    world.publish("standup", "large", 530);
+    let (under_way, most) = (Mutex::new(0_u32), AtomicU64::new(0));
+    let changed = Condvar::new();
+    let hook = |name: &str, is_over: bool| {
+        if name == "put_part" {
+            let mut count = under_way.lock().unwrap();
+            if is_over {
+                *count -= 1;
+                return Ok(());
+            }
+            *count += 1;
+            most.fetch_max(u64::from(*count), Ordering::Relaxed);
+            changed.notify_all();
+            // The first goes alone; of the others each waits for another one, if one comes.
+            let long = Duration::from_secs(2);
+            drop(changed.wait_timeout_while(count, long, |count| *count < 2).unwrap());
+        }
+        Ok(())
+    };
+    let bucket = hooked(&world.bucket, hook);
+    assert!(world.carry_all(&bucket, 1, &|| {}));
+    world.check("");
+    let most = most.load(Ordering::Relaxed);
+    assert!((2..=4).contains(&most), "{most} at once");
+    assert_eq!(world.bucket.open_uploads(), Vec::<String>::new());
+}
+
+#[test]
+fn a_part_that_fails_among_others_is_sent_again_and_those_behind_it_are_not() {
+    let world = World::new();
+    world.publish("standup", "large", 530);
+    let calls = AtomicU64::new(0);
+    let hook = |name: &str, is_over: bool| {
+        if name == "put_part" && !is_over {
+            let call = calls.fetch_add(1, Ordering::Relaxed);
+            if call == 4 {
+                let source = "the line was cut".into();
+                return Err(StoreError::Unavailable { at: "there".to_owned(), source });
+            }
+        }
+        Ok(())
+    };
+    let bucket = hooked(&world.bucket, hook);
+    assert!(world.carry_all(&bucket, 9, &|| {}));
+    world.check("");
+    // Nine parts, and one of them twice.
+    assert_eq!(calls.load(Ordering::Relaxed), 10);
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::model::{DayTranscript, ObjectVersion, Recording};
 use crate::store::outbox::Errand;
+use crate::sync::uploader::parts_ahead::PartsAhead;
 use crate::sync::uploader::throughput::Tally;
 use crate::sync::uploader::upload_error::Blame;
 
@@ -39,6 +40,7 @@ pub(crate) struct Trip {
     pub(crate) sent_transcript: Option<String>,
     /// Of the audio in the bucket, where it was sent on this trip.
     pub(crate) version: Option<ObjectVersion>,
+    pub(crate) parts_ahead: PartsAhead,
 }
 
 /// What this trip has learnt of the bucket: an answer that is lost then costs one question again, not all of them.

@@ -6,6 +6,7 @@
 mod audio;
 mod owner;
 mod pages;
+mod parts;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -19,7 +20,9 @@ use crate::store::{Bucket, Store, StoreError};
 use crate::sync::follower::discover_at;
 use crate::sync::lease::Fence;
 use crate::sync::refile;
+use crate::sync::uploader::memory_budget::MemoryBudget;
 use crate::sync::uploader::object_labels;
+use crate::sync::uploader::parts_ahead::PartsAhead;
 use crate::sync::uploader::rate_limit::Pace;
 use crate::sync::uploader::throughput::Tally;
 use crate::sync::uploader::upload::{Carried, Seen, Trip};
@@ -35,6 +38,7 @@ pub(crate) struct Courier<'a> {
     pub(crate) index: &'a Index,
     pub(crate) sizes: Sizes,
     pub(crate) pace: &'a Pace,
+    pub(crate) budget: &'a MemoryBudget,
     pub(crate) changes: &'a Changes,
     pub(crate) clock: &'a dyn Fn() -> Timestamp,
     pub(crate) chance: &'a dyn Fn() -> f64,
@@ -181,6 +185,7 @@ impl Courier<'_> {
             seen: Seen::default(),
             sent_transcript: None,
             version: None,
+            parts_ahead: PartsAhead::default(),
         })))
     }
 
@@ -317,12 +322,7 @@ impl Courier<'_> {
                 Ok(Event::Began { upload_id: begun.map_err(Fault::Bucket)? })
             }
             Action::PutPart { upload_id, number, range } => {
-                let bytes = self.read(audio, range.start, range.end)?;
-                trip.tally.catch_up(range.start, |from, to| self.read(audio, from, to))?;
-                trip.tally.add(&bytes);
-                self.pace.take(bytes.len() as u64);
-                let sent = self.bucket.put_part(&audio.key, upload_id, *number, bytes);
-                Ok(Event::PartDone(sent.map_err(upload_fault)?))
+                self.put_part(trip, upload_id, *number, range.clone())
             }
             Action::Complete { upload_id, parts } => self.complete(trip, upload_id, parts),
             Action::Put { place: 0 } => self.put_audio(trip),

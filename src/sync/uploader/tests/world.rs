@@ -26,6 +26,7 @@ use crate::sync::lease::{Fence, Now};
 use crate::sync::refusals::Refusals;
 use crate::sync::uploader::Grounds;
 use crate::sync::uploader::maintenance::give_up_uploads;
+use crate::sync::uploader::memory_budget::MemoryBudget;
 use crate::sync::uploader::rate_limit::Pace;
 use crate::sync::uploader::upload::{Carried, Trip};
 use crate::sync::uploader::upload_worker::Courier;
@@ -44,6 +45,7 @@ pub(super) struct World {
     /// Microseconds. It goes on with every look, and jumps to what is waited for.
     pub(super) clock: AtomicI64,
     pub(super) pace: Pace,
+    budget: MemoryBudget,
     pub(super) changes: Changes,
     pub(super) fence: Fence,
 }
@@ -65,6 +67,7 @@ impl World {
             index,
             clock: AtomicI64::new(1_700_000_000_000_000),
             pace: Pace::new(None),
+            budget: MemoryBudget::default(),
             changes: Changes::default(),
             fence: open_fence(),
         }
@@ -173,6 +176,7 @@ impl World {
             index: &self.index,
             sizes: SIZES,
             pace: &self.pace,
+            budget: &self.budget,
             changes: &self.changes,
             clock: &clock,
             chance: &|| 0.5,

@@ -39,6 +39,7 @@ impl Courier<'_> {
     pub(crate) fn put_audio(&self, trip: &mut Trip) -> Result<Event, Fault> {
         let Trip { recording, seen, version, .. } = trip;
         let audio = &recording.audio;
+        let _room = self.budget.reserve(audio.bytes);
         let bytes = self.read(audio, 0, audio.bytes)?;
         if !is(audio, &bytes) {
             return Err(self.damaged(audio));

@@ -25,6 +25,7 @@ impl Courier<'_> {
         let Trip { recording, transcript, seen, sent_transcript, .. } = trip;
         let cargo = outbox::cargo(recording, transcript);
         let object = cargo.get(place).ok_or(Fault::Overtaken)?;
+        let _room = self.budget.reserve(object.bytes);
         let (object, bytes) = match self.page(recording, object, &transcript.object.key)? {
             Page::Sound(object, bytes) => (object, bytes),
             Page::Absent(object) if self.has_page(&object)? => {
