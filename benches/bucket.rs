@@ -5,6 +5,8 @@
 //! `cargo bench --bench bucket` prints a table: for moto where `scripts/moto` has been, and for Garage where
 //! `scripts/garage` has been and SCRIBEFS_FULL is set.
 
+#[path = "../tests/common/sample.rs"]
+mod sample;
 #[path = "../tests/servers/mod.rs"]
 mod servers;
 
@@ -17,11 +19,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use jiff::civil::date;
 use scribefs::index::Index;
 use scribefs::model::{
     Conversation, ConversationId, ConversationSeq, Day, DayTranscript, Destination, FileName, Key,
-    Object, Overlay, Placement, RecordedAt, Recording, RecordingId, SoundFacts, TimeSource,
+    Object, RecordingId,
 };
 use scribefs::store::{Bucket, BucketOptions, S3Bucket, Store};
 
@@ -111,40 +112,10 @@ fn fill(dir: &Path, options: &BucketOptions, bucket: &S3Bucket, local: &Path) ->
     let blake3 = blake3::Hasher::new().update_reader(File::open(local)?)?.finalize();
     let at: Timestamp = "2024-01-15T10:02:00Z".parse()?;
     let object = |key: &Key, bytes| Object { key: key.clone(), bytes, blake3: blake3.to_string() };
-    let name = |text: &str| FileName::new(text).ok_or("name");
-    let recording = Recording {
-        id: RecordingId { conversation: ConversationSeq(1), day, number: 1 },
-        stem: name("talk")?,
-        audio_name: name("talk.wav")?,
-        original_name: name("talk.wav")?,
-        filed_as: id.clone(),
-        audio: object(&key, BYTES),
-        pages: Vec::new(),
-        modified_at: at,
-        published_at: at,
-        recorded_at: RecordedAt {
-            time: date(2024, 1, 15).at(10, 2, 0, 0),
-            zone: "UTC".to_owned(),
-            source: TimeSource::ModificationTime,
-            detail: String::new(),
-        },
-        facts: SoundFacts {
-            container: "wav".to_owned(),
-            codec: "pcm_s16le".to_owned(),
-            channels: 1,
-            sample_rate: 16_000,
-            bits_per_sample: Some(16),
-            duration: 12.5,
-            created: None,
-            tags: std::collections::BTreeMap::new(),
-        },
-        language: None,
-        speakers: 1,
-        model: String::new(),
-        placement: Placement::Stored,
-        revision: 1,
-        overlay: Overlay::default(),
-    };
+    let recording_id = RecordingId { conversation: ConversationSeq(1), day, number: 1 };
+    let stem = FileName::new("talk").ok_or("name")?;
+    let recording =
+        sample::recording(recording_id, &id, &stem, object(&key, BYTES), Vec::new(), at);
     let (seq, filed_as) = (ConversationSeq(1), id.clone());
     let conversation =
         Conversation { seq, id: id.clone(), filed_as, created_at: at, trashed_at: None };

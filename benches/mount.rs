@@ -4,6 +4,8 @@
 //! kernel: beside ours stands what a FUSE filesystem takes that answers from memory and does nothing else.
 
 mod floor;
+#[path = "../tests/common/sample.rs"]
+mod sample;
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -13,11 +15,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use jiff::civil::date;
 use scribefs::index::Index;
 use scribefs::model::{
-    Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Key, Object,
-    Overlay, Page, PageKind, Placement, RecordedAt, Recording, RecordingId, SoundFacts, TimeSource,
+    Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Key, Object, Page,
+    PageKind, Recording, RecordingId,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -264,7 +265,6 @@ fn row(number: u32) -> Result<(Conversation, Recording, DayTranscript)> {
     let seq = ConversationSeq(number / DAYS + 1);
     let in_january = i8::try_from(number % DAYS)? + 1;
     let day = Day::from_ymd(2024, 1, in_january).ok_or("day")?;
-    let name = |text: &str| FileName::new(text).ok_or("name");
     let bytes = if number == 0 { 256 << 20 } else { 1_000 };
     let object = |key: Key, bytes: u64| Object { key, bytes, blake3: format!("{number:064x}") };
     let page = |kind| {
@@ -272,39 +272,11 @@ fn row(number: u32) -> Result<(Conversation, Recording, DayTranscript)> {
         Page { kind, object, written_at: None }
     };
     let kinds = [PageKind::Json, PageKind::Srt, PageKind::Vtt, PageKind::Metadata];
-    let recording = Recording {
-        id: RecordingId { conversation: seq, day, number: 1 },
-        stem: name("recording")?,
-        audio_name: name("recording.wav")?,
-        original_name: name("recording.wav")?,
-        filed_as: id.clone(),
-        audio: object(Key::audio(&id, day, b"recording", b"wav"), bytes),
-        pages: kinds.map(page).to_vec(),
-        modified_at: at,
-        published_at: at,
-        recorded_at: RecordedAt {
-            time: date(2024, 1, in_january).at(10, 2, 0, 0),
-            zone: "UTC".to_owned(),
-            source: TimeSource::ModificationTime,
-            detail: String::new(),
-        },
-        facts: SoundFacts {
-            container: "wav".to_owned(),
-            codec: "pcm_s16le".to_owned(),
-            channels: 1,
-            sample_rate: 16_000,
-            bits_per_sample: Some(16),
-            duration: 12.5,
-            created: None,
-            tags: std::collections::BTreeMap::new(),
-        },
-        language: Some("en".to_owned()),
-        speakers: 2,
-        model: "moonshine-tiny-en".to_owned(),
-        placement: Placement::Stored,
-        revision: 1,
-        overlay: Overlay::default(),
-    };
+    let recording_id = RecordingId { conversation: seq, day, number: 1 };
+    let audio = object(Key::audio(&id, day, b"recording", b"wav"), bytes);
+    let stem = FileName::new("recording").ok_or("name")?;
+    let pages = kinds.map(page).to_vec();
+    let recording = sample::recording(recording_id, &id, &stem, audio, pages, at);
     let conversation = Conversation {
         seq,
         id: id.clone(),

@@ -3,6 +3,9 @@
 //! `cargo bench --bench upkeep [RECORDINGS...]` prints a table; `scripts/bench` does the same. The store is made up as
 //! it is read, so that nothing is measured but the tools and the index, which lies on a real disk.
 
+#[path = "../tests/common/sample.rs"]
+mod sample;
+
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::Write;
@@ -10,12 +13,10 @@ use std::ops::Range;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use jiff::civil::date;
 use scribefs::index::Index;
 use scribefs::model::{
     Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Key, ModelRef,
-    Object, Overlay, Page, PageKind, Placement, Recipe, RecordedAt, Recording, RecordingId,
-    SoundFacts, SpeakerBounds, Talk, TimeSource,
+    Object, Page, PageKind, Recipe, RecordingId, SpeakerBounds, Talk,
 };
 use scribefs::publishing::{Home, Stock, StockError};
 use scribefs::render::{self, Chapter};
@@ -187,7 +188,6 @@ fn object(key: Key, bytes: &[u8]) -> Object {
 fn metadata(number: u64) -> Vec<u8> {
     let (id, day, stem) = (conversation(number), day(number), stem(number));
     let at = Timestamp::UNIX_EPOCH;
-    let name = |bytes: Vec<u8>| FileName::new(bytes).unwrap_or_else(FileName::unnamed);
     let seq = ConversationSeq(u32::try_from(number / A_CONVERSATION + 1).unwrap_or(1));
     let pages = [PageKind::Json, PageKind::Srt, PageKind::Vtt].map(|kind| Page {
         kind,
@@ -197,41 +197,10 @@ fn metadata(number: u64) -> Vec<u8> {
     let mut audio = object(Key::audio(&id, day, &stem, b"wav"), AUDIO);
     // As if each were another sound.
     audio.blake3 = blake3::hash(&stem).to_hex().to_string();
-    let audio_name = [&stem[..], b".wav"].concat();
     let number = u16::try_from(number % A_DAY + 1).unwrap_or(1);
-    let recording = Recording {
-        id: RecordingId { conversation: seq, day, number },
-        stem: name(stem),
-        audio_name: name(audio_name.clone()),
-        original_name: name(audio_name),
-        filed_as: id.clone(),
-        audio,
-        pages: pages.to_vec(),
-        modified_at: at,
-        published_at: at,
-        recorded_at: RecordedAt {
-            time: date(2024, 1, 15).at(10, 2, 0, 0),
-            zone: "UTC".to_owned(),
-            source: TimeSource::ModificationTime,
-            detail: String::new(),
-        },
-        facts: SoundFacts {
-            container: "wav".to_owned(),
-            codec: "pcm_s16le".to_owned(),
-            channels: 1,
-            sample_rate: 16_000,
-            bits_per_sample: Some(16),
-            duration: 12.5,
-            created: None,
-            tags: std::collections::BTreeMap::new(),
-        },
-        language: Some("en".to_owned()),
-        speakers: 2,
-        model: "moonshine-tiny-en".to_owned(),
-        placement: Placement::Stored,
-        revision: 1,
-        overlay: Overlay::default(),
-    };
+    let recording_id = RecordingId { conversation: seq, day, number };
+    let stem = FileName::new(stem).unwrap_or_else(FileName::unnamed);
+    let recording = sample::recording(recording_id, &id, &stem, audio, pages.to_vec(), at);
     let filed_as = id.clone();
     let transcript = object(Key::transcript(&id, day), PAGE);
     let conversation = Conversation { seq, id, filed_as, created_at: at, trashed_at: None };

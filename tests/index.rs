@@ -1,6 +1,8 @@
 //! The index through the API that the next room uses.
 
-use std::collections::BTreeMap;
+#[path = "common/sample.rs"]
+mod sample;
+
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -8,7 +10,7 @@ use scribefs::index::{Change, ChangeQueue, FiledDay, Index, IndexError, PagesDue
 use scribefs::model::{
     Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, InboxId, Job,
     JobId, JobState, Key, Object, Page, PageKind, Placement, RecordedAt, Recording, RecordingId,
-    SoundFacts, TimeSource,
+    TimeSource,
 };
 
 fn at(second: i64) -> Timestamp {
@@ -34,22 +36,15 @@ fn object(key: Key, bytes: u64) -> Object {
 
 fn recording(conversation: &Conversation, id: RecordingId, stem: &FileName) -> Recording {
     let (filed_as, day) = (&conversation.filed_as, id.day);
-    let pages = [PageKind::Json, PageKind::Metadata];
+    let page = |kind| Page {
+        kind,
+        object: object(Key::page(filed_as, day, stem.as_bytes(), kind), 10),
+        written_at: None,
+    };
+    let pages = [PageKind::Json, PageKind::Metadata].map(page).to_vec();
+    let audio = object(Key::audio(filed_as, day, stem.as_bytes(), b"wav"), 1_000);
     Recording {
-        id,
-        stem: stem.clone(),
-        audio_name: stem.with_extension(b"wav"),
         original_name: name("dropped.wav"),
-        filed_as: filed_as.clone(),
-        audio: object(Key::audio(filed_as, day, stem.as_bytes(), b"wav"), 1_000),
-        pages: pages
-            .map(|kind| Page {
-                kind,
-                object: object(Key::page(filed_as, day, stem.as_bytes(), kind), 10),
-                written_at: None,
-            })
-            .to_vec(),
-        modified_at: at(0),
         published_at: at(i64::from(id.number)),
         recorded_at: RecordedAt {
             time: "2024-01-15T10:00:00".parse().unwrap(),
@@ -57,22 +52,7 @@ fn recording(conversation: &Conversation, id: RecordingId, stem: &FileName) -> R
             source: TimeSource::Container,
             detail: "bext".into(),
         },
-        facts: SoundFacts {
-            container: "wav".into(),
-            codec: "pcm_s16le".into(),
-            channels: 1,
-            sample_rate: 16_000,
-            bits_per_sample: Some(16),
-            duration: 12.5,
-            created: None,
-            tags: BTreeMap::new(),
-        },
-        language: Some("en".into()),
-        speakers: 2,
-        model: "moonshine-tiny-en".into(),
-        placement: Placement::Stored,
-        revision: 1,
-        overlay: scribefs::model::Overlay::default(),
+        ..sample::recording(id, filed_as, stem, audio, pages, at(0))
     }
 }
 

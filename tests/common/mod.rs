@@ -2,8 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 pub(crate) mod bucket;
+pub(crate) mod sample;
 
-use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -17,8 +17,7 @@ use scribefs::fs::{Mount, MountOptions, Services};
 use scribefs::index::Index;
 use scribefs::model::{
     Conversation, ConversationId, Day, DayTranscript, Failure, FailureCause, FileName, InboxId,
-    Job, JobId, JobState, Key, Object, Overlay, Page, PageKind, Placement, RecordedAt, Recording,
-    SoundFacts, TimeSource,
+    Job, JobId, JobState, Key, Object, Page, PageKind, Placement, Recording,
 };
 use scribefs::spool::{Spool, SpoolOptions};
 use scribefs::store::{LocalStore, Store};
@@ -216,39 +215,14 @@ fn recording(
         let bytes = content(&key);
         Page { kind, object: object(store, key, &bytes), written_at: None }
     });
+    let audio_name = FileName::new([stem.as_bytes(), b".", extension].concat()).unwrap();
     let bytes = content(&audio);
+    let audio = object(store, audio, &bytes);
     Recording {
-        id,
-        stem: stem.clone(),
-        audio_name: FileName::new([stem.as_bytes(), b".", extension].concat()).unwrap(),
+        audio_name,
         original_name: name.clone(),
-        filed_as: filed.clone(),
-        pages: pages.collect(),
-        audio: object(store, audio, &bytes),
-        modified_at: at,
-        published_at: at,
-        recorded_at: RecordedAt {
-            time: id.day.date().at(10, 2, 0, 0),
-            zone: "UTC".to_owned(),
-            source: TimeSource::ModificationTime,
-            detail: String::new(),
-        },
-        facts: SoundFacts {
-            container: "wav".to_owned(),
-            codec: "pcm_s16le".to_owned(),
-            channels: 1,
-            sample_rate: 16_000,
-            bits_per_sample: Some(16),
-            duration: 12.5,
-            created: None,
-            tags: BTreeMap::new(),
-        },
-        language: Some("en".to_owned()),
-        speakers: 2,
-        model: "moonshine-tiny-en".to_owned(),
         placement: Placement::Local,
-        revision: 1,
-        overlay: Overlay::default(),
+        ..sample::recording(id, filed, stem, audio, pages.collect(), at)
     }
 }
 
