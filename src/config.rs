@@ -20,7 +20,7 @@ use crate::config::bucket::Place;
 use crate::model::{Destination, SpeakerBounds};
 use crate::store::BucketOptions;
 
-pub use layer::{KEYS, Layer, Origin};
+pub use layer::{KEYS, Layer, Origin, nearest_setting, setting};
 
 /// Why settings cannot be used. Each says which key, where it was said, and what would be right.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use scribefs::config::{Config, Layer, Origin, Places, Storage};
+use scribefs::config::{Config, KEYS, Layer, Origin, Places, Storage};
 use scribefs::store::Provider;
 use serde_json::Value;
 
@@ -56,6 +56,32 @@ fn from_environment(block: &str) -> Config {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
     config(&Layer::from_variables(&variables, Origin::Environment).unwrap())
+}
+
+#[test]
+fn every_setting_is_named_and_can_be_given_in_the_environment() {
+    let guide = guide();
+    let rows: Vec<&str> = guide.lines().skip_while(|line| *line != "## All settings").collect();
+    let row = |head: &str| {
+        let head = format!("| {head} | ");
+        *rows.iter().find(|row| row.starts_with(&head)).unwrap_or_else(|| panic!("{head}"))
+    };
+    let given = |name: &str| {
+        let variables = [(format!("SCRIBEFS_{}", name.to_uppercase()), "1".to_owned())];
+        Layer::from_variables(&variables.into(), Origin::Environment).unwrap()
+    };
+    for key in KEYS {
+        let section = ["s3", "retention"]
+            .into_iter()
+            .find_map(|section| Some((section, key.strip_prefix(&format!("{section}_"))?)));
+        let (head, name) =
+            section.map_or(("none".to_owned(), key), |(head, name)| (format!("`[{head}]`"), name));
+        assert!(row(&head).contains(&format!("`{name}`")), "{key}");
+        assert!(given(key).has(key), "{key}");
+        if head == "`[retention]`" {
+            assert!(given(name).has(key), "{name}");
+        }
+    }
 }
 
 #[test]

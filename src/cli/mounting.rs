@@ -10,7 +10,7 @@ use crate::cli::mount_arguments::Mount;
 use crate::cli::report::{self, Trouble};
 use crate::cli::settings;
 use crate::cli::stock::unless_mounted;
-use crate::config::{Config, KEYS, Layer, Origin};
+use crate::config::{self, Config, Layer, Origin};
 use crate::daemon::{
     Detached, Environment, Plan, Readiness, check_overlaps, close_inherited_files, detach, harden,
     last_server, log_to_file, open_bucket, open_near, private_folder, reindex as make_index_anew,
@@ -148,17 +148,22 @@ fn options(said: &[String]) -> Result<(Layer, Options), Trouble> {
             "fake" => options.is_fake = true,
             "fsname" => options.source = Some(value.to_owned()),
             "ro" => layer.say("read_only", "true", Origin::Flag),
-            _ if KEYS.contains(&key) => layer.say(key, value, Origin::Flag),
             _ if HARMLESS.contains(&key) || key.starts_with("x-") => {}
-            _ => {
-                return Err(Trouble::plain(
-                    format!("there is no mount option `{key}`"),
-                    "`scribefs mount --help` lists what can stand behind `-o`.",
-                ));
-            }
+            _ => match config::setting(key) {
+                Some(setting) => layer.say(setting, value, Origin::Flag),
+                None => return Err(no_such_option(key)),
+            },
         }
     }
     Ok((layer, options))
+}
+
+fn no_such_option(key: &str) -> Trouble {
+    let meant = config::nearest_setting(key).map(|it| format!("; did you mean `{it}`?"));
+    Trouble::plain(
+        format!("there is no mount option `{key}`{}", meant.unwrap_or_default()),
+        "`scribefs mount --help` lists what can follow `-o`, and STORAGE_GUIDE.md all settings.",
+    )
 }
 
 /// Puts the folder without detours into the plan. It is made if only its last part is missing.
@@ -273,6 +278,18 @@ mod tests {
             said("rw,noexec,allow_other,settle=1s,x-systemd.automount").unwrap(),
             (true, false)
         );
-        assert!(said("setle=1s").unwrap_err().to_string().contains("setle"));
+        let wrong = said("setle=1s").unwrap_err().to_string();
+        assert_eq!(wrong, "there is no mount option `setle`; did you mean `settle`?");
+    }
+
+    #[test]
+    fn every_setting_can_stand_behind_o() {
+        for key in config::KEYS {
+            let (layer, _) = options(&[format!("{key}=1")]).unwrap();
+            assert!(layer.has(key), "{key}");
+            let Some(short) = key.strip_prefix("retention_") else { continue };
+            let (layer, _) = options(&[format!("{short}=1")]).unwrap();
+            assert!(layer.has(key), "{short}");
+        }
     }
 }

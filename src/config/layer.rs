@@ -156,7 +156,7 @@ impl Layer {
                 (None, Some(_)) if OTHERS.contains(&name.as_str()) => continue,
                 (None, Some(rest)) => {
                     let key = rest.to_lowercase();
-                    known(&key).ok_or_else(|| unknown(&key, PREFIX, &origin))?
+                    setting(&key).ok_or_else(|| unknown(&key, PREFIX, &origin))?
                 }
                 (None, None) => continue,
             };
@@ -190,6 +190,11 @@ impl Layer {
     /// What was said of clouds in variables that are not ours.
     pub(crate) fn cloud(&self) -> &Cloud {
         &self.cloud
+    }
+
+    /// Whether anything was said for `key`.
+    pub fn has(&self, key: &str) -> bool {
+        self.said.contains_key(key)
     }
 
     /// Whether `key` was said, and where.
@@ -247,6 +252,18 @@ fn text_of(value: Value) -> String {
     }
 }
 
+/// The setting of that name outside of a file: one of [`KEYS`], or one of `[retention]` as it stands there, since no other
+/// is called so.
+pub fn setting(name: &str) -> Option<&'static str> {
+    known(name).or_else(|| known(&format!("retention_{name}")))
+}
+
+/// The setting that somebody may have meant by a name that is none.
+pub fn nearest_setting(name: &str) -> Option<&'static str> {
+    let nearest = KEYS.into_iter().min_by_key(|known| distance(known, name));
+    nearest.filter(|known| distance(known, name) <= 1 + name.len() / 3)
+}
+
 fn known(key: &str) -> Option<&'static str> {
     KEYS.into_iter().find(|known| *known == key)
 }
@@ -258,12 +275,10 @@ fn unknown(key: &str, prefix: &str, origin: &Origin) -> ConfigError {
         ("", None) => key.to_owned(),
         (prefix, _) => format!("{prefix}{}", key.to_uppercase()),
     };
-    let nearest = KEYS.into_iter().min_by_key(|known| distance(known, key));
-    let nearest = nearest.filter(|known| distance(known, key) <= 1 + key.len() / 3);
     ConfigError::UnknownKey {
         origin: origin.clone(),
         key: spelled(key),
-        nearest: nearest.map(spelled),
+        nearest: nearest_setting(key).map(spelled),
     }
 }
 
