@@ -331,7 +331,7 @@ fn an_import_that_waits_goes_on_where_one_fails_and_fails_in_the_end() {
     }
     fs::create_dir_all(world.inbox().join("talks/2024-01-16")).unwrap();
     fs::write(world.inbox().join("talks/2024-01-16/c.wav"), "another").unwrap();
-    let import = ["import", "more", "--mount", "mount", "--wait"];
+    let import = ["import", "more", "--wait"];
     let (code, text) = world.ends(&import);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("2 recordings dropped into the inbox"), "{text}");
@@ -371,6 +371,35 @@ fn what_is_removed_for_good_is_gone_from_the_disk() {
     assert_eq!((code, text.as_str()), (Some(0), "1 entry removed for good\n"));
     assert_eq!(world.ends(&["trash", "mount"]), (Some(0), String::new()));
     until("the recording to leave the disk", || !stored.join("monday.wav").exists());
+}
+
+#[test]
+fn what_cannot_be_done_is_said_with_why() {
+    let Some(world) = World::new("what_cannot_be_done_is_said_with_why", &[]) else { return };
+    fs::remove_dir_all(world.dir.path().join("mount/conversations/standup")).unwrap();
+    for (arguments, code, said) in [
+        (&["retry-uploads", "mount"][..], 1, "brings nothing to a bucket"),
+        (&["retry-uploads", "old"], 1, "no scribefs is mounted at"),
+        (&["status", "old"], 1, "no scribefs is mounted at"),
+        (&["storage-info", "nowhere"], 1, "no scribefs is mounted at"),
+        (&["trash", "old"], 1, "no scribefs is mounted at"),
+        (&["trash", "--empty", "old"], 1, "no scribefs is mounted at"),
+        (&["restore", "standup", "--mount", "old"], 1, "no scribefs is mounted at"),
+        (&["umount", "old"], 1, "no scribefs is mounted there"),
+        (&["restore", "standup", "--to", "a/b", "--mount", "mount"], 1, "be called `a/b`"),
+        (&["restore", "standup", "--to", "", "--mount", "mount"], 1, "be called ``"),
+        (&["restore", "standup", "--to", "..", "--mount", "mount"], 1, "be called `..`"),
+        (&["restore", "other", "--mount", "mount"], 1, "nothing called `other`"),
+        (&["wait", "--timeout", "soon", "mount/inbox/a.wav"], 2, "write it with its unit"),
+        (&["models", "import", "nowhere"], 1, "nowhere"),
+        (&["mount", "other", "-o", "trash_day=3"], 1, "did you mean `retention_trash_days`"),
+    ] {
+        let (ended, text) = world.ends(arguments);
+        assert!(ended == Some(code) && text.contains(said), "{arguments:?}: {ended:?} {text}");
+        assert!(!text.contains("scribefs mount --help` lists the settings"), "{text}");
+    }
+    let (code, text) = world.ends(&["restore", "standup", "--to", "weekly", "--mount", "mount"]);
+    assert!(code == Some(0) && text.ends_with("/conversations/weekly\n"), "{text}");
 }
 
 #[test]

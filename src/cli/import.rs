@@ -15,7 +15,7 @@ use crate::cli::report::{self, Causes, Trouble};
 use crate::cli::stock::Opened;
 use crate::cli::{files, place};
 use crate::config::{Config, Layer, Origin};
-use crate::daemon::{DaemonError, Environment, open_bucket, open_near};
+use crate::daemon::{DaemonError, Environment, last_server, open_bucket, open_near};
 use crate::index::IndexError;
 use crate::model::Key;
 use crate::publishing::StockError;
@@ -27,10 +27,13 @@ pub(crate) fn import(wish: &Import, environment: &Environment) -> Result<ExitCod
     let config = wish.settings.config(environment)?;
     let target = match &wish.mount {
         Some(mount) => Target::Inbox(environment.working_directory().join(mount)),
-        None => match Opened::open(&config) {
+        None => match Opened::try_open(&config) {
             // This state is mounted somewhere.
             Err(Trouble::Daemon(DaemonError::Index(IndexError::InUse { .. }))) => {
-                Target::Inbox(place::only_mount(environment.working_directory())?)
+                match last_server(&config.state) {
+                    Some(server) => Target::Inbox(server.mountpoint),
+                    None => Target::Inbox(place::only_mount(environment.working_directory())?),
+                }
             }
             opened => Target::Index(Box::new(opened?)),
         },

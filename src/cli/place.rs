@@ -107,8 +107,23 @@ pub(crate) fn told(mount: &Path, name: &str) -> Result<Value, Trouble> {
     })
 }
 
+/// Whether recordings are brought to a bucket.
+pub(crate) fn has_bucket(mount: &Path) -> Result<bool, Trouble> {
+    let storage = told(mount, "storage.json")?;
+    Ok(matches!(storage["backend"]["storage"].as_str(), Some("s3" | "both")))
+}
+
 /// A file of `.scribefs/` cannot be read.
 pub(crate) fn unanswered(path: PathBuf, source: io::Error) -> Trouble {
+    // What lies in `.scribefs` is there as long as a mount is.
+    let is_missing = matches!(source.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));
+    let mount = path.ancestors().find(|it| it.ends_with(".scribefs")).and_then(Path::parent);
+    if let (true, Some(mount)) = (is_missing, mount) {
+        return Trouble::plain(
+            format!("no scribefs is mounted at {}", mount.display()),
+            "`findmnt -t fuse.scribefs` shows what is mounted; `scribefs mount FOLDER` mounts.",
+        );
+    }
     let remedy = match source.kind() {
         io::ErrorKind::PermissionDenied => {
             "Only the owner of the mount and the members of its group may see the queue."
@@ -121,10 +136,13 @@ pub(crate) fn unanswered(path: PathBuf, source: io::Error) -> Trouble {
 /// Writes an order to `.scribefs/control`.
 pub(crate) fn order(mount: &Path, line: &str) -> Result<(), Trouble> {
     let path = mount.join(".scribefs/control");
-    fs::write(&path, format!("{line}\n")).map_err(|source| Trouble::File {
-        path,
-        source,
-        remedy: "The daemon did not take the order: check the path with `scribefs status`."
-            .to_owned(),
+    fs::write(&path, format!("{line}\n")).map_err(|source| match source.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR | libc::ENOTCONN) => unanswered(path, source),
+        _ => Trouble::File {
+            path,
+            source,
+            remedy: "The daemon did not take the order: check the path with `scribefs status`."
+                .to_owned(),
+        },
     })
 }

@@ -92,8 +92,7 @@ fn unusable(path: &Path, source: io::Error) -> Trouble {
 
 /// Buckets may keep what was removed from them, and nobody but their owner can tell.
 fn tell_what_remains(mount: &Path) {
-    let storage = place::told(mount, "storage.json").unwrap_or_default();
-    if storage["bucket"].is_object() {
+    if place::has_bucket(mount).unwrap_or(false) {
         report::remark(
             "It leaves the bucket within seconds, or when the bucket answers again. If the bucket keeps old versions \
              (versioning, object lock), those stay until its lifecycle rules remove them.",

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use crate::config::ConfigError;
+use crate::config::{self, ConfigError};
 use crate::daemon::{DaemonError, Overlap, StateError};
 use crate::fs::MountError;
 use crate::index::IndexError;
@@ -70,6 +70,10 @@ impl Trouble {
 
     fn remedy(&self) -> String {
         match self {
+            // Flags that are no settings say themselves what can be written.
+            Self::Config(ConfigError::Value { key, .. }) if config::setting(key).is_none() => {
+                String::new()
+            }
             Self::Config(_) => "`scribefs mount --help` lists the settings.".to_owned(),
             Self::Daemon(err) => remedy_of(err).to_owned(),
             Self::Overlap(overlap) => overlap.remedy().to_owned(),

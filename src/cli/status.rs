@@ -177,6 +177,15 @@ pub(crate) fn retry_uploads(
     environment: &Environment,
 ) -> Result<ExitCode, Trouble> {
     let mount = place::mount_of(wish.mountpoint.as_deref(), environment)?;
+    if !place::has_bucket(&mount)? {
+        return Err(Trouble::plain(
+            format!(
+                "{} brings nothing to a bucket: recordings stay on local disk",
+                mount.display()
+            ),
+            "Name a bucket with `bucket` in `[s3]` and mount again.",
+        ));
+    }
     place::order(&mount, "retry-uploads")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -23,9 +23,17 @@ pub(crate) struct Opened {
 
 impl Opened {
     pub(crate) fn open(config: &Config) -> Result<Self, Trouble> {
+        Self::try_open(config).map_err(|trouble| match trouble {
+            Trouble::Daemon(err) => unless_mounted(err),
+            trouble => trouble,
+        })
+    }
+
+    /// The same for who knows what to do where the state folder is in use.
+    pub(crate) fn try_open(config: &Config) -> Result<Self, Trouble> {
         let near = Arc::new(open_near(config)?);
         let bucket = open_bucket(config)?;
-        let index = open_index(config, &near, bucket.as_ref()).map_err(unless_mounted)?;
+        let index = open_index(config, &near, bucket.as_ref())?;
         // Settings that were changed since the last mount count from the next one on.
         let home = match (index.destination().map_err(StockError::Index)?, config.storage) {
             (Destination::Here, _) | (_, Storage::Local) => Home::Disk,

@@ -17,7 +17,7 @@ use crate::cli::report::{self, Trouble};
 use crate::cli::{attributes, place, purge};
 use crate::config;
 use crate::daemon::Environment;
-use crate::model::printable;
+use crate::model::{ConversationId, printable};
 
 /// How long a link lasts where nothing else is said.
 const LINK_LASTS: Duration = Duration::from_hours(1);
@@ -32,7 +32,8 @@ pub(crate) fn trash(wish: &Trash, environment: &Environment) -> Result<ExitCode,
     }
     let folder = mount.join(".scribefs/trash");
     let mut lines = Vec::new();
-    for entry in fs::read_dir(&folder).map_err(|err| unanswered(&folder, err))? {
+    let entries = fs::read_dir(&folder);
+    for entry in entries.map_err(|err| place::unanswered(folder.clone(), err))? {
         let path = entry.map_err(|err| unanswered(&folder, err))?.path();
         let day = |name: &CStr| {
             let value = attributes::get(&path, name).ok().flatten().unwrap_or_default();
@@ -54,7 +55,16 @@ pub(crate) fn restore(wish: &Restore, environment: &Environment) -> Result<ExitC
     if let Some(folder) = day_folder(&wish.name, environment) {
         return restore_pages(&folder);
     }
+    let is_name = |name: &String| ConversationId::of_folder(name.as_bytes()).is_some();
+    if let Some(wrong) = wish.to.as_ref().filter(|name| !is_name(name)) {
+        return Err(Trouble::plain(
+            format!("a conversation cannot be called `{wrong}`"),
+            "Give a name of 1 to 64 bytes without `/`, such as `--to standup-2024`: one conversation, no path.",
+        ));
+    }
     let mount = place::mount_of(wish.mount.as_deref(), environment)?;
+    let folder = mount.join(".scribefs/trash");
+    fs::symlink_metadata(&folder).map_err(|err| place::unanswered(folder.clone(), err))?;
     let from = mount.join(".scribefs/trash").join(&wish.name);
     let origin = attributes::get(&from, c"user.scribefs.origin").ok().flatten();
     let own = attributes::get(&from, c"user.scribefs.conversation").ok().flatten();

@@ -260,8 +260,12 @@ pub fn setting(name: &str) -> Option<&'static str> {
 
 /// The setting that somebody may have meant by a name that is none.
 pub fn nearest_setting(name: &str) -> Option<&'static str> {
-    let nearest = KEYS.into_iter().min_by_key(|known| distance(known, name));
-    nearest.filter(|known| distance(known, name) <= 1 + name.len() / 3)
+    let changes = |known: &&'static str| {
+        let short = known.strip_prefix("retention_").unwrap_or(known);
+        distance(known, name).min(distance(short, name))
+    };
+    let nearest = KEYS.into_iter().min_by_key(changes);
+    nearest.filter(|known| changes(known) <= 1 + name.len() / 3)
 }
 
 fn known(key: &str) -> Option<&'static str> {

@@ -119,6 +119,7 @@ impl Library {
 
     /// Installs a ggml file, or a folder of weights, under `name` or its own. Says under which.
     pub fn import(&self, path: &Path, name: Option<&str>) -> Result<String, ModelsError> {
+        fs::metadata(path).map_err(disk(path))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let name = name.map_or(stem, str::to_owned);
         if name.is_empty() || name.starts_with('.') || name.contains('/') {
