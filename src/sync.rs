@@ -3,6 +3,7 @@
 
 mod bucket_identity;
 mod bucket_removals;
+mod context;
 mod error;
 mod eviction;
 mod follower;
@@ -19,6 +20,7 @@ mod uploader;
 mod uploader_start;
 
 pub use bucket_identity::{PlaceError, bind_follower, is_renamed, place_id};
+pub use context::Grounds;
 pub use error::SyncError;
 pub use eviction::Retention;
 pub use follower::{
@@ -31,4 +33,4 @@ pub use links::{LinkError, link};
 pub use purge::{TrashClock, empty_trash, remove_purged};
 pub use refusals::Refusals;
 pub use storage::{Storage, SyncRole};
-pub use uploader::{Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds};
+pub use uploader::{Carrier, CarrierError, CarrierOptions, CarrierStatus};

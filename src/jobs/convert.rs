@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::jobs::Setup;
-use crate::jobs::decode::spare_bytes;
+use crate::jobs::shortage::spare_bytes;
 use crate::jobs::worker_process::{DecodeBudget, WorkerError, command};
 use crate::model::{Failure, FailureCause};
 

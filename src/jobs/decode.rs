@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use crate::audio::SCRATCH_FILES;
-use crate::jobs::shortage::free_bytes;
+use crate::jobs::shortage::spare_bytes;
 use crate::jobs::worker_failures::{self, Role};
 use crate::jobs::worker_process::{DecodeBudget, StopSwitch, WorkerError, WorkerProcess};
 use crate::jobs::{Setup, convert};
@@ -127,11 +127,6 @@ fn budget(setup: &Setup, input: &File) -> DecodeBudget {
         file_bytes: (setup.longest.as_secs() + 60).saturating_mul(BYTES_PER_SECOND),
         cpu_seconds: BASE_CPU_SECONDS + bytes / BYTES_PER_CPU_SECOND,
     }
-}
-
-/// What the disk of the scratch folder has beside what is kept free. All there is where it does not tell.
-pub(crate) fn spare_bytes(setup: &Setup) -> u64 {
-    free_bytes(&setup.scratch).map_or(u64::MAX, |free| free.saturating_sub(setup.keep_free_bytes))
 }
 
 fn cannot(err: &io::Error) -> WorkerError {

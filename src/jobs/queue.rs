@@ -9,11 +9,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::jobs::backlog::{Backlog, Length, Rank, Rest};
-use crate::jobs::decode::spare_bytes;
 use crate::jobs::job_models::Models;
 use crate::jobs::job_run::Prepared;
 use crate::jobs::memory::available_bytes;
 use crate::jobs::shortage::Unsaved;
+use crate::jobs::shortage::spare_bytes;
 use crate::jobs::worker_process::StopSwitch;
 use crate::jobs::{Services, Setup};
 use crate::model::{InboxId, Job, JobId};

@@ -84,8 +84,13 @@ pub(crate) fn has_room(setup: &Setup, job: &Job) -> bool {
         .all(|(folder, wanted)| free_bytes(folder).is_none_or(|free| wanted <= free))
 }
 
+/// What the disk of the scratch folder has beside what is kept free. All there is where it does not tell.
+pub(crate) fn spare_bytes(setup: &Setup) -> u64 {
+    free_bytes(&setup.scratch).map_or(u64::MAX, |free| free.saturating_sub(setup.keep_free_bytes))
+}
+
 /// What users other than root may still write on the disk of a folder; `None` where it does not say.
-pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
+fn free_bytes(folder: &Path) -> Option<u64> {
     let folder = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
     let mut space = std::mem::MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: `folder` ends in NUL, and `space` has room for one `statvfs`.

@@ -8,7 +8,7 @@ use crate::index::{Copy, Verification};
 use crate::model::causes;
 use crate::publishing::StorageError;
 use crate::publishing::verify::{self, Proof};
-use crate::sync::Grounds;
+use crate::sync::context::Grounds;
 use crate::sync::refusals::is_of_one_object;
 
 /// What is kept on local disk, and for how long.

@@ -9,10 +9,11 @@ mod reading;
 mod refresh;
 mod rows;
 mod scan;
+mod state;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -21,35 +22,16 @@ use jiff::Timestamp;
 pub use crate::sync::follower::discovery::discover;
 pub(crate) use crate::sync::follower::discovery::discover_at;
 pub use crate::sync::follower::refresh::PageRefresher;
+pub use crate::sync::follower::state::{FollowStatus, Following};
 
 use crate::index::{Index, IndexError};
 use crate::model::{StateRole, causes};
-use crate::store::{Bucket, StoreError};
 use crate::sync::bucket_identity::PlaceError;
 use crate::sync::follower::poll::Rounds;
+use crate::sync::follower::state::{FollowError, Watch};
 
 /// How often the bucket is asked for news. At list prices a follower costs about 1.30 $ a month then.
 pub const FOLLOW_EVERY: Duration = Duration::from_secs(10);
-
-/// What a follower works with.
-#[derive(Clone)]
-pub struct Following {
-    pub bucket: Arc<dyn Bucket>,
-    pub index: Index,
-    /// Rung when the index can no longer be written: the daemon must end and be started anew.
-    pub alarm: Arc<dyn Fn() + Send + Sync>,
-    /// Time between two rounds.
-    pub every: Duration,
-}
-
-/// How it goes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FollowStatus {
-    /// When the bucket last told everything that was new; `None`: not yet since the start.
-    pub heard_at: Option<Timestamp>,
-    /// Why it did not, the last time it was asked.
-    pub trouble: Option<String>,
-}
 
 /// Why nothing is followed.
 #[derive(Debug, thiserror::Error)]
@@ -58,20 +40,6 @@ pub enum StartError {
     Index(#[from] IndexError),
     #[error("the thread that follows the bucket could not be started")]
     Thread(#[from] io::Error),
-}
-
-/// Why a round came to no end.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FollowError {
-    #[error("the bucket could not be read")]
-    Store(#[from] StoreError),
-    #[error("the index could not be written")]
-    Index(#[from] IndexError),
-    /// It is not the bucket that the index is of.
-    #[error(transparent)]
-    Place(#[from] PlaceError),
-    #[error("told to stop")]
-    Stopped,
 }
 
 /// A thread that makes the rounds until it is told to stop.
@@ -83,20 +51,6 @@ pub struct Follower {
     is_complete: AtomicBool,
     /// Guards the thread until it is joined.
     thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// What the thread and its owner tell each other.
-#[derive(Debug, Default)]
-pub(crate) struct Watch {
-    /// Guards the word to stop and the status.
-    state: Mutex<State>,
-    stopped: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    is_stopping: bool,
-    status: FollowStatus,
 }
 
 impl Follower {
@@ -126,13 +80,12 @@ impl Follower {
     }
 
     pub fn status(&self) -> FollowStatus {
-        self.watch.lock().status.clone()
+        self.watch.status()
     }
 
     /// Waits for the request that is under way.
     pub fn stop(&self) {
-        self.watch.lock().is_stopping = true;
-        self.watch.stopped.notify_all();
+        self.watch.stop();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             log::error!("the thread that follows the bucket has panicked");
@@ -143,45 +96,6 @@ impl Follower {
 impl Drop for Follower {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-impl Watch {
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.lock().is_stopping
-    }
-
-    /// Says whether it was told to stop meanwhile.
-    fn wait(&self, time: Duration) -> bool {
-        let not_yet = |state: &mut State| !state.is_stopping;
-        let waited = self.stopped.wait_timeout_while(self.lock(), time, not_yet);
-        waited.unwrap_or_else(PoisonError::into_inner).0.is_stopping
-    }
-
-    /// Keeps the outcome, and logs it where it differs from the last one.
-    fn note(&self, outcome: Result<(), FollowError>) {
-        let mut state = self.lock();
-        let was_away = state.status.trouble.is_some();
-        match outcome {
-            Ok(()) => {
-                state.status = FollowStatus { heard_at: Some(Timestamp::now()), trouble: None };
-                if was_away {
-                    log::info!("bucket: it is followed again");
-                }
-            }
-            Err(FollowError::Stopped) => {}
-            Err(err) => {
-                let why = causes(&err);
-                if !was_away {
-                    log::warn!("bucket: it cannot be followed for now: {why}");
-                }
-                state.status.trouble = Some(why);
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::publishing::change_log::{Changes, Told};
 use crate::publishing::page_store::Shelves;
 use crate::publishing::{StorageError, page_lock, staged_pages, verify};
 use crate::store::{Bucket, Store, StoreError};
-use crate::sync::Grounds;
+use crate::sync::context::Grounds;
 use crate::sync::lease::Now;
 use crate::sync::refusals::Refusals;
 

@@ -9,11 +9,12 @@ use serde_json::{Map, Value, json};
 use crate::index::Index;
 use crate::model::{self, Key};
 use crate::store::{Bucket, LocalStore, PlacedStore};
+use crate::sync::context::Grounds;
 use crate::sync::error::SyncError;
 use crate::sync::follower::{FOLLOW_EVERY, Follower, Following, PageRefresher, StartError};
 use crate::sync::links;
 use crate::sync::trash_thread::TrashThread;
-use crate::sync::uploader::{CarrierOptions, Grounds};
+use crate::sync::uploader::CarrierOptions;
 use crate::sync::uploader_start::UploaderStart;
 
 /// What is done about the bucket.

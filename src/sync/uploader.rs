@@ -9,9 +9,11 @@ mod disk_pause;
 mod maintenance;
 mod memory_budget;
 mod object_labels;
+mod options;
 mod parts_ahead;
 mod rate_limit;
 mod scheduler;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod throughput;
@@ -20,61 +22,23 @@ mod upload_error;
 mod upload_worker;
 
 use std::io;
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use serde::Serialize;
+pub use crate::sync::uploader::options::{CarrierOptions, CarrierStatus};
 
-use crate::index::{Index, IndexError};
-use crate::model::causes;
+use crate::index::IndexError;
 use crate::publishing::change_log::Changes;
-use crate::store::outbox::Sizes;
-use crate::store::{Bucket, BucketHealth, Store, chance};
 use crate::sync::bucket_identity::PlaceError;
-use crate::sync::eviction::Retention;
-use crate::sync::lease::{Fence, LeaseError, LeaseKeeper, LeaseOptions, NotHeld, Now};
+use crate::sync::context::Grounds;
+use crate::sync::lease::{LeaseError, LeaseKeeper, LeaseOptions, NotHeld, Now};
 use crate::sync::uploader::maintenance::Steward;
 use crate::sync::uploader::memory_budget::MemoryBudget;
 use crate::sync::uploader::rate_limit::Pace;
-use crate::sync::uploader::scheduler::{Rounds, Turn};
-use crate::sync::uploader::upload_worker::Courier;
-
-/// How recordings are carried, and what is kept for how long.
-#[derive(Debug, Clone)]
-pub struct CarrierOptions {
-    /// Recordings that are carried at once. Default 4: enough to fill a line. Each may hold one object of up to
-    /// `sizes.single_put_bytes` in memory.
-    pub uploads_at_once: usize,
-    /// Most that all of them send in a second; `None`: as fast as it goes.
-    pub bytes_per_second: Option<NonZeroU64>,
-    pub sizes: Sizes,
-    pub retention: Retention,
-    /// The file that keeps this writer's name between mounts, in the state folder.
-    pub writer: PathBuf,
-}
-
-/// The rooms between which things are carried.
-#[derive(Clone)]
-pub struct Grounds {
-    /// Local disk alone: what is not there is `Missing`, whatever the bucket has.
-    pub near: Arc<dyn Store>,
-    /// What the rest of the house sees: local disk, and the bucket behind it.
-    pub store: Arc<dyn Store>,
-    pub bucket: Arc<dyn Bucket>,
-    /// What readers of the bucket know of it.
-    pub health: Arc<BucketHealth>,
-    pub index: Index,
-    /// Bytes that are free on the disk of `near`; `None` where that is not known.
-    pub free_bytes: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
-    /// Told now and then how many bytes local copies take: the cache of blocks has the rest of the room for both.
-    pub copied: Arc<dyn Fn(u64) + Send + Sync>,
-    /// Rung when the index can no longer be written: the daemon must end and be started anew.
-    pub alarm: Arc<dyn Fn() + Send + Sync>,
-}
+use crate::sync::uploader::scheduler::Rounds;
+use crate::sync::uploader::shared::Shared;
 
 /// Why there is no carrier.
 #[derive(Debug, thiserror::Error)]
@@ -93,22 +57,6 @@ pub enum CarrierError {
     Threads(#[source] io::Error),
 }
 
-/// How it goes, for `storage.json`. Says nothing secret.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct CarrierStatus {
-    /// Recordings that are not in the bucket yet, and those that were refused.
-    pub pending: u64,
-    pub paused: u64,
-    /// Why nothing is sent: somebody has to do something.
-    pub paused_because: Option<String>,
-    /// The bucket does not answer; when it is tried next.
-    pub away_until: Option<Timestamp>,
-    pub last_error: Option<String>,
-    pub last_success: Option<Timestamp>,
-    /// Sent in the last seconds.
-    pub bytes_per_second: u64,
-}
-
 /// The running carrier: its threads, and the way to them.
 pub struct Carrier {
     shared: Arc<Shared>,
@@ -116,18 +64,6 @@ pub struct Carrier {
     threads: Vec<JoinHandle<()>>,
     /// Recordings that wait and that are paused, as the index last said.
     counted: Mutex<(u64, u64)>,
-}
-
-/// What the threads share.
-pub(crate) struct Shared {
-    pub(crate) grounds: Grounds,
-    pub(crate) options: CarrierOptions,
-    pub(crate) rounds: Arc<Rounds>,
-    pub(crate) pace: Pace,
-    budget: MemoryBudget,
-    pub(crate) changes: Arc<Changes>,
-    /// Shut while the lease on the bucket may be somebody else's.
-    pub(crate) fence: Arc<Fence>,
 }
 
 /// How long a stop waits for requests that are under way. They end later by themselves, unheard: the next
@@ -237,77 +173,5 @@ fn take_lease(
         Ok(Err(NotHeld::Lease(err))) => Err(err.into()),
         Ok(Err(NotHeld::Place(err))) => Err(err.into()),
         Err(source) => Err(CarrierError::Writer { path: options.writer.clone(), source }),
-    }
-}
-
-impl Shared {
-    fn courier<'a>(&'a self, heard: &'a dyn Fn()) -> Courier<'a> {
-        Courier {
-            near: self.grounds.near.as_ref(),
-            store: self.grounds.store.as_ref(),
-            bucket: self.grounds.bucket.as_ref(),
-            index: &self.grounds.index,
-            sizes: self.options.sizes,
-            pace: &self.pace,
-            budget: &self.budget,
-            changes: &self.changes,
-            clock: &Timestamp::now,
-            chance: &chance,
-            heard,
-            fence: &self.fence,
-        }
-    }
-
-    /// Carries one recording after the other until the end.
-    fn carry(&self) {
-        loop {
-            match self.carry_one() {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(IndexError::Full(_)) => self.rounds.wait_for_room(),
-                Err(err) => return self.give_up(&err),
-            }
-        }
-    }
-
-    /// Waits for a recording that may go and carries it. `false`: the end has come.
-    fn carry_one(&self) -> Result<bool, IndexError> {
-        if !self.fence.is_open() {
-            // Whoever holds the lease lets everybody go again.
-            self.rounds.bar_unless_barred("there is no lease on the bucket at present");
-        }
-        match self.rounds.turn(&self.grounds.index, Now::read())? {
-            Turn::Carry(recording, rested, ticket) => {
-                let id = recording.id;
-                let heard = || self.rounds.heard();
-                let (event, is_requested) = (ticket.event(), ticket.is_requested);
-                let carried =
-                    self.courier(&heard).carry(*recording, rested, event, is_requested)?;
-                self.rounds.done(id, &ticket, carried, Now::read(), chance());
-            }
-            Turn::Wait { until, seen } => self.rounds.wait(until, seen),
-            Turn::Closed => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    /// Without an index nothing can be carried safely.
-    pub(crate) fn give_up(&self, err: &IndexError) {
-        if !self.rounds.is_closing() {
-            log::error!("the carrier ends: {}", causes(err));
-            (self.grounds.alarm)();
-        }
-        self.close();
-    }
-
-    fn close(&self) {
-        self.rounds.close();
-        self.pace.close();
-    }
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("options", &self.options).finish_non_exhaustive()
     }
 }

@@ -10,9 +10,10 @@ use crate::index::IndexError;
 use crate::model::causes;
 use crate::publishing::StorageError;
 use crate::store::Backoff;
+use crate::sync::context::Grounds;
 use crate::sync::error::SyncError;
 use crate::sync::follower::discover;
-use crate::sync::uploader::{Carrier, CarrierError, CarrierOptions, CarrierStatus, Grounds};
+use crate::sync::uploader::{Carrier, CarrierError, CarrierOptions, CarrierStatus};
 
 /// How long the mount waits to hear whether another scribefs writes to the bucket.
 const PATIENCE: Duration = Duration::from_secs(5);

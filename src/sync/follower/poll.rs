@@ -10,7 +10,8 @@ use crate::index::Followed;
 use crate::model::Key;
 use crate::publishing::change_log::Told;
 use crate::sync::bucket_identity;
-use crate::sync::follower::{FollowError, Following, Watch, reading, rows, scan};
+use crate::sync::follower::state::{FollowError, Following, Watch};
+use crate::sync::follower::{reading, rows, scan};
 
 /// Markers of one listing: what S3 answers at most.
 const PAGE: usize = 1000;

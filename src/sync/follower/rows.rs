@@ -2,7 +2,8 @@
 //! cache, which makes room by itself.
 
 use crate::model::Key;
-use crate::sync::follower::{FollowError, Following, reading};
+use crate::sync::follower::reading;
+use crate::sync::follower::state::{FollowError, Following};
 
 /// Recordings that share one commit.
 const BATCH: usize = 200;

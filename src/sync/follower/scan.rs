@@ -11,7 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::index::{Followed, Surveying};
 use crate::model::Key;
 use crate::store::Found;
-use crate::sync::follower::{FollowError, Following, reading, rows};
+use crate::sync::follower::state::{FollowError, Following};
+use crate::sync::follower::{reading, rows};
 
 /// Keys of one listing: what S3 answers at most.
 const PAGE: usize = 1000;

@@ -12,10 +12,11 @@ use crate::index::{Change, ChangeQueue, IndexError};
 use crate::model::causes;
 use crate::publishing::StorageError;
 use crate::publishing::change_log::Changes;
+use crate::sync::context::Grounds;
 use crate::sync::lease::Now;
 use crate::sync::purge::{self, Bins, TrashClock};
 use crate::sync::refusals::Refusals;
-use crate::sync::uploader::{Grounds, Shared};
+use crate::sync::uploader::shared::Shared;
 use crate::sync::{bucket_removals, eviction};
 
 /// Longest time without a look around.

@@ -8,7 +8,7 @@ use super::threads::{options, until};
 use super::world::World;
 use crate::index::failing_disk::FailingDisk;
 use crate::sync::Carrier;
-use crate::sync::uploader::Grounds;
+use crate::sync::Grounds;
 use crate::sync::uploader::upload::Carried;
 
 #[test]
