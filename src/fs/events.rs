@@ -127,7 +127,12 @@ impl EventLog {
         let mut log = self.lock();
         let reported = log.reported();
         let own = log.readers.values().filter(|reader| reader.process == process);
-        let seen = own.map(|reader| reported.end.max(reader.next).saturating_sub(reader.base));
+        // One that has fallen behind goes on with the oldest line.
+        let oldest = log.oldest;
+        let seen = own.map(|reader| {
+            let unread = reported.end.saturating_sub(reader.next.max(oldest));
+            reader.next.saturating_sub(reader.base) + unread
+        });
         (seen.max().unwrap_or(0).max(reported.bytes), reported.modified)
     }
 
