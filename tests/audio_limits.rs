@@ -247,7 +247,7 @@ fn the_process_that_decodes_for_the_test_above() {
     let extension = path.extension().unwrap().to_str().unwrap().to_owned();
     let file = File::open(&path).unwrap();
     let decoded = decode_at_most(DAY, file, &extension, &mut |_| {}).unwrap();
-    println!("\ndecoded: {} {}", decoded.facts.duration, peak_memory());
+    writeln!(std::io::stdout(), "\ndecoded: {} {}", decoded.facts.duration, peak_memory()).unwrap();
 }
 
 #[test]
