@@ -17,6 +17,7 @@ mod place;
 mod published_arguments;
 mod purge;
 mod report;
+mod setting_flags;
 mod settings;
 mod status;
 mod stock;

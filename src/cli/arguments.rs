@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::mount_arguments::{Mount, Umount};
 use crate::cli::published_arguments::{Purge, Restore, Trash, Url, Warm};
+use crate::cli::setting_flags::{DoctorFlags, EngineFlags, StoreFlags};
 use crate::cli::settings::Settings;
 
 /// A filesystem that writes down what was said.
@@ -18,13 +19,13 @@ use crate::cli::settings::Settings;
     max_term_width = 100,
     after_help = "\
 Examples:
-  scribefs mount ~/Recordings          mount, and go to the background
+  scribefs mount ~/Recordings          mount and return
   cp meeting.m4a ~/Recordings/inbox/   drop a recording
-  scribefs status --watch              see how far it is
-  scribefs transcribe meeting.m4a      one file, without any mount
+  scribefs status --watch              watch the progress
+  scribefs transcribe meeting.m4a      one file, without a mount
   scribefs umount ~/Recordings
 
-Exit codes: 0 done; 1 failed; 2 arguments or settings were not understood; 4 the time was over (wait)"
+Exit codes: 0 success; 1 failure; 2 invalid arguments or settings; 4 timed out (wait)"
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -37,9 +38,9 @@ pub(crate) enum Command {
     Umount(Umount),
     Status(Status),
     Wait(Wait),
-    /// Try recordings again that failed, were cancelled or were interrupted
+    /// Retry recordings that failed, were cancelled or were interrupted
     Retry(InboxFiles),
-    /// Stop the work on recordings; they stay in the inbox
+    /// Stop processing recordings; they stay in the inbox
     Cancel(InboxFiles),
     Name(Name),
     Transcribe(Transcribe),
@@ -64,7 +65,7 @@ pub(crate) enum Command {
     Worker(Worker),
 }
 
-/// Show what is in the inbox, and how far it is.
+/// Show what is in the inbox, and its progress.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -72,30 +73,30 @@ Examples:
   scribefs status --watch
   scribefs status --json | jq .inbox")]
 pub(crate) struct Status {
-    /// The mount; not needed inside of one, or where you have only one
+    /// Mount to use; not needed inside a mount, or if you have only one
     pub(crate) mountpoint: Option<PathBuf>,
-    /// Go on showing, with progress bars
+    /// Keep watching, with progress bars
     #[arg(short, long)]
     pub(crate) watch: bool,
-    /// As the daemon tells it
+    /// Print the daemon's status as JSON
     #[arg(long, conflicts_with = "watch")]
     pub(crate) json: bool,
 }
 
 /// Wait until recordings are published.
 ///
-/// Prints the folder of each, or what became of it instead, and waits for the others all the same. A recording that
-/// is changed meanwhile is waited for again.
+/// Prints the folder of each recording. If one is not published, says why and keeps waiting for the others. If a
+/// recording changes meanwhile, waits for its new version.
 ///
-/// Exit codes: 0 all are published; 1 one of them could not be used (its error note says why), was
-/// cancelled or is not there; 2 the command was not understood; 4 the time was over.
+/// Exit codes: 0 all were published; 1 one of them failed (its error note says why), was cancelled or does not exist;
+/// 2 invalid arguments; 4 timed out.
 #[derive(Debug, Args)]
 pub(crate) struct Wait {
     /// Recordings in an inbox
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
-    /// Longest time, such as 90s or 2h
-    #[arg(short, long)]
+    /// Give up after this time, such as 90s or 2h
+    #[arg(short, long, value_name = "TIME")]
     pub(crate) timeout: Option<String>,
 }
 
@@ -106,14 +107,14 @@ pub(crate) struct InboxFiles {
     pub(crate) files: Vec<PathBuf>,
 }
 
-/// Give speakers their names, in all pages of a recording.
+/// Name the speakers in all pages of a recording.
 ///
-/// Returns when the pages are written anew.
+/// Returns when the pages have been rewritten.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   scribefs name ~/Recordings/conversations/standup/2024/01/15/monday.json S1=Anna S2='Dr. Ito'
-  scribefs name monday.wav S2=        takes the name back")]
+  scribefs name monday.wav S2=        removes the name")]
 pub(crate) struct Name {
     /// Any file of the recording, under conversations/
     pub(crate) file: PathBuf,
@@ -122,7 +123,7 @@ pub(crate) struct Name {
     pub(crate) names: Vec<String>,
 }
 
-/// Transcribe files here and now, without any mount.
+/// Transcribe files without a mount.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -130,103 +131,112 @@ Examples:
   scribefs transcribe --srt film.mkv > film.srt
   scribefs transcribe --speakers 2 --json call.wav | jq .speakers")]
 pub(crate) struct Transcribe {
+    /// Recordings to transcribe
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) format: Format,
-    /// No progress bar
+    /// Show no progress bar
     #[arg(short, long)]
     pub(crate) quiet: bool,
     #[command(flatten)]
-    pub(crate) settings: Settings,
+    pub(crate) settings: Settings<EngineFlags>,
 }
 
 /// What is printed; a transcript to read without any of these.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub(crate) struct Format {
-    /// Segments, words, speakers and times
+    /// Print JSON: segments, words, speakers and times
     #[arg(long)]
     pub(crate) json: bool,
-    /// Subtitles
+    /// Print SRT subtitles
     #[arg(long)]
     pub(crate) srt: bool,
-    /// Subtitles with voice tags
+    /// Print WebVTT subtitles with voice tags
     #[arg(long)]
     pub(crate) vtt: bool,
-    /// Who speaks when
+    /// Print RTTM: who speaks when
     #[arg(long)]
     pub(crate) rttm: bool,
 }
 
-/// List, get, check and remove speech models.
+/// List, install, check and remove speech models.
 #[derive(Debug, Args)]
 pub(crate) struct Models {
     #[command(subcommand)]
     pub(crate) action: ModelsAction,
-    /// Folder of models [default: $XDG_DATA_HOME/scribefs/models]
+    /// Models folder [default: $XDG_DATA_HOME/scribefs/models]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) models: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelsAction {
-    /// What is installed, and what can be had
+    /// List installed and available models
     List {
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Download and install models; without a name the default ones
+    /// Download and install models; without names, the default ones
     Pull {
+        /// Names, as `scribefs models list` shows them
         names: Vec<String>,
-        /// A wheel of moonshine-voice that is here already
+        /// Wheel of moonshine-voice that you have already downloaded
         #[arg(long, value_name = "WHEEL")]
         from: Option<PathBuf>,
     },
     /// Install a model from a ggml file or a folder
     Import {
+        /// ggml file of whisper.cpp, or model folder as published by sherpa-onnx
         path: PathBuf,
-        /// Its name from now on [default: that of the file or folder]
+        /// Name of the model [default: name of the file or folder]
         #[arg(long)]
         name: Option<String>,
     },
-    /// Compare installed models with their hashes
-    Verify { names: Vec<String> },
+    /// Check installed models against their hashes
+    Verify {
+        /// Models to check [default: all]
+        names: Vec<String>,
+    },
     /// Delete models
     Remove {
+        /// Models to delete
         #[arg(required = true)]
         names: Vec<String>,
     },
 }
 
-/// Make the index anew from the store. Nothing may be mounted meanwhile.
+/// Rebuild the index from the store (unmount first).
 #[derive(Debug, Args)]
 pub(crate) struct Reindex {
     #[command(flatten)]
-    pub(crate) settings: Settings,
+    pub(crate) settings: Settings<StoreFlags>,
 }
 
-/// Show where recordings are kept, and how much room there is.
+/// Show where recordings are stored, and how much space is left.
 #[derive(Debug, Args)]
 pub(crate) struct StorageInfo {
-    /// The mount; not needed inside of one, or where you have only one
+    /// Mount to use; not needed inside a mount, or if you have only one
     pub(crate) mountpoint: Option<PathBuf>,
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Try at once what the bucket has refused, after you have mended why.
+/// Retry uploads that the bucket refused, once you have fixed the cause.
 #[derive(Debug, Args)]
 pub(crate) struct RetryUploads {
-    /// The mount; not needed inside of one, or where you have only one
+    /// Mount to use; not needed inside a mount, or if you have only one
     pub(crate) mountpoint: Option<PathBuf>,
 }
 
-/// Take over an uploads/ folder of the first system, and leave it as it is.
+/// Import an uploads/ folder of the first system, and leave it unchanged.
 ///
-/// Recordings that have a transcript are published with it while nothing is mounted. The others are
-/// dropped into the inbox of the mount, under their conversation and day. Recordings that are known
-/// already are passed over, so that an import can be run again.
+/// While nothing is mounted, recordings that have a transcript are published with it. While mounted, the others are
+/// dropped into the inbox, under their conversation and day. Recordings that are already known are skipped, so you
+/// can run an import again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -234,84 +244,87 @@ Examples:
   scribefs import ~/old/uploads --mount ~/Recordings --wait   the others
   scribefs import s3://old-talks                    from a bucket, with the keys of `[s3]`")]
 pub(crate) struct Import {
-    /// Folder or bucket with conversations, and below them years, months and days
+    /// Folder or bucket that contains conversations, and in them years, months and days
     #[arg(value_name = "DIR|s3://BUCKET/PREFIX")]
     pub(crate) source: String,
-    /// Drop recordings into the inbox of this mount; not needed where there is only one
+    /// Mount to drop recordings into; not needed if there is only one
     #[arg(long, value_name = "DIR")]
     pub(crate) mount: Option<PathBuf>,
-    /// Write recordings down anew that have a transcript
+    /// Transcribe recordings anew even if they have a transcript
     #[arg(long)]
     pub(crate) again: bool,
-    /// Wait until those in the inbox are published
+    /// Wait until the dropped recordings are published
     #[arg(long)]
     pub(crate) wait: bool,
     #[command(flatten)]
-    pub(crate) settings: Settings,
+    pub(crate) settings: Settings<StoreFlags>,
 }
 
-/// Move all recordings to the bucket, or to local disk. Nothing may be mounted meanwhile.
+/// Move all recordings to the bucket or to local disk (unmount first).
 ///
-/// It can be stopped at any time and run again: it goes on where it was. Every byte is verified before
-/// the old copy goes.
+/// You can stop it at any time and run it again: it continues where it stopped. Every byte is verified before the old
+/// copy is removed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   scribefs migrate --to s3               with a bucket and storage = \"s3\" in the settings
   scribefs migrate --to local            with the bucket still there, and storage = \"local\"")]
 pub(crate) struct Migrate {
+    /// Where to move them
     #[arg(long)]
     pub(crate) to: Goal,
-    /// Leave the old copies where they are
+    /// Keep the old copies
     #[arg(long)]
     pub(crate) keep_old: bool,
     #[command(flatten)]
-    pub(crate) settings: Settings,
+    pub(crate) settings: Settings<StoreFlags>,
 }
 
 /// Where recordings move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Goal {
+    /// The bucket
     S3,
+    /// Local disk
     Local,
 }
 
-/// Check that index, local disk and bucket agree. Nothing may be mounted meanwhile.
+/// Check that index, local disk and bucket agree (unmount first).
 ///
-/// Exit code 1: something was found that is not mended.
+/// Exit code 1: something was found and not repaired.
 #[derive(Debug, Args)]
 pub(crate) struct Fsck {
-    /// Mend what can be mended; nothing is deleted
+    /// Repair what can be repaired; no intact copy is deleted
     #[arg(long)]
     pub(crate) repair: bool,
-    /// Read all bytes and compare their hashes; from a bucket this costs traffic
+    /// Read all bytes and compare their hashes; reading from a bucket costs traffic
     #[arg(long)]
     pub(crate) deep: bool,
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) settings: Settings,
+    pub(crate) settings: Settings<StoreFlags>,
 }
 
-/// List what scribefs has left behind: what no recording names and nobody has written to for an hour. Nothing may
-/// be mounted meanwhile.
+/// List files that no recording names and nothing has written to for an hour (unmount first).
 #[derive(Debug, Args)]
 pub(crate) struct Gc {
-    /// Remove it
+    /// Remove them
     #[arg(long)]
     pub(crate) yes: bool,
-    /// Only list it, which is the default
+    /// Only list them (the default)
     #[arg(long, conflicts_with = "yes")]
     pub(crate) dry_run: bool,
     #[command(flatten)]
-    pub(crate) settings: Settings,
+    pub(crate) settings: Settings<StoreFlags>,
 }
 
-/// Check everything that scribefs needs, and say how to mend what is wrong.
+/// Check everything scribefs needs, and say how to fix what is wrong.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
     #[command(flatten)]
-    pub(crate) settings: Settings,
+    pub(crate) settings: Settings<DoctorFlags>,
 }
 
 #[derive(Debug, Args)]

@@ -4,17 +4,19 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// List the conversations and recordings that were removed, and until when each can be restored.
+/// List removed conversations and recordings, and until when you can restore them.
 #[derive(Debug, Args)]
 pub(crate) struct Trash {
-    /// The mount; not needed inside of one, or where you have only one
+    /// Mount to use; not needed inside a mount, or if you have only one
     pub(crate) mount: Option<PathBuf>,
-    /// Remove everything in it for good, now
+    /// Delete everything in the trash for good
     #[arg(long)]
     pub(crate) empty: bool,
 }
 
-/// Remove recordings or conversations for good, now, from everywhere. They cannot be restored.
+/// Delete recordings or conversations for good, from disk and bucket.
+///
+/// You cannot restore them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -22,12 +24,12 @@ Examples:
   scribefs purge ~/Recordings/conversations/standup
   scribefs purge ~/Recordings/.scribefs/trash/standup")]
 pub(crate) struct Purge {
-    /// Published recordings, one of their pages, whole conversations, or entries of the trash
+    /// Published recordings, any of their pages, conversations, or entries of the trash
     #[arg(required = true)]
     pub(crate) paths: Vec<PathBuf>,
 }
 
-/// Take a conversation or a recording out of the trash, or bring removed pages of a day back.
+/// Restore a conversation or recording from the trash, or a day's removed pages.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -36,30 +38,30 @@ Examples:
   scribefs restore ~/Recordings/conversations/standup/2024/01/15
   scribefs restore standup --to standup-2024")]
 pub(crate) struct Restore {
-    /// Its name, as `scribefs trash` shows it; or a day's folder, for pages that were removed from it
+    /// Name, as `scribefs trash` shows it; or a day's folder, to restore pages removed from it
     pub(crate) name: String,
-    /// Another name, where its own was taken meanwhile
+    /// New name, if its own has been taken meanwhile
     #[arg(long, value_name = "NAME")]
     pub(crate) to: Option<String>,
-    /// The mount; not needed inside of one, or where you have only one
+    /// Mount to use; not needed inside a mount, or if you have only one
     #[arg(long, value_name = "DIR")]
     pub(crate) mount: Option<PathBuf>,
 }
 
-/// Fetch files from the bucket, so that they can be heard without the network.
+/// Fetch files from the bucket, so that you can play them offline.
 ///
-/// They stay as long as `cache_bytes` has room for them.
+/// They stay as long as `cache_bytes` has space for them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   scribefs warm ~/Recordings/conversations/standup")]
 pub(crate) struct Warm {
-    /// Files or folders of a mount
+    /// Files or folders in a mount
     #[arg(required = true)]
     pub(crate) paths: Vec<PathBuf>,
 }
 
-/// Print a link with which anybody can get a file from the bucket.
+/// Print a link that lets anyone download a file from the bucket.
 ///
 /// It works for an hour, or as long as you say.
 #[derive(Debug, Args)]
@@ -68,7 +70,7 @@ Examples:
   scribefs url ~/Recordings/conversations/standup/2024/01/15/monday.wav
   scribefs url --for 24h monday.wav")]
 pub(crate) struct Url {
-    /// A published file of a mount
+    /// Published file in a mount
     pub(crate) file: PathBuf,
     /// How long the link works, 7d at most; temporary keys may end it sooner [default: 1h]
     #[arg(long = "for", value_name = "TIME")]

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::cli::dot_env;
 use crate::cli::report::Trouble;
+use crate::cli::setting_flags::{ModelFlags, SettingFlags};
 use crate::config::{self, Config, Layer, Origin, Places};
 use crate::daemon::{Environment, Plan};
 use crate::fs::MountOptions;
@@ -15,110 +16,27 @@ use crate::regular_file::{self, SETTINGS_BYTES};
 /// Names the settings file.
 const CONFIG_VARIABLE: &str = "SCRIBEFS_CONFIG";
 
-/// Flags that are settings; each can stand in the settings file and in the environment too.
+/// The settings that the flags of a command name, and the files that hold others.
 #[derive(Debug, Args, Default)]
-pub(crate) struct Settings {
+pub(crate) struct Settings<F: SettingFlags> {
     /// Settings file [default: ~/.config/scribefs/scribefs.toml, /etc/scribefs/scribefs.toml]
     #[arg(long, value_name = "FILE", help_heading = "Settings")]
     config: Option<PathBuf>,
-    /// File with NAME=VALUE lines [default: .env here, if it and this folder are yours and only you may write to them]
+    /// File with NAME=VALUE lines [default: .env in this folder, if both are yours and only you can write to them]
     #[arg(long, value_name = "FILE", help_heading = "Settings")]
     env_file: Option<PathBuf>,
-    /// Folder of spool, index and log [default: $XDG_STATE_HOME/scribefs]
-    #[arg(long, value_name = "DIR", help_heading = "Settings")]
-    state: Option<String>,
-    /// Where what is published is kept [default: uploads/ below the state folder]
-    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX", help_heading = "Settings")]
-    store: Option<String>,
-    /// Where recordings belong: local, s3 or both [default: s3 where a bucket is named, else local]
-    #[arg(long, value_name = "WHERE", help_heading = "Settings")]
-    storage: Option<String>,
-    /// Folder of models [default: $XDG_DATA_HOME/scribefs/models]
-    #[arg(long, value_name = "DIR", help_heading = "Settings")]
-    models: Option<String>,
-    /// Quiet time before a file is taken for complete [default: 5s]
-    #[arg(long, value_name = "TIME", help_heading = "Settings")]
-    settle: Option<String>,
-    /// Largest file that is transcribed, 0 for any [default: 4096]
-    #[arg(long, value_name = "MB", help_heading = "Settings")]
-    max_upload_size_mb: Option<String>,
-    /// Longest recording that is transcribed [default: 24h]
-    #[arg(long, value_name = "TIME", help_heading = "Settings")]
-    max_duration: Option<String>,
-    /// Wait for the disk on every close, so that `mv` is safe against power cuts
-    #[arg(long, help_heading = "Settings")]
-    sync_on_close: bool,
-    /// Model that writes down [default: moonshine-tiny-en]
-    #[arg(long, value_name = "MODEL", help_heading = "Settings")]
-    recognizer: Option<String>,
-    /// Model that tells speakers apart, or none [default: pyannote-community-1]
-    #[arg(long, value_name = "MODEL", help_heading = "Settings")]
-    diarizer: Option<String>,
-    /// Language spoken: en, de, ... or auto [default: auto]
-    #[arg(long, value_name = "CODE", help_heading = "Settings")]
-    language: Option<String>,
-    /// How many people speak: auto, 2, 2-4 [default: auto]
-    #[arg(long, value_name = "NUMBER", help_heading = "Settings")]
-    speakers: Option<String>,
-    /// Threads of one worker, 0 for all cores [default: 0]
-    #[arg(long, value_name = "NUMBER", help_heading = "Settings")]
-    threads: Option<String>,
-    /// Recordings worked on at once [default: 1]
-    #[arg(long, value_name = "NUMBER", help_heading = "Settings")]
-    workers: Option<String>,
-    /// Most memory of one worker [default: 4096]
-    #[arg(long, value_name = "MB", help_heading = "Settings")]
-    worker_memory_mb: Option<String>,
-    /// Time after which a silent worker is killed [default: 60s]
-    #[arg(long, value_name = "TIME", help_heading = "Settings")]
-    stall_timeout: Option<String>,
-    /// Folder whose recordings are copied into the inbox; may be given again
-    #[arg(long, value_name = "DIR", help_heading = "Settings")]
-    watch: Vec<String>,
-    /// off, error, warn, info, debug or trace [default: info]
-    #[arg(long, value_name = "LEVEL", help_heading = "Settings")]
-    log_level: Option<String>,
+    #[command(flatten)]
+    flags: F,
 }
 
-impl Settings {
-    /// With a folder of models given by another flag.
+impl Settings<ModelFlags> {
+    /// With a models folder given by another flag.
     pub(crate) fn with_models(models: Option<&Path>) -> Self {
-        let models = models.map(|path| path.display().to_string());
-        Self { models, ..Self::default() }
+        Self { config: None, env_file: None, flags: ModelFlags::with_folder(models) }
     }
+}
 
-    fn layer(&self) -> Layer {
-        let yes = |flag: bool| flag.then(|| "true".to_owned());
-        let watch = (!self.watch.is_empty()).then(|| self.watch.join(":"));
-        let said = [
-            ("state", &self.state),
-            ("store", &self.store),
-            ("storage", &self.storage),
-            ("models", &self.models),
-            ("settle", &self.settle),
-            ("max_upload_size_mb", &self.max_upload_size_mb),
-            ("max_duration", &self.max_duration),
-            ("sync_on_close", &yes(self.sync_on_close)),
-            ("recognizer", &self.recognizer),
-            ("diarizer", &self.diarizer),
-            ("language", &self.language),
-            ("speakers", &self.speakers),
-            ("threads", &self.threads),
-            ("workers", &self.workers),
-            ("worker_memory_mb", &self.worker_memory_mb),
-            ("stall_timeout", &self.stall_timeout),
-            ("watch", &watch),
-            ("log_level", &self.log_level),
-        ];
-        let mut layer = Layer::default();
-        for (key, value) in said {
-            if let Some(value) = value {
-                layer.say(key, value, Origin::Flag);
-            }
-        }
-        layer
-    }
-
+impl<F: SettingFlags> Settings<F> {
     /// Everything that was said anywhere, checked.
     pub(crate) fn config(&self, environment: &Environment) -> Result<Config, Trouble> {
         self.config_with(Layer::default(), environment)
@@ -133,7 +51,9 @@ impl Settings {
         let variables = Layer::from_variables(environment.variables(), Origin::Environment)?;
         let dot_env = dot_env::layer(environment, self.env_file.as_deref())?;
         let file = self.file(environment)?;
-        let layer = more.over(self.layer()).over(variables).over(dot_env).over(file);
+        let mut flags = Layer::default();
+        self.flags.add_to(&mut flags);
+        let layer = more.over(flags).over(variables).over(dot_env).over(file);
         Ok(Config::new(&layer, &places(environment))?)
     }
 
