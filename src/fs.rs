@@ -155,7 +155,7 @@ impl Facts for () {}
 /// Why a line of `control` is not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    #[error("no such command, or not written as it should be")]
+    #[error("no such command, or it is malformed")]
     Unknown,
     #[error("no such recording")]
     NoRecording,
@@ -172,14 +172,14 @@ pub enum MountError {
     #[error("cannot mount at {path}")]
     Mountpoint { path: PathBuf, source: io::Error },
     /// `/dev/fuse` is missing, or `mount(2)` was refused.
-    #[error("the kernel does not mount FUSE")]
+    #[error("the kernel refuses to mount FUSE")]
     Kernel { source: io::Error },
     /// `fusermount3` could not be run: the package `fuse3` is missing.
-    #[error("`fusermount3` cannot be run; it comes with the package fuse3")]
+    #[error("cannot run `fusermount3`; install the package fuse3")]
     Helper { source: io::Error },
     #[error("`fusermount3` refused: {said}")]
     Refused { said: String },
-    #[error("the kernel and we found no common language")]
+    #[error("the kernel's FUSE version is not supported")]
     Session { source: io::Error },
     #[error("threads could not be started")]
     Threads { source: io::Error },
@@ -188,7 +188,7 @@ pub enum MountError {
 /// Detaches the mount at `path`, alive or dead. The daemon behind it ends when its files are closed.
 pub fn unmount(path: &Path) -> io::Result<()> {
     if !mount_table::is_mounted(path)? {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "no scribefs is mounted there"));
+        return Err(io::Error::new(io::ErrorKind::NotFound, "scribefs is not mounted there"));
     }
     unmounting::detach(&mount_table::absolute(path)?)
 }

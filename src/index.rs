@@ -81,7 +81,7 @@ pub enum IndexError {
     #[error("index {path} is in use by another scribefs")]
     InUse { path: String },
     /// A newer version has written it.
-    #[error("index has format {found} and this scribefs reads up to {known}")]
+    #[error("index has format {found}, but this scribefs reads formats up to {known}")]
     TooNew { found: u32, known: u32 },
     /// It can be rebuilt from the store: `scribefs reindex`.
     #[error("index is damaged")]
@@ -94,24 +94,24 @@ pub enum IndexError {
     Disk(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("no such conversation")]
     NoConversation,
-    #[error("a conversation `{0}` exists")]
+    #[error("the conversation `{0}` already exists")]
     NameTaken(ConversationId),
     /// A recording was to be published under a stem that was not reserved for it.
-    #[error("that day has files named after `{}`", .0.display())]
+    #[error("there are already files named after `{}` on that day", .0.display())]
     StemTaken(FileName),
     /// The state folder is another role's.
     #[error("this state folder is {found}")]
     OtherRole { found: StateRole },
     /// Where recordings belong was changed, and some are only where they belonged before.
     #[error(
-        "{count} recordings are in {place} only: bring them back with `scribefs migrate --to local` first"
+        "{count} recordings are only in {place}: bring them back with `scribefs migrate --to local` first"
     )]
     OnlyInBucket { count: u64, place: String },
     /// Numbers for conversations have run out.
     #[error("no numbers are left")]
     NumbersExhausted,
     /// A day of a conversation has as many recordings as it can have.
-    #[error("the conversation has no room left on that day")]
+    #[error("the conversation is full on that day")]
     DayFull,
 }
 

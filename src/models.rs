@@ -34,17 +34,17 @@ pub struct Installed {
 pub enum ModelsError {
     #[error("there is no model `{name}` {place}")]
     Unknown { name: String, place: &'static str },
-    #[error("{path} holds no model that scribefs knows")]
+    #[error("{path} contains no model that scribefs knows")]
     NoModel { path: PathBuf },
-    #[error("there is a model `{name}` already")]
+    #[error("there is already a model `{name}`")]
     Exists { name: String },
     /// The network, or a server, refused.
     #[error("{what} could not be downloaded: {why}")]
     Download { what: String, why: String },
     /// PyPI is reached through `pip`, with the user's own settings.
-    #[error("`python3` with pip is needed to reach PyPI, and is not on PATH")]
+    #[error("downloading from PyPI needs `python3` with pip, which is not on PATH")]
     NoPython,
-    #[error("{what} is not the file that was expected: its SHA-256 is {found}")]
+    #[error("{what} is not the expected file: its SHA-256 is {found}")]
     WrongHash { what: String, found: String },
     #[error("{what} cannot be unpacked: {why}")]
     Broken { what: String, why: String },
@@ -56,26 +56,26 @@ impl ModelsError {
     /// What a person can do about it.
     pub fn remedy(&self) -> String {
         match self {
-            Self::Unknown { .. } => "`scribefs models list` shows what there is.".to_owned(),
+            Self::Unknown { .. } => "`scribefs models list` lists all models.".to_owned(),
             Self::NoModel { .. } => {
-                "Give a ggml file of whisper.cpp, or a folder as sherpa-onnx publishes them."
+                "Use a ggml file of whisper.cpp, or a model folder as published by sherpa-onnx."
                     .to_owned()
             }
             Self::Exists { name } => {
-                format!("Give another with `--name`, or remove it: `scribefs models remove {name}`.")
+                format!("Choose another name with `--name`, or remove it: `scribefs models remove {name}`.")
             }
             Self::Download { .. } => {
-                "Run the command again: it goes on where it stopped. `HTTPS_PROXY` and `HF_ENDPOINT` are \
-                 honoured; a file brought by other means goes in with `scribefs models import FILE`."
+                "Run the command again: it continues where it stopped. `HTTPS_PROXY` and `HF_ENDPOINT` are \
+                 honoured; `scribefs models import FILE` installs a file you downloaded elsewhere."
                     .to_owned()
             }
             Self::NoPython => {
-                "Install python3-pip, or download the wheel moonshine-voice 0.0.73 from pypi.org and give it \
-                 with `--from WHEEL`."
+                "Install python3-pip, or download the wheel moonshine-voice 0.0.73 from pypi.org and pass it with \
+                 `--from WHEEL`."
                     .to_owned()
             }
             Self::WrongHash { .. } | Self::Broken { .. } => {
-                "Run the command again. If it stays so, its source has changed: please report it."
+                "Run the command again. If that does not help, its source has changed: please report it."
                     .to_owned()
             }
             Self::Disk { .. } => "Check permissions and free space.".to_owned(),

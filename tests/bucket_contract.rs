@@ -112,7 +112,7 @@ fn a_bucket_that_asks_for_patience_is_unavailable() {
     let Some((bucket, proxy)) = behind_a_proxy(test) else { return };
     proxy.plan(Plan::always(Fault::Answer(503, "SlowDown")));
     let said = unavailable(bucket.put(&key("a/b"), b"x"));
-    assert_eq!(said, "the bucket is in trouble (503 SlowDown)");
+    assert_eq!(said, "the bucket has an internal error (503 SlowDown)");
     assert_eq!(proxy.requests("PUT"), 1, "a write is asked once");
     unavailable(bucket.get_range(&key("a/b"), 0..1));
     assert_eq!(proxy.requests("GET"), 3, "a read is asked three times");
@@ -246,13 +246,13 @@ fn a_refusal_says_what_a_person_can_do() {
         return;
     };
     for (status, code, said) in [
-        (403, "AccessDenied", "these keys may not do that (403 AccessDenied)"),
+        (403, "AccessDenied", "these keys do not have permission for that (403 AccessDenied)"),
         (
             403,
             "InvalidAccessKeyId",
             "the bucket does not know this access key (403 InvalidAccessKeyId)",
         ),
-        (401, "", "these keys may not do that (401)"),
+        (401, "", "these keys do not have permission for that (401)"),
         (301, "PermanentRedirect", "the bucket is in another region (301)"),
     ] {
         proxy.plan(Plan::always(Fault::Answer(status, code)));

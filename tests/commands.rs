@@ -188,7 +188,7 @@ fn retry_and_cancel_say_what_happened() {
     let (code, text) = world.ends(&["cancel", a]);
     assert_eq!((code, text.contains("it is cancelled")), (Some(1), true), "{text}");
     let (code, text) = world.ends(&["retry", "mount/inbox/notes.txt", a]);
-    assert_eq!((code, text.contains("notes.txt is no recording")), (Some(1), true), "{text}");
+    assert_eq!((code, text.contains("notes.txt is not a recording")), (Some(1), true), "{text}");
     // One that cannot be done keeps none of the others from it.
     world.wait_for_state(&world.inbox().join("a.wav"), "queued");
     assert_eq!(world.ends(&["retry", "mount/inbox/nothing.wav"]).0, Some(1));
@@ -210,8 +210,8 @@ fn names_are_given_before_the_command_returns_or_it_says_why_not() {
     let transcript = format!("{day}/standup_transcript.txt");
     for (file, wanted) in [
         (srt.as_str(), "has no speaker S9; its speakers are S1 and S2"),
-        (transcript.as_str(), "is not a file of one recording"),
-        (day, "is not a file of one recording"),
+        (transcript.as_str(), "does not belong to one recording"),
+        (day, "does not belong to one recording"),
         ("mount/conversations/standup/2024/01/15/none.srt", "none.srt"),
     ] {
         let (code, text) = world.ends(&["name", file, "S9=Eva"]);
@@ -310,7 +310,7 @@ fn wait_goes_on_to_the_other_files_when_one_is_broken() {
     for said in [
         "first.wav was cancelled",
         "none.wav is not in the inbox",
-        "queued.wav is not done",
+        "before mount/inbox/queued.wav was published",
         "last.wav was cancelled",
     ] {
         assert!(text.contains(said), "{said}: {text}");
@@ -335,7 +335,7 @@ fn an_import_that_waits_goes_on_where_one_fails_and_fails_in_the_end() {
     let (code, text) = world.ends(&import);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("2 recordings dropped into the inbox"), "{text}");
-    assert!(text.contains("c.wav: not taken: another file of that name"), "{text}");
+    assert!(text.contains("c.wav: not imported: another file of that name"), "{text}");
     for name in ["~$a.wav", "~$b.wav"] {
         assert!(text.contains(&format!("{name} is not a recording")), "{text}");
     }
@@ -355,7 +355,7 @@ fn what_is_removed_for_good_is_gone_from_the_disk() {
     assert!(stored.join("monday.wav").exists());
     for (wrong, said) in [
         ("mount/inbox/none.wav", "is neither published nor in the trash"),
-        ("mount/conversations/standup/2024", "Give a recording or one of its pages"),
+        ("mount/conversations/standup/2024", "Name a recording or one of its pages"),
         ("mount/conversations/other", "No such file"),
     ] {
         let (code, text) = world.ends(&["purge", wrong]);
@@ -378,19 +378,19 @@ fn what_cannot_be_done_is_said_with_why() {
     let Some(world) = World::new("what_cannot_be_done_is_said_with_why", &[]) else { return };
     fs::remove_dir_all(world.dir.path().join("mount/conversations/standup")).unwrap();
     for (arguments, code, said) in [
-        (&["retry-uploads", "mount"][..], 1, "brings nothing to a bucket"),
-        (&["retry-uploads", "old"], 1, "no scribefs is mounted at"),
-        (&["status", "old"], 1, "no scribefs is mounted at"),
-        (&["storage-info", "nowhere"], 1, "no scribefs is mounted at"),
-        (&["trash", "old"], 1, "no scribefs is mounted at"),
-        (&["trash", "--empty", "old"], 1, "no scribefs is mounted at"),
-        (&["restore", "standup", "--mount", "old"], 1, "no scribefs is mounted at"),
-        (&["umount", "old"], 1, "no scribefs is mounted there"),
+        (&["retry-uploads", "mount"][..], 1, "uploads nothing to a bucket"),
+        (&["retry-uploads", "old"], 1, "scribefs is not mounted at"),
+        (&["status", "old"], 1, "scribefs is not mounted at"),
+        (&["storage-info", "nowhere"], 1, "scribefs is not mounted at"),
+        (&["trash", "old"], 1, "scribefs is not mounted at"),
+        (&["trash", "--empty", "old"], 1, "scribefs is not mounted at"),
+        (&["restore", "standup", "--mount", "old"], 1, "scribefs is not mounted at"),
+        (&["umount", "old"], 1, "scribefs is not mounted there"),
         (&["restore", "standup", "--to", "a/b", "--mount", "mount"], 1, "be called `a/b`"),
         (&["restore", "standup", "--to", "", "--mount", "mount"], 1, "be called ``"),
         (&["restore", "standup", "--to", "..", "--mount", "mount"], 1, "be called `..`"),
         (&["restore", "other", "--mount", "mount"], 1, "nothing called `other`"),
-        (&["wait", "--timeout", "soon", "mount/inbox/a.wav"], 2, "write it with its unit"),
+        (&["wait", "--timeout", "soon", "mount/inbox/a.wav"], 2, "add a unit"),
         (&["models", "import", "nowhere"], 1, "nowhere"),
         (&["mount", "other", "-o", "trash_day=3"], 1, "did you mean `retention_trash_days`"),
     ] {

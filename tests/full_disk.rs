@@ -100,7 +100,7 @@ fn a_full_disk_pauses_the_work_and_it_goes_on_when_there_is_room() {
     fs::remove_file(&filler).unwrap();
     running.published(&dropped);
     let log = running.log();
-    assert!(!log.contains("the daemon ends") && !log.contains("attempt 2"), "{log}");
+    assert!(!log.contains("the daemon exits") && !log.contains("attempt 2"), "{log}");
     running.stop();
     drop(disk);
 }

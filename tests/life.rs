@@ -117,7 +117,7 @@ fn a_connection_that_breaks_is_no_wish_to_end() {
     scribefs::fs::end_silent(&running.root()).unwrap();
     successor_of(first, &running);
     let log = running.log();
-    let line = log.lines().find(|line| line.contains("it is started again")).unwrap_or_default();
+    let line = log.lines().find(|line| line.contains("restarting it")).unwrap_or_default();
     assert!(line.contains("because its connection to the kernel has ended"), "{log}");
 }
 
@@ -163,7 +163,7 @@ fn a_daemon_that_dies_again_and_again_is_given_up_and_looks_broken() {
     signal(serving, libc::SIGKILL);
     running.wait_for("the supervisor to give up", || has_ended(supervisor));
     assert!(looks_broken(&running.root()));
-    assert!(running.log().contains("it is not started any more"), "{}", running.log());
+    assert!(running.log().contains("giving up"), "{}", running.log());
 }
 
 #[test]
@@ -492,7 +492,7 @@ fn a_state_folder_in_the_inbox_of_another_mount_is_refused() {
         let output = command.output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
-        assert!(said.contains("lies in the scribefs mounted at"), "{arguments:?}: {said}");
+        assert!(said.contains("is inside the scribefs mounted at"), "{arguments:?}: {said}");
     }
     assert_eq!(fs::read_dir(running.inbox()).unwrap().count(), 0);
 }

@@ -39,7 +39,7 @@ fn a_model_with_a_cut_file_is_among_those_that_are_verified() {
         let output = command.output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
-    assert_eq!(verify(), (Some(0), "mine: whole\n".to_owned()));
+    assert_eq!(verify(), (Some(0), "mine: ok\n".to_owned()));
     std::fs::write(folder.join("encoder_model.ort"), "cut").unwrap();
     let (code, said) = verify();
     assert_eq!(code, Some(1), "{said}");

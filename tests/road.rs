@@ -114,7 +114,7 @@ fn whoever_waits_for_bytes_that_are_known_is_told_where_they_are() {
     fs::write(&stored, b"damaged").unwrap();
     drop("team/once more.wav");
     let message = said("team/once more.wav");
-    assert!(message.contains(place) && message.contains("put back"), "{message}");
+    assert!(message.contains(place) && message.contains("restored"), "{message}");
     assert!(fs::read(&stored).unwrap() == fs::read(&from).unwrap());
     assert_eq!(texts().len(), 1);
 

@@ -99,7 +99,7 @@ fn a_recording_that_has_lost_its_metadata_and_the_index_comes_back_and_is_not_co
     assert_eq!((code, out.as_str()), (0, "2 recordings\n"), "{err}");
     assert!(err.contains("a1.json: its metadata is lost; filed again"), "{err}");
     home.grow_old();
-    assert_eq!(home.succeeds(&["fsck", "--deep"]), "2 recordings, 11 objects: all is well\n");
+    assert_eq!(home.succeeds(&["fsck", "--deep"]), "2 recordings, 11 objects: no problems\n");
     assert_eq!(home.succeeds(&["gc", "--yes"]), "");
     assert_eq!(fs::read(home.day().join("a1.wav")).unwrap(), b"a1's sound");
 }
@@ -143,7 +143,7 @@ fn what_there_is_to_do_is_said_in_plain_words() {
     let (_, out, err) = home.run(&["gc", "--yes"]);
     assert_eq!((out.as_str(), err.as_str()), (listed, "1 file removed\n"));
     assert!(!copy.exists());
-    assert_eq!(home.succeeds(&["fsck", "--deep"]), "2 recordings, 11 objects: all is well\n");
+    assert_eq!(home.succeeds(&["fsck", "--deep"]), "2 recordings, 11 objects: no problems\n");
 }
 
 #[test]
@@ -178,9 +178,9 @@ fn a_recording_that_has_lost_its_words_and_its_metadata_gets_both_from_its_subti
     assert_eq!(code, 0, "{out}{err}");
     let json = fs::read_to_string(home.day().join("a1.json")).unwrap();
     assert!(json.contains("Good morning.") && json.contains("written again from the subtitles"));
-    assert_eq!(home.succeeds(&["fsck", "--deep"]), "2 recordings, 11 objects: all is well\n");
+    assert_eq!(home.succeeds(&["fsck", "--deep"]), "2 recordings, 11 objects: no problems\n");
     assert_eq!(home.succeeds(&["reindex"]), "2 recordings\n");
-    assert_eq!(home.succeeds(&["fsck", "--deep"]), "2 recordings, 11 objects: all is well\n");
+    assert_eq!(home.succeeds(&["fsck", "--deep"]), "2 recordings, 11 objects: no problems\n");
     // Without subtitles nobody knows what was said, but whoever has the recording.
     for name in ["a1.json", "a1_metadata.json", "a1.vtt"] {
         home.remove(home.day().join(name));

@@ -228,7 +228,7 @@ fn decoded_sound_that_does_not_fit_waits_for_room() {
     let disk = Disk(state.clone());
     running.mount();
     let dropped = running.drop_file(&speech.join("meetings/meet4_long.mp3"), "long.mp3");
-    running.wait_for("the job to wait for room", || running.log().contains("waits for room"));
+    running.wait_for("the job to wait for room", || running.log().contains("waits for disk space"));
     assert!(!running::note_of(&dropped).exists());
     // The inbox has its room all the while.
     let small = running.drop_file(&speech.join("formats/a_pcm16_16k.wav"), "small.wav");

@@ -196,19 +196,19 @@ fn warnings(
     if is_short || is_cut || opened.repairs.is_truncated {
         warnings.push(warning(
             "truncated",
-            "The file ends before its sound does: it was cut short, or not copied to its end."
+            "The file ends before its sound does: it was cut short, or not copied completely."
                 .to_owned(),
         ));
     }
     if stream.failed_packets != 0 || end == StreamEnd::Nonsense {
         warnings.push(warning(
             "corrupt",
-            "Parts of the file are damaged and could not be decoded; times may be off after them."
+            "Parts of the file are damaged and could not be decoded; times after them may be off."
                 .to_owned(),
         ));
     }
     if stream.peak == 0.0 {
-        warnings.push(warning("silent", "The recording holds nothing but silence.".to_owned()));
+        warnings.push(warning("silent", "The recording contains only silence.".to_owned()));
     }
     warnings
 }

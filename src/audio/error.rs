@@ -35,7 +35,7 @@ pub(crate) fn empty() -> AudioError {
 }
 
 pub(crate) fn not_audio() -> AudioError {
-    refused("This is no sound file that scribefs knows.", CHECK)
+    refused("This is not a sound file that scribefs knows.", CHECK)
 }
 
 /// Neither we nor any converter that we know of can read it. `source`: what can.
@@ -48,7 +48,7 @@ pub(crate) fn secret(what: &str, source: &str) -> AudioError {
 
 /// `what` is a container's name with its article.
 pub(crate) fn damaged(what: &str) -> AudioError {
-    refused(format!("This looks like {what}, but it is damaged or not complete."), CHECK)
+    refused(format!("This looks like {what}, but it is damaged or incomplete."), CHECK)
 }
 
 pub(crate) fn no_sound_track() -> AudioError {
@@ -56,21 +56,18 @@ pub(crate) fn no_sound_track() -> AudioError {
 }
 
 pub(crate) fn impossible(what: &str) -> AudioError {
-    refused(format!("The file claims {what}, which no recording has: it is damaged."), CHECK)
+    refused(format!("The file claims {what}, which no recording has. It is damaged."), CHECK)
 }
 
 pub(crate) fn too_long(longest: Duration) -> AudioError {
     let hours = longest.as_secs_f64() / 3_600.0;
     AudioError::Refused(Failure {
         cause: FailureCause::TooLarge,
-        message: format!(
-            "The recording is longer than {hours} h, which is the most that is accepted."
-        ),
-        remedy: "Cut it into parts and drop those, or raise `max_duration` in the configuration."
-            .to_owned(),
+        message: format!("The recording is longer than the limit of {hours} h."),
+        remedy: "Split it and drop the parts, or raise `max_duration` in the settings.".to_owned(),
     })
 }
 
 pub(crate) fn nothing_decodes(what: &str) -> AudioError {
-    refused(format!("No sound could be decoded from this {what} file: it is damaged."), CHECK)
+    refused(format!("No sound could be decoded from this {what} file. It is damaged."), CHECK)
 }

@@ -84,8 +84,7 @@ fn fuse(environment: &Environment) -> Finding {
         },
         Err(err) => Wrong {
             what: format!("/dev/fuse cannot be opened: {err}"),
-            remedy: "It should be readable and writable for everybody: `chmod 666 /dev/fuse`."
-                .to_owned(),
+            remedy: "Make it readable and writable for everyone: `chmod 666 /dev/fuse`.".to_owned(),
         },
         Ok(_) if effective_user() == 0 => Well("/dev/fuse, mounting as root".to_owned()),
         Ok(_) => match environment.find_program("fusermount3") {
@@ -110,13 +109,13 @@ fn mounts(mounts: &[PathBuf], found: &[Liveness]) -> Finding {
     if let Some((mounts, first)) = those(Liveness::Silent, "mount") {
         return Wrong {
             what: format!("no answer from {mounts}"),
-            remedy: format!("`scribefs umount {first}` ends it; then mount it again."),
+            remedy: format!("Unmount it with `scribefs umount {first}`, then mount it again."),
         };
     }
     if let Some((mounts, first)) = those(Liveness::Dead, "daemon of the mount") {
         return Wrong {
             what: format!("no longer running: {mounts}"),
-            remedy: format!("`scribefs mount {first}` mounts it again."),
+            remedy: format!("Mount it again with `scribefs mount {first}`."),
         };
     }
     if mounts.is_empty() {
@@ -130,7 +129,7 @@ fn mounts(mounts: &[PathBuf], found: &[Liveness]) -> Finding {
 fn hidden(mounts: &[PathBuf], found: &[Liveness]) -> Finding {
     let alive = mounts.iter().zip(found).filter(|(_, it)| **it == Liveness::Alive);
     let first = alive.filter_map(|(mount, _)| hidden_below(mount)).next();
-    first.unwrap_or_else(|| Well("nothing below a mount".to_owned()))
+    first.unwrap_or_else(|| Well("nothing is hidden below a mount".to_owned()))
 }
 
 fn hidden_below(mount: &Path) -> Option<Finding> {
@@ -152,8 +151,8 @@ fn folder(path: &Path, flag: &str) -> Finding {
     match tempfile::tempfile_in(there) {
         Ok(_) => Well(path.display().to_string()),
         Err(err) => Wrong {
-            what: format!("{} cannot be written in: {err}", there.display()),
-            remedy: format!("Change its owner, or give another folder with `{flag}`."),
+            what: format!("cannot write to {}: {err}", there.display()),
+            remedy: format!("Change its owner, or choose another folder with `{flag}`."),
         },
     }
 }
@@ -163,12 +162,8 @@ fn store(path: &Path) -> Finding {
     let mode = fs::metadata(path).map_or(0, |found| found.mode());
     match folder(path, "--store") {
         Well(_) if mode & 0o077 != 0 => Lacking {
-            what: format!(
-                "{} can be entered by other users (mode {:o})",
-                path.display(),
-                mode & 0o777
-            ),
-            remedy: format!("Unless that is meant, close it: `chmod 700 {}`.", path.display()),
+            what: format!("other users can enter {} (mode {:o})", path.display(), mode & 0o777),
+            remedy: format!("Unless you want that, close it: `chmod 700 {}`.", path.display()),
         },
         found => found,
     }
@@ -176,11 +171,11 @@ fn store(path: &Path) -> Finding {
 
 /// Puts, gets and removes a small object, as the daemon would.
 fn bucket(config: &Config) -> Finding {
-    let Some(options) = &config.bucket else { return Well("none wanted".to_owned()) };
+    let Some(options) = &config.bucket else { return Well("none configured".to_owned()) };
     let place = format!("s3://{}/{}", options.bucket, options.prefix);
     let bucket = match open_bucket(config) {
         Ok(Some(bucket)) => bucket,
-        Ok(None) => return Well("none wanted".to_owned()),
+        Ok(None) => return Well("none configured".to_owned()),
         Err(err) => {
             return Wrong {
                 what: format!("{place}: {}", Causes(&err)),
@@ -201,29 +196,31 @@ fn tried(place: String, options: &BucketOptions, probed: Probed) -> Finding {
         && is_open_to_strangers(endpoint)
     {
         return Lacking {
-            what: format!("{place} works, but {endpoint} sends recordings over networks in clear"),
+            what: format!(
+                "{place} works, but {endpoint} sends recordings over the network unencrypted"
+            ),
             remedy: "Use an endpoint that begins with `https://`.".to_owned(),
         };
     }
     if let Some(skew) = probed.skew {
         return Lacking {
             what: format!("{place} works, but its clock is {skew:#} ahead of this machine's"),
-            remedy: "Set the clock (`timedatectl set-ntp true`): at 15 min everything is refused."
-                .to_owned(),
+            remedy:
+                "Set the clock (`timedatectl set-ntp true`): from 15 min on, everything is refused."
+                    .to_owned(),
         };
     }
     if probed.ignores_conditions {
         return Lacking {
             what: format!("{place} works, but would let two scribefs write to it at once"),
-            remedy:
-                "Name what it is with `provider` in `[s3]`, and see to it that only one writes."
-                    .to_owned(),
+            remedy: "Set `provider` in `[s3]`, and make sure that only one scribefs writes to it."
+                .to_owned(),
         };
     }
     if let Some(name) = probed.foreign.named.first() {
         let count = probed.foreign.count;
         return Well(format!(
-            "{place}: list, put, get and delete work; {count} names there are not scribefs' (`{name}`)"
+            "{place}: list, put, get and delete work; {count} objects there do not belong to scribefs (`{name}`)"
         ));
     }
     Well(format!("{place}: list, put, get and delete work"))
@@ -238,10 +235,10 @@ fn remedy_of(err: &ProbeError) -> &'static str {
             "Check name, region and keys. The keys need s3:ListBucket on the bucket."
         }
         (StoreError::Missing { .. } | StoreError::Refused { .. }, Step::Put) => {
-            "The keys need s3:PutObject below the prefix, and with `kms` the use of the key."
+            "The keys need s3:PutObject below the prefix, and with `kms` permission to use the key."
         }
         (StoreError::Missing { .. } | StoreError::Refused { .. }, Step::Get) => {
-            "The keys need s3:GetObject below the prefix, and with `kms` the use of the key."
+            "The keys need s3:GetObject below the prefix, and with `kms` permission to use the key."
         }
         (StoreError::Missing { .. } | StoreError::Refused { .. }, Step::Delete) => {
             "The keys need s3:DeleteObject below the prefix. `_scribefs/probe` may be left there."
@@ -262,7 +259,7 @@ fn model(config: &Config, name: &str, is_needed: bool) -> Finding {
 fn diarizer(config: &Config) -> Finding {
     match &config.diarizer {
         Some(name) => model(config, name, false),
-        None => Well("none wanted: everybody counts as one speaker".to_owned()),
+        None => Well("none configured: everyone counts as one speaker".to_owned()),
     }
 }
 
@@ -272,8 +269,8 @@ fn worker(config: &Config, environment: &Environment) -> Finding {
         Ok(scratch) => scratch,
         Err(err) => {
             return Wrong {
-                what: format!("no temporary folder can be made: {err}"),
-                remedy: "Free some space, or name another folder with TMPDIR.".to_owned(),
+                what: format!("cannot create a temporary folder: {err}"),
+                remedy: "Free some space, or set TMPDIR to another folder.".to_owned(),
             };
         }
     };
@@ -283,8 +280,7 @@ fn worker(config: &Config, environment: &Environment) -> Finding {
     match jobs::try_workers(&setup) {
         Ok(()) if !has_landlock() => Lacking {
             what:
-                "this kernel has no Landlock: a worker that a recording has taken over could read \
-                   your files"
+                "this kernel has no Landlock: a recording that takes over a worker could read your files"
                     .to_owned(),
             remedy: "Linux 5.13 and newer has it; it may be missing from `lsm=` on the kernel's \
                      command line. Network, other processes and privileges are out of reach anyway."

@@ -27,7 +27,7 @@ pub(crate) fn layer(environment: &Environment, named: Option<&Path>) -> Result<L
     let variables = variables(&text).map_err(|line| ConfigError::Syntax {
         origin: Origin::DotEnv(path.clone()),
         line,
-        why: "this is not NAME=VALUE; put quotes around a value with blanks or quotes in it",
+        why: "this is not NAME=VALUE; put quotes around a value that contains spaces or quotes",
     })?;
     Ok(Layer::from_variables(&variables, Origin::DotEnv(path))?)
 }
@@ -65,7 +65,7 @@ fn reason_to_ignore(folder: &Path, path: &Path) -> io::Result<Option<String>> {
         if !is_private_to_write(&fs::metadata(place)?, user) {
             let what = place.display();
             return Ok(Some(format!(
-                "{what} belongs to somebody else, or others may write to it; `--env-file {}` uses it",
+                "{what} belongs to somebody else, or others can write to it; `--env-file {}` uses it anyway",
                 path.display()
             )));
         }

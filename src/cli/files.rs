@@ -71,7 +71,7 @@ fn wait_for(
         last = events.last_end_so_far(path)?.or(last);
         let last = last.ok_or_else(|| {
             Trouble::plain(
-                format!("{} is not in the inbox, and was not of late", named.display()),
+                format!("{} is not in the inbox, and has not been recently", named.display()),
                 "Look for it under conversations/, or drop it (again).",
             )
         })?;
@@ -150,8 +150,7 @@ impl Standing {
             ),
             Self::LeftAlone => (
                 format!("{named} is not a recording, or its name says that it is not finished"),
-                "Hidden and temporary names, empty files and other kinds of files stay in the \
-                 inbox as they are."
+                "Hidden, temporary and empty files, and files of other kinds, are left in the inbox as they are."
                     .to_owned(),
             ),
             Self::Failed => {
@@ -161,8 +160,8 @@ impl Standing {
             }
             Self::Cancelled => (format!("{named} was cancelled"), RETRY.to_owned()),
             Self::Interrupted => (
-                format!("{named} was not written to its end"),
-                "Drop it again, or `touch` it if it is whole.".to_owned(),
+                format!("{named} was interrupted before it was completely written"),
+                "Drop it again, or `touch` it if it is complete.".to_owned(),
             ),
         };
         Some(Trouble::plain(what, remedy))
@@ -202,7 +201,7 @@ impl<'a> Progress<'a> {
             if let Some(name) = missing_model(self.mount) {
                 self.look_for_model = None;
                 self.spinner.suspend(|| report::remark(&format!(
-                    "scribefs: waiting for the model `{name}`; `scribefs models pull {name}` gets it"
+                    "scribefs: waiting for the model `{name}`; install it with `scribefs models pull {name}`"
                 )));
             }
         }
@@ -288,7 +287,7 @@ impl Events {
                     Waited::TooLong => return Ok(None),
                     Waited::Ended => {
                         let remedy = "Mount again; nothing that was dropped is lost.";
-                        return Err(Trouble::plain("the mount has ended", remedy));
+                        return Err(Trouble::plain("the mount is gone", remedy));
                     }
                 },
                 Ok(count) => self.read.extend_from_slice(&some[..count]),

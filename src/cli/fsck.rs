@@ -81,7 +81,7 @@ fn name_foreign(foreign: &Foreign) {
     if foreign.count == 0 {
         return;
     }
-    report::remark(&format!("{} objects in the bucket are not scribefs':", foreign.count));
+    report::remark(&format!("{} objects in the bucket do not belong to scribefs:", foreign.count));
     for name in &foreign.named {
         report::remark(&format!("  {name}"));
     }
@@ -101,16 +101,16 @@ fn as_json(finding: &Finding, is_mended: bool) -> Value {
 }
 
 fn as_text(finding: &Finding, is_mended: bool) -> String {
-    let rest = if is_mended { "mended" } else { remedy(finding) };
+    let rest = if is_mended { "repaired" } else { remedy(finding) };
     format!("{}\n", printable(&format!("{}: {}; {rest}", finding.key, finding.fault)))
 }
 
 fn verdict(counts: Counts, tally: Tally) -> String {
     let (recordings, objects) = (HumanCount(counts.recordings), HumanCount(counts.objects));
     let verdict = match (tally.found, tally.mended) {
-        (0, _) => "all is well".to_owned(),
-        (found, 0) => format!("{found} found"),
-        (found, mended) => format!("{found} found, {mended} repaired"),
+        (0, _) => "no problems".to_owned(),
+        (found, 0) => format!("problems found: {found}"),
+        (found, mended) => format!("problems found: {found}, repaired: {mended}"),
     };
     format!("{recordings} recordings, {objects} objects: {verdict}\n")
 }
@@ -119,17 +119,20 @@ fn verdict(counts: Counts, tally: Tally) -> String {
 fn remedy(finding: &Finding) -> &'static str {
     match finding.fault {
         Fault::Missing { .. } | Fault::Size { .. } | Fault::Content { .. } => {
-            "`scribefs fsck --repair` takes it from the other place, if that has it, or writes it again from \
-             the json page, and that one from the subtitles; else drop the recording into the inbox once more, \
-             or put what is lost back under this key from a backup"
+            "`scribefs fsck --repair` restores it from the other copy, or writes it again from the json page, and \
+             that one from the subtitles; if that fails, drop the recording into the inbox once more, or restore \
+             what is lost from a backup under this key"
         }
-        Fault::Unindexed { .. } => "`scribefs fsck --repair` takes it into the index",
-        Fault::Strange { .. } => "put back what it names, or move it away with the files beside it",
+        Fault::Unindexed { .. } => "`scribefs fsck --repair` adds it to the index",
+        Fault::Strange { .. } => {
+            "restore the files it names, or move it away together with the files beside it"
+        }
         Fault::Orphan { .. } => "`scribefs gc --yes` removes it",
         Fault::OnlyCopy { .. } => {
-            "it stays: drop a recording into the inbox to have it transcribed again, and move away what you do not need"
+            "it is kept: drop a recording into the inbox to transcribe it again, and move away what you do not \
+             need"
         }
-        Fault::Foreign { .. } => "it stays as it is",
+        Fault::Foreign { .. } => "it is left alone",
     }
 }
 
@@ -151,7 +154,9 @@ fn clear_up(wish: &Gc, stock: Stock<'_>, config: &Config) -> Result<ExitCode, Tr
     }
     for ((place, folder), count) in &left.foreign {
         let (place, folder) = (place_of(*place), printable(folder));
-        report::remark(&format!("{place}  {folder}: {count} files are not scribefs's, and stay"));
+        report::remark(&format!(
+            "{place}  {folder}: {count} files do not belong to scribefs and are left alone"
+        ));
     }
     if left.only_copies != 0 {
         report::remark(&format!(

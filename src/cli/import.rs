@@ -87,7 +87,7 @@ fn source_bucket(
 fn nothing_in(source: &str) -> Trouble {
     Trouble::plain(
         format!("there are no recordings in {source}"),
-        "Give the folder that has <conversation>/<yyyy>/<mm>/<dd>/ in it.",
+        "Name the folder that contains <conversation>/<yyyy>/<mm>/<dd>/.",
     )
 }
 
@@ -177,8 +177,8 @@ impl Importer {
         // A source that is not there is told of later.
         if upkeep::lies_in(source, store).unwrap_or(false) {
             return Err(Trouble::plain(
-                format!("{} lies in the store {}", source.display(), store.display()),
-                "Name another folder with `store` in the settings, and import into that.",
+                format!("{} is inside the store {}", source.display(), store.display()),
+                "Set `store` to another folder in the settings, and import into that.",
             ));
         }
         Ok(())
@@ -189,7 +189,7 @@ impl Importer {
         let survey = upkeep::survey(root).map_err(|source| Trouble::File {
             path: root.to_owned(),
             source,
-            remedy: "Give the folder that has <conversation>/<yyyy>/<mm>/<dd>/ in it.".to_owned(),
+            remedy: "Name the folder that contains <conversation>/<yyyy>/<mm>/<dd>/.".to_owned(),
         })?;
         self.done.not_taken.add(survey.not_taken);
         for find in &survey.finds {
@@ -225,8 +225,8 @@ impl Importer {
                         return Err(Trouble::File {
                             path: target,
                             source,
-                            remedy: "Check with `scribefs status` that the mount answers and has room; then run the \
-                                     command again: it goes on where it was."
+                            remedy: "Check with `scribefs status` that the mount answers and has space, then run \
+                                     the command again: it continues where it stopped."
                                 .to_owned(),
                         });
                     }
@@ -241,7 +241,7 @@ impl Importer {
     fn report(&self, source: &str, trouble: Option<&Trouble>) -> Result<(), Trouble> {
         let Done { found, published, known, dropped, left, not_taken, .. } = &self.done;
         for (path, reason) in &not_taken.named {
-            report::remark(&format!("{}: not taken: {reason}", path.display()));
+            report::remark(&format!("{}: not imported: {reason}", path.display()));
         }
         if not_taken.count != 0 {
             let files = if not_taken.count == 1 {
@@ -251,10 +251,10 @@ impl Importer {
             };
             let named = not_taken.named.len();
             let rest = match u64::try_from(named).is_ok_and(|named| named < not_taken.count) {
-                true => format!("; the first {named} are named above"),
+                true => format!("; the first {named} are listed above"),
                 false => String::new(),
             };
-            report::remark(&format!("{files} not taken{rest}"));
+            report::remark(&format!("{files} not imported{rest}"));
         }
         if *found == 0 {
             return if trouble.is_some() { Ok(()) } else { Err(nothing_in(source)) };
@@ -262,14 +262,14 @@ impl Importer {
         let (said, rest) = match &self.target {
             Target::Index(_) => (
                 format!(
-                    "{published} recordings published with their transcripts, {known} known already\n"
+                    "{published} recordings published with their transcripts, {known} already known\n"
                 ),
-                "have no transcript: mount, and run this again to have them written down",
+                "have no transcript: mount and run this again to transcribe them",
             ),
             Target::Inbox(_) => (
                 format!("{} recordings dropped into the inbox\n", dropped.len()),
-                "have a transcript: unmount, and run this again to publish them with it; or give \
-                 `--again` to have them written down anew",
+                "have a transcript: unmount and run this again to publish them with it, or use `--again` to \
+                 transcribe them anew",
             ),
         };
         report::print(said)?;

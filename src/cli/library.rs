@@ -58,7 +58,7 @@ fn table(library: &Library) -> String {
     for model in installed.iter().filter(|model| is_own(&model.reference.name)) {
         row(&mut text, "*", &model.reference.name, model.bytes, "imported".to_owned());
     }
-    text.push_str("\n* installed. `scribefs models pull NAME` gets another.\n");
+    text.push_str("\n* = installed. Install another with `scribefs models pull NAME`.\n");
     text
 }
 
@@ -129,7 +129,7 @@ fn verify(library: &Library, names: &[String]) -> Result<ExitCode, Trouble> {
     for name in if names.is_empty() { &all } else { names } {
         let damaged = library.verify(name)?;
         if damaged.is_empty() {
-            report::print(format!("{name}: whole\n"))?;
+            report::print(format!("{name}: ok\n"))?;
             continue;
         }
         code = ExitCode::FAILURE;

@@ -44,7 +44,7 @@ fn agree(goal: Goal, config: &Config) -> Result<(), Trouble> {
         )),
         (Goal::Local, Storage::S3 | Storage::Both) => Err(Trouble::plain(
             format!("the settings say storage = \"{}\"", config.storage),
-            "Set `storage` to \"local\" first, and leave the bucket where it is named.",
+            "Set `storage` to \"local\" first, and leave the bucket in the settings.",
         )),
     }
 }
@@ -52,7 +52,7 @@ fn agree(goal: Goal, config: &Config) -> Result<(), Trouble> {
 fn no_bucket() -> Trouble {
     Trouble::plain(
         "no bucket is configured",
-        "Name one with `bucket` in `[s3]`: it is needed on the way back too.",
+        "Set one with `bucket` in `[s3]`; moving back needs it too.",
     )
 }
 
@@ -83,7 +83,7 @@ fn to_bucket(
     if let Some(why) = end? {
         return Err(Trouble::plain(
             format!("the bucket refuses recordings: {why}"),
-            "`scribefs doctor` tries the bucket; then run the command again: it goes on where it was.",
+            "`scribefs doctor` tests the bucket; then run the command again: it continues where it stopped.",
         ));
     }
     let mut kept = 0;
@@ -98,7 +98,7 @@ fn to_bucket(
     let moved = recordings.saturating_sub(kept);
     report::print(format!("{moved} of {} in {}\n", counted(recordings), config.place()))?;
     Err(Trouble::plain(
-        format!("{kept} cannot be read there yet: their copies stay on local disk"),
+        format!("{kept} cannot be read from the bucket yet: their copies stay on local disk"),
         "Run `scribefs fsck --deep --repair`, then the command again.",
     ))
 }

@@ -162,7 +162,7 @@ fn no_such_option(key: &str) -> Trouble {
     let meant = config::nearest_setting(key).map(|it| format!("; did you mean `{it}`?"));
     Trouble::plain(
         format!("there is no mount option `{key}`{}", meant.unwrap_or_default()),
-        "`scribefs mount --help` lists what can follow `-o`, and STORAGE_GUIDE.md all settings.",
+        "`scribefs mount --help` lists the options for `-o`, and STORAGE_GUIDE.md all settings.",
     )
 }
 
@@ -172,14 +172,14 @@ fn prepare_mountpoint(plan: &mut Plan, may_hide_files: bool) -> Result<(), Troub
     let trouble = |source| Trouble::File {
         path: path.clone(),
         source,
-        remedy: "Make the folder first: `mkdir -p`.".to_owned(),
+        remedy: "Create the folder first: `mkdir -p`.".to_owned(),
     };
     // A mount whose daemon has died answers nothing, not even what it is. It stays until the new one takes its place.
     let server = last_server(&plan.config.state);
     let is_dead = filesystem::is_dead(&path, server.as_ref()).map_err(|err| match err.kind() {
         io::ErrorKind::TimedOut => Trouble::plain(
             format!("the scribefs mounted at {} does not answer", path.display()),
-            format!("`scribefs umount {}` ends it; then mount again.", path.display()),
+            format!("Unmount it with `scribefs umount {}`, then mount again.", path.display()),
         ),
         _ => trouble(err),
     })?;
@@ -196,8 +196,8 @@ fn prepare_mountpoint(plan: &mut Plan, may_hide_files: bool) -> Result<(), Troub
     let path = path.canonicalize().map_err(trouble)?;
     if filesystem::is_mounted(&path).unwrap_or(false) {
         return Err(Trouble::plain(
-            format!("a scribefs is mounted at {} already", path.display()),
-            format!("`scribefs umount {}` ends it.", path.display()),
+            format!("scribefs is already mounted at {}", path.display()),
+            format!("Unmount it with `scribefs umount {}`.", path.display()),
         ));
     }
     let underlying = UnderlyingFolder::new(&path, may_hide_files);
@@ -217,12 +217,12 @@ fn warn_of_missing_models(config: &Config) {
     for name in std::iter::once(&config.recognizer).chain(&config.diarizer) {
         if library.find(name).is_none() {
             report::remark(&format!(
-                "scribefs: the model `{name}` is not installed; get it with `scribefs models pull {name}`. \
-                 Until then {}.",
+                "scribefs: the model `{name}` is not installed. Install it with `scribefs models pull {name}`; \
+                 until then, {}.",
                 if *name == config.recognizer {
                     "recordings wait in the inbox"
                 } else {
-                    "everybody counts as one speaker"
+                    "everyone counts as one speaker"
                 }
             ));
         }
@@ -235,26 +235,27 @@ pub(crate) fn reindex(wish: &Reindex, environment: &Environment) -> Result<ExitC
     let rebuilt = make_index_anew(&config, &near, bucket.as_ref()).map_err(unless_mounted)?;
     for (key, why) in &rebuilt.unreadable {
         report::remark(&format!(
-            "{key}: left out: {why}; put it back from a backup, and run this again"
+            "{key}: left out: {why}; restore it from a backup and run this again"
         ));
     }
     for key in &rebuilt.incomplete {
         report::remark(&format!(
-            "{key}: left out: its recording is missing; put it back from a backup, and run this again"
+            "{key}: left out: its recording is missing; restore it from a backup and run this again"
         ));
     }
     for key in &rebuilt.torn {
-        report::remark(&format!("{key}: taken over; some of its pages were rendered again"));
+        report::remark(&format!("{key}: added; some of its pages were rendered again"));
     }
     for key in &rebuilt.salvaged {
         report::remark(&format!(
-            "{key}: its metadata is lost; filed again by its json page, without title and custom fields, and readable by its owner only"
+            "{key}: its metadata is lost; filed again from its json page, without title and custom fields, and \
+             readable by its owner only"
         ));
     }
     for key in &rebuilt.unfiled {
         report::remark(&format!(
-            "{key}: left out: its metadata and json page are lost; put them back from a backup, or drop a copy \
-             into the inbox to have it transcribed again"
+            "{key}: left out: its metadata and json page are lost; restore them from a backup, or drop a copy into \
+             the inbox to transcribe it again"
         ));
     }
     report::print(format!("{} recordings\n", rebuilt.recordings))?;

@@ -75,8 +75,8 @@ fn give(file: &Path, working_directory: &Path, order: Order) -> Result<String, T
     let state = || attributes::get(&path, STATE).map_err(|err| unusable(file, err));
     let Some(before) = state()? else {
         return Err(Trouble::plain(
-            format!("{} is no recording that is being worked on", file.display()),
-            "`scribefs status` shows those that are.",
+            format!("{} is not a recording that is being processed", file.display()),
+            "`scribefs status` lists those that are.",
         ));
     };
     let is_over = matches!(before.as_str(), "failed" | "cancelled" | "interrupted");
@@ -84,13 +84,13 @@ fn give(file: &Path, working_directory: &Path, order: Order) -> Result<String, T
         let verb = if is_over { "cancel" } else { "try again" };
         return Err(Trouble::plain(
             format!("{}: there is nothing to {verb}, it is {before}", file.display()),
-            "`scribefs status` shows how far it is.",
+            "`scribefs status` shows its progress.",
         ));
     }
     attributes::set(&path, order.attribute(), "1").map_err(|err| match err.raw_os_error() {
         Some(libc::EBUSY) => Trouble::plain(
             format!("{}: it is {before}, which cannot be stopped", file.display()),
-            "Remove the file to give it up, or wait until it is published.",
+            "Remove the file if you no longer want it, or wait until it is published.",
         ),
         _ => unusable(file, err),
     })?;
@@ -112,20 +112,20 @@ pub(crate) fn name(wish: &Name, environment: &Environment) -> Result<ExitCode, T
     let recording = below.strip_prefix("conversations").map_err(|_| {
         Trouble::plain(
             format!("{} is not a published recording", wish.file.display()),
-            format!("Published ones lie in {}/conversations.", mount.display()),
+            format!("Published recordings are in {}/conversations.", mount.display()),
         )
     })?;
     let attribute = |name: &CStr| {
         attributes::get(&file, name).map_err(|source| Trouble::File {
             path: wish.file.clone(),
             source,
-            remedy: "Give any file of the recording.".to_owned(),
+            remedy: "Name any file of the recording.".to_owned(),
         })
     };
     let Some(speakers) = attribute(SPEAKERS)?.and_then(|text| text.parse::<u32>().ok()) else {
         return Err(Trouble::plain(
-            format!("{} is not a file of one recording", wish.file.display()),
-            "Give its sound, or a page named after it, such as its .json or .srt.",
+            format!("{} does not belong to one recording", wish.file.display()),
+            "Name the original, or a page named after it, such as its .json or .srt.",
         ));
     };
     if let Some(unknown) = names.keys().find(|speaker| speakers <= u32::from(speaker.0)) {
@@ -138,8 +138,8 @@ pub(crate) fn name(wish: &Name, environment: &Environment) -> Result<ExitCode, T
     while attribute(REVISION)? == before {
         if PAGES_TAKE < begun.elapsed() {
             return Err(Trouble::plain(
-                format!("the pages of {} are not written anew yet", wish.file.display()),
-                "The daemon's log says why; it writes them as soon as it can.",
+                format!("the pages of {} have not been rewritten yet", wish.file.display()),
+                "The daemon's log says why. It rewrites them as soon as it can.",
             ));
         }
         thread::sleep(LOOK);
@@ -163,7 +163,7 @@ fn no_such_speaker(file: &Path, unknown: SpeakerId, speakers: u32) -> Trouble {
 
 fn said(names: &BTreeMap<SpeakerId, String>) -> String {
     let line = |(speaker, name): (&SpeakerId, &String)| match name.as_str() {
-        "" => format!("{speaker} has no name any more\n"),
+        "" => format!("{speaker} no longer has a name\n"),
         name => format!("{speaker} is {}\n", printable(name)),
     };
     names.iter().map(line).collect()
@@ -176,7 +176,7 @@ fn names(said: &[String]) -> Result<BTreeMap<SpeakerId, String>, Trouble> {
             let pair = pair.and_then(|(who, name)| Some((speaker(who.trim())?, name)));
             let (speaker, name) = pair.ok_or_else(|| {
                 Trouble::plain(
-                    format!("`{text}` does not give a speaker a name"),
+                    format!("`{text}` does not name a speaker"),
                     "Write S1=Anna, or \"Speaker 1=Anna\".",
                 )
             })?;
@@ -203,7 +203,7 @@ mod tests {
         let wanted = |text: &str| names(&[text.to_owned()]).map(|names| said(&names)).ok();
         assert_eq!(wanted("S2=Anna").unwrap(), "S2 is Anna\n");
         assert_eq!(wanted("Speaker 2=Dr. Ito").unwrap(), "S2 is Dr. Ito\n");
-        assert_eq!(wanted("S1=").unwrap(), "S1 has no name any more\n");
+        assert_eq!(wanted("S1=").unwrap(), "S1 no longer has a name\n");
         for wrong in ["Anna", "S1", "S=Anna", "Speaker=Anna", "S0=Anna", "=Anna"] {
             assert_eq!(wanted(wrong), None, "{wrong}");
         }

@@ -21,17 +21,17 @@ pub(crate) fn only_mount(working_directory: &Path) -> Result<PathBuf, Trouble> {
     match own.as_slice() {
         [mount] => Ok(mount.clone()),
         [] if mounts.is_empty() => {
-            Err(Trouble::plain("nothing is mounted", "`scribefs mount FOLDER` mounts."))
+            Err(Trouble::plain("nothing is mounted", "Mount one with `scribefs mount FOLDER`."))
         }
         // That of somebody else, who may let this user in.
         [] if mounts.len() == 1 => Ok(mounts[0].clone()),
         [] => Err(Trouble::plain(
             format!("you have no mount; others are at {}", listed(&mounts)),
-            "Name the one that you mean, or mount your own: `scribefs mount FOLDER`.",
+            "Name the one you mean, or mount your own: `scribefs mount FOLDER`.",
         )),
         several => Err(Trouble::plain(
             format!("you have several mounts: {}", listed(several)),
-            "Name the one that you mean.",
+            "Name the one you mean.",
         )),
     }
 }
@@ -46,8 +46,8 @@ pub(crate) fn inside(path: &Path, working_directory: &Path) -> Result<(PathBuf, 
     let mounts = filesystem::mounts();
     let Some(mount) = around(&mounts, &path) else {
         return Err(Trouble::plain(
-            format!("{} is in no scribefs", path.display()),
-            "Give a path inside of a mount; `findmnt -t fuse.scribefs` shows them.",
+            format!("{} is not in a scribefs mount", path.display()),
+            "Use a path inside a mount; `findmnt -t fuse.scribefs` lists them.",
         ));
     };
     let below = path.strip_prefix(mount).unwrap_or(Path::new("")).to_owned();
@@ -85,7 +85,7 @@ pub(crate) fn inbox_file(
         Ok(file) if file != Path::new("") => Ok((mount, file.to_owned())),
         _ => Err(Trouble::plain(
             format!("{} is not in the inbox", path.display()),
-            format!("Recordings that are being worked on lie in {}/inbox.", mount.display()),
+            format!("Recordings that are being processed are in {}/inbox.", mount.display()),
         )),
     }
 }
@@ -101,8 +101,8 @@ pub(crate) fn told(mount: &Path, name: &str) -> Result<Value, Trouble> {
     let text = fs::read(&path).map_err(|source| unanswered(path.clone(), source))?;
     serde_json::from_slice(&text).map_err(|err| {
         Trouble::plain(
-            format!("{} cannot be understood: {err}", path.display()),
-            "Is the daemon of another version? Mount again with this one.",
+            format!("cannot parse {}: {err}", path.display()),
+            "Is the daemon another version? Mount again with this one.",
         )
     })
 }
@@ -120,15 +120,15 @@ pub(crate) fn unanswered(path: PathBuf, source: io::Error) -> Trouble {
     let mount = path.ancestors().find(|it| it.ends_with(".scribefs")).and_then(Path::parent);
     if let (true, Some(mount)) = (is_missing, mount) {
         return Trouble::plain(
-            format!("no scribefs is mounted at {}", mount.display()),
-            "`findmnt -t fuse.scribefs` shows what is mounted; `scribefs mount FOLDER` mounts.",
+            format!("scribefs is not mounted at {}", mount.display()),
+            "`findmnt -t fuse.scribefs` lists mounts; mount one with `scribefs mount FOLDER`.",
         );
     }
     let remedy = match source.kind() {
         io::ErrorKind::PermissionDenied => {
-            "Only the owner of the mount and the members of its group may see the queue."
+            "Only the owner of the mount and members of its group can see the queue."
         }
-        _ => "No scribefs answers there. `scribefs mount` mounts it (again).",
+        _ => "No scribefs answers there. Mount it with `scribefs mount`.",
     };
     Trouble::File { path, source, remedy: remedy.to_owned() }
 }
@@ -141,7 +141,7 @@ pub(crate) fn order(mount: &Path, line: &str) -> Result<(), Trouble> {
         _ => Trouble::File {
             path,
             source,
-            remedy: "The daemon did not take the order: check the path with `scribefs status`."
+            remedy: "The daemon did not accept the command: check the path with `scribefs status`."
                 .to_owned(),
         },
     })

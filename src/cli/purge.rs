@@ -38,7 +38,7 @@ fn purge_one(path: &Path, environment: &Environment) -> Result<std::path::PathBu
     if !is_published {
         return Err(Trouble::plain(
             format!("{} is neither published nor in the trash", path.display()),
-            "What is in the inbox is removed with `rm`.",
+            "Remove files in the inbox with `rm`.",
         ));
     }
     let full = mount.join(&below);
@@ -80,12 +80,12 @@ pub(crate) fn empty_trash(mount: &Path) -> Result<ExitCode, Trouble> {
 fn unusable(path: &Path, source: io::Error) -> Trouble {
     let remedy = match source.raw_os_error() {
         Some(libc::EROFS) => {
-            "This mount is read-only: run the command where recordings are written."
+            "This mount is read-only: run the command on the mount that writes to the bucket."
         }
         Some(libc::EINVAL) => {
-            "Give a recording or one of its pages, a whole conversation, or an entry of the trash."
+            "Name a recording or one of its pages, a conversation, or an entry of the trash."
         }
-        _ => "Check the path, and with `scribefs status` that the mount answers.",
+        _ => "Check the path, and check with `scribefs status` that the mount answers.",
     };
     Trouble::File { path: path.to_owned(), source, remedy: remedy.to_owned() }
 }

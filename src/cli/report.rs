@@ -48,7 +48,7 @@ pub(crate) enum Trouble {
     File { path: PathBuf, source: io::Error, remedy: String },
     #[error("{path}: {}", .failure.message)]
     Recording { path: String, failure: Failure },
-    #[error("the time is over, and {0} is not done")]
+    #[error("timed out before {0} was published")]
     TimeOut(PathBuf),
     #[error("cannot write to standard output")]
     Output(#[from] io::Error),
@@ -78,20 +78,20 @@ impl Trouble {
             Self::Daemon(err) => remedy_of(err).to_owned(),
             Self::Overlap(overlap) => overlap.remedy().to_owned(),
             Self::Rebuild(_) => "`scribefs doctor` checks store and state.".to_owned(),
-            Self::Carrier(_) => "`scribefs doctor` tries the bucket.".to_owned(),
+            Self::Carrier(_) => "`scribefs doctor` tests the bucket.".to_owned(),
             Self::Lease(HoldError::Lease(LeaseError::Held { .. })) => {
                 "Unmount that one, or run the command there.".to_owned()
             }
-            Self::Lease(_) => "`scribefs doctor` tries the bucket.".to_owned(),
+            Self::Lease(_) => "`scribefs doctor` tests the bucket.".to_owned(),
             Self::Stock(_) => {
-                "`scribefs doctor` checks store and state; then run the command again: it goes on \
-                 where it was."
+                "Check store and state with `scribefs doctor`, then run the command again: it continues where it \
+                 stopped."
                     .to_owned()
             }
             Self::Models(err) => err.remedy(),
             Self::Plain { remedy, .. } | Self::File { remedy, .. } => remedy.clone(),
             Self::Recording { failure, .. } => failure.remedy.clone(),
-            Self::TimeOut(_) => "`scribefs status` shows how far it is.".to_owned(),
+            Self::TimeOut(_) => "`scribefs status` shows its progress.".to_owned(),
             // The daemon has said what to do along with the rest.
             Self::NotMounted(_) | Self::Output(_) => String::new(),
         }
@@ -100,14 +100,14 @@ impl Trouble {
 
 fn remedy_of(err: &DaemonError) -> &'static str {
     match err {
-        DaemonError::Folder { .. } => "Check that it exists, is yours and may be written to.",
+        DaemonError::Folder { .. } => "Check that it exists, belongs to you and is writable.",
         DaemonError::StoreLock { .. } => {
             "Unmount that one, or give each state folder a store of its own with `--store`."
         }
         DaemonError::Overlap(overlap) => overlap.remedy(),
         DaemonError::Store(_) => "Name a folder with `--store`.",
         DaemonError::Bucket { .. } => {
-            "Check `[s3]` in the settings; `scribefs doctor` tries the bucket."
+            "Check `[s3]` in the settings; `scribefs doctor` tests the bucket."
         }
         DaemonError::Carrier(CarrierError::Lease(_)) => {
             "Unmount that one, mount with --read-only, or choose another prefix."
@@ -119,14 +119,15 @@ fn remedy_of(err: &DaemonError) -> &'static str {
         DaemonError::Index(IndexError::OtherRole { .. })
         | DaemonError::State(StateError::Index(IndexError::OtherRole { .. }))
         | DaemonError::State(StateError::Recordings { .. }) => {
-            "Give readers (--read-only) and writers a state folder each: `--state DIR`."
+            "Give readers (--read-only) and writers separate state folders: `--state DIR`."
         }
         DaemonError::Index(IndexError::InUse { .. }) => {
-            "Another scribefs uses this state folder: unmount that one, or give `--state DIR`."
+            "Another scribefs uses this state folder: unmount that one, or use another folder with `--state DIR`."
         }
         DaemonError::Index(IndexError::OnlyInBucket { .. })
         | DaemonError::State(StateError::Index(IndexError::OnlyInBucket { .. })) => {
-            "Or name that bucket again. A `.env` counts only where it lies: start scribefs there, or use `--env-file`."
+            "Or name that bucket again. A `.env` counts only if you start scribefs in its folder; otherwise use \
+             `--env-file`."
         }
         DaemonError::Index(IndexError::TooNew { .. }) => {
             "Use the version that wrote it, or a newer one."
@@ -135,7 +136,7 @@ fn remedy_of(err: &DaemonError) -> &'static str {
             "`scribefs doctor` checks permissions and space."
         }
         DaemonError::Index(_) | DaemonError::Rebuild(_) | DaemonError::State(_) => {
-            "`scribefs reindex` makes the index anew from the store."
+            "`scribefs reindex` rebuilds the index from the store."
         }
         DaemonError::Spool(_) | DaemonError::Threads(_) => {
             "`scribefs doctor` checks permissions and space."
@@ -144,15 +145,15 @@ fn remedy_of(err: &DaemonError) -> &'static str {
             "Check `--watch`: each must be a folder outside the state folder."
         }
         DaemonError::Mount(MountError::Mountpoint { .. }) => {
-            "Give a folder that exists and is yours; `scribefs umount` frees one that is in use."
+            "Choose a folder that exists and belongs to you; `scribefs umount` frees one that is in use."
         }
         DaemonError::Mount(MountError::Refused { said }) if said.contains("user_allow_other") => {
-            "As root, take away the `#` before `user_allow_other` in /etc/fuse.conf, or mount without `allow_other`."
+            "As root, remove the `#` before `user_allow_other` in /etc/fuse.conf, or mount without `allow_other`."
         }
         DaemonError::Mount(_) => {
             "`scribefs doctor` says what is missing; on Debian and Ubuntu: `apt install fuse3`."
         }
-        DaemonError::Stopped => "A signal asked for it; nothing is mounted.",
+        DaemonError::Stopped => "It received a signal. Nothing is mounted.",
     }
 }
 

@@ -60,7 +60,7 @@ fn summary(mount: &Path, status: &Value) -> String {
     }
     let waiting = status["inbox"].as_array().map(Vec::as_slice).unwrap_or_default();
     if status["read_only"] == true {
-        text.push_str("read-only: drop recordings at the scribefs that writes\n");
+        text.push_str("read-only: drop recordings into the mount that writes to the bucket\n");
     } else if waiting.is_empty() {
         text.push_str("the inbox is empty\n");
     }
@@ -77,8 +77,8 @@ fn summary(mount: &Path, status: &Value) -> String {
     if hidden != 0 {
         let _ = writeln!(
             text,
-            "below the mount, in the folder that it covers, lies what nobody sees ({}); `scribefs \
-             umount`, move it elsewhere, mount again, and drop it into the inbox",
+            "files are hidden in the folder below the mount ({}); run `scribefs umount`, move them elsewhere, \
+             mount again, and drop them into the inbox",
             shown(&status["hidden_first"]),
         );
     }
@@ -180,10 +180,10 @@ pub(crate) fn retry_uploads(
     if !place::has_bucket(&mount)? {
         return Err(Trouble::plain(
             format!(
-                "{} brings nothing to a bucket: recordings stay on local disk",
+                "{} uploads nothing to a bucket: recordings stay on local disk",
                 mount.display()
             ),
-            "Name a bucket with `bucket` in `[s3]` and mount again.",
+            "Set `bucket` in `[s3]` and mount again.",
         ));
     }
     place::order(&mount, "retry-uploads")?;
@@ -215,24 +215,27 @@ fn storage_summary(storage: &Value) -> String {
     lines.push(("published", format!("{recordings} recordings, {audio} of audio")));
     let room = bytes(&spool["available_bytes"]);
     lines.push(match storage["read_only"] == true {
-        true => ("inbox", "read-only: drop recordings at the scribefs that writes".to_owned()),
-        false => ("inbox", format!("{room} may still be dropped")),
+        true => (
+            "inbox",
+            "read-only: drop recordings into the mount that writes to the bucket".to_owned(),
+        ),
+        false => ("inbox", format!("{room} can still be dropped")),
     });
     lines.extend(carrying(&storage["placement"], published));
     let following = &storage["following"];
     lines.push(match following["is_complete"] == false {
-        true => ("followed", "not yet: the bucket was never read to its end".to_owned()),
+        true => ("followed", "not yet: the bucket has not been read completely".to_owned()),
         false => ("followed", moment(&following["heard_at"])),
     });
     lines.push(("trouble", shown(&following["trouble"])));
     let copies = &storage["local_copies"]["audio_bytes"];
     if copies.is_u64() {
-        lines.push(("copies", format!("{} of audio that is in the bucket too", bytes(copies))));
+        lines.push(("copies", format!("{} of audio that is also in the bucket", bytes(copies))));
     }
     let cache = &storage["cache"];
     if cache.is_object() {
         let (used, hits, misses) = (bytes(&cache["bytes"]), &cache["hits"], &cache["misses"]);
-        lines.push(("cache", format!("{used} of what was read, {hits} hits, {misses} misses")));
+        lines.push(("cache", format!("{used} read from the bucket, {hits} hits, {misses} misses")));
     }
     let shown = lines.into_iter().filter(|(_, said)| !said.is_empty());
     shown.map(|(what, said)| format!("{what:<10} {said}\n")).collect()
@@ -241,7 +244,7 @@ fn storage_summary(storage: &Value) -> String {
 /// What is on its way to the bucket, and what keeps it.
 fn carrying(carrier: &Value, published: &Value) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
-    for (what, means) in [("pending", "on their way"), ("paused", "refused by the store")] {
+    for (what, means) in [("pending", "to be uploaded"), ("paused", "refused by the store")] {
         if let Some(count) = published[what].as_u64().filter(|count| *count != 0) {
             lines.push((what, format!("{count} recordings {means}")));
         }
@@ -251,7 +254,7 @@ fn carrying(carrier: &Value, published: &Value) -> Vec<(&'static str, String)> {
     lines.push(("last error", shown(&carrier["last_error"])));
     lines.push(("last sent", moment(&carrier["last_success"])));
     if carrier["bytes_per_second"].as_u64().is_some_and(|speed| speed != 0) {
-        lines.push(("sending", format!("{} a second", bytes(&carrier["bytes_per_second"]))));
+        lines.push(("sending", format!("{} per second", bytes(&carrier["bytes_per_second"]))));
     }
     lines
 }
@@ -296,11 +299,11 @@ mod tests {
              provider   garage\n\
              encrypted  bucket default\n\
              published  3 recordings, 2.00 KiB of audio\n\
-             inbox      1.00 GiB may still be dropped\n\
-             pending    2 recordings on their way\n\
+             inbox      1.00 GiB can still be dropped\n\
+             pending    2 recordings to be uploaded\n\
              because    there is no such bucket\n\
-             copies     1.00 KiB of audio that is in the bucket too\n\
-             cache      0 B of what was read, 1 hits, 2 misses\n"
+             copies     1.00 KiB of audio that is also in the bucket\n\
+             cache      0 B read from the bucket, 1 hits, 2 misses\n"
         );
     }
 
@@ -326,8 +329,7 @@ mod tests {
              recognizer `whisper-base` is not installed: `scribefs models pull whisper-base`\n\
              1 recording in hidden folders will not be transcribed (.old/d.wav); give the folder a \
              name without the dot\n\
-             below the mount, in the folder that it covers, lies what nobody sees (inbox); `scribefs \
-             umount`, move it elsewhere, mount again, and drop it into the inbox\n\
+             files are hidden in the folder below the mount (inbox); run `scribefs umount`, move them elsewhere, mount again, and drop them into the inbox\n\
              transcribing  50 %  a/b\u{FFFD}[31m.wav\n\
              queued              c.wav\n"
         );

@@ -48,7 +48,7 @@ impl Opened {
         if !config.state.is_dir() {
             return Err(Trouble::plain(
                 format!("there is no state folder {}", config.state.display()),
-                "Give the one that you mount with: `--state DIR`.",
+                "Name the one you mount with: `--state DIR`.",
             ));
         }
         Self::open(config)
@@ -96,7 +96,7 @@ pub(crate) fn unless_mounted(err: DaemonError) -> Trouble {
     match err {
         DaemonError::Index(IndexError::InUse { .. }) => Trouble::plain(
             "the recordings are mounted, or another command is working on them",
-            "Unmount first: `scribefs umount`. Or name another state folder with `--state DIR`.",
+            "Unmount first: `scribefs umount`. Or use another state folder with `--state DIR`.",
         ),
         err => err.into(),
     }
@@ -125,6 +125,6 @@ pub(crate) fn cache(config: &Config) -> Result<Option<BlockCache>, Trouble> {
     opened.map(Some).map_err(|source| Trouble::File {
         path,
         source,
-        remedy: "It holds nothing but copies: remove the folder.".to_owned(),
+        remedy: "It holds only copies: remove the folder.".to_owned(),
     })
 }

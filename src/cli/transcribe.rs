@@ -31,7 +31,8 @@ pub(crate) fn transcribe(
     let scratch = tempfile::tempdir().map_err(|source| Trouble::File {
         path: std::env::temp_dir(),
         source,
-        remedy: "Decoded sound is kept there for the while: name another with TMPDIR.".to_owned(),
+        remedy: "Decoded sound is stored there temporarily: set TMPDIR to another folder."
+            .to_owned(),
     })?;
     setup.scratch = scratch.path().to_owned();
     // That folder is nobody's inbox either.
@@ -89,8 +90,8 @@ fn progress_bar() -> ProgressBar {
 fn show(bar: &ProgressBar, stage: WorkStage, done: f32) {
     let (word, from, to) = match stage {
         WorkStage::Decoding => ("decoding", 0.0, 5.0),
-        WorkStage::Diarizing => ("telling speakers apart", 5.0, 45.0),
-        WorkStage::Transcribing => ("writing down", 45.0, 100.0),
+        WorkStage::Diarizing => ("finding speakers", 5.0, 45.0),
+        WorkStage::Transcribing => ("transcribing", 45.0, 100.0),
     };
     bar.set_message(word);
     // At most a hundred.

@@ -59,7 +59,7 @@ pub(crate) fn restore(wish: &Restore, environment: &Environment) -> Result<ExitC
     if let Some(wrong) = wish.to.as_ref().filter(|name| !is_name(name)) {
         return Err(Trouble::plain(
             format!("a conversation cannot be called `{wrong}`"),
-            "Give a name of 1 to 64 bytes without `/`, such as `--to standup-2024`: one conversation, no path.",
+            "Use a name of 1 to 64 bytes without `/`, such as `--to standup-2024`.",
         ));
     }
     let mount = place::mount_of(wish.mount.as_deref(), environment)?;
@@ -80,8 +80,8 @@ pub(crate) fn restore(wish: &Restore, environment: &Environment) -> Result<ExitC
     let restored = attributes::set(&from, c"user.scribefs.restore", name);
     restored.map_err(|err| match err.raw_os_error() {
         Some(libc::EEXIST) => Trouble::plain(
-            format!("a conversation has the name of {} by now", to.display()),
-            "Give another name: `scribefs restore NAME --to OTHER`.",
+            format!("{} already exists", to.display()),
+            "Choose another name: `scribefs restore NAME --to OTHER`.",
         ),
         _ => unanswered(&from, err),
     })?;
@@ -179,12 +179,12 @@ fn no_link(file: &Path, placement: Option<&str>) -> Trouble {
         Some("local" | "uploading") => {
             format!("there is no link to {file} yet: it is on its way to the bucket")
         }
-        Some("paused") => format!("there is no link to {file}: its way to the bucket is paused"),
+        Some("paused") => format!("there is no link to {file}: its upload is paused"),
         _ => format!("there is no link to {file}"),
     };
     Trouble::plain(
         what,
-        "Only files that are in a bucket have one; `scribefs storage-info` tells how far they are.",
+        "Only files in a bucket have one; `scribefs storage-info` shows the progress of uploads.",
     )
 }
 
@@ -202,12 +202,12 @@ fn promise(link: &str, wanted: Duration) -> String {
     let ends = signed_at.saturating_add(SignedDuration::try_from(lasts).unwrap_or_default());
     let ends = ends.with_time_zone(TimeZone::system()).strftime("%Y-%m-%d %H:%M %Z").to_string();
     match (link.contains("X-Amz-Security-Token="), lasts < wanted) {
-        (true, true) => format!("until {ends}: the temporary keys of the daemon end then"),
+        (true, true) => format!("valid until {ends}, when the daemon's temporary keys expire"),
         // Keys whose end nobody has told of.
         (true, false) => format!(
-            "until {ends}, or until the temporary keys of the daemon end, if that is sooner"
+            "valid until {ends}, or until the daemon's temporary keys expire, if that is sooner"
         ),
-        (false, _) => format!("until {ends}"),
+        (false, _) => format!("valid until {ends}"),
     }
 }
 
@@ -215,7 +215,8 @@ fn unanswered(path: &Path, source: io::Error) -> Trouble {
     Trouble::File {
         path: path.to_owned(),
         source,
-        remedy: "Check the path, and with `scribefs status` that the mount answers.".to_owned(),
+        remedy: "Check the path, and check with `scribefs status` that the mount answers."
+            .to_owned(),
     }
 }
 
@@ -228,7 +229,7 @@ mod tests {
         let said = |placement| no_link(Path::new("a.wav"), placement).to_string();
         assert!(said(Some("local")).ends_with("it is on its way to the bucket"));
         assert!(said(Some("uploading")).ends_with("it is on its way to the bucket"));
-        assert!(said(Some("paused")).ends_with("its way to the bucket is paused"));
+        assert!(said(Some("paused")).ends_with("its upload is paused"));
         assert_eq!(said(Some("stored")), "there is no link to a.wav");
         assert_eq!(said(None), said(Some("stored")));
     }
@@ -240,9 +241,9 @@ mod tests {
         };
         let day = Duration::from_hours(24);
         let plain = promise(&link("X-Amz-Expires=86400"), day);
-        assert!(plain.starts_with("until 2024-01-1") && !plain.contains("keys"), "{plain}");
+        assert!(plain.starts_with("valid until 2024-01-1") && !plain.contains("keys"), "{plain}");
         let short = promise(&link("X-Amz-Expires=600&X-Amz-Security-Token=t"), day);
-        assert!(short.contains("2024-01-15") && short.ends_with("keys of the daemon end then"));
+        assert!(short.contains("2024-01-15") && short.ends_with("temporary keys expire"));
         let unknown = promise(&link("X-Amz-Expires=86400&X-Amz-Security-Token=t"), day);
         assert!(unknown.contains("if that is sooner"), "{unknown}");
     }

@@ -66,9 +66,9 @@ impl Daemon {
             Liveness::Silent => Err(RecvTimeoutError::Timeout),
         };
         found.unwrap_or_else(|_| {
-            report::remark("scribefs: the mount does not answer; its connection is ended");
+            report::remark("scribefs: the mount does not answer; ending its connection");
             if let Err(err) = filesystem::end_silent(mountpoint) {
-                report::remark(&format!("scribefs: it could not be ended: {err}"));
+                report::remark(&format!("scribefs: cannot end it: {err}"));
             }
             None
         })
@@ -105,8 +105,7 @@ impl Daemon {
             return Ok(());
         }
         report::remark(
-            "scribefs: unmounted; waiting for the daemon to finish (programs have ten seconds to \
-             close files that they have open)",
+            "scribefs: unmounted; waiting for the daemon to finish (programs have ten seconds to close open files)",
         );
         if self.ends_within(PATIENCE)? {
             return Ok(());
@@ -117,7 +116,7 @@ impl Daemon {
                 mountpoint.display(),
                 self.pid
             ),
-            "Its log says what it waits for; nothing is lost if it is killed.",
+            "Its log says what it waits for. Nothing is lost if you kill it.",
         ))
     }
 

@@ -43,13 +43,13 @@ impl Place {
         if bucket.is_none() && storage != Storage::Local {
             return Err(contradiction(
                 format!("storage = \"{storage}\" without a bucket"),
-                "name one with `bucket` in `[s3]`, or with --store s3://BUCKET",
+                "set one with `bucket` in `[s3]`, or with --store s3://BUCKET",
             ));
         }
         if bucket.is_none() && read_only {
             return Err(contradiction(
-                "a read-only mount follows a bucket, and there is none".to_owned(),
-                "name one with `bucket` in `[s3]`, or with --store s3://BUCKET",
+                "a read-only mount follows a bucket, and none is set".to_owned(),
+                "set one with `bucket` in `[s3]`, or with --store s3://BUCKET",
             ));
         }
         Ok(Self { folder, storage, bucket, read_only })
@@ -72,8 +72,8 @@ fn named(
     ] {
         if let (true, Some(origin)) = (differs, layer.origin(key)) {
             return Err(contradiction(
-                format!("{origin}: `{key}` names another place than `store` does"),
-                "say it once, in either of them",
+                format!("{origin}: `{key}` contradicts `store`"),
+                "set it once, in either of them",
             ));
         }
     }
@@ -137,7 +137,7 @@ fn keys(layer: &Layer, places: &Places) -> Result<Keys, ConfigError> {
         (None, None) => {}
         _ => {
             return Err(contradiction(
-                "one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY without the other",
+                "only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set",
                 "set both in one place, the environment or `.env`",
             ));
         }
@@ -169,8 +169,8 @@ fn encryption(layer: &Layer, places: &Places) -> Result<Encryption, ConfigError>
     let kms_key = layer.read("s3_kms_key_id", words::text)?;
     if kms_key.is_some() && wanted != Wanted::Kms {
         return Err(contradiction(
-            "a `kms_key_id` for objects that KMS does not encrypt",
-            "add `encryption = \"kms\"`, or take the key away",
+            "`kms_key_id` is set, but objects are not encrypted with KMS",
+            "add `encryption = \"kms\"`, or remove the key",
         ));
     }
     let customer_key = customer_key(layer, places)?;
@@ -181,8 +181,8 @@ fn encryption(layer: &Layer, places: &Places) -> Result<Encryption, ConfigError>
             "set SCRIBEFS_S3_CUSTOMER_KEY or `customer_key_file`; `openssl rand -base64 32` makes one",
         )),
         (_, Some(_)) => Err(contradiction(
-            "a customer key for objects that it does not encrypt",
-            "add `encryption = \"customer\"`, or take the key away",
+            "a customer key is set, but objects are not encrypted with it",
+            "add `encryption = \"customer\"`, or remove the key",
         )),
         (Wanted::Bucket, None) => Ok(Encryption::BucketDefault),
         (Wanted::Aes256, None) => Ok(Encryption::SseS3),
@@ -214,7 +214,7 @@ fn customer_key(layer: &Layer, places: &Places) -> Result<Option<Secret>, Config
     };
     if !words::is_256_bits(text.trim()) {
         return Err(contradiction(
-            "the customer key is not 32 bytes in base 64",
+            "the customer key is not 32 bytes in base64",
             "`openssl rand -base64 32` makes one",
         ));
     }

@@ -215,7 +215,7 @@ impl Layer {
                 origin: origin.clone(),
                 key: key.to_owned(),
                 value: values.join(", "),
-                why: "a list, where one value is wanted".to_owned(),
+                why: "a list, but only one value is allowed".to_owned(),
             }),
         }
     }

@@ -24,7 +24,7 @@ pub(crate) enum StoreChoice {
 
 /// `500ms`, `5s`, `2m`, `1h`, and several in a row: `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "no time; write it with its unit, such as 500ms, 5s, 2m or 1h30m".to_owned();
+    let wrong = || "not a duration; add a unit, such as 500ms, 5s, 2m or 1h30m".to_owned();
     let mut rest = text.trim();
     if rest.is_empty() {
         return Err(wrong());
@@ -50,17 +50,17 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn number(text: &str) -> Result<u64, String> {
-    text.trim().parse().map_err(|_| "no whole number from 0 up".to_owned())
+    text.trim().parse().map_err(|_| "not a whole number".to_owned())
 }
 
 pub(crate) fn count(text: &str) -> Result<u16, String> {
-    text.trim().parse().map_err(|_| "no whole number from 0 to 65535".to_owned())
+    text.trim().parse().map_err(|_| "not a whole number from 0 to 65535".to_owned())
 }
 
 /// The number of a user or a group.
 pub(crate) fn id(text: &str) -> Result<u32, String> {
     let id = text.trim().parse().ok().filter(|id| *id != u32::MAX);
-    id.ok_or_else(|| "not the number of a user or group; `id` prints yours".to_owned())
+    id.ok_or_else(|| "not a user or group id; `id` prints yours".to_owned())
 }
 
 /// Mode bits as `chmod` takes them.
@@ -71,7 +71,7 @@ pub(crate) fn mode(text: &str) -> Result<u32, String> {
 
 /// `0`, `500`, `2MB`, `10GB`: units of 1024.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
-    let wrong = || "no size; write it with its unit, such as 500MB or 10GB".to_owned();
+    let wrong = || "not a size; add a unit, such as 500MB or 10GB".to_owned();
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = (&text[..end], text[end..].trim().to_ascii_uppercase());
@@ -97,7 +97,7 @@ pub(crate) fn storage(text: &str) -> Result<Storage, String> {
         "local" => Ok(Storage::Local),
         "s3" => Ok(Storage::S3),
         "both" => Ok(Storage::Both),
-        _ => Err("none of local, s3, both".to_owned()),
+        _ => Err("not one of local, s3, both".to_owned()),
     }
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn prefix(text: &str) -> Result<String, String> {
     match text.trim_matches('/') {
         "" => Ok(String::new()),
         prefix if prefix.split('/').all(is_legal) => Ok(format!("{prefix}/")),
-        _ => Err("no prefix; write folders, such as talks/2026".to_owned()),
+        _ => Err("not a prefix; write it like a path, such as talks/2026".to_owned()),
     }
 }
 
@@ -120,14 +120,14 @@ pub(crate) fn endpoint(text: &str) -> Result<String, String> {
         Some(host) if !host.is_empty() && !host.contains(['@', ' ', '?', '#']) => {
             Ok(text.to_owned())
         }
-        _ => Err("no address; write it as https://HOST or http://HOST:PORT".to_owned()),
+        _ => Err("not an address; write it as https://HOST or http://HOST:PORT".to_owned()),
     }
 }
 
 pub(crate) fn provider(text: &str) -> Result<Provider, String> {
     text.trim().parse().map_err(|_| {
         let names: Vec<&str> = Provider::ALL.iter().map(|provider| provider.name()).collect();
-        format!("none of {}", names.join(", "))
+        format!("not one of {}", names.join(", "))
     })
 }
 
@@ -137,7 +137,7 @@ pub(crate) fn encryption(text: &str) -> Result<Wanted, String> {
         "aes256" => Ok(Wanted::Aes256),
         "kms" => Ok(Wanted::Kms),
         "customer" => Ok(Wanted::Customer),
-        _ => Err("none of bucket, aes256, kms, customer".to_owned()),
+        _ => Err("not one of bucket, aes256, kms, customer".to_owned()),
     }
 }
 
@@ -178,7 +178,7 @@ pub(crate) fn name(text: &str) -> Result<String, String> {
     if is_name {
         Ok(text.to_owned())
     } else {
-        Err("no name of a model; `scribefs models list` shows them".to_owned())
+        Err("not the name of a model; `scribefs models list` lists them".to_owned())
     }
 }
 
@@ -194,13 +194,13 @@ pub(crate) fn language(text: &str) -> Result<Option<String>, String> {
     if is_code {
         Ok(Some(code.to_owned()))
     } else {
-        Err("no language; write a code such as en, de or pt, or auto".to_owned())
+        Err("not a language; write a code such as en, de or pt, or auto".to_owned())
     }
 }
 
 /// `auto`, `2`, `2-4`, `2-` or `-4`.
 pub(crate) fn speakers(text: &str) -> Result<SpeakerBounds, String> {
-    let wrong = || "no number of people; write auto, 2, or 2-4".to_owned();
+    let wrong = || "not a number of people; write auto, 2, or 2-4".to_owned();
     let number = |text: &str| match text.trim() {
         "" => Ok(None),
         digits => digits.parse::<u16>().map(Some).map_err(|_| wrong()),
@@ -225,11 +225,11 @@ pub(crate) fn zone(text: &str) -> Result<TimeZone, String> {
         return Ok(TimeZone::system());
     }
     TimeZone::get(text)
-        .map_err(|_| "no time zone; write a name such as Europe/Berlin, or local".to_owned())
+        .map_err(|_| "not a time zone; write a name such as Europe/Berlin, or local".to_owned())
 }
 
 pub(crate) fn level(text: &str) -> Result<LevelFilter, String> {
-    text.trim().parse().map_err(|_| "none of off, error, warn, info, debug, trace".to_owned())
+    text.trim().parse().map_err(|_| "not one of off, error, warn, info, debug, trace".to_owned())
 }
 
 /// `~` is the home folder; a relative path starts at the working directory.
@@ -245,13 +245,13 @@ pub(crate) fn path(text: &str, places: &Places) -> PathBuf {
 pub(crate) fn store(text: &str, places: &Places) -> Result<StoreChoice, String> {
     let Some(place) = text.strip_prefix("s3://") else {
         if text.contains("://") || text.is_empty() {
-            return Err("no store; write a folder or s3://BUCKET/PREFIX".to_owned());
+            return Err("not a store; write a folder or s3://BUCKET/PREFIX".to_owned());
         }
         return Ok(StoreChoice::Folder(path(text, places)));
     };
     let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
     if bucket.is_empty() {
-        return Err("without a bucket; write s3://BUCKET/PREFIX".to_owned());
+        return Err("missing the bucket; write s3://BUCKET/PREFIX".to_owned());
     }
     Ok(StoreChoice::Bucket { bucket: self::bucket(bucket)?, prefix: self::prefix(prefix)? })
 }

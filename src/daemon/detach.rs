@@ -100,7 +100,7 @@ fn wait_for_word(mut pipe: File) -> io::Result<Result<(), String>> {
     pipe.read_to_end(&mut word)?;
     Ok(match word.as_slice() {
         READY => Ok(()),
-        b"" => Err("the daemon ended before the mount answered".to_owned()),
+        b"" => Err("the daemon exited before the mount answered".to_owned()),
         why => Err(String::from_utf8_lossy(why).trim_end().to_owned()),
     })
 }
@@ -130,6 +130,6 @@ mod tests {
     fn the_parent_hears_of_success_failure_and_sudden_death() {
         assert_eq!(said(Readiness::ready), Ok(()));
         assert_eq!(said(|it| it.failed("no such folder")), Err("no such folder".to_owned()));
-        assert!(said(drop).unwrap_err().contains("ended"));
+        assert!(said(drop).unwrap_err().contains("exited"));
     }
 }

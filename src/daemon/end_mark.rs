@@ -38,7 +38,7 @@ impl EndMark {
 
     pub(crate) fn set(&self) {
         if let Err(err) = fs::write(&self.0, "") {
-            log::warn!("commands will not know that this daemon is ending: {err}");
+            log::warn!("commands will not see that this daemon is exiting: {err}");
         }
     }
 

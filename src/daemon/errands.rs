@@ -94,7 +94,7 @@ fn run(orders: &Receiver<Naming>, store: &dyn Store, index: &Index) {
     for Naming { recording, names } in orders {
         if let Err(err) = publishing::name_speakers(store, index, recording, &names) {
             log::warn!(
-                "name: {recording}: its pages could not be written anew: {}",
+                "name: {recording}: its pages could not be rewritten: {}",
                 model::causes(&err)
             );
         }

@@ -30,11 +30,11 @@ pub enum DaemonError {
     #[error(transparent)]
     Carrier(#[from] CarrierError),
     /// It belongs to another role or to another bucket.
-    #[error("the state folder cannot be used for that")]
+    #[error("the state folder cannot be used for this")]
     State(#[from] StateError),
     #[error("the index could not be opened")]
     Index(#[from] IndexError),
-    #[error("the index could not be made anew from the store")]
+    #[error("the index could not be rebuilt from the store")]
     Rebuild(#[from] RebuildError),
     #[error("the spool could not be opened")]
     Spool(#[from] SpoolError),
@@ -44,7 +44,7 @@ pub enum DaemonError {
     Mount(#[from] MountError),
     #[error("threads could not be started")]
     Threads(#[source] io::Error),
-    #[error("it was stopped before it had mounted")]
+    #[error("it was stopped before it had mounted anything")]
     Stopped,
 }
 

@@ -49,7 +49,7 @@ impl LastWords {
 
 /// Logs why the daemon ends, and tells its supervisor.
 pub(crate) fn say(reason: &str) {
-    log::error!("the daemon ends: {reason}");
+    log::error!("the daemon exits: {reason}");
     if let Some(mut supervisor) = SUPERVISOR.get() {
         // Without a supervisor the log has it.
         let _ = supervisor.write_all(format!("{reason}\n").as_bytes());

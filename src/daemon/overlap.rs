@@ -145,22 +145,20 @@ fn is_meant(one: Part, relation: Relation, other: Part) -> bool {
 impl Overlap {
     pub fn remedy(&self) -> &'static str {
         match (self.one, self.other) {
-            (Part::Mountpoint, Part::Mount) => "Mount at a folder outside of every other mount.",
+            (Part::Mountpoint, Part::Mount) => "Mount at a folder outside every other mount.",
             (_, Part::Mount) => {
-                "Give a folder outside of every mount: `--state`, `--store`, `--models`."
+                "Choose folders outside every mount: `--state`, `--store`, `--models`."
             }
-            (Part::Mountpoint, _) => {
-                "A mount hides what lies below it: give folders that lie apart from each other."
-            }
+            (Part::Mountpoint, _) => "A mount hides what is below it: choose separate folders.",
             (Part::Watched, _) | (_, Part::Watched) => {
-                "It would be copied into itself: give `--watch` a folder that has nothing of scribefs in it."
+                "It would be copied into itself: watch a folder that contains nothing of scribefs."
             }
             (Part::Models, _) | (_, Part::Models) => {
-                "Give the models a folder of their own with `--models`: workers may read all of it."
+                "Give the models a folder of their own with `--models`: workers can read all of it."
             }
             _ => {
-                "Give published recordings a folder of their own with `--store`, outside of what the \
-                 state folder is made of."
+                "Give published recordings a folder of their own with `--store`, outside the parts of the state \
+                 folder."
             }
         }
     }
@@ -185,7 +183,7 @@ impl Relation {
         match self {
             Self::Is => "is",
             Self::Contains => "contains",
-            Self::LiesIn => "lies in",
+            Self::LiesIn => "is inside",
         }
     }
 }
@@ -281,16 +279,16 @@ mod tests {
         }
         for (store, models, watched, wanted) in [
             ("s", "models", "in", "is the store folder"),
-            (".", "models", "in", "lies in the store folder"),
+            (".", "models", "in", "is inside the store folder"),
             ("s/spool", "models", "in", "is the folder of the inbox"),
-            ("s/spool/inbox/kept", "models", "in", "lies in the folder of the inbox"),
-            ("link/inbox", "models", "in", "lies in the folder of the inbox"),
-            ("s/cache/x", "models", "in", "lies in the cache"),
+            ("s/spool/inbox/kept", "models", "in", "is inside the folder of the inbox"),
+            ("link/inbox", "models", "in", "is inside the folder of the inbox"),
+            ("s/cache/x", "models", "in", "is inside the cache"),
             ("s/scratch", "models", "in", "is the scratch folder"),
-            ("s/followed/x", "models", "in", "lies in the copies of a bucket"),
+            ("s/followed/x", "models", "in", "is inside the copies of a bucket"),
             ("out", "out/models", "in", "contains the models folder"),
             ("out", "s", "in", "is the models folder"),
-            ("out", "link/models", "in", "lies in the folder of the inbox"),
+            ("out", "link/models", "in", "is inside the folder of the inbox"),
             ("out", "models", "s/spool/inbox", "contains the watched folder"),
             ("out", "models", "out", "is the watched folder"),
         ] {
@@ -319,7 +317,7 @@ mod tests {
             [("other", "talks/inbox/state"), ("other", "link/state"), ("talks/inbox/x", "state")]
         {
             let said = said(mountpoint, state);
-            assert!(said.contains("lies in the scribefs mounted at"), "{mountpoint}: {said}");
+            assert!(said.contains("is inside the scribefs mounted at"), "{mountpoint}: {said}");
         }
     }
 }

@@ -35,12 +35,12 @@ pub fn open_index(
     let path = config.state.join("index.redb");
     let _locked = lock(&path)?;
     if index::is_rebuild_due(&path) {
-        log::warn!("damage was found in the index: it is built anew");
+        log::warn!("the index is damaged: rebuilding it");
         match rebuild_over(config, near, bucket, &path) {
             Ok(rebuilt) => name_left_out(&rebuilt),
             // It is still due. What can be read of the old index is shown until then.
             Err(DaemonError::Rebuild(err)) => {
-                log::error!("the index could not be built anew: {}", model::causes(&err));
+                log::error!("the index could not be rebuilt: {}", model::causes(&err));
             }
             Err(err) => return Err(err),
         }
@@ -119,8 +119,8 @@ fn sound_index(
 fn put_aside(path: &Path, why: &dyn Display) -> Result<(), DaemonError> {
     let aside = aside(path);
     log::error!(
-        "the index is damaged ({why}) and kept as {}; what no recording's files say is lost with it: what jobs ended with, \
-         and renames and edits whose pages were not written yet",
+        "the index is damaged ({why}) and kept as {}; whatever is not in the recordings' files is lost with it: \
+         the results of jobs, and renames and edits whose pages were not written yet",
         aside.display()
     );
     fs::rename(path, &aside).map_err(|source| folder(&aside, source))?;
@@ -185,7 +185,7 @@ fn rebuild_over(
 fn if_readable<T>(asked: Result<T, IndexError>) -> Result<Option<T>, IndexError> {
     match asked {
         Err(IndexError::Damaged(why)) => {
-            log::warn!("something in the old index cannot be read and is lost: {why}");
+            log::warn!("part of the old index cannot be read and is lost: {why}");
             Ok(None)
         }
         asked => asked.map(Some),
@@ -200,7 +200,10 @@ fn make_index(
     let (index, rebuilt) = fill_beside(path, None, |index| {
         rebuild(near, bucket, index).or_else(|err| match err {
             RebuildError::Store(err) if bucket.is_some() => {
-                log::warn!("the bucket is asked later what it has: {}", model::causes(&err));
+                log::warn!(
+                    "the bucket will be searched for recordings later: {}",
+                    model::causes(&err)
+                );
                 let rebuilt = rebuild(near, None, index)?;
                 index.owe_discovery(true)?;
                 Ok(rebuilt)
@@ -211,7 +214,7 @@ fn make_index(
     index.close()?;
     take_its_place(path)?;
     if rebuilt.recordings != 0 {
-        log::warn!("the index was made anew: {} recordings found", rebuilt.recordings);
+        log::warn!("the index was rebuilt: {} recordings found", rebuilt.recordings);
     }
     name_left_out(&rebuilt);
     Ok(Index::open(path)?)
@@ -225,7 +228,7 @@ fn name_left_out(rebuilt: &Rebuilt) {
         log::warn!("{key}: left out of the index: its recording is missing");
     }
     for key in &rebuilt.salvaged {
-        log::warn!("{key}: the metadata of its recording is lost; filed again by this page");
+        log::warn!("{key}: the metadata of its recording is lost; filed again from this page");
     }
     for key in &rebuilt.unfiled {
         log::warn!("{key}: left out of the index: its metadata and its json page are lost");

@@ -59,13 +59,13 @@ pub fn serve(
     let census = Census::take();
     log::info!("mounted at {}", plan.mount.mountpoint.display());
     if let Err(err) = pid_file::write(&plan.config.state, rooms.mount.mountpoint()) {
-        log::warn!("nobody will know this daemon if it is killed and cannot end: {err}");
+        log::warn!("this daemon will not be recognised if it is killed but cannot exit: {err}");
     }
     readiness.ready();
     tell_supervisor(NotifyState::Ready);
     let ending = wait(&endings, census, plan.mount.underlying.as_deref());
     if ending == Ending::Unmounted {
-        log::info!("the mount was taken away: the daemon ends");
+        log::info!("the mount was removed: the daemon exits");
     }
     tell_supervisor(NotifyState::Stopping);
     if ending == Ending::Broken {
@@ -98,7 +98,7 @@ fn wait(
         match endings.recv_timeout(CENSUS_EVERY) {
             Ok(ending) => return ending,
             Err(RecvTimeoutError::Disconnected) => {
-                last_words::say("nobody is left who could ask it to");
+                last_words::say("nothing is left that could ask it to");
                 return Ending::Broken;
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -133,18 +133,18 @@ fn watch_mount(rooms: &Rooms, shutdown: &Arc<Shutdown>) -> Option<JoinHandle<()>
     let thread = Builder::new().name("mount-end".to_owned()).spawn(move || {
         mount.wait();
         if mount.has_broken() {
-            last_words::say("its connection to the kernel has ended, and nobody has unmounted");
+            last_words::say("its connection to the kernel has ended, and nobody unmounted it");
             shutdown.ask(Ending::Broken);
         } else {
             shutdown.ask(Ending::Unmounted);
         }
     });
-    thread.inspect_err(|err| log::error!("nobody watches for `umount`: {err}")).ok()
+    thread.inspect_err(|err| log::error!("cannot watch for `umount`: {err}")).ok()
 }
 
 /// For `Type=notify` in systemd; without a supervisor nothing happens.
 fn tell_supervisor(state: NotifyState<'_>) {
     if let Err(err) = sd_notify::notify(&[state]) {
-        log::warn!("the service manager could not be told: {err}");
+        log::warn!("the service manager could not be notified: {err}");
     }
 }

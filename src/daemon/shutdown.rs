@@ -80,10 +80,7 @@ impl Shutdown {
         let end = move || {
             thread::sleep(LIMIT);
             let mount = limited.state().mount.take();
-            last_words::say(&format!(
-                "it did not end within {} s of its own accord",
-                LIMIT.as_secs()
-            ));
+            last_words::say(&format!("it did not exit within {} s", LIMIT.as_secs()));
             if let Some(mount) = mount {
                 mount.detach();
                 mount.connection().abort();
@@ -91,7 +88,7 @@ impl Shutdown {
             end_now(1);
         };
         if let Err(err) = Builder::new().name("end-limit".to_owned()).spawn(end) {
-            log::error!("the end has no limit: {err}");
+            log::error!("the exit has no time limit: {err}");
         }
     }
 
@@ -134,7 +131,7 @@ impl SignalThread {
             for signal in signals.forever() {
                 if signal == SIGHUP && !has_terminal {
                     // Whatever is written to a log file looks where it belongs.
-                    log::info!("signal {signal} received: the log is opened again");
+                    log::info!("signal {signal} received: reopening the log");
                 } else {
                     shutdown.signal(signal);
                 }

@@ -15,7 +15,7 @@ use crate::sync::{self, PlaceError};
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// A writer has worked here, and its index is missing.
-    #[error("the state folder {path} has recordings, and a read-only mount would not show them")]
+    #[error("the state folder {path} has recordings that a read-only mount would not show")]
     Recordings { path: PathBuf },
     #[error(transparent)]
     Place(#[from] PlaceError),
@@ -34,11 +34,11 @@ pub fn settle_writer(
     if let Some(bucket) = bucket
         && sync::is_renamed(bucket, index, &wanted)?
     {
-        log::info!("{wanted} is the bucket that recordings are in already, under another name");
+        log::info!("{wanted} is the bucket that already holds the recordings, under another name");
     }
     let moving = index.settle(&wanted)?;
     if moving != 0 {
-        log::info!("{moving} recordings belong to {wanted} from now on");
+        log::info!("{moving} recordings will be moved to {wanted}");
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ pub fn private_folder(path: &Path) -> Result<bool, DaemonError> {
     }
     if !is_ours(path).map_err(refused)? {
         let mode = found.mode() & 0o7777;
-        return Err(forbidden(format!("other users may enter it (mode {mode:o})")));
+        return Err(forbidden(format!("other users can enter it (mode {mode:o})")));
     }
     fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(refused)?;
     Ok(true)

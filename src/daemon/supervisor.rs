@@ -37,7 +37,7 @@ pub fn supervise(
     let signals = match WaitedSignals::block() {
         Ok(signals) => signals,
         Err(err) => {
-            log::error!("there is no supervisor: {err}");
+            log::error!("cannot start a supervisor: {err}");
             return serve(readiness);
         }
     };
@@ -50,7 +50,7 @@ pub fn supervise(
         // SAFETY: this process has one thread, as the caller promises.
         let child = match unsafe { libc::fork() } {
             -1 => {
-                log::error!("the daemon cannot be started: {}", io::Error::last_os_error());
+                log::error!("cannot start the daemon: {}", io::Error::last_os_error());
                 return ExitCode::FAILURE;
             }
             0 => {
@@ -75,17 +75,17 @@ pub fn supervise(
         let why = why.map_or("and gave no reason".to_owned(), |why| format!("because {why}"));
         quick_failures = if begun.elapsed() < QUICK { quick_failures + 1 } else { 0 };
         if MOST_QUICK_FAILURES < quick_failures {
-            log::error!("the daemon {end} again and again, now {why}: it is not started any more");
+            log::error!("the daemon {end} repeatedly, now {why}: giving up");
             return ExitCode::FAILURE;
         }
-        log::error!("the daemon {end}, {why}: it is started again");
+        log::error!("the daemon {end}, {why}: restarting it");
         if signals.is_asked_within(rest_after(quick_failures)) {
             // It was to be unmounted, and what is left of it is a mount that answers nothing.
             let detached = filesystem::detach_dead(mountpoint);
             return if detached.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
         if !was_stuck && !is_mounted() {
-            log::info!("the dead mount was unmounted: no daemon is started any more");
+            log::info!("the dead mount was unmounted: not restarting the daemon");
             return ExitCode::SUCCESS;
         }
     }
@@ -105,9 +105,9 @@ fn free(child: libc::pid_t, mountpoint: &Path) -> bool {
     if !filesystem::is_dying(child) || filesystem::liveness(mountpoint) != Liveness::Silent {
         return false;
     }
-    log::error!("the daemon was killed and cannot end: its connection is ended");
+    log::error!("the daemon was killed but cannot exit: ending its connection");
     let ended = filesystem::end_silent(mountpoint);
-    ended.inspect_err(|err| log::error!("the connection cannot be ended: {err}")).is_ok()
+    ended.inspect_err(|err| log::error!("cannot end the connection: {err}")).is_ok()
 }
 
 /// The end of a daemon.
@@ -173,7 +173,7 @@ impl WaitedSignals {
     /// For the child, which has its own way with them.
     fn unblock(&self) {
         if let Err(err) = self.change(libc::SIG_UNBLOCK) {
-            log::error!("the daemon cannot be asked to end: {err}");
+            log::error!("cannot ask the daemon to exit: {err}");
         }
     }
 

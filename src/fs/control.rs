@@ -144,13 +144,17 @@ impl Control {
         gauge("conversations", "Conversations that are shown.", totals.conversations);
         gauge("recordings", "Recordings that are published.", totals.recordings);
         gauge("audio_bytes", "Bytes of original recordings.", totals.audio_bytes);
-        gauge("placement_pending", "Recordings not yet where they belong.", totals.pending);
+        gauge(
+            "placement_pending",
+            "Recordings that are not yet stored where they belong.",
+            totals.pending,
+        );
         gauge("placement_paused", "Recordings that the store refuses.", totals.paused);
         gauge("inbox_files", "Recordings in the inbox.", inbox_files as u64);
         let block = u64::from(space.block_bytes);
         gauge(
             "spool_available_bytes",
-            "Bytes that may be dropped before the disk is full.",
+            "Bytes that can be dropped before the disk is full.",
             space.blocks_available * block,
         );
         gauge("inbox_failed_files", "Recordings that could not be used.", failed_files as u64);

@@ -194,9 +194,7 @@ impl Teller {
         }
         self.tell(&invalidation);
         if changes.contains(&Change::Missed) {
-            log::warn!(
-                "mount: there were more changes than were told; the kernel forgets everything"
-            );
+            log::warn!("mount: too many changes to report one by one; dropping all kernel caches");
             self.forget_everything().unwrap_or_else(|err| {
                 log::warn!("mount: listings may be old for a day, the index failed: {err}");
             });

@@ -57,7 +57,7 @@ pub(crate) fn errno(call: &str, ino: INodeNo, err: &FsError) -> Errno {
 /// Logs how often something went wrong that was not logged each time.
 pub(crate) fn log_repetitions() {
     for (call, cause, more) in LOGGED.due(Instant::now()) {
-        log::warn!("mount: {call} failed {more} times more in the last minute: {cause}");
+        log::warn!("mount: {call} failed {more} more times in the last minute: {cause}");
     }
 }
 

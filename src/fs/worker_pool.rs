@@ -80,7 +80,7 @@ impl WorkerPool {
         match thread {
             Ok(thread) => threads.push(thread),
             Err(err) if threads.is_empty() => {
-                log::error!("mount: no thread can be started for {}: {err}", self.name);
+                log::error!("mount: cannot start a thread for {}: {err}", self.name);
                 drop(threads);
                 // Nobody else would answer.
                 let tasks = std::mem::take(&mut self.shared.lock().tasks);

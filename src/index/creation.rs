@@ -55,7 +55,7 @@ pub(crate) fn check_pages(path: &Path) -> Result<(), IndexError> {
     // What can be mended of the pages that are free is mended; every commit is written so that its own must be whole.
     let is_sound = database.check_integrity().map_err(|err| opening(&name, err))?;
     if !is_sound {
-        log::warn!("index: which of its pages are free was found out again");
+        log::warn!("index: its free pages were determined again");
     }
     database.close().map_err(|err| opening(&name, err))
 }

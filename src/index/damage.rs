@@ -93,12 +93,12 @@ impl Damage {
             return;
         }
         log::error!(
-            "the index is damaged ({why}): the next mount builds it anew from the recordings, and so does `scribefs reindex`"
+            "the index is damaged ({why}): the next mount or `scribefs reindex` rebuilds it from the recordings"
         );
         let marked = self.mark.as_ref().map_or(Ok(()), |mark| File::create(mark).map(drop));
         if let Err(err) = marked {
             log::error!(
-                "only `scribefs reindex` does, as the next mount will not know of it: {err}"
+                "only `scribefs reindex` does, because the next mount will not know of the damage: {err}"
             );
         }
         if let Some(alarm) = self.alarm.get() {

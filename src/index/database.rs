@@ -103,8 +103,8 @@ impl Opened {
         // Its own error is why we are here.
         drop(failed);
         match self.open_again() {
-            Ok(_) => log::warn!("index: the disk was full; what could not be saved is tried again"),
-            Err(err) => log::error!("index: waits for room on its disk: {err}"),
+            Ok(_) => log::warn!("index: the disk was full; trying again to save changes"),
+            Err(err) => log::error!("index: waiting for space on its disk: {err}"),
         }
     }
 

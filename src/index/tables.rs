@@ -179,7 +179,7 @@ pub(crate) fn readable<T: DeserializeOwned>(key: impl Debug, row: &[u8]) -> Opti
             let name = format!("{} {key:?}", type_name::<T>());
             let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
             if said.len() < MOST_SAID && said.insert(name.clone()) {
-                log::error!("index: the row {name} cannot be read and is passed over: {err}");
+                log::error!("index: the row {name} cannot be read and is skipped: {err}");
             }
             None
         }

@@ -208,7 +208,7 @@ fn next(opened: &Opened, requests: &Receiver<Box<dyn Request>>) -> Option<Box<dy
             Err(RecvTimeoutError::Disconnected) => return None,
             Err(RecvTimeoutError::Timeout) => {
                 if opened.for_writing().is_ok() {
-                    log::info!("index: there is room on its disk again");
+                    log::info!("index: there is space on its disk again");
                 }
             }
         }
@@ -295,6 +295,6 @@ fn log_failure(err: &IndexError) -> Refusal {
         log::warn!("index: a change could not be saved: {err}: {source:?}");
         return Refusal::Full;
     }
-    log::error!("index: cannot be written any more: {err}: {source:?}");
+    log::error!("index: can no longer be written: {err}: {source:?}");
     Refusal::FailedBefore
 }

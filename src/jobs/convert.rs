@@ -46,7 +46,7 @@ pub(crate) fn to_wav(
         Err(err) => failed(Failure {
             cause: FailureCause::Crashed,
             message: format!("The converter for {what} could not be run: {err}."),
-            remedy: "`scribefs doctor` checks the installation; then `touch` the recording."
+            remedy: "Check the installation with `scribefs doctor`, then `touch` the recording."
                 .to_owned(),
         }),
     }
@@ -111,16 +111,15 @@ fn watch(
 fn too_long() -> Failure {
     Failure {
         cause: FailureCause::TooLarge,
-        message: "The recording is longer than what is accepted.".to_owned(),
-        remedy: "Cut it into parts and drop those, or raise `max_duration` in the configuration."
-            .to_owned(),
+        message: "The recording is longer than the limit.".to_owned(),
+        remedy: "Split it and drop the parts, or raise `max_duration` in the settings.".to_owned(),
     }
 }
 
 fn missing(what: &str) -> Failure {
     Failure {
         cause: FailureCause::NeedsConverter,
-        message: format!("This is {what}, which scribefs cannot read by itself."),
+        message: format!("This is {what}, which scribefs cannot read on its own."),
         remedy: "Install ffmpeg (`apt install ffmpeg`, `dnf install ffmpeg-free`) and `touch` the \
                  recording, or convert it to WAV, FLAC, MP3, M4A or Opus with another program."
             .to_owned(),

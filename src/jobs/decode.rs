@@ -88,7 +88,7 @@ fn decode_once(
         err => err,
     })?;
     let decoded = take(event, &scratch);
-    let decoded = decoded.ok_or_else(|| worker.misbehaved("reported what cannot be"))?;
+    let decoded = decoded.ok_or_else(|| worker.misbehaved("reported something impossible"))?;
     // From here on nobody writes to the sound, whatever became of the process.
     drop(worker);
     decoded.map_err(|err| cannot(&err))

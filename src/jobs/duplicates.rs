@@ -275,7 +275,7 @@ fn mend_one(
     };
     match mended {
         Err(PublishError::Store(err)) => {
-            log::warn!("{}: its stored copy could not be looked at: {err}", recording.id);
+            log::warn!("{}: its stored copy could not be checked: {err}", recording.id);
             Ok(())
         }
         mended => mended,
@@ -310,8 +310,10 @@ fn put_back(
     }
     look_in_bucket(&services.index, &standing)?;
     match found {
-        Found::Unknown => log::info!("{}: the bucket cannot give it now: kept here", audio.key),
-        _ => log::warn!("{}: was lost or damaged, and is put back from a drop", audio.key),
+        Found::Unknown => {
+            log::info!("{}: the bucket cannot provide it now: kept on local disk", audio.key)
+        }
+        _ => log::warn!("{}: was lost or damaged, and is restored from a drop", audio.key),
     }
     Ok(true)
 }

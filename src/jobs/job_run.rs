@@ -245,7 +245,7 @@ pub(crate) fn listen(
             talk.warnings.splice(0..0, decoded.warnings.iter().cloned());
             Ok(talk)
         }
-        _ => Err(worker.misbehaved("answered another question")),
+        _ => Err(worker.misbehaved("answered a different request")),
     }
 }
 
@@ -286,7 +286,7 @@ fn publish_again(
     blake3: &str,
 ) -> Result<Outcome, Stop> {
     let Told { recording: known, talk, recipe } = told;
-    log::info!("job {}: bytes that are known, filed with their words", job.id);
+    log::info!("job {}: its bytes are known, filed with their transcript", job.id);
     job.remark = Some(remarks::remark_of_filing(&context.services.index, &known)?);
     let finished = Finished {
         job,

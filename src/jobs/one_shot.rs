@@ -74,14 +74,13 @@ fn failure(err: WorkerError) -> Failure {
         WorkerError::NeedsConverter { what } => convert::useless(&what),
         WorkerError::NoRoom { .. } => Failure {
             cause: FailureCause::Storage,
-            message: "There is no room for the decoded sound.".to_owned(),
-            remedy: "An hour takes 115 MB for each party: free some space, or name another folder \
-                     with TMPDIR."
+            message: "There is not enough space for the decoded sound.".to_owned(),
+            remedy: "An hour takes 115 MB for each party: free some space, or set TMPDIR to another folder."
                 .to_owned(),
         },
         WorkerError::Stopped => Failure {
             cause: FailureCause::Internal,
-            message: "The work was stopped.".to_owned(),
+            message: "The transcription was stopped.".to_owned(),
             remedy: "Run the command again.".to_owned(),
         },
     }

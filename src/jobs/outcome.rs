@@ -96,9 +96,9 @@ pub(crate) fn refused(err: &(dyn std::error::Error + 'static)) -> Outcome {
 pub(crate) fn storage(err: &(dyn std::error::Error + 'static)) -> Failure {
     Failure {
         cause: FailureCause::Storage,
-        message: format!("The result could not be kept: {}.", causes(err)),
-        remedy: "Free some space or mend what refuses (`scribefs doctor` tells), then `touch` the \
-                 recording to try again."
+        message: format!("The result could not be stored: {}.", causes(err)),
+        remedy: "Free some space or fix the cause (`scribefs doctor` helps to find it), then `touch` the recording \
+                 to try again."
             .to_owned(),
     }
 }

@@ -8,13 +8,13 @@ use crate::model::Recording;
 pub(crate) fn remark(index: &Index, known: &Recording, kept: Kept) -> Result<String, IndexError> {
     let place = place(index, known)?;
     Ok(match kept {
-        Kept::Whole => format!("The same bytes are there already, as {place}."),
+        Kept::Whole => format!("The same bytes are already there, as {place}."),
         Kept::PutBack => {
-            format!("The same bytes were there as {place}, lost or damaged: they are put back.")
+            format!("The same bytes were there as {place}, but lost or damaged: they are restored.")
         }
         Kept::Copied => format!(
-            "The same bytes are there already, as {place}; the bucket cannot give them now, so \
-             they are kept on local disk too."
+            "The same bytes are already there, as {place}. The bucket cannot provide them now, so they are kept on \
+             local disk too."
         ),
     })
 }
@@ -22,7 +22,7 @@ pub(crate) fn remark(index: &Index, known: &Recording, kept: Kept) -> Result<Str
 /// For whoever waits for a drop that is filed with words that were known.
 pub(crate) fn remark_of_filing(index: &Index, known: &Recording) -> Result<String, IndexError> {
     let place = place(index, known)?;
-    Ok(format!("The same bytes are known as {place}: they are filed with the words from there."))
+    Ok(format!("The same bytes are known as {place}: they are filed with that transcript."))
 }
 
 /// For whoever waits for a drop from which lost words were found again.

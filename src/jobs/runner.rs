@@ -92,9 +92,7 @@ fn conclude(queue: &JobQueue, mut job: Job, outcome: Outcome) {
             wait(queue, job, Rest::Model, Some(Waiting::Model));
         }
         Outcome::NoRoom { bytes } => {
-            log::warn!(
-                "job {id}: waits for room on the disk: its sound takes more than {bytes} bytes"
-            );
+            log::warn!("job {id}: waits for disk space: its sound takes more than {bytes} bytes");
             wait(queue, job, Rest::Room { bytes }, Some(Waiting::Room));
         }
         Outcome::Twin { of } => {

@@ -50,7 +50,7 @@ pub(crate) struct Unsaved {
 
 impl Unsaved {
     pub(crate) fn keep(&self, job: Job) {
-        log::warn!("job {}: its state waits for room in the index", job.id);
+        log::warn!("job {}: its state waits for space in the index", job.id);
         self.lock().insert(job.id, job);
     }
 

@@ -37,7 +37,7 @@ pub(crate) fn died(role: Role, status: Option<ExitStatus>, last_words: &str) -> 
     let how = match status {
         Some(status) => match (status.code(), status.signal()) {
             (Some(code), _) => format!("ended with exit code {code}"),
-            (None, Some(signal)) => format!("was ended by signal {signal}"),
+            (None, Some(signal)) => format!("was killed by signal {signal}"),
             (None, None) => "ended".to_owned(),
         },
         None => "ended".to_owned(),
@@ -49,14 +49,14 @@ pub(crate) fn died(role: Role, status: Option<ExitStatus>, last_words: &str) -> 
         return Failure {
             cause: FailureCause::OutOfMemory,
             message: format!("The {name} ran out of memory and {how}."),
-            remedy: "Allow it more with `worker_memory_mb` in the configuration, choose a smaller \
-                     model, or close other programs; then `touch` the recording to try again."
+            remedy: "Raise `worker_memory_mb` in the settings, choose a smaller model, or close other programs; \
+                     then `touch` the recording to try again."
                 .to_owned(),
         };
     }
     Failure {
         cause: FailureCause::Crashed,
-        message: format!("The {name} {how} while it worked on this recording."),
+        message: format!("The {name} {how} while processing this recording."),
         remedy: "`touch` the recording to try again. If it happens again, convert it to WAV or \
                  FLAC with another program, or choose another model; the log has the details."
             .to_owned(),
@@ -67,8 +67,8 @@ pub(crate) fn died(role: Role, status: Option<ExitStatus>, last_words: &str) -> 
 fn too_costly() -> Failure {
     Failure {
         cause: FailureCause::NotAudio,
-        message: "Decoding took far more time than a file of this size is worth: it is damaged, \
-                  or made to keep scribefs busy."
+        message: "Decoding took far longer than a file of this size should need: it is damaged, or made to keep \
+                  scribefs busy."
             .to_owned(),
         remedy: "If it plays in a media player, convert it to WAV or FLAC with another program \
                  and drop that."
@@ -79,9 +79,9 @@ fn too_costly() -> Failure {
 pub(crate) fn stalled(role: Role, after: Duration) -> Failure {
     Failure {
         cause: FailureCause::TimedOut,
-        message: format!("The {} gave no sign of life for {} s.", role.name(), after.as_secs()),
-        remedy: "`touch` the recording to try again. On a very slow machine, raise \
-                 `stall_timeout` in the configuration."
+        message: format!("The {} did not respond for {} s.", role.name(), after.as_secs()),
+        remedy: "`touch` the recording to try again. On a very slow machine, raise `stall_timeout` in the \
+                 settings."
             .to_owned(),
     }
 }
@@ -101,7 +101,8 @@ pub(crate) fn not_started(role: Role, err: &io::Error) -> Failure {
     Failure {
         cause: FailureCause::Crashed,
         message: format!("The {} could not be started: {err}.", role.name()),
-        remedy: "`scribefs doctor` checks the installation; then `touch` the recording.".to_owned(),
+        remedy: "Check the installation with `scribefs doctor`, then `touch` the recording."
+            .to_owned(),
     }
 }
 
@@ -110,7 +111,7 @@ pub(crate) fn internal(what: &str) -> Failure {
     Failure {
         cause: FailureCause::Internal,
         message: format!("scribefs could not describe the work: {what}."),
-        remedy: "This is a fault of scribefs: please report it.".to_owned(),
+        remedy: "This is a bug in scribefs: please report it.".to_owned(),
     }
 }
 

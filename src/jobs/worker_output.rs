@@ -33,9 +33,9 @@ pub(crate) enum Output {
 /// A worker that writes more than any honest one does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Excess {
-    #[error("sent a line without an end")]
+    #[error("sent a line that did not end")]
     Line,
-    #[error("sent more than any recording is worth")]
+    #[error("sent more output than any recording needs")]
     Flood,
 }
 

@@ -169,7 +169,7 @@ impl WorkerProcess {
         let mut worker = Self { role, shared, orders, output };
         match worker.next_event(START_TIME, &mut || true)? {
             WorkEvent::Ready => Ok(worker),
-            _ => Err(worker.misbehaved("began without a word")),
+            _ => Err(worker.misbehaved("did not report that it was ready")),
         }
     }
 
@@ -210,7 +210,7 @@ impl WorkerProcess {
                 }
                 WorkEvent::NoRoom => return Err(WorkerError::NoRoom { reached_bytes: 0 }),
                 WorkEvent::Failed { failure } => return Err(WorkerError::Failed(failure)),
-                WorkEvent::Ready => return Err(self.misbehaved("began again")),
+                WorkEvent::Ready => return Err(self.misbehaved("reported twice that it was ready")),
             }
         }
     }
@@ -239,7 +239,7 @@ impl WorkerProcess {
             match self.output.next(left.min(LOOK)) {
                 Ok(Output::Event(line)) => {
                     return serde_json::from_slice(&line)
-                        .map_err(|_| self.misbehaved("said something that is no event"));
+                        .map_err(|_| self.misbehaved("sent something that is not an event"));
                 }
                 Ok(Output::Ended) => return Err(self.death()),
                 // Whoever else holds the pipe: it is gone.
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_is_not_kept_and_ends_the_worker() {
-        check("exec tr '\\0' x < /dev/zero", FailureCause::Crashed, "a line without an end");
+        check("exec tr '\\0' x < /dev/zero", FailureCause::Crashed, "a line that did not end");
     }
 
     #[test]
@@ -357,13 +357,17 @@ mod tests {
             r#"{{"event":"partial","segment":{{"id":0,"start":0,"end":1,"text":"{}"}}}}"#,
             "x".repeat(60_000)
         );
-        check(&format!("exec yes '{segment}'"), FailureCause::Crashed, "more than any recording");
+        check(
+            &format!("exec yes '{segment}'"),
+            FailureCause::Crashed,
+            "more output than any recording",
+        );
     }
 
     #[test]
     fn an_event_that_cannot_be_read_ends_the_worker_at_once() {
         let done = r#"{"event":"done","talk":{"duration":null}}"#;
-        check(&format!("echo '{done}'; sleep 600"), FailureCause::Crashed, "no event");
+        check(&format!("echo '{done}'; sleep 600"), FailureCause::Crashed, "not an event");
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn go_on(
     })?;
     let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok());
     if kind.is_some_and(|kind| kind.starts_with("text/html")) {
-        let why = "a web page came in place of the file; a proxy may want a login";
+        let why = "got a web page instead of the file; a proxy may want a login";
         return Err(Trouble::Refused(why.to_owned()));
     }
     if response.status() != 206 && have != 0 {
@@ -100,7 +100,7 @@ fn go_on(
     }
     file.sync_all().map_err(Trouble::Disk)?;
     if have < wanted.bytes {
-        return Err(Trouble::Broken(format!("{have} of {} bytes came", wanted.bytes)));
+        return Err(Trouble::Broken(format!("{have} of {} bytes arrived", wanted.bytes)));
     }
     Ok(())
 }

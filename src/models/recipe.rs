@@ -67,7 +67,7 @@ enum Stored {
 
 /// Every file of the diarizer, by name, made of `library`.
 pub(crate) fn follow(library: &[u8]) -> Result<Vec<(String, Vec<u8>)>, String> {
-    let library = Library::parse(library).ok_or("its library is no ELF file")?;
+    let library = Library::parse(library).ok_or("its library is not an ELF file")?;
     let files = recipes()?.into_iter().map(|recipe| {
         let bytes = recipe.parts.iter().try_fold(Vec::new(), |mut bytes, part| {
             bytes.extend(part.bytes(&library)?);

@@ -31,7 +31,7 @@ pub(crate) fn download(python: &Path, folder: &Path) -> Result<PathBuf, ModelsEr
         return Err(failed(last.trim().to_owned()));
     }
     let wheel = WHEELS.iter().map(|wheel| folder.join(wheel.file)).find(|path| path.is_file());
-    wheel.ok_or_else(|| failed("pip brought another file than was asked for".to_owned()))
+    wheel.ok_or_else(|| failed("pip downloaded another file than was requested".to_owned()))
 }
 
 /// Compares a wheel with those that we know.
@@ -66,7 +66,7 @@ pub(crate) fn files(wheel: &Path, kind: Kind) -> Result<Vec<(String, Vec<u8>)>, 
         files.push((name.to_owned(), read(&asset(name))?));
     }
     let tokens = tokens(&read(&asset("tokenizer.bin"))?)
-        .ok_or_else(|| broken("its list of tokens is cut off".to_owned()))?;
+        .ok_or_else(|| broken("its list of tokens is truncated".to_owned()))?;
     files.push(("tokens.txt".to_owned(), tokens.into_bytes()));
     Ok(files)
 }

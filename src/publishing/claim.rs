@@ -88,7 +88,7 @@ fn conversation(
         if !store.is_taken(&Key::conversation_prefix(&filed_as))? {
             break;
         }
-        log::warn!("{filed_as}/: something lies there that the index does not know, and stays");
+        log::warn!("{filed_as}/: something that the index does not know is there, and stays");
         taken.push(filed_as);
     }
     Ok(index.ensure_conversation_beside(id, now, &taken)?)
@@ -113,7 +113,7 @@ pub(crate) fn claim_in(
             return Ok(Claimed { conversation, reserved, audio, overlay });
         }
         log::warn!(
-            "{}: something else lies there that the index does not know, and stays; the next name is taken",
+            "{}: something else that the index does not know is there, and stays; using the next name",
             audio.key
         );
         rejected.push(reserved.stem.clone());

@@ -22,7 +22,7 @@ pub(crate) fn take_back_all(store: &dyn Store, index: &Index) -> Result<(), Inde
         match take_back(store, index, &claim) {
             Err(StockError::Index(err)) => return Err(err),
             Err(err) => log::warn!(
-                "{}: what a publication that was cut off has left stays for now: {err}",
+                "{}: files of an interrupted publication stay for now: {err}",
                 claim.audio.key
             ),
             Ok(()) => {}
@@ -33,7 +33,7 @@ pub(crate) fn take_back_all(store: &dyn Store, index: &Index) -> Result<(), Inde
 
 fn take_back(store: &dyn Store, index: &Index, claim: &Claim) -> Result<(), StockError> {
     if is_left_over(store, index, claim)? {
-        log::info!("{}: of a publication that was cut off, taken back", claim.audio.key);
+        log::info!("{}: removed, left over from an interrupted publication", claim.audio.key);
         // The audio last: it shows that the pages are of this publication.
         for key in &claim.new {
             store.delete(key)?;

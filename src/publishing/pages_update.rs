@@ -135,5 +135,5 @@ pub(crate) fn day(
 
 /// Only a person can do something about it.
 fn warn_of(err: &RewriteError) {
-    log::warn!("{err}: `scribefs fsck` says what can be done");
+    log::warn!("{err}: `scribefs fsck` says what you can do");
 }

@@ -120,7 +120,7 @@ fn remove_if(bucket: &dyn Bucket, object: &Object, is_ours: bool) -> Result<(), 
     if is_ours {
         return bucket.delete(&object.key);
     }
-    log::warn!("{}: what lies there in the bucket is another's, and stays", object.key);
+    log::warn!("{}: the object in the bucket belongs to something else, and stays", object.key);
     Ok(())
 }
 

@@ -66,7 +66,7 @@ pub(crate) fn transcribe(
     if !is_diarized {
         talk.warnings.push(warning(
             "no_diarizer",
-            "No diarization model is installed, so everybody counts as one speaker.",
+            "No diarization model is installed, so everyone counts as one speaker.",
         ));
     }
     if results.iter().any(|result| result.is_cut) {

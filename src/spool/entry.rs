@@ -37,7 +37,7 @@ pub enum SpoolError {
     #[error("the file has changed since it was taken")]
     Changed,
     /// A folder that is to be watched would be copied into itself.
-    #[error("{} and {}, where scribefs keeps recordings, are not apart", folder.display(), ours.display())]
+    #[error("{} overlaps {}, where scribefs keeps recordings", folder.display(), ours.display())]
     Overlap { folder: PathBuf, ours: PathBuf },
     /// The disk's own answer, to be passed on as it is.
     #[error("the disk of the spool refused")]

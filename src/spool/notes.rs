@@ -74,12 +74,12 @@ pub(crate) fn too_large(bytes: u64, most_bytes: u64) -> Failure {
     Failure {
         cause: FailureCause::TooLarge,
         message: format!(
-            "the file has {} MB, and files of more than {} MB are not taken",
+            "the file has {} MB, and the limit is {} MB",
             megabytes(bytes),
             megabytes(most_bytes)
         ),
-        remedy: "Raise MAX_UPLOAD_SIZE_MB (0 takes files of any size), mount again and `touch` \
-                 the file; or cut the recording into parts."
+        remedy: "Raise `max_upload_size_mb` in the settings (0 for no limit), mount again and `touch` the file; or \
+                 split the recording."
             .to_owned(),
     }
 }
@@ -88,8 +88,8 @@ pub(crate) fn empty() -> Failure {
     Failure {
         cause: FailureCause::NotAudio,
         message: "the file is empty (0 bytes)".to_owned(),
-        remedy: "Drop the recording again from where it came from. If a program is still to write to the file, do \
-                 nothing: it is taken then, and this note goes."
+        remedy: "Copy the recording again. If a program has yet to write to the file, do nothing: the file is \
+                 processed then, and this note goes away."
             .to_owned(),
     }
 }
@@ -97,9 +97,9 @@ pub(crate) fn empty() -> Failure {
 pub(crate) fn lost(err: &io::Error) -> Failure {
     Failure {
         cause: FailureCause::Storage,
-        message: format!("the disk did not take the file, and parts of it may be gone: {err}"),
-        remedy: "Drop the recording again from where it came from. If its disk is healthy and the \
-                 file plays to its end, `touch` it."
+        message: format!("the file could not be written to disk, and parts of it may be lost: {err}"),
+        remedy: "Copy the recording again. If the disk is healthy and the file plays to the end, `touch` it \
+                 instead."
             .to_owned(),
     }
 }
@@ -112,8 +112,8 @@ pub(crate) fn unreadable(err: &SpoolError) -> Failure {
     Failure {
         cause: FailureCause::Storage,
         message: format!("the file cannot be read: {cause}"),
-        remedy: "Check that you may read the file and that its disk is healthy, then `touch` the \
-                 file; or drop the recording again."
+        remedy: "Check that you can read the file and that its disk is healthy, then `touch` the file; or drop the \
+                 recording again."
             .to_owned(),
     }
 }
@@ -138,7 +138,7 @@ impl Inner {
         match put {
             Ok(()) | Err(SpoolError::Missing) => {}
             Err(err) => {
-                log::warn!("inbox: the note for file {} is not as it should be: {err}", id.0);
+                log::warn!("inbox: the note for file {} could not be updated: {err}", id.0);
                 let again = self.now() + AGAIN;
                 self.table().desk.set_alarm(id, Some(again));
             }
@@ -362,11 +362,8 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "a\u{fffd}\u{fffd}[31mb\u{fffd}.wav");
         assert_eq!(lines[1], "could not be transcribed.");
-        assert_eq!(
-            lines[3],
-            "Why: the file has 4769 MB, and files of more than 4096 MB are not taken"
-        );
-        assert!(lines[5].starts_with("What to do: Raise MAX_UPLOAD_SIZE_MB"));
+        assert_eq!(lines[3], "Why: the file has 4769 MB, and the limit is 4096 MB");
+        assert!(lines[5].starts_with("What to do: Raise `max_upload_size_mb`"));
     }
 
     #[test]

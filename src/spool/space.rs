@@ -58,14 +58,14 @@ impl FreeSpace {
             if !self.is_said.swap(true, Ordering::Relaxed) {
                 log::warn!(
                     "inbox: the disk is full: {free_bytes} bytes are free and {keep_free_bytes} are \
-                     kept; new data is refused until there is room"
+                     reserved; new data is refused until there is space"
                 );
             }
             return Err(SpoolError::Full { free_bytes, keep_free_bytes });
         }
         let has_some = keep_free_bytes.saturating_add(SOME_BYTES) <= free_bytes;
         if has_some && self.is_said.swap(false, Ordering::Relaxed) {
-            log::info!("inbox: there is room on the disk again");
+            log::info!("inbox: there is space on the disk again");
         }
         Ok(keep_free_bytes.saturating_add(PLENTY_BYTES) <= free_bytes)
     }

@@ -190,8 +190,8 @@ impl Inner {
         self.follow_up(id, postponed.unwrap_or_default());
         match failures {
             Some(MOST_FAILURES..) if counts => self.refuse(id, &notes::unreadable(err)),
-            Some(0 | 1) => log::warn!("inbox: file {} cannot be looked at yet: {err}", id.0),
-            Some(_) | None => log::debug!("inbox: file {} cannot be looked at yet: {err}", id.0),
+            Some(0 | 1) => log::warn!("inbox: file {} cannot be checked yet: {err}", id.0),
+            Some(_) | None => log::debug!("inbox: file {} cannot be checked yet: {err}", id.0),
         }
     }
 
@@ -221,7 +221,7 @@ impl Inner {
             Ok(None) => {}
             Err(Unsecured::NotTried(err)) => self.postpone(id, generation, &err),
             Err(Unsecured::Lost(err)) => {
-                log::error!("inbox: file {} could not be brought to the disk: {err}", id.0);
+                log::error!("inbox: file {} could not be synced to disk: {err}", id.0);
                 self.refuse(id, &notes::lost(&err));
             }
         }

@@ -158,7 +158,7 @@ fn watcher_for(hints: Arc<Hints>) -> Option<RecommendedWatcher> {
         Ok(_) | Err(_) => hints.ring(|hinted| hinted.is_anywhere = true),
     };
     notify::recommended_watcher(heard)
-        .inspect_err(|err| log::warn!("watched folders: looked at once a minute only: {err}"))
+        .inspect_err(|err| log::warn!("watched folders: scanned only once a minute: {err}"))
         .ok()
 }
 

@@ -133,12 +133,12 @@ impl Rounds {
                     if let Some(watcher) = watcher
                         && let Err(err) = watcher.watch(&folder.path, RecursiveMode::Recursive)
                     {
-                        log::warn!("watched folders: one is looked at once a minute only: {err}");
+                        log::warn!("watched folders: one is scanned only once a minute: {err}");
                     }
                 }
                 (FolderState::Expected | FolderState::Watched, false) => {
                     log::warn!(
-                        "watched folders: {} is not there; it is watched when it comes",
+                        "watched folders: {} does not exist; it will be watched once it does",
                         folder.path.display()
                     );
                     folder.state = FolderState::Absent;

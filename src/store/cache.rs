@@ -158,7 +158,7 @@ impl BlockCache {
         if let Err(err) = kept
             && !self.has_warned.swap(true, Ordering::Relaxed)
         {
-            log::warn!("cache: what is read from the bucket cannot be kept: {err}");
+            log::warn!("cache: cannot store what is read from the bucket: {err}");
         }
     }
 

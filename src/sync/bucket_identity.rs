@@ -26,7 +26,7 @@ pub enum PlaceError {
     #[error("{wanted} is not the bucket that this state folder belongs to ({bound})")]
     Other { wanted: String, bound: String },
     #[error(
-        "whether {wanted} is the bucket that this state folder belongs to ({bound}) is not known"
+        "it is not known whether {wanted} is the bucket that this state folder belongs to ({bound})"
     )]
     Unknown { wanted: String, bound: String, source: StoreError },
     #[error("the bucket could not be asked for its id")]

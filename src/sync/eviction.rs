@@ -92,14 +92,14 @@ fn drop_copy(grounds: &Grounds, copy: &Copy, now: Timestamp) -> Result<bool, Sto
     let version = match verify::prove(bucket, audio, copy.verification.as_ref())? {
         Proof::Same(version) => version,
         Proof::Nothing => {
-            log::error!("{}: is no longer in the bucket, and is brought there again", audio.key);
+            log::error!("{}: is no longer in the bucket, and is uploaded again", audio.key);
             grounds.index.set_lost(recording.id, recording.revision, None)?;
             return Ok(false);
         }
         Proof::Other(version) => {
             log::error!(
                 "{}: the bucket has other bytes under this name, which stay there; the local copy stays too and is \
-                 brought there under another name",
+                 uploaded under another name",
                 audio.key
             );
             let found = Verification::Other { version };

@@ -111,7 +111,7 @@ fn run(with: Following, watch: &Arc<Watch>) {
         ) = &outcome
             && !watch.is_stopping()
         {
-            log::error!("bucket: it is no longer followed: {}", causes(err));
+            log::error!("bucket: is no longer followed: {}", causes(err));
             alarm();
             return;
         }

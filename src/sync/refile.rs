@@ -57,7 +57,7 @@ pub(crate) fn refile(
     rewrite::write_renamed(shelves, &claimed.conversation, said, moved)?;
     drop(alone);
     log::warn!(
-        "{}: the bucket has something else under this name; the recording goes there as {}",
+        "{}: the bucket has something else under this name; uploading the recording as {}",
         standing.audio.key,
         audio
     );

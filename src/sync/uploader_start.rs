@@ -188,7 +188,7 @@ impl Work {
     fn complain(&self, why: String) {
         let mut state = self.state();
         if state.trouble.as_ref() != Some(&why) {
-            log::warn!("nothing is brought to the bucket yet: {why}");
+            log::warn!("nothing is uploaded yet: {why}");
             state.trouble = Some(why);
         }
     }

@@ -134,8 +134,8 @@ pub fn leave_disk(stock: Stock<'_>, far: &dyn Bucket) -> Result<Moved, StockErro
             moved.kept += 1;
         } else if !verify::is_whole(far, audio)? {
             log::warn!(
-                "{}: the bucket does not give the published bytes, so the local copy stays; if it has other ones, \
-                 `scribefs fsck --deep --repair` puts these there",
+                "{}: the bucket does not return the published bytes, so the local copy stays; if it has other \
+                 bytes, `scribefs fsck --deep --repair` uploads the right ones",
                 audio.key
             );
             moved.kept += 1;

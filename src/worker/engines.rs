@@ -146,15 +146,15 @@ fn failure(err: &SpeechError) -> Failure {
             cause: FailureCause::NoModel,
             message: format!("The model cannot be used: {message}."),
             remedy:
-                "`scribefs models verify` checks it, `scribefs models pull` gets it anew; then \
+                "`scribefs models verify` checks it, `scribefs models pull` downloads it again; then \
                      `touch` the recording."
                     .to_owned(),
         },
         SpeechError::Engine(_) if is_short_of_memory => Failure {
             cause: FailureCause::OutOfMemory,
             message: format!("The transcriber ran out of memory: {message}."),
-            remedy: "Allow it more with `worker_memory_mb` in the configuration, choose a smaller \
-                     model, or close other programs; then `touch` the recording to try again."
+            remedy: "Raise `worker_memory_mb` in the settings, choose a smaller model, or close other programs; \
+                     then `touch` the recording to try again."
                 .to_owned(),
         },
         SpeechError::Engine(_) | SpeechError::Stopped => Failure {

@@ -70,5 +70,5 @@ fn a_bucket_under_a_new_address_is_moved_into_no_second_time() {
     options.endpoint = options.endpoint.map(|it| it.replace("127.0.0.1", "localhost"));
     home.name_bucket(&options);
     home.succeeds(&["migrate", "--to", "s3"]);
-    assert_eq!(home.succeeds(&["fsck", "--deep"]), "2 recordings, 20 objects: all is well\n");
+    assert_eq!(home.succeeds(&["fsck", "--deep"]), "2 recordings, 20 objects: no problems\n");
 }

@@ -24,7 +24,9 @@ impl S3Bucket {
         // Left behind, it is in nobody's way.
         let _ = self.delete(&Key::probe());
         if !keeps && self.options.provider.knows_conditions() {
-            log::warn!("the bucket does not keep the conditions that its provider promises");
+            log::warn!(
+                "the bucket does not honour the conditional requests that its provider promises"
+            );
         }
         Ok(keeps)
     }

@@ -72,20 +72,20 @@ impl Connection {
 fn check(options: &BucketOptions) -> Result<(), String> {
     let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     if options.bucket.is_empty() || !options.bucket.bytes().all(is_safe) {
-        return Err(format!("`{}` is no name of a bucket", options.bucket));
+        return Err(format!("`{}` is not the name of a bucket", options.bucket));
     }
     if let Encryption::Customer { key } = &options.encryption
         && BASE64_STANDARD.decode(key.reveal()).map(|key| key.len()) != Ok(32)
     {
-        return Err("the key for SSE-C must be 32 bytes in base 64".to_owned());
+        return Err("the key for SSE-C must be 32 bytes in base64".to_owned());
     }
     if !is_sendable(&region(options)) {
-        return Err("the region holds characters that no region has".to_owned());
+        return Err("the region contains characters that no region has".to_owned());
     }
     if let Keys::Given { id, session_token, .. } = &options.keys {
         let token = session_token.as_ref().map_or("", Secret::reveal);
         if id.is_empty() || !is_sendable(id) || !is_sendable(token) {
-            return Err("the access key or session token is empty or cut badly".to_owned());
+            return Err("the access key or session token is empty or badly copied".to_owned());
         }
     }
     let Some(endpoint) = &options.endpoint else { return Ok(()) };

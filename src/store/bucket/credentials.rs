@@ -29,18 +29,18 @@ pub(crate) enum CredentialsError {
     #[error("the profile `{name}` has no usable `{setting}`")]
     NoKeys { name: String, setting: &'static str },
     #[error(
-        "the profile `{name}` says `{setting}`, which scribefs does not follow; \
-         give it keys of its own, or let `aws configure export-credentials` print some"
+        "the profile `{name}` uses `{setting}`, which scribefs does not support; give it keys of its own, or get \
+         some with `aws configure export-credentials`"
     )]
     Unsupported { name: String, setting: &'static str },
     #[error("`{}` could not be read", .path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error(
-        "there are no keys for the bucket: set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, name a \
-         profile, or run where a role hands them out"
+        "there are no keys for the bucket: set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, name a profile, or \
+         run where a role provides them"
     )]
     NoneAround,
-    #[error("the role that hands out keys for the bucket does not answer")]
+    #[error("the role that provides keys for the bucket does not answer")]
     Lapsed,
 }
 
@@ -258,8 +258,8 @@ mod tests {
         .unwrap();
         for (name, words) in [
             ("nobody", "there is no profile `nobody`"),
-            ("sso", "says `sso_session`"),
-            ("role", "says `role_arn`"),
+            ("sso", "uses `sso_session`"),
+            ("role", "uses `role_arn`"),
             ("half", "has no usable `aws_secret_access_key`"),
         ] {
             let said = reader_of(dir.path(), name).keys().unwrap_err().to_string();

@@ -143,7 +143,7 @@ impl<'a> Answer<'a> {
                 self.lasting("the secret does not belong to the access key")
             }
             ("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired", _) => {
-                self.lasting("the session token is not valid any more")
+                self.lasting("the session token is no longer valid")
             }
             ("RequestTimeTooSkewed", _) => {
                 self.passing("this machine's clock is wrong by more than the bucket allows")
@@ -166,10 +166,10 @@ impl<'a> Answer<'a> {
                 self.lasting("the endpoint does not answer like a bucket")
             }
             (_, 404) => Meaning::Missing,
-            (_, 401 | 403) => self.lasting("these keys may not do that"),
-            (_, 408 | 409 | 425 | 429) => self.passing("the bucket asks for patience"),
-            (_, 400..=499) => self.lasting("the bucket does not take the request"),
-            _ => self.passing("the bucket is in trouble"),
+            (_, 401 | 403) => self.lasting("these keys do not have permission for that"),
+            (_, 408 | 409 | 425 | 429) => self.passing("the bucket asks to slow down"),
+            (_, 400..=499) => self.lasting("the bucket does not accept the request"),
+            _ => self.passing("the bucket has an internal error"),
         }
     }
 
@@ -214,7 +214,7 @@ fn of_transport(err: &HttpError) -> Meaning {
     }
     let cause = innermost(err);
     if cause.contains("certificate") {
-        return Meaning::Lasting(format!("the endpoint is not who it should be: {cause}"));
+        return Meaning::Lasting(format!("the endpoint's certificate was not accepted: {cause}"));
     }
     let words = match err.kind() {
         HttpErrorKind::Connect => "no connection",
@@ -287,7 +287,7 @@ mod tests {
             (
                 "403 Forbidden",
                 error("AccessDenied"),
-                lasting("these keys may not do that (403 AccessDenied)"),
+                lasting("these keys do not have permission for that (403 AccessDenied)"),
             ),
             (
                 "403 Forbidden",
@@ -297,11 +297,11 @@ mod tests {
                      (403 RequestTimeTooSkewed)",
                 ),
             ),
-            ("503 Slow Down", String::new(), passing("the bucket is in trouble (503)")),
+            ("503 Slow Down", String::new(), passing("the bucket has an internal error (503)")),
             (
                 "429 Too Many Requests",
                 error("TooManyRequests"),
-                passing("the bucket asks for patience (429 TooManyRequests)"),
+                passing("the bucket asks to slow down (429 TooManyRequests)"),
             ),
             (
                 "400 Bad Request",
@@ -311,7 +311,7 @@ mod tests {
             (
                 "507 Insufficient Storage",
                 error("XMinioStorageFull"),
-                passing("the bucket is in trouble (507 XMinioStorageFull)"),
+                passing("the bucket has an internal error (507 XMinioStorageFull)"),
             ),
         ] {
             assert_eq!(meaning(status, &body), expected);
@@ -324,13 +324,16 @@ mod tests {
         let meaning = Answer::read(&message).unwrap().meaning();
         assert_eq!(
             meaning,
-            Meaning::Passing("the bucket is in trouble (200 InternalError)".to_owned())
+            Meaning::Passing("the bucket has an internal error (200 InternalError)".to_owned())
         );
     }
 
     #[test]
     fn words_of_a_stranger_are_not_repeated() {
         let odd = meaning("403 Forbidden", &error("a secret: <b>"));
-        assert_eq!(odd, Meaning::Lasting("these keys may not do that (403)".to_owned()));
+        assert_eq!(
+            odd,
+            Meaning::Lasting("these keys do not have permission for that (403)".to_owned())
+        );
     }
 }

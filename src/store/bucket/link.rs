@@ -36,7 +36,7 @@ impl S3Bucket {
             }
         };
         if valid.is_zero() {
-            return Err(refused(key.as_str(), "the temporary keys for the bucket have ended"));
+            return Err(refused(key.as_str(), "the temporary keys for the bucket have expired"));
         }
         let path = self.path(key);
         let sign = self.connection.reads.signed_url(Method::GET, &path, valid);

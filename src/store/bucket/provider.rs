@@ -151,7 +151,7 @@ impl FromStr for Provider {
 
 /// There is no preset of that name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is none of aws, minio, r2, wasabi, garage, ceph, b2 and other")]
+#[error("`{0}` is not one of aws, minio, r2, wasabi, garage, ceph, b2 and other")]
 pub struct UnknownProvider(String);
 
 #[cfg(test)]

@@ -294,7 +294,7 @@ impl Desk {
 }
 
 fn left_alone() -> Failure {
-    Failure::unavailable("the bucket has not answered lately and is left alone for a moment")
+    Failure::unavailable("the bucket has not answered recently; trying again in a moment")
 }
 
 #[cfg(test)]

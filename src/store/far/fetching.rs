@@ -51,7 +51,7 @@ impl Fetchers {
         match thread.spawn(move || depot.work()) {
             Ok(thread) => threads.push(thread),
             Err(err) if threads.is_empty() => {
-                log::error!("store: no thread can be started to read from the bucket: {err}");
+                log::error!("store: cannot start a thread to read from the bucket: {err}");
             }
             // The others do it.
             Err(_) => {}
@@ -168,7 +168,7 @@ impl Depot {
             Verdict::Wrong => {
                 let hash = blake3::Hash::from_bytes(content.hash).to_hex();
                 log::error!(
-                    "store: what the bucket holds for {hash} is something else; look with `scribefs fsck`"
+                    "store: the bucket has something else in place of {hash}; check with `scribefs fsck`"
                 );
                 self.throw_away(content);
             }

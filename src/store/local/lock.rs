@@ -54,7 +54,7 @@ impl StoreLock {
                 }
                 Err(TryLockError::Error(err)) if err.kind() == io::ErrorKind::Unsupported => {
                     log::warn!(
-                        "store: this disk has no locks: see to it that one scribefs uses it"
+                        "store: this disk has no locks: make sure that only one scribefs uses it"
                     );
                     break;
                 }

@@ -32,7 +32,7 @@ pub(crate) fn markers(bucket: &dyn Bucket, keys: &[Key]) -> Result<Vec<Told>, St
                 let (Told::Metadata(page) | Told::Removed(page)) = &told;
                 last.insert(page.clone(), told);
             }
-            Err(why) => log::warn!("{key}: says nothing that can be read: {why}"),
+            Err(why) => log::warn!("{key}: cannot be read: {why}"),
         }
     }
     Ok(last.into_values().collect())

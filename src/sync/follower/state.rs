@@ -87,14 +87,14 @@ impl Watch {
             Ok(()) => {
                 state.status = FollowStatus { heard_at: Some(Timestamp::now()), trouble: None };
                 if was_away {
-                    log::info!("bucket: it is followed again");
+                    log::info!("bucket: is followed again");
                 }
             }
             Err(FollowError::Stopped) => {}
             Err(err) => {
                 let why = causes(&err);
                 if !was_away {
-                    log::warn!("bucket: it cannot be followed for now: {why}");
+                    log::warn!("bucket: cannot be followed for now: {why}");
                 }
                 state.status.trouble = Some(why);
             }

@@ -29,11 +29,11 @@ const LONGEST_VALID: Duration = Duration::from_hours(1);
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     #[error(
-        "scribefs on {host} writes to this bucket since {since:.0}; if it does no more, its place is \
-         free in {free_in:#.0}"
+        "scribefs on {host} writes to this bucket (since {since:.0}); if it has stopped, its lease ends in \
+         {free_in:#.0}"
     )]
     Held { host: String, since: Timestamp, free_in: jiff::SignedDuration },
-    #[error("the lease on the bucket could not be taken")]
+    #[error("could not take the lease on the bucket")]
     Store(#[from] StoreError),
 }
 

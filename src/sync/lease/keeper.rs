@@ -118,8 +118,8 @@ impl LeaseKeeper {
         keeper.step(Now::read()).map_err(HoldError::from)?;
         if !keeper.is_ready {
             log::info!(
-                "the bucket knows no conditions: waiting {CONFIRMED_AFTER:?} to see whether \
-                 another scribefs has begun at the same time"
+                "the bucket supports no conditional requests: waiting {CONFIRMED_AFTER:?} to see whether another \
+                 scribefs has started at the same time"
             );
             std::thread::sleep(keeper.due.saturating_sub(boot_time()));
             keeper.step(Now::read()).map_err(HoldError::from)?;
@@ -283,7 +283,7 @@ impl Keeper {
             return self.make_ready(now);
         }
         self.due = now.boot + CONFIRMED_AFTER;
-        (self.report)(Some("waiting to see whether another scribefs has begun too".to_owned()));
+        (self.report)(Some("waiting to see whether another scribefs has started too".to_owned()));
         Ok(())
     }
 
@@ -349,9 +349,9 @@ impl Keeper {
                 | NotHeld::Place(PlaceError::Store(StoreError::Unavailable { .. }))
         );
         if is_passing {
-            log::warn!("nothing is brought to the bucket for now: {why}");
+            log::warn!("nothing is uploaded for now: {why}");
         } else {
-            log::error!("nothing is brought to the bucket: {why}");
+            log::error!("nothing is uploaded: {why}");
         }
         self.logged = Some(why.to_owned());
     }

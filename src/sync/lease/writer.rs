@@ -38,7 +38,7 @@ impl Writer {
             return Ok(Self { id: id.to_owned(), host });
         }
         if !is_ours && !id.is_empty() {
-            log::warn!("the state folder was copied: it is another writer from now on");
+            log::warn!("the state folder was copied: it counts as another writer from now on");
         }
         let id = if is_ours { id.to_owned() } else { Ulid::generate().to_string() };
         keep(path, &id)?;

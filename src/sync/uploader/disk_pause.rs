@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// How often an index without room is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
-const DISK_FULL: &str = "the disk is full, and how far uploads are cannot be noted";
+const DISK_FULL: &str = "the disk is full, so the progress of uploads cannot be saved";
 
 /// Whether uploads are paused because the disk is full.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ impl DiskPause {
     /// The index has answered.
     pub(crate) fn end(&mut self) {
         if self.until.take().is_some() {
-            log::info!("there is room on the disk again, and uploads go on");
+            log::info!("there is space on the disk again; uploads resume");
         }
     }
 

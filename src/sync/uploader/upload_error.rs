@@ -12,17 +12,17 @@ pub(crate) enum Fault {
     #[error("the bucket failed")]
     Bucket(#[source] StoreError),
     /// The bucket has forgotten the upload.
-    #[error("the upload has ended unheard")]
+    #[error("the upload ended without an answer")]
     UploadLost,
     /// What lies in the bucket is not what was sent.
-    #[error("{key} did not arrive whole")]
+    #[error("{key} did not arrive complete")]
     Torn { key: Key },
     /// Something else lies in the bucket under the recording's name: it gets another one.
-    #[error("{key} is another's in the bucket")]
+    #[error("{key} in the bucket belongs to another recording")]
     Taken { key: Key },
     /// The same where no other name is to be had.
     #[error(
-        "the bucket has a {key} that is not of this scribefs: move it away, or name another prefix"
+        "the bucket has a {key} that this scribefs did not write: move it away, or use another prefix"
     )]
     Foreign { key: Key },
     #[error("the local copy cannot be read")]
@@ -30,7 +30,7 @@ pub(crate) enum Fault {
     /// The local copy is no longer what was published.
     #[error("the local copy of {key} is damaged")]
     Damaged { key: Key, copy: Fingerprint },
-    #[error("the pages could not be written anew")]
+    #[error("the pages could not be rewritten")]
     Rewrite(#[source] RewriteError),
     /// The row was written anew meanwhile.
     #[error("the recording has changed meanwhile")]

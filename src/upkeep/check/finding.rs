@@ -81,14 +81,14 @@ impl fmt::Display for Fault {
         match self {
             Self::Missing { .. } => write!(f, "missing {place}"),
             Self::Size { found, expected, .. } => {
-                write!(f, "{place} it has {found} bytes, and should have {expected}")
+                write!(f, "{place} it has {found} bytes instead of {expected}")
             }
-            Self::Content { .. } => write!(f, "{place} its bytes are not the published ones"),
+            Self::Content { .. } => write!(f, "{place} its bytes differ from the published ones"),
             Self::Unindexed { .. } => {
                 write!(f, "{place} there is a recording that the index lacks")
             }
             Self::Strange { .. } => {
-                write!(f, "{place} it cannot be read, or names files that are not there")
+                write!(f, "{place} it cannot be read, or names files that do not exist")
             }
             Self::Orphan { .. } => {
                 write!(f, "{place} it is left over from a recording that is kept elsewhere")
@@ -96,7 +96,7 @@ impl fmt::Display for Fault {
             Self::OnlyCopy { .. } => {
                 write!(f, "{place} no recording names it, and there is no other copy of it")
             }
-            Self::Foreign { .. } => write!(f, "{place} scribefs has not put it there"),
+            Self::Foreign { .. } => write!(f, "{place} it was not written by scribefs"),
         }
     }
 }

@@ -49,7 +49,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Elsewhere => f.write_str("not in a folder <conversation>/<yyyy>/<mm>/<dd>/"),
-            Self::NoRecording => f.write_str("not a recording, and does not belong to one"),
+            Self::NoRecording => f.write_str("not a recording, and not a page of one"),
             Self::NotRegular => f.write_str("a link or a special file"),
             Self::Empty => f.write_str("empty"),
             Self::Name => f.write_str("its name cannot be a key in the store"),

@@ -52,7 +52,7 @@ pub(crate) fn talk(
         segments,
         warnings: vec![Warning {
             code: "imported".to_owned(),
-            message: "This transcript was imported; scribefs has not heard the recording."
+            message: "This transcript was imported; scribefs has not transcribed the recording."
                 .to_owned(),
         }],
     };

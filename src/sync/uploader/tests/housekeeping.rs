@@ -287,7 +287,7 @@ fn another_bucket_is_filled_and_local_disk_is_gone_back_to_only_with_everything(
     let refused = world.index.settle(&Destination::Here).unwrap_err().to_string();
     assert_eq!(
         refused,
-        "1 recordings are in s3://other/ only: bring them back with `scribefs migrate --to local` first"
+        "1 recordings are only in s3://other/: bring them back with `scribefs migrate --to local` first"
     );
     assert_eq!(world.index.destination().unwrap(), other);
 }

@@ -33,7 +33,7 @@ impl Courier<'_> {
                 return Ok(Event::PutDone);
             }
             Page::Absent(object) | Page::Damaged(object) => {
-                log::warn!("{}: is not what was published, and is written anew", object.key);
+                log::warn!("{}: is not what was published, and is rewritten", object.key);
                 return self.write_pages_anew(recording);
             }
         };
