@@ -102,3 +102,53 @@ fn worker(wish: &Worker) -> ExitCode {
         (None, None) => worker::decode(options),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The arguments that the help of a command and of those below it shows, each with the command's name before it.
+    fn arguments(command: &clap::Command) -> Vec<(String, clap::Arg)> {
+        let own = command.get_arguments().filter(|argument| !argument.is_hide_set());
+        let own = own.map(|argument| {
+            (format!("{} {}", command.get_name(), argument.get_id()), argument.clone())
+        });
+        let below = command.get_subcommands().filter(|it| !it.is_hide_set());
+        own.chain(below.flat_map(arguments)).collect()
+    }
+
+    #[test]
+    fn help_explains_every_command_and_every_argument() {
+        let command = Arguments::command();
+        let mute = command.get_subcommands().filter(|it| !it.is_hide_set());
+        let mute: Vec<&str> =
+            mute.filter(|it| it.get_about().is_none()).map(clap::Command::get_name).collect();
+        assert_eq!(mute, [""; 0]);
+        let arguments = arguments(&command);
+        let unexplained: Vec<&String> = arguments
+            .iter()
+            .filter(|(_, it)| it.get_help().is_none())
+            .map(|(name, _)| name)
+            .collect();
+        assert!(50 < arguments.len() && unexplained.is_empty(), "{unexplained:?}");
+    }
+
+    #[test]
+    fn a_command_has_only_the_settings_that_it_uses() {
+        let names: Vec<String> =
+            arguments(&Arguments::command()).into_iter().map(|it| it.0).collect();
+        let has = |name: &str| names.iter().any(|it| it == name);
+        assert!(has("mount settle") && has("mount state") && has("mount recognizer"));
+        for tool in ["import", "migrate", "fsck", "gc", "reindex"] {
+            assert!(has(&format!("{tool} state")) && has(&format!("{tool} store")), "{tool}");
+            assert!(
+                !has(&format!("{tool} settle")) && !has(&format!("{tool} recognizer")),
+                "{tool}"
+            );
+        }
+        assert!(
+            has("transcribe recognizer") && !has("transcribe state") && !has("transcribe watch")
+        );
+        assert!(has("doctor models") && has("doctor state") && !has("doctor settle"));
+    }
+}
