@@ -560,11 +560,11 @@ fn what_is_written_below_the_mount_is_reported() {
     assert_eq!(running.status()["hidden_first"], "inbox");
     let (code, said) = scribefs(&running, &["doctor"]);
     let root = running.root().display().to_string();
-    let line = said.lines().find(|line| line.contains("lie hidden below the mount"));
+    let line = said.lines().find(|line| line.contains("hidden below the mount at"));
     assert_eq!(code, Some(1));
     assert!(line.is_some_and(|it| it.contains(&root) && it.contains("`inbox`")), "{said}");
     let (_, said) = scribefs(&running, &["status", &root]);
-    assert!(said.contains("lies what nobody sees (inbox)"), "{said}");
+    assert!(said.contains("hidden in the folder below the mount (inbox)"), "{said}");
     assert!(running.log().contains("written to the folder below the mount"), "{}", running.log());
 }
 

@@ -138,9 +138,9 @@ fn hidden_below(mount: &Path) -> Option<Finding> {
     let first = status["hidden_first"].as_str().unwrap_or_default();
     let at = mount.display();
     Some(Wrong {
-        what: format!("{count} names lie hidden below the mount at {at} (`{first}`)"),
+        what: format!("hidden below the mount at {at}: {count} files or folders (`{first}`)"),
         remedy: format!(
-            "`scribefs umount {at}`, move them elsewhere, mount again, and drop them into the inbox."
+            "Run `scribefs umount {at}`, move them elsewhere, mount again, and drop them into the inbox."
         ),
     })
 }

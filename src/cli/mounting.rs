@@ -105,7 +105,7 @@ fn go_to_background(plan: &Plan, is_supervised: bool) -> Result<ExitCode, Troubl
     let trouble = |source| Trouble::File {
         path: log.clone(),
         source,
-        remedy: "Use `--foreground`, or give another folder with `--state`.".to_owned(),
+        remedy: "Use `--foreground`, or choose another folder with `--state`.".to_owned(),
     };
     match detach(&log).map_err(trouble)? {
         Detached::Parent(Ok(())) => {

@@ -56,7 +56,7 @@ pub(crate) enum FsError {
     #[error("past the end")]
     PastEnd,
     /// `scribefs fsck` mends it.
-    #[error("what lies in its place is not the published page")]
+    #[error("the file in its place is not the published page")]
     Torn,
     #[error("what is in the bucket is not known yet")]
     Incomplete,

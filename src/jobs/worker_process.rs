@@ -39,7 +39,7 @@ pub(crate) enum WorkerError {
     #[error("needs a converter: {what}")]
     NeedsConverter { what: String },
     /// The disk is as full as it may become; so many bytes of sound were there already.
-    #[error("no room for the decoded sound")]
+    #[error("not enough space for the decoded sound")]
     NoRoom { reached_bytes: u64 },
     /// The worker said no, or died: the cause and the remedy.
     #[error("{}", .0.message)]

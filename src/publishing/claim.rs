@@ -50,7 +50,7 @@ pub(crate) fn claim(
         let seq = conversation.seq.0;
         match claim_in(store, index, wanted, staged, conversation) {
             Err(StorageError::Index(IndexError::DayFull)) => {
-                log::info!("conversation {}: its day is full, and the next one goes on", seq);
+                log::info!("conversation {}: its day is full; continuing in the next one", seq);
             }
             claimed => return claimed,
         }

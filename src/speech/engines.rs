@@ -23,8 +23,7 @@ pub(crate) fn open(
     let bad = |why: String| SpeechError::BadModel { folder: folder.display().to_string(), why };
     let files = files(folder).map_err(|err| bad(err.to_string()))?;
     let weights = recognize(&files).ok_or_else(|| {
-        bad("its files are of no kind that scribefs knows; `scribefs models verify` tells more"
-            .into())
+        bad("scribefs does not recognise its files; check it with `scribefs models verify`".into())
     })?;
     let options = EngineOptions {
         language: language.map(str::to_owned),

@@ -42,7 +42,7 @@ impl Whisper {
         let context = WhisperContext::new_with_params(file, parameters)
             .map_err(|err| format!("whisper.cpp cannot use it: {err}"))?;
         let state =
-            context.create_state().map_err(|err| format!("no room for its state: {err}"))?;
+            context.create_state().map_err(|err| format!("cannot create its state: {err}"))?;
         let language = options.language.filter(|code| get_lang_id(code).is_some());
         Ok(Self {
             state,

@@ -34,7 +34,7 @@ pub enum SpoolError {
     )]
     Full { free_bytes: u64, keep_free_bytes: u64 },
     /// The file was changed, renamed or removed since it was offered.
-    #[error("the file has changed since it was taken")]
+    #[error("the file has changed since it was accepted")]
     Changed,
     /// A folder that is to be watched would be copied into itself.
     #[error("{} overlaps {}, where scribefs keeps recordings", folder.display(), ours.display())]

@@ -73,7 +73,9 @@ impl Reading<'_> {
     fn failure_of(&self, number: u64) -> Failure {
         let flight = self.sent.iter().rfind(|flight| flight.blocks.contains(&number));
         let failure = flight.and_then(|flight| flight.failure());
-        failure.unwrap_or_else(|| Failure::unavailable("the block went as often as it came"))
+        failure.unwrap_or_else(|| {
+            Failure::unavailable("the block was evicted each time it was fetched")
+        })
     }
 }
 

@@ -123,6 +123,6 @@ fn drop_copy(grounds: &Grounds, copy: &Copy, now: Timestamp) -> Result<bool, Sto
     fail_point!("evict-before-index");
     // A crash before this leaves a row for a copy that is gone: it is removed once more.
     grounds.index.set_evicted(recording.id)?;
-    log::debug!("{}: its local copy has made room", audio.key);
+    log::debug!("{}: its local copy was evicted", audio.key);
     Ok(true)
 }

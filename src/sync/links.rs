@@ -9,7 +9,7 @@ use crate::store::{Bucket, StoreError};
 /// Why there is no link.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    #[error("the bucket gives none")]
+    #[error("the bucket provides no link")]
     Store(#[from] StoreError),
     #[error("the index could not be read")]
     Index(#[from] IndexError),

@@ -18,7 +18,7 @@ impl S3Bucket {
     /// so where it is known when that is.
     pub(crate) fn signed_link(&self, key: &Key, valid: Duration) -> Result<String, StoreError> {
         if let Encryption::Customer { .. } = self.options.encryption {
-            let words = "whoever follows a link has no key for what is encrypted with SSE-C";
+            let words = "links do not work with SSE-C: whoever opens one does not have the key";
             return Err(refused(key.as_str(), words));
         }
         if LONGEST_LINK < valid {

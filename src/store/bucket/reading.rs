@@ -72,7 +72,7 @@ impl S3Bucket {
     pub(crate) fn whole(&self, key: &Key) -> Result<(Bytes, Version), StoreError> {
         let answer = self.begin_get(key, None)?;
         let Some(tag) = answer.meta.e_tag.clone() else {
-            return Err(refused(key.as_str(), "the bucket gives no versions"));
+            return Err(refused(key.as_str(), "the bucket returns no versions"));
         };
         let mut bytes = Vec::new();
         self.drain(key, answer, &mut |piece| {

@@ -44,7 +44,7 @@ impl UploadLimits {
 pub(crate) enum TooLate {
     #[error("no answer within {0:?}")]
     NoAnswer(Duration),
-    #[error("nothing was taken for {0:?}")]
+    #[error("no data was accepted for {0:?}")]
     Silence(Duration),
 }
 

@@ -191,7 +191,7 @@ fn slow(err: StoreError) -> StoreError {
 }
 
 fn version_of(key: &Key, put: PutResult) -> Result<Version, StoreError> {
-    let tag = put.e_tag.ok_or_else(|| refused(key.as_str(), "the bucket gives no versions"))?;
+    let tag = put.e_tag.ok_or_else(|| refused(key.as_str(), "the bucket returns no versions"))?;
     Ok(Version(tag))
 }
 
