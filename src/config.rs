@@ -5,10 +5,14 @@
 
 mod bucket;
 mod cloud;
+mod encryption;
+mod error;
 mod layer;
+mod origin;
+mod places;
+mod storage;
 mod words;
 
-use std::fmt;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,55 +24,11 @@ use crate::config::bucket::Place;
 use crate::model::{Destination, SpeakerBounds};
 use crate::store::BucketOptions;
 
-pub use layer::{KEYS, Layer, Origin, nearest_setting, setting};
-
-/// Why settings cannot be used. Each says which key, where it was said, and what would be right.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    #[error("{origin}: {key} = {:?} is {why}", without_secrets(.value))]
-    Value { origin: Origin, key: String, value: String, why: String },
-    #[error("{origin}: there is no setting `{key}`{}", suggestion(.nearest.as_deref()))]
-    UnknownKey { origin: Origin, key: String, nearest: Option<String> },
-    /// Only where: the line itself may hold a secret.
-    #[error("{origin}, line {line}: {why}")]
-    Syntax { origin: Origin, line: usize, why: &'static str },
-    /// Each word is right, but not beside the others.
-    #[error("{what}: {remedy}")]
-    Contradiction { what: String, remedy: String },
-}
-
-fn suggestion(nearest: Option<&str>) -> String {
-    nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default()
-}
-
-/// A value as it may be shown: names and keys before the host of an address, and what follows a `?`, may be secret.
-fn without_secrets(value: &str) -> String {
-    let (shown, query) = value.split_once('?').map_or((value, ""), |(shown, _)| (shown, "?***"));
-    let Some((before, after)) = shown.rsplit_once('@') else { return format!("{shown}{query}") };
-    let scheme = before.split_once("://").map(|(scheme, _)| format!("{scheme}://"));
-    format!("{}***@{after}{query}", scheme.unwrap_or_default())
-}
-
-/// Where recordings are to be in the end. On local disk they are first of all in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Storage {
-    /// On local disk. A bucket that is named is only read from.
-    Local,
-    /// In the bucket; the local copy of the audio may go when it is there.
-    S3,
-    /// In the bucket and on local disk.
-    Both,
-}
-
-impl fmt::Display for Storage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Local => "local",
-            Self::S3 => "s3",
-            Self::Both => "both",
-        })
-    }
-}
+pub use error::ConfigError;
+pub use layer::{KEYS, Layer, nearest_setting, setting};
+pub use origin::Origin;
+pub use places::Places;
+pub use storage::Storage;
 
 /// What is kept for how long. Nothing goes that is not where it belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,19 +40,6 @@ pub struct Retention {
     /// Room for local copies of audio that is in the bucket, and for what was read from there. Default 10 GB:
     /// some twenty hours of WAV, or ten times that of anything compressed.
     pub cache_bytes: u64,
-}
-
-/// Folders that defaults and relative paths are made of.
-#[derive(Debug, Clone)]
-pub struct Places {
-    pub home: PathBuf,
-    pub working_directory: PathBuf,
-    /// Default for `state`.
-    pub state: PathBuf,
-    /// Default for `models`.
-    pub models: PathBuf,
-    /// Cores of this machine: default for `threads`.
-    pub cores: u16,
 }
 
 /// Every setting, complete and checked.

@@ -7,9 +7,9 @@
 
 mod attributes;
 mod completeness;
-mod desk;
 mod directory;
 mod disk;
+mod disk_id;
 #[cfg(test)]
 mod disk_log;
 mod disk_xattrs;
@@ -22,6 +22,7 @@ mod marks;
 mod names;
 mod namespace;
 mod notes;
+mod notifications;
 mod numbers;
 mod offers;
 #[cfg(all(test, feature = "shuttle"))]
@@ -30,10 +31,12 @@ mod settling;
 mod signs;
 mod space;
 mod table;
+mod table_events;
 mod timer;
 mod tree;
 mod unfinished;
 mod watch;
+mod watch_hints;
 mod watch_ledger;
 mod watch_rounds;
 mod watch_tree;

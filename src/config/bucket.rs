@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use crate::config::cloud::{CUSTOMER_KEY, Cloud, KEYS_END_AT};
+use crate::config::encryption::Wanted;
 use crate::config::words::{self, StoreChoice};
 use crate::config::{ConfigError, Layer, Origin, Places, Storage};
 use crate::regular_file::{self, SETTINGS_BYTES};
@@ -188,15 +189,6 @@ fn encryption(layer: &Layer, places: &Places) -> Result<Encryption, ConfigError>
         (Wanted::Aes256, None) => Ok(Encryption::SseS3),
         (Wanted::Kms, None) => Ok(Encryption::Kms { key_id: kms_key }),
     }
-}
-
-/// What `encryption` says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    Bucket,
-    Aes256,
-    Kms,
-    Customer,
 }
 
 /// From the variable, or from the file. The text itself is not repeated in any error.

@@ -1,13 +1,13 @@
 //! What was said in one place: a file, the environment, or flags. Nothing is checked yet but the names.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::Value;
 
 use crate::config::ConfigError;
 use crate::config::cloud::{self, Cloud};
+use crate::config::origin::Origin;
 
 /// Every setting there is. In a file, those of a section stand below its head: `bucket` in `[s3]` is `s3_bucket`.
 pub const KEYS: [&str; 42] = [
@@ -79,26 +79,6 @@ const ALIASES: [(&str, &str); 5] = [
     ("S3_ENDPOINT_URL", "s3_endpoint"),
     ("S3_PREFIX", "s3_prefix"),
 ];
-
-/// Where something was said.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    File(PathBuf),
-    Environment,
-    /// A `.env` file.
-    DotEnv(PathBuf),
-    Flag,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) | Self::DotEnv(path) => write!(f, "{}", path.display()),
-            Self::Environment => f.write_str("environment"),
-            Self::Flag => f.write_str("command line"),
-        }
-    }
-}
 
 /// What was said, by key.
 #[derive(Debug, Clone, Default)]

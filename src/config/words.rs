@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use log::LevelFilter;
 
-use crate::config::bucket::Wanted;
+use crate::config::encryption::Wanted;
 use crate::config::{Places, Storage};
 use crate::model::SpeakerBounds;
 use crate::store::Provider;

@@ -9,14 +9,21 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::fs::MountServer;
 use crate::fs::liveness::{self, Liveness};
 use crate::fs::mount_table::{MountLine, absolute, is_mounted, top_of};
 use crate::fs::mounting::HELPER;
 use crate::fs::new_mount::{NewMount, owned};
+
+/// A daemon, and the mount that it serves or has served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountServer {
+    pub pid: libc::pid_t,
+    /// Absolute, without links.
+    pub mountpoint: PathBuf,
+}
 
 /// What the kernel shows of connections, where it is mounted: whoever has mounted a filesystem may write to its files.
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";

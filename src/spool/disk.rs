@@ -6,14 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::spool::disk_id::DiskId;
 use crate::spool::{Attributes, EntryKind, RenameMode, SetTime};
-
-/// Which file it is, as long as it exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct DiskId {
-    pub(crate) device: u64,
-    pub(crate) inode: u64,
-}
 
 /// What the disk says about one entry.
 #[derive(Clone, Copy)]
@@ -220,7 +214,7 @@ pub(crate) fn set_times(
 
 pub(crate) fn sync(file: BorrowedFd<'_>, data_only: bool) -> io::Result<()> {
     #[cfg(test)]
-    crate::spool::disk_log::note(file, "sync");
+    note_in_log(file, "sync");
     let fd = file.as_raw_fd();
     if data_only {
         // SAFETY: the call takes nothing but an open descriptor.
@@ -228,6 +222,14 @@ pub(crate) fn sync(file: BorrowedFd<'_>, data_only: bool) -> io::Result<()> {
     }
     // SAFETY: the call takes nothing but an open descriptor.
     check(unsafe { libc::fsync(fd) }).map(drop)
+}
+
+/// For tests that look in which order things were done.
+#[cfg(test)]
+pub(crate) fn note_in_log(file: impl AsFd, what: &str) {
+    if let Ok(stat) = stat_of(file) {
+        crate::spool::disk_log::note(stat.disk_id(), what);
+    }
 }
 
 pub(crate) fn space(dir: BorrowedFd<'_>) -> io::Result<libc::statvfs> {

@@ -12,7 +12,7 @@ const FIRST_BYTES: usize = 256;
 /// Sets one. `flags` as of setxattr(2).
 pub(crate) fn set(file: BorrowedFd<'_>, name: &OsStr, value: &[u8], flags: i32) -> io::Result<()> {
     #[cfg(test)]
-    crate::spool::disk_log::note(file, &String::from_utf8_lossy(value));
+    crate::spool::disk::note_in_log(file, &String::from_utf8_lossy(value));
     let name = c_string(name)?;
     let (data, bytes) = (value.as_ptr().cast(), value.len());
     // SAFETY: `name` ends in NUL, and `data` has as many bytes as the call is told.
@@ -62,7 +62,7 @@ pub(crate) fn list(file: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
 
 pub(crate) fn remove(file: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     #[cfg(test)]
-    crate::spool::disk_log::note(file, "no mark");
+    crate::spool::disk::note_in_log(file, "no mark");
     let name = c_string(name)?;
     // SAFETY: `name` ends in NUL, and the call only reads it.
     let result = check(unsafe { libc::fremovexattr(file.as_raw_fd(), name.as_ptr()) });

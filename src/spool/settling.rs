@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::model::{FileName, InboxId};
 use crate::spool::completeness::Completeness;
-use crate::spool::desk::Aftermath;
 use crate::spool::disk::DiskStat;
 use crate::spool::signs::{Candidate, Reaction, Stamp};
 use crate::spool::table::{Body, Place, Table};
+use crate::spool::table_events::Aftermath;
 use crate::spool::{EntryKind, Inner, RenameMode, SpoolError, names};
 
 /// An entry that has another place or name.

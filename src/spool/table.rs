@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use crate::model::{FileName, InboxId, JobState};
 use crate::spool::completeness::Completeness;
-use crate::spool::desk::Desk;
 use crate::spool::directory::Directory;
-use crate::spool::disk::DiskId;
+use crate::spool::disk_id::DiskId;
+use crate::spool::notifications::Desk;
 use crate::spool::signs::Candidate;
 use crate::spool::{EntryKind, OpenFile, names};
 

@@ -4,18 +4,16 @@
 //! time: programs that write there do not go through us, and network folders say nothing about closes. What
 //! `notify` reports is only a hint where to look sooner.
 
-use std::collections::HashSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use notify::RecommendedWatcher;
 use notify::event::{AccessKind, AccessMode, EventKind};
 
-use crate::concurrency::{Condvar, Mutex, MutexGuard, thread};
+use crate::concurrency::thread;
+use crate::spool::watch_hints::Hints;
 use crate::spool::watch_ledger::Ledger;
-use crate::spool::watch_rounds::Rounds;
+use crate::spool::watch_rounds::{Rounds, check_apart};
 use crate::spool::{Inner, SpoolError};
 
 /// Changed paths that are kept apart. Beyond it everything is looked at.
@@ -26,71 +24,6 @@ const MOST_PATHS: usize = 1000;
 pub struct Watch {
     hints: Arc<Hints>,
     thread: Option<thread::JoinHandle<()>>,
-}
-
-/// Wakes the watching thread. Many hints are one.
-#[derive(Debug, Default)]
-pub(crate) struct Hints {
-    /// Guards what was hinted at.
-    hinted: Mutex<Hinted>,
-    ringing: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Hinted {
-    paths: HashSet<PathBuf>,
-    /// Somewhere, which is not known.
-    is_anywhere: bool,
-    is_over: bool,
-}
-
-/// Where something may have changed.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Hint {
-    Nowhere,
-    At(Vec<PathBuf>),
-    Anywhere,
-}
-
-impl Hints {
-    fn ring(&self, what: impl FnOnce(&mut Hinted)) {
-        what(&mut self.lock());
-        self.ringing.notify_all();
-    }
-
-    /// Waits for a hint, but not longer than this. `None`: it is over.
-    pub(crate) fn wait(&self, most: Duration) -> Option<Hint> {
-        let is_quiet =
-            |hinted: &mut Hinted| hinted.paths.is_empty() && !hinted.is_anywhere && !hinted.is_over;
-        let waited = self.ringing.wait_timeout_while(self.lock(), most, is_quiet);
-        drop(waited.map_or_else(|poison| poison.into_inner().0, |(hinted, _)| hinted));
-        self.take()
-    }
-
-    /// Waits this long whatever changes. `false`: it is over.
-    pub(crate) fn pause(&self, span: Duration) -> bool {
-        let waited = self.ringing.wait_timeout_while(self.lock(), span, |hinted| !hinted.is_over);
-        let hinted = waited.map_or_else(|poison| poison.into_inner().0, |(hinted, _)| hinted);
-        !hinted.is_over
-    }
-
-    pub(crate) fn take(&self) -> Option<Hint> {
-        let mut hinted = self.lock();
-        let paths = std::mem::take(&mut hinted.paths);
-        let is_anywhere = std::mem::take(&mut hinted.is_anywhere);
-        if hinted.is_over {
-            return None;
-        }
-        Some(match (is_anywhere, paths.is_empty()) {
-            (true, _) => Hint::Anywhere,
-            (false, true) => Hint::Nowhere,
-            (false, false) => Hint::At(paths.into_iter().collect()),
-        })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Hinted> {
-        self.hinted.lock().unwrap_or_else(|poison| poison.into_inner())
-    }
 }
 
 impl Watch {
@@ -127,21 +60,6 @@ impl Drop for Watch {
             log::error!("watched folders: the thread has panicked");
         }
     }
-}
-
-/// A folder that has to do with ours would be copied into itself.
-pub(crate) fn check_apart(folder: &Path, ours: &[PathBuf]) -> Result<(), SpoolError> {
-    let Ok(folder) = fs::canonicalize(folder) else {
-        // It is not there. When it comes it is checked again.
-        return Ok(());
-    };
-    for other in ours {
-        let other = fs::canonicalize(other).or_else(|_| std::path::absolute(other))?;
-        if folder.starts_with(&other) || other.starts_with(&folder) {
-            return Err(SpoolError::Overlap { folder, ours: other });
-        }
-    }
-    Ok(())
 }
 
 fn watcher_for(hints: Arc<Hints>) -> Option<RecommendedWatcher> {

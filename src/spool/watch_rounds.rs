@@ -1,7 +1,7 @@
 //! `Rounds`: one look after the other at all watched folders, and what is decided about each file there.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use crate::model::FileName;
 use crate::spool::signs::{Candidate, Stamp};
 use crate::spool::timer::PATIENCE;
-use crate::spool::watch::{Hint, Hints, check_apart};
+use crate::spool::watch_hints::{Hint, Hints};
 use crate::spool::watch_ledger::Ledger;
 use crate::spool::watch_tree::{Found, Mounts, open_root, visit_below};
 use crate::spool::{Inner, SpoolError, disk, names, unfinished};
@@ -285,4 +285,19 @@ fn is_unfinished(found: &Found<'_>) -> bool {
     };
     let stamp = found.stat.stamp();
     unfinished::is_unfinished(&File::from(file), stamp.bytes, stamp.modified_ns).unwrap_or(false)
+}
+
+/// A folder that has to do with ours would be copied into itself.
+pub(crate) fn check_apart(folder: &Path, ours: &[PathBuf]) -> Result<(), SpoolError> {
+    let Ok(folder) = fs::canonicalize(folder) else {
+        // It is not there. When it comes it is checked again.
+        return Ok(());
+    };
+    for other in ours {
+        let other = fs::canonicalize(other).or_else(|_| std::path::absolute(other))?;
+        if folder.starts_with(&other) || other.starts_with(&folder) {
+            return Err(SpoolError::Overlap { folder, ours: other });
+        }
+    }
+    Ok(())
 }

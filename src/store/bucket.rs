@@ -13,6 +13,7 @@ mod conditions;
 mod connection;
 #[cfg(feature = "s3")]
 mod credentials;
+mod credentials_error;
 #[cfg(feature = "s3")]
 mod failure;
 #[cfg(feature = "s3")]

@@ -9,7 +9,7 @@ use std::error::Error;
 use object_store::client::{HttpError, HttpErrorKind};
 
 use crate::model::Key;
-use crate::store::bucket::credentials::CredentialsError;
+use crate::store::bucket::credentials_error::CredentialsError;
 use crate::store::bucket::uploading::TooLate;
 use crate::store::reach::Interrupted;
 use crate::store::{Reach, StoreError};

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::regular_file;
 use crate::store::Profile;
-use crate::store::bucket::credentials::CredentialsError;
+use crate::store::bucket::credentials_error::CredentialsError;
 
 /// Tools write a section for each of hundreds of accounts.
 const MOST_BYTES: u64 = 4 << 20;

@@ -1,9 +1,6 @@
-//! Who is told what, and what is due when. Memory only, guarded together with the table so that events come in the
-//! order of what happened.
+//! Events and alarms of what happens to the table, in the order in which it happens.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, channel};
 
 use crate::model::InboxId;
 use crate::spool::completeness::Completeness;
@@ -11,44 +8,12 @@ use crate::spool::signs::{Candidate, Reaction};
 use crate::spool::table::{Body, Place, Table};
 use crate::spool::{Dropped, SpoolEvent};
 
-/// Subscribers and alarms.
-#[derive(Debug, Default)]
-pub(crate) struct Desk {
-    /// Their queues have no bound: events are small, and a reader that is late must lose none.
-    subscribers: Vec<Sender<SpoolEvent>>,
-    alarms: BTreeSet<(Duration, InboxId)>,
-    alarm_of: HashMap<InboxId, Duration>,
-}
-
 /// What on the disk is no longer as the table has it, and must follow when the table is free again.
 #[derive(Debug, Default, Clone, Copy)]
 #[must_use]
 pub(crate) struct Aftermath {
     pub(crate) mark: bool,
     pub(crate) note: bool,
-}
-
-impl Desk {
-    pub(crate) fn next_alarm(&self) -> Option<(Duration, InboxId)> {
-        self.alarms.first().copied()
-    }
-
-    pub(crate) fn with_alarms(&self) -> impl Iterator<Item = InboxId> {
-        self.alarm_of.keys().copied()
-    }
-
-    pub(crate) fn set_alarm(&mut self, id: InboxId, due: Option<Duration>) {
-        let before = match due {
-            Some(due) => self.alarm_of.insert(id, due),
-            None => self.alarm_of.remove(&id),
-        };
-        if let Some(before) = before {
-            self.alarms.remove(&(before, id));
-        }
-        if let Some(due) = due {
-            self.alarms.insert((due, id));
-        }
-    }
 }
 
 impl Table {

@@ -1,0 +1,10 @@
+//! What settings say about encryption in the bucket.
+
+/// What `encryption` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Bucket,
+    Aes256,
+    Kms,
+    Customer,
+}
