@@ -125,7 +125,7 @@ fn fill(dir: &Path, options: &BucketOptions, bucket: &S3Bucket, local: &Path) ->
     let index = Index::open(&state.join("index.redb"))?;
     let endpoint = options.endpoint.clone().unwrap_or_default();
     let place = format!("s3://{}/ at {endpoint}", options.bucket);
-    index.settle(&Destination::Bucket { place })?;
+    index.set_destination(&Destination::Bucket { place })?;
     index.adopt(vec![(conversation, recording, transcript)])?;
     index.close()?;
     Ok(key)

@@ -18,7 +18,7 @@ use scribefs::model::{
     Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Key, ModelRef,
     Object, Page, PageKind, Recipe, RecordingId, SpeakerBounds, Talk,
 };
-use scribefs::publishing::{Home, Stock, StockError};
+use scribefs::publishing::{StorageTarget, Stores, StoresError};
 use scribefs::render::{self, Chapter};
 use scribefs::store::{Found, ObjectFacts, Store, StoreError, Walk};
 use scribefs::upkeep;
@@ -49,7 +49,7 @@ fn measure(count: u64) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let index = Index::open(&dir.path().join("index.redb"))?;
     let store = MadeUp { count };
-    let stock = Stock { near: &store, far: None, index: &index, home: Home::Disk };
+    let stores = Stores { local: &store, remote: None, index: &index, home: StorageTarget::Disk };
     step(count, "reindex", || {
         let rebuilt = upkeep::rebuild(&store, &index)?;
         Ok(rebuilt.recordings == count && rebuilt.torn.is_empty())
@@ -57,14 +57,14 @@ fn measure(count: u64) -> Result<()> {
     step(count, "fsck", || {
         let mut found = 0;
         let counts =
-            upkeep::inspect(stock, Depth::Sizes, Timestamp::now(), &mut |_| (), &mut |_| {
+            upkeep::inspect(stores, Depth::Sizes, Timestamp::now(), &mut |_| (), &mut |_| {
                 found += 1;
-                Ok::<_, StockError>(())
+                Ok::<_, StoresError>(())
             })?;
         Ok(counts.recordings == count && found == 0)
     })?;
     step(count, "gc", || {
-        let left = upkeep::orphans(stock, Timestamp::now())?;
+        let left = upkeep::orphans(stores, Timestamp::now())?;
         Ok(left.orphans.is_empty() && left.only_copies == 0)
     })
 }

@@ -5,6 +5,7 @@ mod attributes;
 mod doctor;
 mod dot_env;
 mod files;
+mod find_mount;
 mod fsck;
 mod import;
 mod library;
@@ -13,14 +14,13 @@ mod mount_arguments;
 mod mount_helper;
 mod mounting;
 mod orders;
-mod place;
+mod print;
 mod published_arguments;
 mod purge;
-mod report;
 mod setting_flags;
 mod settings;
 mod status;
-mod stock;
+mod stores;
 mod transcribe;
 mod trash;
 mod umount;
@@ -33,7 +33,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use crate::cli::arguments::{Arguments, Command, Worker};
-use crate::cli::report::Trouble;
+use crate::cli::print::CliError;
 use crate::daemon::{Environment, pass_over_contained_panics, set_up_logging, use_private_umask};
 use crate::worker;
 
@@ -50,13 +50,13 @@ pub fn main() -> ExitCode {
     match dispatch(arguments.command, &environment) {
         Ok(code) => code,
         Err(trouble) => {
-            report::complain(&trouble);
+            print::complain(&trouble);
             trouble.code()
         }
     }
 }
 
-fn dispatch(command: Command, environment: &Environment) -> Result<ExitCode, Trouble> {
+fn dispatch(command: Command, environment: &Environment) -> Result<ExitCode, CliError> {
     // The daemon sets up its own, by its configuration.
     if !matches!(command, Command::Mount(_)) {
         set_up_logging(log::LevelFilter::Warn);

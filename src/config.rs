@@ -3,15 +3,15 @@
 //! [`Layer`] is what was said in one place; [`Config`] is everything, complete and checked. Flags win over
 //! the environment, the environment over `.env`, that over the file, the file over the defaults.
 
+mod aws_environment;
 mod bucket;
-mod cloud;
 mod encryption;
 mod error;
 mod layer;
 mod origin;
+mod parse;
 mod places;
 mod storage;
-mod words;
 
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -113,28 +113,28 @@ pub struct Config {
 impl Config {
     /// Checks all that was said, and fills in what was not.
     pub fn new(layer: &Layer, places: &Places) -> Result<Self, ConfigError> {
-        let path = |text: &str| Ok(words::path(text, places));
+        let path = |text: &str| Ok(parse::path(text, places));
         let state = layer.read("state", path)?.unwrap_or_else(|| places.state.clone());
         let place = Place::of(layer, places)?;
         let megabytes =
-            |key, default| layer.read(key, words::number).map(|it| it.unwrap_or(default));
+            |key, default| layer.read(key, parse::number).map(|it| it.unwrap_or(default));
         let duration = |key, default| {
-            layer.read(key, words::duration).map(|it| it.unwrap_or(Duration::from_millis(default)))
+            layer.read(key, parse::duration).map(|it| it.unwrap_or(Duration::from_millis(default)))
         };
-        let flag = |key| layer.read(key, words::flag).map(|it| it.unwrap_or(false));
-        let threads = layer.read("threads", words::count)?.unwrap_or(0);
+        let flag = |key| layer.read(key, parse::flag).map(|it| it.unwrap_or(false));
+        let threads = layer.read("threads", parse::count)?.unwrap_or(0);
         let text = |key: &str, default: &str| {
-            layer.read(key, words::name).map(|it| it.unwrap_or_else(|| default.to_owned()))
+            layer.read(key, parse::name).map(|it| it.unwrap_or_else(|| default.to_owned()))
         };
         Ok(Self {
             uploads: place.folder.unwrap_or_else(|| state.join("uploads")),
             storage: place.storage,
             bucket: place.bucket,
             uploads_at_once: layer
-                .read("s3_uploads", words::count)?
+                .read("s3_uploads", parse::count)?
                 .map_or(4, |it| usize::from(it.max(1))),
             upload_bytes_per_second: layer
-                .read("s3_upload_limit", words::bytes)?
+                .read("s3_upload_limit", parse::bytes)?
                 .and_then(NonZeroU64::new),
             retention: Retention::of(layer)?,
             read_only: place.read_only,
@@ -150,21 +150,21 @@ impl Config {
             keep_free_bytes: megabytes("keep_free_mb", 1024)?.saturating_mul(1 << 20),
             recognizer: text("recognizer", "moonshine-tiny-en")?,
             diarizer: Some(text("diarizer", "pyannote-community-1")?).filter(|name| name != "none"),
-            language: layer.read("language", words::language)?.unwrap_or(None),
-            speakers: layer.read("speakers", words::speakers)?.unwrap_or_default(),
+            language: layer.read("language", parse::language)?.unwrap_or(None),
+            speakers: layer.read("speakers", parse::speakers)?.unwrap_or_default(),
             threads: if threads == 0 { places.cores.max(1) } else { threads },
-            workers: layer.read("workers", words::count)?.map_or(1, |it| usize::from(it.max(1))),
+            workers: layer.read("workers", parse::count)?.map_or(1, |it| usize::from(it.max(1))),
             worker_memory_mb: megabytes("worker_memory_mb", 4096)?,
             stall_timeout: duration("stall_timeout", 60_000)?,
             idle_timeout: duration("idle_timeout", 300_000)?,
-            zone: layer.read("zone", words::zone)?.unwrap_or_else(TimeZone::system),
+            zone: layer.read("zone", parse::zone)?.unwrap_or_else(TimeZone::system),
             allow_other: flag("allow_other")?,
-            uid: layer.read("uid", words::id)?,
-            gid: layer.read("gid", words::id)?,
-            umask: layer.read("umask", words::mode)?.unwrap_or(0o022) & 0o777,
-            inbox_mode: layer.read("inbox_mode", words::mode)?,
-            watch: layer.read_list("watch", |text| Ok(words::path(text, places)))?,
-            log_level: layer.read("log_level", words::level)?.unwrap_or(LevelFilter::Info),
+            uid: layer.read("uid", parse::id)?,
+            gid: layer.read("gid", parse::id)?,
+            umask: layer.read("umask", parse::mode)?.unwrap_or(0o022) & 0o777,
+            inbox_mode: layer.read("inbox_mode", parse::mode)?,
+            watch: layer.read_list("watch", |text| Ok(parse::path(text, places)))?,
+            log_level: layer.read("log_level", parse::level)?.unwrap_or(LevelFilter::Info),
             state,
         })
     }
@@ -202,7 +202,7 @@ impl Config {
 impl Retention {
     fn of(layer: &Layer) -> Result<Self, ConfigError> {
         let days = |key: &str, default: u16| {
-            layer.read(key, words::count).map(|days| match days.unwrap_or(default) {
+            layer.read(key, parse::count).map(|days| match days.unwrap_or(default) {
                 0 => None,
                 days => Some(Duration::from_hours(24 * u64::from(days))),
             })
@@ -210,14 +210,14 @@ impl Retention {
         Ok(Self {
             audio: days("retention_audio_days", 0)?,
             trash: days("retention_trash_days", 30)?,
-            cache_bytes: layer.read("retention_cache_bytes", words::bytes)?.unwrap_or(10 << 30),
+            cache_bytes: layer.read("retention_cache_bytes", parse::bytes)?.unwrap_or(10 << 30),
         })
     }
 }
 
 /// A time as settings write it, `90s` or `2h`, given with the flag `key`.
 pub fn time_limit(key: &str, text: &str) -> Result<Duration, ConfigError> {
-    words::duration(text).map_err(|why| ConfigError::Value {
+    parse::duration(text).map_err(|why| ConfigError::Value {
         origin: Origin::Flag,
         key: key.to_owned(),
         value: text.to_owned(),

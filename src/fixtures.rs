@@ -17,7 +17,7 @@ use jiff::tz::TimeZone;
 
 use crate::index::Index;
 use crate::jobs::publish::{self, Finished, PublishError};
-use crate::jobs::{Services, Setup};
+use crate::jobs::{JobConfig, JobContext};
 use crate::model::{
     ConversationId, InboxId, Job, JobId, JobState, ModelRef, Recipe, Recording, RecordingId,
     Segment, SoundFacts, Speaker, SpeakerBounds, SpeakerId, Talk,
@@ -34,7 +34,7 @@ pub(crate) fn sound_of(name: &str) -> Vec<u8> {
 /// A daemon's rooms in a temporary folder, with one recording that is complete.
 pub(crate) struct Bench {
     dir: tempfile::TempDir,
-    pub(crate) services: Services,
+    pub(crate) services: JobContext,
     events: Receiver<SpoolEvent>,
     pub(crate) dropped: Dropped,
     /// What is said in what is published next.
@@ -48,7 +48,7 @@ impl Bench {
         let events = spool.subscribe();
         let index = Index::open(&dir.path().join("index.redb")).unwrap();
         let dropped = drop_file(&spool, &events, "standup.wav");
-        let services = Services { spool, store, index, alarm: Arc::new(|| {}) };
+        let services = JobContext { spool, store, index, alarm: Arc::new(|| {}) };
         Self { dir, services, events, dropped, talk: talk() }
     }
 
@@ -210,8 +210,8 @@ pub(crate) fn recordings_of_a_day(count: u16) -> Vec<Recording> {
 }
 
 /// How recordings are worked on, where nothing is installed.
-pub(crate) fn setup(dir: &Path) -> Setup {
-    Setup {
+pub(crate) fn setup(dir: &Path) -> JobConfig {
+    JobConfig {
         executable: "/nonexistent".into(),
         variables: std::env::vars().filter(|(name, _)| name == "PATH").collect(),
         library: Library::new(&dir.join("models")),

@@ -4,7 +4,6 @@
 //! quick repair, so that opening after a crash does not walk the tree. Readers open short transactions
 //! and hold none between calls.
 
-mod carrying;
 mod change;
 mod claims;
 mod conversations;
@@ -22,9 +21,10 @@ mod jobs;
 mod newest;
 mod numbering;
 mod pages_due;
+mod placement_api;
 mod placing;
 mod purging;
-mod questions;
+mod queries;
 mod rebuilding;
 mod removal;
 mod removals_due;
@@ -48,7 +48,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 
-pub use crate::index::carrying::Copy;
 pub use crate::index::change::Change;
 pub use crate::index::claims::Claim;
 pub use crate::index::damage::{is_panic_contained, is_rebuild_due, rebuild_is_done};
@@ -56,7 +55,8 @@ pub use crate::index::discovering::Discovered;
 pub use crate::index::following::{Followed, Surveying};
 pub use crate::index::inventory::FiledDay;
 pub use crate::index::pages_due::{DayText, DueEntry, PageWork, PagesDue};
-pub use crate::index::questions::Totals;
+pub use crate::index::placement_api::Copy;
+pub use crate::index::queries::Totals;
 pub use crate::index::removals_due::RemovalDue;
 pub use crate::index::reservations::Reservation;
 pub use crate::index::subscribers::ChangeQueue;
@@ -65,7 +65,7 @@ pub use crate::index::verified::Verification;
 
 use crate::index::damage::{Damage, contain};
 use crate::index::database::{Opened, Opener};
-use crate::index::questions::Moment;
+use crate::index::queries::Snapshot;
 use crate::index::reservations::Reservations;
 use crate::index::subscribers::Subscribers;
 use crate::index::writer::Writer;
@@ -175,7 +175,7 @@ impl Index {
     fn on(open: Opener, damage: Damage) -> Result<Self, IndexError> {
         let (database, damage) = (Arc::new(Opened::new(open)?), Arc::new(damage));
         creation::check_format(&*database.for_writing()?)?;
-        let last_job = Moment(database.begin_read()?).last_job()?;
+        let last_job = Snapshot(database.begin_read()?).last_job()?;
         let subscribers = Arc::<Subscribers>::default();
         let writer = Writer::start(database.clone(), subscribers.clone(), damage.clone())?;
         let inner = Inner {
@@ -219,10 +219,10 @@ impl Index {
     /// One question, of one moment.
     fn ask<T>(
         &self,
-        question: impl FnOnce(&Moment) -> Result<T, IndexError>,
+        question: impl FnOnce(&Snapshot) -> Result<T, IndexError>,
     ) -> Result<T, IndexError> {
         let database = &self.inner.database;
-        self.inner.damage.watch(|| question(&Moment(database.begin_read()?)))
+        self.inner.damage.watch(|| question(&Snapshot(database.begin_read()?)))
     }
 }
 
@@ -300,7 +300,7 @@ impl Index {
     }
 }
 
-/// Changes. Each returns when it is durable; several at once share one commit. Subscribers have been
+/// ChangeLog. Each returns when it is durable; several at once share one commit. Subscribers have been
 /// told by then.
 impl Index {
     /// The conversation of that name, made if there is none. `at` is its time of birth then. Listings show

@@ -40,12 +40,12 @@ use crate::models::Library;
 use crate::spool::Spool;
 use crate::store::Store;
 
-pub use dispatcher::Pipeline;
+pub use dispatcher::Jobs;
 pub use one_shot::{FileTranscriber, try_workers};
 
 /// How recordings are worked on.
 #[derive(Debug, Clone)]
-pub struct Setup {
+pub struct JobConfig {
     /// This very program: workers are its children.
     pub executable: PathBuf,
     /// Their environment, and all of it: the daemon's own may hold keys.
@@ -86,7 +86,7 @@ pub struct Setup {
 
 /// The rooms that the road leads through.
 #[derive(Clone)]
-pub struct Services {
+pub struct JobContext {
     pub spool: Spool,
     pub store: Arc<dyn Store>,
     pub index: Index,

@@ -23,9 +23,9 @@ pub(crate) mod stores;
 mod tests;
 pub(crate) mod verify;
 
-pub use change_log::Told;
+pub use change_log::BucketChange;
 pub use claims::take_back_claims;
 pub use error::StorageError;
 pub use pages_due::{Drained, write_pages_due};
 pub use rewrite::{RewriteError, name_speakers};
-pub use stores::{Home, Stock, StockError};
+pub use stores::{StorageTarget, Stores, StoresError};

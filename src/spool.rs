@@ -15,6 +15,7 @@ mod disk_log;
 mod disk_xattrs;
 mod emptied;
 mod entry;
+mod inner;
 mod intake;
 mod listing;
 mod magic;
@@ -28,8 +29,8 @@ mod offers;
 #[cfg(all(test, feature = "shuttle"))]
 mod orders;
 mod settling;
-mod signs;
 mod space;
+mod state_inputs;
 mod table;
 mod table_events;
 mod timer;
@@ -37,22 +38,19 @@ mod tree;
 mod unfinished;
 mod watch;
 mod watch_hints;
-mod watch_ledger;
-mod watch_rounds;
-mod watch_tree;
+mod watch_log;
+mod watch_poll;
+mod watch_scan;
 mod writing;
 mod xattrs;
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::os::fd::{AsFd, OwnedFd};
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
 
-use crate::concurrency::{Condvar, Mutex};
 use crate::model::{Failure, FileName, InboxId, Waiting};
 
 pub(crate) use entry::Access;
@@ -60,64 +58,15 @@ pub use entry::{
     Attributes, Creator, Dropped, EntryKind, ListedEntry, OpenFile, RenameMode, SetAttributes,
     SetTime, Space, SpoolError, SpoolEvent, SpoolOptions, Work,
 };
+pub(crate) use inner::Inner;
 pub use watch::Watch;
 
-use marks::Marks;
-use notes::Drafts;
-use numbers::Numbers;
-use space::FreeSpace;
-use table::Table;
-use timer::Keeper;
+use timer::Timers;
 
 /// The inbox.
 #[derive(Debug, Clone)]
 pub struct Spool {
-    keeper: Arc<Keeper>,
-}
-
-/// The spool itself, shared by all who hold it and by its threads.
-#[derive(Debug)]
-pub(crate) struct Inner {
-    /// The inbox, held open.
-    root: Arc<OwnedFd>,
-    /// The spool itself, with what it remembers beside the inbox.
-    dir: PathBuf,
-    options: SpoolOptions,
-    opened_at: Instant,
-    numbers: Numbers,
-    space: FreeSpace,
-    marks: Marks,
-    drafts: Drafts,
-    /// Guards all that is known about entries, and who is told of it.
-    table: Mutex<Table>,
-    /// Rung for one thread when something falls due earlier, for all at the end. Goes with `table`.
-    alarm: Condvar,
-    is_closed: AtomicBool,
-}
-
-impl Inner {
-    fn open(dir: &Path, options: SpoolOptions) -> Result<Self, SpoolError> {
-        let inbox = dir.join("inbox");
-        fs::create_dir_all(&inbox)?;
-        let root = OwnedFd::from(File::open(&inbox)?);
-        let disk_id = disk::stat_of(&root)?.disk_id();
-        let inner = Self {
-            root: Arc::new(root),
-            dir: dir.to_owned(),
-            opened_at: Instant::now(),
-            numbers: Numbers::open(&dir.join("numbers"))?,
-            space: FreeSpace::new(options.keep_free_bytes),
-            marks: Marks::open(&dir.join("marks"))?,
-            drafts: Drafts::open(&dir.join("drafts"))?,
-            table: Mutex::new(Table::with_root(disk_id)),
-            alarm: Condvar::new(),
-            is_closed: AtomicBool::new(false),
-            options,
-        };
-        inner.look_everywhere()?;
-        inner.remove_orphaned_notes();
-        Ok(inner)
-    }
+    keeper: Arc<Timers>,
 }
 
 /// For the filesystem: the inbox as a tree.
@@ -125,7 +74,7 @@ impl Spool {
     /// Opens or makes the spool below `dir`. Files that were being written when the last daemon died are
     /// marked interrupted; complete ones are offered again after the settle time.
     pub fn open(dir: &Path, options: SpoolOptions) -> Result<Self, SpoolError> {
-        let keeper = Keeper::start(Inner::open(dir, options)?)?;
+        let keeper = Timers::start(Inner::open(dir, options)?)?;
         Ok(Self { keeper: Arc::new(keeper) })
     }
 

@@ -9,17 +9,17 @@ mod cache;
 mod circuit;
 mod content;
 mod disk;
-mod far;
 mod flaky;
 mod intercepted;
 mod local;
 mod memory;
+mod remote;
 
 pub mod outbox;
 mod paths;
-mod placed;
 mod reach;
 mod staged;
+mod tiered;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -41,14 +41,14 @@ pub use crate::store::bucket::{
 pub use crate::store::bucket_health::BucketHealth;
 pub use crate::store::cache::{BlockCache, CacheOptions, CacheUse};
 pub(crate) use crate::store::circuit::{Admission, Permit};
-pub use crate::store::far::ReadOptions;
 pub use crate::store::flaky::FlakyStore;
 pub use crate::store::intercepted::{Call, Intercepted, Interceptor};
 pub use crate::store::local::{LocalStore, LockError};
 pub use crate::store::memory::MemoryStore;
-pub use crate::store::placed::PlacedStore;
 pub use crate::store::reach::Reach;
+pub use crate::store::remote::ReadOptions;
 pub use crate::store::staged::StagedFile;
+pub use crate::store::tiered::TieredStore;
 
 use crate::model::{Key, Object, ObjectVersion, UploadedPart};
 

@@ -19,12 +19,12 @@ mod trash_thread;
 mod uploader;
 mod uploader_start;
 
-pub use bucket_identity::{PlaceError, bind_follower, is_renamed, place_id};
-pub use context::Grounds;
+pub use bucket_identity::{BucketIdentityError, bind_follower, is_renamed, place_id};
+pub use context::SyncContext;
 pub use error::SyncError;
 pub use eviction::Retention;
 pub use follower::{
-    FOLLOW_EVERY, FollowStatus, Follower, Following, PageRefresher, StartError, discover,
+    FOLLOW_EVERY, FollowStatus, Follower, FollowerConfig, PageRefresher, StartError, discover,
 };
 pub use lease::{
     Fence, HoldError, Lease, LeaseError, LeaseKeeper, LeaseOptions, Now, Watch, Writer,
@@ -33,4 +33,4 @@ pub use links::{LinkError, link};
 pub use purge::{TrashClock, empty_trash, remove_purged};
 pub use refusals::Refusals;
 pub use storage::{Storage, SyncRole};
-pub use uploader::{Carrier, CarrierError, CarrierOptions, CarrierStatus};
+pub use uploader::{Uploader, UploaderConfig, UploaderError, UploaderStatus};

@@ -15,7 +15,7 @@ mod salvage;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Checked, Counts, Depth, Fault, Finding, Where, check, inspect, mend};
+pub use check::{Checked, Counts, Depth, Finding, Problem, Where, check, inspect, mend};
 pub use check_bucket::{ProbeError, Probed, Step, try_bucket};
 pub use gc::{Left, Orphan, clear_cache, orphans, remove_orphan};
 pub use import::{

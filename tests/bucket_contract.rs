@@ -18,7 +18,7 @@ use scribefs::store::{
 };
 
 use contract::{bucket, file_of, key};
-use servers::proxy::{Fault, Plan, Proxy};
+use servers::proxy::{DaemonConfig, Fault, Proxy};
 use servers::{GARAGE_BUCKET, Server};
 
 fn open(options: &BucketOptions) -> Arc<S3Bucket> {
@@ -110,7 +110,7 @@ fn words(err: &(dyn Error + 'static)) -> String {
 fn a_bucket_that_asks_for_patience_is_unavailable() {
     let test = "a_bucket_that_asks_for_patience_is_unavailable";
     let Some((bucket, proxy)) = behind_a_proxy(test) else { return };
-    proxy.plan(Plan::always(Fault::Answer(503, "SlowDown")));
+    proxy.plan(DaemonConfig::always(Fault::Answer(503, "SlowDown")));
     let said = unavailable(bucket.put(&key("a/b"), b"x"));
     assert_eq!(said, "the bucket has an internal error (503 SlowDown)");
     assert_eq!(proxy.requests("PUT"), 1, "a write is asked once");
@@ -128,7 +128,7 @@ fn a_read_survives_one_bad_answer() {
     let Some((bucket, proxy)) = behind_a_proxy("a_read_survives_one_bad_answer") else { return };
     bucket.put(&key("a/b"), &[7; 100_000]).unwrap();
     for fault in [Fault::Answer(503, "SlowDown"), Fault::Refuse, Fault::CutDownload(50_000)] {
-        proxy.plan(Plan::always(fault).matching("GET").times(1));
+        proxy.plan(DaemonConfig::always(fault).matching("GET").times(1));
         assert_eq!(bucket.get_range(&key("a/b"), 0..200_000).unwrap(), [7; 100_000], "{fault:?}");
     }
     assert_eq!(proxy.faults(), 3);
@@ -138,9 +138,9 @@ fn a_read_survives_one_bad_answer() {
 fn a_connection_that_breaks_is_unavailable_and_nothing_is_half_there() {
     let test = "a_connection_that_breaks_is_unavailable_and_nothing_is_half_there";
     let Some((bucket, proxy)) = behind_a_proxy(test) else { return };
-    proxy.plan(Plan::always(Fault::CutUpload(100_000)).matching("PUT"));
+    proxy.plan(DaemonConfig::always(Fault::CutUpload(100_000)).matching("PUT"));
     unavailable(bucket.put(&key("a/b"), &[7; 1_000_000]));
-    proxy.plan(Plan::always(Fault::Refuse));
+    proxy.plan(DaemonConfig::always(Fault::Refuse));
     unavailable(bucket.put(&key("a/b"), b"x"));
     proxy.heal();
     assert!(matches!(bucket.head(&key("a/b")), Err(StoreError::Missing { .. })));
@@ -151,7 +151,7 @@ fn an_answer_that_is_cut_short_is_never_taken_for_whole() {
     let test = "an_answer_that_is_cut_short_is_never_taken_for_whole";
     let Some((bucket, proxy)) = behind_a_proxy(test) else { return };
     bucket.put(&key("a/b"), &[7; 1_000_000]).unwrap();
-    proxy.plan(Plan::always(Fault::CutDownload(100)).matching("GET"));
+    proxy.plan(DaemonConfig::always(Fault::CutDownload(100)).matching("GET"));
     unavailable(bucket.get_range(&key("a/b"), 0..1_000_000));
     unavailable(bucket.get_versioned(&key("a/b")));
     unavailable(bucket.list("a/"));
@@ -162,7 +162,7 @@ type Call = fn(&S3Bucket) -> Result<(), StoreError>;
 #[test]
 fn a_black_hole_swallows_no_caller() {
     let Some((bucket, proxy)) = behind_a_proxy("a_black_hole_swallows_no_caller") else { return };
-    proxy.plan(Plan::always(Fault::BlackHole));
+    proxy.plan(DaemonConfig::always(Fault::BlackHole));
     let began = Instant::now();
     std::thread::scope(|scope| {
         let calls: [Call; 5] = [
@@ -188,11 +188,11 @@ fn a_connection_that_hangs_half_way_is_given_up_soon_and_brings_nothing() {
     let Some((bucket, proxy)) = behind_a_proxy(test) else { return };
     bucket.put(&key("a/b"), &[7; 100_000]).unwrap();
     // Bytes have come, and no more do: that long a silence, and not the whole deadline, is waited for.
-    proxy.plan(Plan::always(Fault::StallDownload(50_000)).matching("GET").times(1));
+    proxy.plan(DaemonConfig::always(Fault::StallDownload(50_000)).matching("GET").times(1));
     assert_eq!(unavailable(bucket.get_range(&key("a/b"), 0..200_000)), "no answer within 1s");
     assert_eq!(bucket.get_range(&key("a/b"), 0..200_000).unwrap(), [7; 100_000]);
     // What an upload has not brought whole is not there.
-    proxy.plan(Plan::always(Fault::StallUpload(50_000)).matching("PUT"));
+    proxy.plan(DaemonConfig::always(Fault::StallUpload(50_000)).matching("PUT"));
     unavailable(bucket.put(&key("a/c"), &[7; 10_000_000]));
     proxy.heal();
     assert!(matches!(bucket.head(&key("a/c")), Err(StoreError::Missing { .. })));
@@ -205,7 +205,7 @@ fn a_lost_answer_to_a_completion_leaves_the_object_and_no_upload() {
     let key = key("a/b");
     let id = bucket.begin_upload(&key, &Label::default()).unwrap();
     let parts = [bucket.put_part(&key, &id, 1, Bytes::from("whole")).unwrap()];
-    proxy.plan(Plan::always(Fault::DropReply).matching("POST"));
+    proxy.plan(DaemonConfig::always(Fault::DropReply).matching("POST"));
     unavailable(bucket.complete_upload(&key, &id, &parts));
     proxy.heal();
     // A bucket may remember that it has done so.
@@ -220,7 +220,7 @@ fn a_part_of_an_upload_that_was_swept_is_missing() {
     let Some((bucket, proxy)) = behind_a_proxy(test) else { return };
     let key = key("a/b");
     for (status, code) in [(404, "NoSuchUpload"), (400, "InvalidPart")] {
-        proxy.plan(Plan::always(Fault::Answer(status, code)));
+        proxy.plan(DaemonConfig::always(Fault::Answer(status, code)));
         let part = bucket.put_part(&key, "0123", 1, Bytes::from("x"));
         assert!(matches!(part, Err(StoreError::Missing { .. })), "{part:?}");
         let whole = bucket.complete_upload(&key, "0123", &[]);
@@ -255,7 +255,7 @@ fn a_refusal_says_what_a_person_can_do() {
         (401, "", "these keys do not have permission for that (401)"),
         (301, "PermanentRedirect", "the bucket is in another region (301)"),
     ] {
-        proxy.plan(Plan::always(Fault::Answer(status, code)));
+        proxy.plan(DaemonConfig::always(Fault::Answer(status, code)));
         assert_eq!(refused(bucket.put(&key("a/b"), b"x")), said);
         assert_eq!(refused(bucket.get_range(&key("a/b"), 0..1)), said);
         assert_eq!(refused(bucket.list("")), said);
@@ -269,7 +269,7 @@ fn a_refusal_says_what_a_person_can_do() {
 fn a_clock_that_is_wrong_is_named_and_time_can_cure_it() {
     let test = "a_clock_that_is_wrong_is_named_and_time_can_cure_it";
     let Some((bucket, proxy)) = behind_a_proxy(test) else { return };
-    proxy.plan(Plan::always(Fault::Answer(403, "RequestTimeTooSkewed")));
+    proxy.plan(DaemonConfig::always(Fault::Answer(403, "RequestTimeTooSkewed")));
     for said in [
         unavailable(bucket.put(&key("a/b"), b"x")),
         unavailable(bucket.head(&key("a/b"))),
@@ -406,7 +406,7 @@ fn a_slow_bucket_is_waited_for_and_requests_are_few() {
     let test = "a_slow_bucket_is_waited_for_and_requests_are_few";
     let Some((bucket, proxy)) = behind_a_proxy(test) else { return };
     bucket.put(&key("a/b"), &[7; 1 << 20]).unwrap();
-    proxy.plan(Plan::always(Fault::Late(Duration::from_millis(300))));
+    proxy.plan(DaemonConfig::always(Fault::Late(Duration::from_millis(300))));
     let before = proxy.all_requests();
     let mut arrived = 0;
     let sink = &mut |piece: Bytes| {

@@ -11,11 +11,11 @@ use running::{obstacle, skip};
 use tempfile::TempDir;
 
 /// A command in a home of its own: no settings, no models, no mounts of anybody else.
-struct Home {
+struct StorageTarget {
     dir: TempDir,
 }
 
-impl Home {
+impl StorageTarget {
     fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }
@@ -63,7 +63,7 @@ impl Home {
 }
 
 fn help(arguments: &[&str]) -> String {
-    let output = Home::new().run(arguments);
+    let output = StorageTarget::new().run(arguments);
     assert!(output.status.success());
     String::from_utf8(output.stdout).unwrap()
 }
@@ -121,7 +121,7 @@ fn every_subcommand_has_help_and_the_worker_is_nobodys_business() {
 
 #[test]
 fn what_is_wrong_is_said_with_what_to_do() {
-    let home = Home::new();
+    let home = StorageTarget::new();
     home.write(".config/scribefs/scribefs.toml", "setle = '5s'\n");
     insta::assert_snapshot!("unknown_setting", home.complaint(&["mount", "m"]));
     home.write(".config/scribefs/scribefs.toml", "settle = 5\n");
@@ -146,7 +146,7 @@ fn what_is_wrong_is_said_with_what_to_do() {
 
 #[test]
 fn an_old_tree_is_imported_checked_and_cleared_up_without_a_mount() {
-    let home = Home::new();
+    let home = StorageTarget::new();
     home.write("old/standup/2024/01/15/monday.wav", "sound");
     home.write("old/standup/2024/01/15/monday.txt", "Anna: Good morning.\nBen: Yes.\n");
     home.write("old/standup/2024/01/15/other.wav", "more sound");
@@ -171,7 +171,7 @@ fn an_old_tree_is_imported_checked_and_cleared_up_without_a_mount() {
 
 #[test]
 fn an_import_names_what_it_did_not_take_and_goes_on() {
-    let home = Home::new();
+    let home = StorageTarget::new();
     home.write("old/standup/2024/01/15/monday.wav", "sound");
     home.write("old/standup/2024/01/15/monday.txt", "Anna: Good morning.\n");
     home.write("old/loose.wav", "sound that lies in no day");
@@ -194,7 +194,7 @@ fn an_import_names_what_it_did_not_take_and_goes_on() {
 
 #[test]
 fn settings_come_from_the_environment_and_from_a_dot_env_too() {
-    let home = Home::new();
+    let home = StorageTarget::new();
     let mut command = home.command(&["reindex"]);
     command.env("SCRIBEFS_SETTLE", "soon");
     insta::assert_snapshot!("bad_variable", home.said(command.output().unwrap()));
@@ -207,7 +207,7 @@ fn settings_come_from_the_environment_and_from_a_dot_env_too() {
 
 #[test]
 fn a_dot_env_that_others_may_write_counts_only_when_it_is_named() {
-    let home = Home::new();
+    let home = StorageTarget::new();
     home.write(".env", "SCRIBEFS_STATE=from-dot-env\n");
     let mode = |path: &str, mode: u32| {
         fs::set_permissions(home.dir.path().join(path), fs::Permissions::from_mode(mode)).unwrap();
@@ -235,7 +235,7 @@ fn a_dot_env_that_others_may_write_counts_only_when_it_is_named() {
 
 #[test]
 fn settings_are_read_from_small_regular_files_only() {
-    let home = Home::new();
+    let home = StorageTarget::new();
     let fails = |arguments: &[&str], why: &str| {
         let output = home.run(arguments);
         let said = String::from_utf8(output.stderr).unwrap();
@@ -260,7 +260,7 @@ fn settings_are_read_from_small_regular_files_only() {
 
 #[test]
 fn no_secret_of_a_settings_file_is_ever_printed() {
-    let home = Home::new();
+    let home = StorageTarget::new();
     let said = |arguments: &[&str]| {
         let output = home.run(arguments);
         assert_eq!(output.status.code(), Some(2));
@@ -287,7 +287,7 @@ fn no_secret_of_a_settings_file_is_ever_printed() {
 
 #[test]
 fn models_are_listed_as_a_table_and_as_json() {
-    let home = Home::new();
+    let home = StorageTarget::new();
     let output = home.run(&["models", "list"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("moonshine-tiny-en") && text.contains("whisper-large-v3"), "{text}");
@@ -299,7 +299,7 @@ fn models_are_listed_as_a_table_and_as_json() {
 
 #[test]
 fn the_doctor_names_what_is_missing_and_how_to_get_it() {
-    let home = Home::new();
+    let home = StorageTarget::new();
     let output = home.run(&["doctor"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -314,7 +314,7 @@ fn a_mount_goes_to_the_background_and_ends_when_it_is_asked_to() {
     if let Some(why) = obstacle() {
         return skip(name, &why);
     }
-    let home = Home::new();
+    let home = StorageTarget::new();
     let root = home.dir.path().join("talks");
     let output = home.run(&["mount", "talks"]);
     assert!(output.status.success(), "{}", home.said(output));

@@ -352,7 +352,7 @@ fn c(text: &str) -> CString {
     CString::new(text).unwrap()
 }
 
-/// Changes to what is there.
+/// ChangeLog to what is there.
 const CHANGES: [Change; 16] = [
     ("chmod", |path| {
         // SAFETY: a string that ends in NUL, as in all of these.

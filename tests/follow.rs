@@ -12,18 +12,18 @@ use std::time::Duration;
 use common::bucket::CountingBucket;
 use common::{World, c_path, content, day, errno_of, names, quiet_spool, services_in, until};
 use jiff::Timestamp;
-use scribefs::fs::Services;
+use scribefs::fs::FsContext;
 use scribefs::index::{Followed, Index, Surveying};
 use scribefs::model::{
     ConversationId, ConversationSeq, Key, ModelRef, Page, PageKind, Recipe, Recording, RecordingId,
     SpeakerBounds, Talk,
 };
-use scribefs::publishing::Told;
+use scribefs::publishing::BucketChange;
 use scribefs::render::{self, Chapter};
 use scribefs::store::{
-    BlockCache, Bucket, CacheOptions, LocalStore, PlacedStore, ReadOptions, Store,
+    BlockCache, Bucket, CacheOptions, LocalStore, ReadOptions, Store, TieredStore,
 };
-use scribefs::sync::{Follower, Following};
+use scribefs::sync::{Follower, FollowerConfig};
 use scribefs::upkeep::rebuild_with_bucket;
 
 /// So short that tests do not wait for it.
@@ -37,7 +37,7 @@ fn id(text: &str) -> ConversationId {
 
 /// The machine that writes: everything is in its own store first, and then in the bucket.
 struct Writer {
-    services: Services,
+    services: FsContext,
     bucket: Arc<CountingBucket>,
     microsecond: Cell<i64>,
     _dir: tempfile::TempDir,
@@ -76,7 +76,7 @@ impl Writer {
             recording.pages.iter().filter(|it| it.kind != PageKind::Metadata).cloned().collect();
         let key = recording.page(PageKind::Metadata).unwrap().object.key.clone();
         self.bucket.put(&key, &render::metadata(chapter, &pages, &transcript, None)).unwrap();
-        self.mark(&Told::Metadata(key.clone()));
+        self.mark(&BucketChange::Metadata(key.clone()));
         key
     }
 
@@ -109,12 +109,12 @@ impl Writer {
         index.replace(recording.clone(), transcript).unwrap();
     }
 
-    fn mark(&self, told: &Told) {
+    fn mark(&self, told: &BucketChange) {
         self.microsecond.set(self.microsecond.get() + 1);
         self.mark_at(self.microsecond.get(), told);
     }
 
-    fn mark_at(&self, microsecond: i64, told: &Told) {
+    fn mark_at(&self, microsecond: i64, told: &BucketChange) {
         let key = Key::change(Timestamp::from_microsecond(microsecond).unwrap(), 0);
         self.bucket.put(&key, &serde_json::to_vec(told).unwrap()).unwrap();
     }
@@ -123,7 +123,7 @@ impl Writer {
     fn remove(&self, recording: &Recording) {
         recording.objects().for_each(|object| self.bucket.delete(&object.key).unwrap());
         let page = recording.page(PageKind::Metadata).unwrap();
-        self.mark(&Told::Removed(page.object.key.clone()));
+        self.mark(&BucketChange::Removed(page.object.key.clone()));
     }
 }
 
@@ -140,7 +140,7 @@ fn recipe() -> Recipe {
 }
 
 fn follower(index: &Index, bucket: &Arc<CountingBucket>) -> Follower {
-    let following = Following {
+    let following = FollowerConfig {
         bucket: bucket.clone(),
         index: index.clone(),
         alarm: Arc::new(|| panic!("the index failed")),
@@ -421,7 +421,7 @@ fn a_marker_that_arrives_late_is_heard() {
     let last = Key::change(Timestamp::from_microsecond(writer.microsecond.get() + 1).unwrap(), 0);
     writer.place(retro.id);
     writer.bucket.delete(&last).unwrap();
-    writer.mark_at(late, &Told::Metadata(key));
+    writer.mark_at(late, &BucketChange::Metadata(key));
     bare.has(&["standup", "looking-back", "plans"]);
     drop(follower);
 }
@@ -467,7 +467,7 @@ fn conversations_that_swap_their_names_have_them_in_the_end() {
 #[test]
 fn a_bucket_that_was_never_read_is_not_shown_as_an_empty_one() {
     struct Followed(Follower);
-    impl scribefs::fs::Facts for Followed {
+    impl scribefs::fs::StatusSource for Followed {
         fn is_complete(&self) -> bool {
             self.0.is_complete()
         }
@@ -503,7 +503,7 @@ fn a_bucket_that_was_never_read_is_not_shown_as_an_empty_one() {
 #[test]
 fn a_link_to_a_file_is_told_to_who_asks_for_it() {
     struct Links(Arc<CountingBucket>);
-    impl scribefs::fs::Facts for Links {
+    impl scribefs::fs::StatusSource for Links {
         fn link(&self, key: &Key, lasts: Duration) -> Option<String> {
             self.0.link(key, lasts).ok()
         }
@@ -549,7 +549,7 @@ fn a_writers_state_is_never_followed_with() {
     let writer = Writer::new();
     let recording = common::publish(&writer.services, "standup", day(2024, 1, 15), "monday.wav");
     // An empty bucket: everything that is here is missing there.
-    let following = Following {
+    let following = FollowerConfig {
         bucket: Arc::<CountingBucket>::default(),
         index: writer.services.index.clone(),
         alarm: Arc::new(|| panic!("the index failed")),
@@ -580,7 +580,7 @@ fn a_follower_of_one_bucket_shows_nothing_of_it_over_another() {
     first.stop();
     let alarmed = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let rung = alarmed.clone();
-    let following = Following {
+    let following = FollowerConfig {
         bucket: other.bucket.clone(),
         index: bare.index.clone(),
         alarm: Arc::new(move || rung.store(true, std::sync::atomic::Ordering::Relaxed)),
@@ -621,8 +621,8 @@ fn metadata_that_names_objects_elsewhere_is_left_out() {
         let mut names = bare.names();
         names.sort();
         assert_eq!(names, ["retro", "standup"], "{strange}");
-        let near = scribefs::store::MemoryStore::default();
-        let found = rebuild_with_bucket(&near, writer.bucket.as_ref(), &rebuilt.index).unwrap();
+        let local = scribefs::store::MemoryStore::default();
+        let found = rebuild_with_bucket(&local, writer.bucket.as_ref(), &rebuilt.index).unwrap();
         assert_eq!((found.recordings, found.unreadable.len()), (2, 1), "{strange}");
         assert!(!bare.index.recordings_with_audio(&kept.audio.blake3).unwrap().is_empty());
     }
@@ -637,11 +637,11 @@ fn a_page_that_was_replaced_is_read_as_it_is_now() {
     until("it has heard all", || first.status().heard_at);
     first.stop();
     let dir = tempfile::tempdir().unwrap();
-    let near = LocalStore::open(&dir.path().join("followed")).unwrap();
+    let local = LocalStore::open(&dir.path().join("followed")).unwrap();
     let limits = CacheOptions { limit_bytes: 1 << 20, keep_free_bytes: 0 };
     let cache = BlockCache::open(&dir.path().join("cache"), limits).unwrap();
     let bucket: Arc<dyn Bucket> = writer.bucket.clone();
-    let store = PlacedStore::with_bucket(near, bucket.clone(), cache, ReadOptions::default());
+    let store = TieredStore::with_bucket(local, bucket.clone(), cache, ReadOptions::default());
     let index = bare.index.clone();
     let refresher = scribefs::sync::PageRefresher::start(bucket, index).unwrap();
     store.when_replaced(Box::new(move |page, deadline| refresher.refresh(page, deadline)));
@@ -671,7 +671,7 @@ fn a_change_whose_marker_was_missed_is_found_by_the_weekly_listing() {
     let page = writer.place(retro.id);
     let marker = Key::change(Timestamp::from_microsecond(writer.microsecond.get()).unwrap(), 0);
     writer.bucket.delete(&marker).unwrap();
-    writer.mark_at(1_000_000, &Told::Metadata(page));
+    writer.mark_at(1_000_000, &BucketChange::Metadata(page));
     gone.objects().for_each(|object| writer.bucket.delete(&object.key).unwrap());
     let second = follower(&bare.index, &writer.bucket);
     until("it has heard all", || second.status().heard_at);

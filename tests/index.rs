@@ -86,17 +86,17 @@ fn job(number: JobId, state: JobState) -> Job {
     }
 }
 
-struct Desk {
+struct World {
     index: Index,
     _folder: tempfile::TempDir,
 }
 
-fn desk() -> Desk {
+fn world() -> World {
     let folder = tempfile::tempdir().unwrap();
-    Desk { index: Index::open(&folder.path().join("index.redb")).unwrap(), _folder: folder }
+    World { index: Index::open(&folder.path().join("index.redb")).unwrap(), _folder: folder }
 }
 
-impl Desk {
+impl World {
     fn publish(&self, conversation: &str, day: Day, stem: &str) -> Recording {
         self.publish_placed(conversation, day, stem, Placement::Stored)
     }
@@ -128,10 +128,10 @@ fn all(changes: &ChangeQueue) -> Vec<Change> {
 
 #[test]
 fn what_is_published_is_found_by_every_road() {
-    let desk = desk();
-    let recording = desk.publish("standup", day(15), "meeting");
-    let index = &desk.index;
-    let seq = desk.seq("standup");
+    let world = world();
+    let recording = world.publish("standup", day(15), "meeting");
+    let index = &world.index;
+    let seq = world.seq("standup");
     let some = Some(recording.clone());
     assert_eq!(index.recording(recording.id).unwrap(), some);
     assert_eq!(index.recordings(seq, day(15)).unwrap(), vec![recording.clone()]);
@@ -151,10 +151,10 @@ fn what_is_published_is_found_by_every_road() {
 fn everything_is_there_again_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index.redb");
-    let desk = Desk { index: Index::open(&path).unwrap(), _folder: folder };
-    let recording = desk.publish("standup", day(15), "meeting");
-    desk.index.save_job(job(JobId(4), JobState::Queued)).unwrap();
-    desk.index.close().unwrap();
+    let world = World { index: Index::open(&path).unwrap(), _folder: folder };
+    let recording = world.publish("standup", day(15), "meeting");
+    world.index.save_job(job(JobId(4), JobState::Queued)).unwrap();
+    world.index.close().unwrap();
     let index = Index::open(&path).unwrap();
     assert_eq!(index.recording(recording.id).unwrap(), Some(recording));
     assert_eq!(index.unfinished_jobs().unwrap(), [job(JobId(4), JobState::Queued)]);
@@ -164,10 +164,10 @@ fn everything_is_there_again_after_a_restart() {
 
 #[test]
 fn a_closed_index_refuses_everything() {
-    let desk = desk();
-    desk.index.close().unwrap();
-    assert!(matches!(desk.index.totals(), Err(IndexError::Disk(_))));
-    let made = desk.index.ensure_conversation(&id("late"), at(0));
+    let world = world();
+    world.index.close().unwrap();
+    assert!(matches!(world.index.totals(), Err(IndexError::Disk(_))));
+    let made = world.index.ensure_conversation(&id("late"), at(0));
     assert!(matches!(made, Err(IndexError::Disk(_))));
 }
 
@@ -189,33 +189,33 @@ fn a_file_that_is_no_index_is_damaged() {
 
 #[test]
 fn a_conversation_is_seen_from_its_first_recording_on() {
-    let desk = desk();
-    let made = desk.index.ensure_conversation(&id("standup"), at(0)).unwrap();
-    assert_eq!(desk.index.conversations(ConversationSeq(0), 10).unwrap(), []);
-    assert_eq!(desk.index.conversation_named(&id("standup")).unwrap(), None);
-    assert_eq!(desk.index.ensure_conversation(&id("standup"), at(9)).unwrap(), made);
-    assert_eq!(desk.index.totals().unwrap().conversations, 0);
-    desk.publish("standup", day(15), "meeting");
-    assert_eq!(desk.index.conversations(ConversationSeq(0), 10).unwrap(), [made]);
-    assert_eq!(desk.index.totals().unwrap().conversations, 1);
+    let world = world();
+    let made = world.index.ensure_conversation(&id("standup"), at(0)).unwrap();
+    assert_eq!(world.index.conversations(ConversationSeq(0), 10).unwrap(), []);
+    assert_eq!(world.index.conversation_named(&id("standup")).unwrap(), None);
+    assert_eq!(world.index.ensure_conversation(&id("standup"), at(9)).unwrap(), made);
+    assert_eq!(world.index.totals().unwrap().conversations, 0);
+    world.publish("standup", day(15), "meeting");
+    assert_eq!(world.index.conversations(ConversationSeq(0), 10).unwrap(), [made]);
+    assert_eq!(world.index.totals().unwrap().conversations, 1);
 }
 
 #[test]
 fn days_come_in_the_order_of_their_keys_a_few_at_a_time() {
-    let desk = desk();
+    let world = world();
     for (conversation, of_month) in [("b", 2), ("a", 3), ("a-b", 1), ("a", 1), ("a.b", 1), ("b", 1)]
     {
-        desk.publish(conversation, day(of_month), "monday");
-        desk.publish(conversation, day(of_month), "monday");
+        world.publish(conversation, day(of_month), "monday");
+        world.publish(conversation, day(of_month), "monday");
     }
-    let all = desk.index.filed_days_after(None, 99).unwrap();
+    let all = world.index.filed_days_after(None, 99).unwrap();
     let mut sorted = all.clone();
     sorted.sort_by(|one, other| one.folder.cmp(&other.folder));
     assert_eq!((all.len(), &all), (6, &sorted));
     for limit in [1, 2, 5] {
         let mut read = Vec::new();
         loop {
-            let page = desk.index.filed_days_after(read.last(), limit).unwrap();
+            let page = world.index.filed_days_after(read.last(), limit).unwrap();
             assert!(page.len() <= limit);
             if page.is_empty() {
                 break;
@@ -226,21 +226,21 @@ fn days_come_in_the_order_of_their_keys_a_few_at_a_time() {
     }
     let FiledDay { conversation, day, ref folder, .. } = all[0];
     let first = RecordingId { conversation, day, number: 0 };
-    let page = desk.index.filed_recordings_after(first, 1).unwrap();
+    let page = world.index.filed_recordings_after(first, 1).unwrap();
     assert_eq!((page.len(), page[0].id.number), (1, 1));
     assert!(page[0].audio.key.as_str().starts_with(folder.as_str()), "{folder}");
-    let rest = desk.index.filed_recordings_after(page[0].id, 99).unwrap();
+    let rest = world.index.filed_recordings_after(page[0].id, 99).unwrap();
     assert_eq!(rest.iter().map(|it| it.id.number).collect::<Vec<_>>(), [2]);
 }
 
 #[test]
 fn listings_go_on_after_any_number() {
-    let desk = desk();
+    let world = world();
     for count in 0..5 {
-        desk.publish(&format!("c{count}"), day(15), "a");
+        world.publish(&format!("c{count}"), day(15), "a");
     }
     let seqs = |after, limit| -> Vec<u32> {
-        let found = desk.index.conversations(ConversationSeq(after), limit).unwrap();
+        let found = world.index.conversations(ConversationSeq(after), limit).unwrap();
         found.into_iter().map(|conversation| conversation.seq.0).collect()
     };
     assert_eq!(seqs(0, 2), [1, 2]);
@@ -251,49 +251,49 @@ fn listings_go_on_after_any_number() {
 
 #[test]
 fn a_second_recording_of_that_name_gets_a_number() {
-    let desk = desk();
-    assert_eq!(desk.publish("standup", day(15), "meeting").stem, name("meeting"));
-    let second = desk.publish("standup", day(15), "meeting");
+    let world = world();
+    assert_eq!(world.publish("standup", day(15), "meeting").stem, name("meeting"));
+    let second = world.publish("standup", day(15), "meeting");
     assert_eq!((second.stem, second.id.number), (name("meeting-2"), 2));
-    assert_eq!(desk.publish("standup", day(16), "meeting").stem, name("meeting"));
-    assert_eq!(desk.publish("other", day(15), "meeting").stem, name("meeting"));
+    assert_eq!(world.publish("standup", day(16), "meeting").stem, name("meeting"));
+    assert_eq!(world.publish("other", day(15), "meeting").stem, name("meeting"));
 }
 
 #[test]
 fn what_is_reserved_is_nobody_elses_until_it_is_dropped() {
-    let desk = desk();
-    let seq = desk.index.ensure_conversation(&id("standup"), at(0)).unwrap().seq;
-    let first = desk.index.reserve(seq, day(15), &name("a")).unwrap();
-    let second = desk.index.reserve(seq, day(15), &name("a")).unwrap();
+    let world = world();
+    let seq = world.index.ensure_conversation(&id("standup"), at(0)).unwrap().seq;
+    let first = world.index.reserve(seq, day(15), &name("a")).unwrap();
+    let second = world.index.reserve(seq, day(15), &name("a")).unwrap();
     assert_eq!((&first.stem, first.id.number), (&name("a"), 1));
     assert_eq!((&second.stem, second.id.number), (&name("a-2"), 2));
     drop(first);
-    let third = desk.index.reserve(seq, day(15), &name("a")).unwrap();
+    let third = world.index.reserve(seq, day(15), &name("a")).unwrap();
     assert_eq!((&third.stem, third.id.number), (&name("a"), 3));
-    let none = desk.index.reserve(ConversationSeq(99), day(15), &name("a"));
+    let none = world.index.reserve(ConversationSeq(99), day(15), &name("a"));
     assert!(matches!(none, Err(IndexError::NoConversation)));
 }
 
 #[test]
 fn a_stem_that_was_not_reserved_cannot_take_anothers_place() {
-    let desk = desk();
-    let first = desk.publish("standup", day(15), "a");
-    let conversation = desk.index.conversation_named(&id("standup")).unwrap().unwrap();
+    let world = world();
+    let first = world.publish("standup", day(15), "a");
+    let conversation = world.index.conversation_named(&id("standup")).unwrap().unwrap();
     let intruder = RecordingId { number: 9, ..first.id };
-    let refused = desk.index.publish(
+    let refused = world.index.publish(
         recording(&conversation, intruder, &name("a")),
         transcript(&conversation, day(15), 9),
         None,
     );
     assert!(matches!(refused, Err(IndexError::StemTaken(_))));
-    assert_eq!(desk.index.recordings(first.id.conversation, day(15)).unwrap(), [first]);
+    assert_eq!(world.index.recordings(first.id.conversation, day(15)).unwrap(), [first]);
 }
 
 #[test]
 fn the_trash_hides_a_conversation_and_gives_it_back() {
-    let desk = desk();
-    let recording = desk.publish_placed("standup", day(15), "a", Placement::Local);
-    let (index, seq) = (&desk.index, desk.seq("standup"));
+    let world = world();
+    let recording = world.publish_placed("standup", day(15), "a", Placement::Local);
+    let (index, seq) = (&world.index, world.seq("standup"));
     let before = index.totals().unwrap();
     index.trash_conversation(seq, at(5)).unwrap();
     assert_eq!(index.conversation(seq).unwrap(), None);
@@ -305,7 +305,7 @@ fn the_trash_hides_a_conversation_and_gives_it_back() {
     assert_eq!(index.recording(recording.id).unwrap(), None);
     assert_eq!(index.recording_with_stem(seq, day(15), &recording.stem).unwrap(), None);
     // The bucket is to know of the trash too.
-    assert_eq!(index.unplaced(9).unwrap(), std::slice::from_ref(&recording));
+    assert_eq!(index.pending_uploads(9).unwrap(), std::slice::from_ref(&recording));
     assert_eq!(index.totals().unwrap(), Totals::default());
     assert_eq!(index.trashed_conversations().unwrap()[0].trashed_at, Some(at(5)));
     let same = index.recordings_with_audio(&recording.audio.blake3).unwrap();
@@ -320,32 +320,32 @@ fn the_trash_hides_a_conversation_and_gives_it_back() {
 
 #[test]
 fn a_new_conversation_of_an_old_name_shares_neither_numbers_nor_keys() {
-    let desk = desk();
-    desk.publish("standup", day(15), "a");
-    let old = desk.index.conversation_named(&id("standup")).unwrap().unwrap();
-    desk.index.trash_conversation(old.seq, at(5)).unwrap();
-    desk.publish("standup", day(15), "a");
-    let new = desk.index.conversation_named(&id("standup")).unwrap().unwrap();
+    let world = world();
+    world.publish("standup", day(15), "a");
+    let old = world.index.conversation_named(&id("standup")).unwrap().unwrap();
+    world.index.trash_conversation(old.seq, at(5)).unwrap();
+    world.publish("standup", day(15), "a");
+    let new = world.index.conversation_named(&id("standup")).unwrap().unwrap();
     assert_ne!(new.seq, old.seq);
     assert_eq!((new.id.as_str(), new.filed_as.as_str()), ("standup", "standup-2"));
-    let back = desk.index.restore_conversation(old.seq);
+    let back = world.index.restore_conversation(old.seq);
     assert!(matches!(back, Err(IndexError::NameTaken(_))));
 }
 
 #[test]
 fn renaming_changes_the_name_and_never_the_keys() {
-    let desk = desk();
-    let recording = desk.publish("standup", day(15), "a");
-    desk.publish("other", day(15), "a");
-    let seq = desk.seq("standup");
-    let taken = desk.index.rename_conversation(seq, &id("other"));
+    let world = world();
+    let recording = world.publish("standup", day(15), "a");
+    world.publish("other", day(15), "a");
+    let seq = world.seq("standup");
+    let taken = world.index.rename_conversation(seq, &id("other"));
     assert!(matches!(taken, Err(IndexError::NameTaken(_))));
-    desk.index.rename_conversation(seq, &id("weekly")).unwrap();
-    let renamed = desk.index.conversation_named(&id("weekly")).unwrap().unwrap();
+    world.index.rename_conversation(seq, &id("weekly")).unwrap();
+    let renamed = world.index.conversation_named(&id("weekly")).unwrap().unwrap();
     assert_eq!((renamed.seq, renamed.filed_as.as_str()), (seq, "standup"));
-    assert_eq!(desk.index.conversation_named(&id("standup")).unwrap(), None);
-    assert_eq!(desk.index.recording(recording.id).unwrap().unwrap().audio, recording.audio);
-    let new = desk.index.ensure_conversation(&id("standup"), at(0)).unwrap();
+    assert_eq!(world.index.conversation_named(&id("standup")).unwrap(), None);
+    assert_eq!(world.index.recording(recording.id).unwrap().unwrap().audio, recording.audio);
+    let new = world.index.ensure_conversation(&id("standup"), at(0)).unwrap();
     assert_eq!(new.filed_as.as_str(), "standup-2");
 }
 
@@ -353,44 +353,44 @@ fn renaming_changes_the_name_and_never_the_keys() {
 fn numbers_of_a_day_go_on_after_a_restart_and_after_the_trash() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index.redb");
-    let desk = Desk { index: Index::open(&path).unwrap(), _folder: folder };
-    desk.publish("standup", day(15), "a");
-    let seq = desk.seq("standup");
-    desk.index.trash_conversation(seq, at(1)).unwrap();
-    desk.index.restore_conversation(seq).unwrap();
-    desk.index.close().unwrap();
-    let desk = Desk { index: Index::open(&path).unwrap(), _folder: desk._folder };
-    assert_eq!(desk.publish("standup", day(15), "b").id.number, 2);
+    let world = World { index: Index::open(&path).unwrap(), _folder: folder };
+    world.publish("standup", day(15), "a");
+    let seq = world.seq("standup");
+    world.index.trash_conversation(seq, at(1)).unwrap();
+    world.index.restore_conversation(seq).unwrap();
+    world.index.close().unwrap();
+    let world = World { index: Index::open(&path).unwrap(), _folder: world._folder };
+    assert_eq!(world.publish("standup", day(15), "b").id.number, 2);
 }
 
 #[test]
 fn unplaced_recordings_come_oldest_first_and_leave_when_stored() {
-    let desk = desk();
-    let first = desk.publish_placed("b", day(15), "a", Placement::Local);
-    let second = desk.publish_placed("a", day(15), "x", Placement::Stored);
-    let third = desk.publish_placed("a", day(15), "y", Placement::Local);
+    let world = world();
+    let first = world.publish_placed("b", day(15), "a", Placement::Local);
+    let second = world.publish_placed("a", day(15), "x", Placement::Stored);
+    let third = world.publish_placed("a", day(15), "y", Placement::Local);
     let ids = || -> Vec<RecordingId> {
-        desk.index.unplaced(9).unwrap().iter().map(|recording| recording.id).collect()
+        world.index.pending_uploads(9).unwrap().iter().map(|recording| recording.id).collect()
     };
     assert_eq!(ids(), [first.id, third.id]);
     let paused = Placement::paused("no such bucket");
-    desk.index.set_placement(first.id, 1, paused.clone()).unwrap();
-    let totals = desk.index.totals().unwrap();
+    world.index.set_placement(first.id, 1, paused.clone()).unwrap();
+    let totals = world.index.totals().unwrap();
     assert_eq!((totals.pending, totals.paused), (1, 1));
-    assert_eq!(desk.index.unplaced(1).unwrap()[0].placement, paused);
-    desk.index.set_placement(first.id, 1, Placement::Stored).unwrap();
-    desk.index.set_placement(third.id, 1, Placement::Stored).unwrap();
+    assert_eq!(world.index.pending_uploads(1).unwrap()[0].placement, paused);
+    world.index.set_placement(first.id, 1, Placement::Stored).unwrap();
+    world.index.set_placement(third.id, 1, Placement::Stored).unwrap();
     assert_eq!(ids(), []);
-    let totals = desk.index.totals().unwrap();
+    let totals = world.index.totals().unwrap();
     assert_eq!((totals.recordings, totals.pending, totals.paused), (3, 0, 0));
     let missing = RecordingId { number: 99, ..second.id };
-    assert!(!desk.index.set_placement(missing, 1, Placement::Stored).unwrap());
+    assert!(!world.index.set_placement(missing, 1, Placement::Stored).unwrap());
 }
 
 #[test]
 fn jobs_are_kept_and_the_unfinished_are_known() {
-    let desk = desk();
-    let index = &desk.index;
+    let world = world();
+    let index = &world.index;
     let ids: Vec<JobId> = (0..3).map(|_| index.next_job_id().unwrap()).collect();
     assert_eq!(ids, [JobId(1), JobId(2), JobId(3)]);
     for id in &ids {
@@ -407,21 +407,21 @@ fn jobs_are_kept_and_the_unfinished_are_known() {
 
 #[test]
 fn a_job_that_was_only_touched_is_not_written() {
-    let desk = desk();
-    desk.index.save_job(job(JobId(1), JobState::Queued)).unwrap();
-    let changes = desk.index.subscribe();
+    let world = world();
+    world.index.save_job(job(JobId(1), JobState::Queued)).unwrap();
+    let changes = world.index.subscribe();
     let touched = Job { updated_at: at(99), ..job(JobId(1), JobState::Queued) };
-    desk.index.save_job(touched).unwrap();
+    world.index.save_job(touched).unwrap();
     assert_eq!(all(&changes), []);
-    desk.index.save_job(job(JobId(1), JobState::Decoding)).unwrap();
+    world.index.save_job(job(JobId(1), JobState::Decoding)).unwrap();
     assert_eq!(all(&changes), [Change::Job(Box::new(job(JobId(1), JobState::Decoding)))]);
 }
 
 #[test]
 fn subscribers_hear_of_every_change_in_order() {
-    let desk = desk();
-    let changes = desk.index.subscribe();
-    let one = desk.publish("standup", day(15), "a");
+    let world = world();
+    let changes = world.index.subscribe();
+    let one = world.publish("standup", day(15), "a");
     let (seq, told_day) = (one.id.conversation, day(15));
     let published = |recording: &Recording, new_conversation, new_day| Change::Published {
         recording: Box::new(recording.clone()),
@@ -430,14 +430,14 @@ fn subscribers_hear_of_every_change_in_order() {
     };
     let transcribed = Change::DayTranscript { conversation: seq, day: told_day };
     assert_eq!(all(&changes), [published(&one, true, true), transcribed.clone()]);
-    let two = desk.publish("standup", day(15), "a");
+    let two = world.publish("standup", day(15), "a");
     assert_eq!(all(&changes), [published(&two, false, false), transcribed]);
-    let three = desk.publish("standup", day(16), "a");
+    let three = world.publish("standup", day(16), "a");
     assert_eq!(all(&changes)[0], published(&three, false, true));
-    desk.index.rename_conversation(seq, &id("weekly")).unwrap();
-    desk.index.trash_conversation(seq, at(1)).unwrap();
-    desk.index.restore_conversation(seq).unwrap();
-    desk.index.set_placement(one.id, 1, Placement::Local).unwrap();
+    world.index.rename_conversation(seq, &id("weekly")).unwrap();
+    world.index.trash_conversation(seq, at(1)).unwrap();
+    world.index.restore_conversation(seq).unwrap();
+    world.index.set_placement(one.id, 1, Placement::Local).unwrap();
     assert_eq!(
         all(&changes),
         [
@@ -451,42 +451,42 @@ fn subscribers_hear_of_every_change_in_order() {
 
 #[test]
 fn a_job_ends_in_the_same_step_as_its_recording_appears() {
-    let desk = desk();
-    let conversation = desk.index.ensure_conversation(&id("standup"), at(0)).unwrap();
-    let reserved = desk.index.reserve(conversation.seq, day(15), &name("a")).unwrap();
-    desk.index.save_job(job(JobId(1), JobState::Publishing)).unwrap();
+    let world = world();
+    let conversation = world.index.ensure_conversation(&id("standup"), at(0)).unwrap();
+    let reserved = world.index.reserve(conversation.seq, day(15), &name("a")).unwrap();
+    world.index.save_job(job(JobId(1), JobState::Publishing)).unwrap();
     let recording = recording(&conversation, reserved.id, &reserved.stem);
     let done = Job { recording: Some(recording.id), ..job(JobId(1), JobState::Done) };
     let transcript = transcript(&conversation, day(15), 1);
-    desk.index.publish(recording, transcript, Some(done.clone())).unwrap();
-    assert_eq!(desk.index.unfinished_jobs().unwrap(), []);
-    assert_eq!(desk.index.job(JobId(1)).unwrap(), Some(done));
+    world.index.publish(recording, transcript, Some(done.clone())).unwrap();
+    assert_eq!(world.index.unfinished_jobs().unwrap(), []);
+    assert_eq!(world.index.job(JobId(1)).unwrap(), Some(done));
 }
 
 #[test]
 fn a_replaced_recording_keeps_its_place() {
-    let desk = desk();
-    let mut recording = desk.publish("standup", day(15), "a");
-    let conversation = desk.index.conversation_named(&id("standup")).unwrap().unwrap();
+    let world = world();
+    let mut recording = world.publish("standup", day(15), "a");
+    let conversation = world.index.conversation_named(&id("standup")).unwrap().unwrap();
     recording.audio.bytes = 5;
     recording.model = "whisper".into();
-    let changes = desk.index.subscribe();
-    desk.index.replace(recording.clone(), transcript(&conversation, day(15), 50)).unwrap();
-    assert_eq!(desk.index.recordings(conversation.seq, day(15)).unwrap(), [recording.clone()]);
+    let changes = world.index.subscribe();
+    world.index.replace(recording.clone(), transcript(&conversation, day(15), 50)).unwrap();
+    assert_eq!(world.index.recordings(conversation.seq, day(15)).unwrap(), [recording.clone()]);
     assert_eq!(all(&changes)[0], Change::Replaced { recording: Box::new(recording.clone()) });
-    let totals = desk.index.totals().unwrap();
+    let totals = world.index.totals().unwrap();
     assert_eq!((totals.recordings, totals.audio_bytes), (1, 5));
 }
 
 #[test]
 fn what_is_being_removed_for_good_does_not_come_back_into_the_trash() {
-    let desk = desk();
-    let index = &desk.index;
-    let recording = desk.publish("standup", day(15), "a");
-    desk.publish("standup", day(15), "b");
+    let world = world();
+    let index = &world.index;
+    let recording = world.publish("standup", day(15), "a");
+    world.publish("standup", day(15), "b");
     index.trash_recording(recording.id, at(5)).unwrap();
     for _ in 0..2 {
-        index.condemn_old(Duration::ZERO, Timestamp::now(), Duration::from_secs(1)).unwrap();
+        index.mark_old_purging(Duration::ZERO, Timestamp::now(), Duration::from_secs(1)).unwrap();
     }
     assert_eq!(index.purging_recordings().unwrap().len(), 1);
     assert_eq!(index.trash_entries(0, 9).unwrap(), []);
@@ -506,19 +506,19 @@ fn what_is_being_removed_for_good_does_not_come_back_into_the_trash() {
 
 #[test]
 fn equal_names_in_the_trash_cost_few_looks_each() {
-    let desk = desk();
-    let began = desk.index.trash_entries(0, 9).unwrap();
+    let world = world();
+    let began = world.index.trash_entries(0, 9).unwrap();
     assert_eq!(began, []);
     for _ in 0..40 {
-        let id = desk.publish("standup", day(15), "a").id.conversation;
-        desk.index.trash_conversation(id, at(5)).unwrap();
+        let id = world.publish("standup", day(15), "a").id.conversation;
+        world.index.trash_conversation(id, at(5)).unwrap();
     }
-    let entries = desk.index.trash_entries(0, 99).unwrap();
+    let entries = world.index.trash_entries(0, 99).unwrap();
     let names: std::collections::BTreeSet<FileName> =
         entries.iter().map(|entry| entry.name.clone()).collect();
     assert_eq!((entries.len(), names.len()), (40, 40));
     for entry in entries {
-        assert_eq!(desk.index.trash_entry_named(&entry.name).unwrap(), Some(entry));
+        assert_eq!(world.index.trash_entry_named(&entry.name).unwrap(), Some(entry));
     }
 }
 
@@ -540,15 +540,15 @@ fn tree(index: &Index) -> Vec<(Conversation, Vec<Recording>, Vec<Option<DayTrans
 
 #[test]
 fn a_cleared_index_is_the_same_again_once_everything_is_adopted() {
-    let desk = desk();
-    desk.publish("gone", day(1), "a");
-    desk.publish("standup", day(15), "a");
-    desk.publish("standup", day(15), "a");
-    desk.publish("standup", day(16), "a");
-    desk.publish_placed("other", day(15), "a", Placement::Local);
-    desk.index.rename_conversation(desk.seq("other"), &id("weekly")).unwrap();
-    desk.index.save_job(job(JobId(1), JobState::Queued)).unwrap();
-    let (before, totals) = (tree(&desk.index), desk.index.totals().unwrap());
+    let world = world();
+    world.publish("gone", day(1), "a");
+    world.publish("standup", day(15), "a");
+    world.publish("standup", day(15), "a");
+    world.publish("standup", day(16), "a");
+    world.publish_placed("other", day(15), "a", Placement::Local);
+    world.index.rename_conversation(world.seq("other"), &id("weekly")).unwrap();
+    world.index.save_job(job(JobId(1), JobState::Queued)).unwrap();
+    let (before, totals) = (tree(&world.index), world.index.totals().unwrap());
     let mut told = Vec::new();
     for (conversation, recordings, _) in &before {
         for recording in recordings {
@@ -559,21 +559,21 @@ fn a_cleared_index_is_the_same_again_once_everything_is_adopted() {
     }
     // A store is listed in no order.
     told.reverse();
-    desk.index.clear_recordings().unwrap();
-    assert_eq!(tree(&desk.index), []);
-    assert_eq!(desk.index.totals().unwrap(), Totals::default());
+    world.index.clear_recordings().unwrap();
+    assert_eq!(tree(&world.index), []);
+    assert_eq!(world.index.totals().unwrap(), Totals::default());
     for _ in 0..2 {
-        desk.index.adopt(told.clone()).unwrap();
-        assert_eq!(tree(&desk.index), before);
-        assert_eq!(desk.index.totals().unwrap(), totals);
+        world.index.adopt(told.clone()).unwrap();
+        assert_eq!(tree(&world.index), before);
+        assert_eq!(world.index.totals().unwrap(), totals);
     }
-    assert_eq!(desk.index.unfinished_jobs().unwrap().len(), 1);
-    assert_eq!(desk.publish("standup", day(15), "a").id.number, 3);
+    assert_eq!(world.index.unfinished_jobs().unwrap().len(), 1);
+    assert_eq!(world.publish("standup", day(15), "a").id.number, 3);
 }
 
 #[test]
 fn adopting_from_two_indexes_keeps_both() {
-    let (one, two) = (desk(), desk());
+    let (one, two) = (world(), world());
     one.publish("standup", day(15), "a");
     two.publish("planning", day(15), "a");
     let (conversation, recordings, transcripts) = tree(&two.index).remove(0);
@@ -595,7 +595,7 @@ fn told(index: &Index, seq: ConversationSeq) -> (Conversation, Recording, DayTra
 
 #[test]
 fn a_follower_takes_over_names_and_the_trash_and_tells_of_it() {
-    let (writer, reader) = (desk(), desk());
+    let (writer, reader) = (world(), world());
     let recording = writer.publish("standup", day(15), "a");
     let seq = recording.id.conversation;
     let follow = || reader.index.follow(vec![told(&writer.index, seq)]).unwrap();
@@ -627,7 +627,7 @@ fn a_follower_takes_over_names_and_the_trash_and_tells_of_it() {
 
 #[test]
 fn a_name_that_is_taken_when_it_is_told_is_given_when_it_is_free() {
-    let (writer, reader) = (desk(), desk());
+    let (writer, reader) = (world(), world());
     let one = writer.publish("one", day(15), "a").id.conversation;
     let two = writer.publish("two", day(15), "a").id.conversation;
     let follow = |seq| reader.index.follow(vec![told(&writer.index, seq)]).unwrap();
@@ -644,18 +644,18 @@ fn a_name_that_is_taken_when_it_is_told_is_given_when_it_is_free() {
 
 #[test]
 fn a_recording_that_is_forgotten_takes_its_day_and_its_conversation_along() {
-    let desk = desk();
-    let first = desk.publish("standup", day(15), "a");
-    let second = desk.publish("standup", day(15), "b");
-    let third = desk.publish("standup", day(16), "a");
-    let before = desk.index.totals().unwrap();
-    assert_eq!(desk.index.filed_recording_at(&second.audio.key).unwrap(), Some(second.clone()));
-    let changes = desk.index.subscribe();
+    let world = world();
+    let first = world.publish("standup", day(15), "a");
+    let second = world.publish("standup", day(15), "b");
+    let third = world.publish("standup", day(16), "a");
+    let before = world.index.totals().unwrap();
+    assert_eq!(world.index.filed_recording_at(&second.audio.key).unwrap(), Some(second.clone()));
+    let changes = world.index.subscribe();
     let seq = first.id.conversation;
     for (recording, days_left) in [(&second, 2), (&first, 1), (&third, 0)] {
-        desk.index.forget_recording(recording.id).unwrap();
-        assert_eq!(desk.index.days(seq).unwrap().len(), days_left);
-        assert_eq!(desk.index.filed_recording_at(&recording.audio.key).unwrap(), None);
+        world.index.forget_recording(recording.id).unwrap();
+        assert_eq!(world.index.days(seq).unwrap().len(), days_left);
+        assert_eq!(world.index.filed_recording_at(&recording.audio.key).unwrap(), None);
     }
     let ends: Vec<(bool, bool)> = all(&changes)
         .iter()
@@ -668,32 +668,32 @@ fn a_recording_that_is_forgotten_takes_its_day_and_its_conversation_along() {
         .collect();
     assert_eq!(ends, [(false, false), (true, false), (true, true)]);
     assert_eq!(before.recordings, 3);
-    assert_eq!(desk.index.totals().unwrap(), Totals::default());
-    assert_eq!(tree(&desk.index), []);
+    assert_eq!(world.index.totals().unwrap(), Totals::default());
+    assert_eq!(tree(&world.index), []);
     // The name and the keys are free again, the number is not.
-    let again = desk.publish("standup", day(15), "a");
+    let again = world.publish("standup", day(15), "a");
     assert_eq!(again.audio.key, first.audio.key);
     assert_ne!(again.id.conversation, seq);
 }
 
 #[test]
 fn many_at_once_are_all_filed() {
-    let desk = desk();
+    let world = world();
     std::thread::scope(|scope| {
         for thread in 0..8 {
-            let desk = &desk;
+            let world = &world;
             scope.spawn(move || {
                 for _ in 0..20 {
-                    desk.publish(&format!("c{}", thread % 3), day(15), "a");
+                    world.publish(&format!("c{}", thread % 3), day(15), "a");
                 }
             });
         }
     });
-    let totals = desk.index.totals().unwrap();
+    let totals = world.index.totals().unwrap();
     assert_eq!((totals.conversations, totals.recordings), (3, 160));
     let mut stems: Vec<FileName> = Vec::new();
     for conversation in 0..3 {
-        let recordings = desk.index.recordings(desk.seq(&format!("c{conversation}")), day(15));
+        let recordings = world.index.recordings(world.seq(&format!("c{conversation}")), day(15));
         stems.extend(recordings.unwrap().into_iter().map(|recording| recording.stem));
     }
     assert_eq!(stems.len(), 160);
@@ -713,9 +713,9 @@ fn a_start_that_was_cut_off_is_begun_again() {
 fn a_file_that_was_cut_short_is_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("index.redb");
-    let desk = Desk { index: Index::open(&path).unwrap(), _folder: folder };
-    desk.publish("standup", day(15), "a");
-    desk.index.close().unwrap();
+    let world = World { index: Index::open(&path).unwrap(), _folder: folder };
+    world.publish("standup", day(15), "a");
+    world.index.close().unwrap();
     let whole = std::fs::read(&path).unwrap();
     for kept in [1, 100, 4096, whole.len() / 2, whole.len() - 4096] {
         std::fs::write(&path, &whole[..kept]).unwrap();
@@ -845,24 +845,24 @@ fn figures(path: &std::path::Path) {
 
 #[test]
 fn jobs_of_long_ago_are_forgotten_and_unfinished_ones_are_not() {
-    let desk = desk();
+    let world = world();
     let finished = |id| job(JobId(id), JobState::Done);
-    desk.index.save_jobs(vec![job(JobId(1), JobState::Queued)]).unwrap();
-    desk.index.save_jobs((2..1_502).map(finished).collect()).unwrap();
-    let jobs = desk.index.recent_jobs(usize::MAX).unwrap();
+    world.index.save_jobs(vec![job(JobId(1), JobState::Queued)]).unwrap();
+    world.index.save_jobs((2..1_502).map(finished).collect()).unwrap();
+    let jobs = world.index.recent_jobs(usize::MAX).unwrap();
     let ids: Vec<u64> = jobs.iter().map(|job| job.id.0).collect();
     assert_eq!((ids.len(), ids[0], ids[999], ids[1_000]), (1_001, 1_501, 502, 1));
-    assert_eq!(desk.index.unfinished_jobs().unwrap().len(), 1);
+    assert_eq!(world.index.unfinished_jobs().unwrap().len(), 1);
 }
 
 #[test]
 fn jobs_that_are_saved_together_share_a_commit() {
-    let desk = desk();
-    let before = desk.index.commits();
-    desk.index.save_jobs((1..100).map(|id| job(JobId(id), JobState::Queued)).collect()).unwrap();
-    desk.index.save_jobs(Vec::new()).unwrap();
-    assert_eq!(desk.index.commits(), before + 1);
-    assert_eq!(desk.index.unfinished_jobs().unwrap().len(), 99);
+    let world = world();
+    let before = world.index.commits();
+    world.index.save_jobs((1..100).map(|id| job(JobId(id), JobState::Queued)).collect()).unwrap();
+    world.index.save_jobs(Vec::new()).unwrap();
+    assert_eq!(world.index.commits(), before + 1);
+    assert_eq!(world.index.unfinished_jobs().unwrap().len(), 99);
 }
 
 #[test]

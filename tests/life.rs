@@ -395,7 +395,7 @@ fn all_threads_that_are_counted_are_there() {
         let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
         tasks.filter_map(|task| name(task.ok()?)).collect()
     };
-    let source = include_str!("../src/daemon/census.rs");
+    let source = include_str!("../src/daemon/thread_check.rs");
     let counted = source.split("ALWAYS: ").nth(1).unwrap().split("];").next().unwrap();
     let counted: Vec<&str> = counted.split('"').skip(1).step_by(2).collect();
     assert!(5 < counted.len());

@@ -51,9 +51,9 @@ fn the_first_format_still_answers() {
     let transcript = index.day_transcript(conversation.seq, day()).unwrap().unwrap();
     assert_eq!(transcript.object.key.file_name(), "standup_transcript.txt");
     assert_eq!(index.trashed_conversations().unwrap()[0].id.as_str(), "old");
-    let unplaced = index.unplaced(9).unwrap();
+    let pending_uploads = index.pending_uploads(9).unwrap();
     assert!(
-        matches!(&unplaced[0].placement, Placement::Uploading { parts, .. } if parts.len() == 1)
+        matches!(&pending_uploads[0].placement, Placement::Uploading { parts, .. } if parts.len() == 1)
     );
     assert_eq!(index.unfinished_jobs().unwrap()[0].state, JobState::Queued);
     let failed = index.job(JobId(1)).unwrap().unwrap();

@@ -301,12 +301,12 @@ fn in_bucket(options: &scribefs::store::BucketOptions) -> BTreeSet<String> {
 fn removes_for_good_what_is_in_the_trash() {
     let _armed = fail::FailScenario::setup();
     let state = std::path::PathBuf::from(std::env::var_os("ORACLE_STATE").unwrap());
-    let near = LocalStore::open(&state.join("uploads")).unwrap();
+    let local = LocalStore::open(&state.join("uploads")).unwrap();
     let index = Index::open(&state.join("index.redb")).unwrap();
     // The first time it is seen there, the second time it has been there for long.
     for _ in 0..2 {
         let (now, day) = (Timestamp::now(), Duration::from_hours(24));
-        scribefs::sync::empty_trash(&near, &index, Duration::ZERO, now, day).unwrap();
+        scribefs::sync::empty_trash(&local, &index, Duration::ZERO, now, day).unwrap();
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use running::{Running, obstacle, skip};
 use servers::Server;
-use servers::proxy::{Fault, Plan, Proxy};
+use servers::proxy::{DaemonConfig, Fault, Proxy};
 
 /// Nothing that needs no bucket may take so long, on a machine that does other things too. What waits for a
 /// bucket that does not answer takes 20 s.
@@ -99,13 +99,14 @@ impl World {
     /// Everything that is on local disk is in the bucket, byte for byte, and nothing is there twice.
     fn bucket_has_everything(&self, recordings: usize) {
         let bucket = S3Bucket::open(&self.options).unwrap();
-        let near =
+        let local =
             scribefs::store::LocalStore::open(&self.running.dir.path().join("state/uploads"));
-        let near = near.unwrap();
-        let keys: BTreeSet<_> = near.list("").unwrap().into_iter().map(|found| found.key).collect();
+        let local = local.unwrap();
+        let keys: BTreeSet<_> =
+            local.list("").unwrap().into_iter().map(|found| found.key).collect();
         for key in &keys {
             let (here, there) =
-                (near.get_range(key, 0..u64::MAX), bucket.get_range(key, 0..u64::MAX));
+                (local.get_range(key, 0..u64::MAX), bucket.get_range(key, 0..u64::MAX));
             assert!(here.unwrap() == there.unwrap(), "{key} is another in the bucket");
         }
         let there = bucket.list("").unwrap().into_iter().map(|found| found.key);
@@ -137,7 +138,7 @@ fn pieces(sound: &[u8], count: usize) -> Vec<Vec<u8>> {
 }
 
 /// Recordings are on their way while it is bad; then all is well, and nobody does anything.
-fn survives(test: &str, bad: Plan) {
+fn survives(test: &str, bad: DaemonConfig) {
     let Some(world) = World::start(test, &[]) else { return };
     world.publish(0);
     world.proxy.plan(bad);
@@ -155,47 +156,47 @@ fn survives(test: &str, bad: Plan) {
 
 #[test]
 fn refused_connections_delay_and_lose_nothing() {
-    survives("refused_connections_delay_and_lose_nothing", Plan::always(Fault::Refuse));
+    survives("refused_connections_delay_and_lose_nothing", DaemonConfig::always(Fault::Refuse));
 }
 
 #[test]
 fn a_black_hole_delays_and_loses_nothing() {
-    survives("a_black_hole_delays_and_loses_nothing", Plan::always(Fault::BlackHole));
+    survives("a_black_hole_delays_and_loses_nothing", DaemonConfig::always(Fault::BlackHole));
 }
 
 #[test]
 fn one_answer_in_three_of_slow_down_loses_nothing() {
-    let bad = Plan::always(Fault::Answer(503, "SlowDown")).one_in(3);
+    let bad = DaemonConfig::always(Fault::Answer(503, "SlowDown")).one_in(3);
     survives("one_answer_in_three_of_slow_down_loses_nothing", bad);
 }
 
 #[test]
 fn connections_that_break_in_mid_upload_lose_nothing() {
-    let bad = Plan::always(Fault::CutUpload(1_000)).matching("PUT ").one_in(2);
+    let bad = DaemonConfig::always(Fault::CutUpload(1_000)).matching("PUT ").one_in(2);
     survives("connections_that_break_in_mid_upload_lose_nothing", bad);
 }
 
 #[test]
 fn connections_that_hang_in_mid_upload_delay_and_lose_nothing() {
-    let bad = Plan::always(Fault::StallUpload(1_000)).matching("PUT ");
+    let bad = DaemonConfig::always(Fault::StallUpload(1_000)).matching("PUT ");
     survives("connections_that_hang_in_mid_upload_delay_and_lose_nothing", bad);
 }
 
 #[test]
 fn answers_that_are_lost_lose_nothing_and_double_nothing() {
-    let bad = Plan::always(Fault::DropReply).one_in(2);
+    let bad = DaemonConfig::always(Fault::DropReply).one_in(2);
     survives("answers_that_are_lost_lose_nothing_and_double_nothing", bad);
 }
 
 #[test]
 fn two_seconds_for_each_answer_only_take_longer() {
-    let bad = Plan::always(Fault::Late(Duration::from_secs(2)));
+    let bad = DaemonConfig::always(Fault::Late(Duration::from_secs(2)));
     survives("two_seconds_for_each_answer_only_take_longer", bad);
 }
 
 #[test]
 fn a_clock_that_is_wrong_delays_and_loses_nothing() {
-    let bad = Plan::always(Fault::Answer(403, "RequestTimeTooSkewed"));
+    let bad = DaemonConfig::always(Fault::Answer(403, "RequestTimeTooSkewed"));
     survives("a_clock_that_is_wrong_delays_and_loses_nothing", bad);
 }
 
@@ -205,7 +206,7 @@ fn pauses_and_goes_on(test: &str, status: u16, code: &'static str) {
     let Some(world) = World::start(test, &[]) else { return };
     world.publish(0);
     world.running.wait_for("the first to be in the bucket", || world.is_settled());
-    world.proxy.plan(Plan::always(Fault::Answer(status, code)));
+    world.proxy.plan(DaemonConfig::always(Fault::Answer(status, code)));
     for number in 1..3 {
         world.publish(number);
     }
@@ -245,7 +246,7 @@ fn a_bucket_that_is_away_at_the_start_does_not_stop_the_mount() {
     let state = world.running.dir.path().join("state");
     fs::remove_file(state.join("index.redb")).unwrap();
     fs::remove_dir_all(state.join("uploads")).unwrap();
-    world.proxy.plan(Plan::always(Fault::Refuse));
+    world.proxy.plan(DaemonConfig::always(Fault::Refuse));
     world.running.mount();
     assert_eq!(world.running.recordings().len(), 0);
     world.publish(1);
@@ -270,7 +271,7 @@ fn what_is_only_in_the_bucket_is_read_whole_although_answers_are_cut() {
     world.running.wait_for("copies to make room", || {
         world.is_settled() && world.storage()["local_copies"]["audio_bytes"] == 0
     });
-    world.proxy.plan(Plan::always(Fault::CutDownload(10_000)).matching("GET ").one_in(2));
+    world.proxy.plan(DaemonConfig::always(Fault::CutDownload(10_000)).matching("GET ").one_in(2));
     for number in 0..4 {
         assert!(fs::read(world.audio(number)).unwrap() == world.pieces[number]);
     }
@@ -288,7 +289,7 @@ fn a_read_from_a_dead_bucket_ends_and_takes_no_other_along() {
         world.is_settled() && world.storage()["local_copies"]["audio_bytes"] == 0
     });
     let audio = world.audio(0);
-    world.proxy.plan(Plan::always(Fault::BlackHole));
+    world.proxy.plan(DaemonConfig::always(Fault::BlackHole));
     let began = Instant::now();
     let reading = std::thread::spawn(move || fs::read(audio));
     world.answers_at_once();
@@ -369,7 +370,7 @@ fn kept(world: &World) -> BTreeSet<PathBuf> {
 fn a_read_only_mount_over_a_writers_state_is_refused() {
     let test = "a_read_only_mount_over_a_writers_state_is_refused";
     let Some(mut world) = World::start(test, &[]) else { return };
-    world.proxy.plan(Plan::always(Fault::Refuse));
+    world.proxy.plan(DaemonConfig::always(Fault::Refuse));
     for number in 0..2 {
         world.publish(number);
     }

@@ -7,22 +7,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::{content, day, publish, quiet_spool, services_in, until};
-use scribefs::fs::Services;
+use scribefs::fs::FsContext;
 use scribefs::model::{Destination, Placement};
 use scribefs::store::outbox::Sizes;
 use scribefs::store::{Bucket, FlakyStore, MemoryStore, Store};
-use scribefs::sync::{Carrier, CarrierError, CarrierOptions, Grounds, LeaseError, Retention};
+use scribefs::sync::{LeaseError, Retention, SyncContext, Uploader, UploaderConfig, UploaderError};
 
-fn services(dir: &Path) -> Services {
+fn services(dir: &Path) -> FsContext {
     let services = services_in(dir, quiet_spool());
-    services.index.settle(&Destination::Bucket { place: "s3://talks/".into() }).unwrap();
-    services.index.owe_discovery(false).unwrap();
+    services.index.set_destination(&Destination::Bucket { place: "s3://talks/".into() }).unwrap();
+    services.index.set_needs_remote_scan(false).unwrap();
     services
 }
 
-fn grounds(services: &Services, bucket: Arc<dyn Bucket>) -> Grounds {
-    Grounds {
-        near: services.store.clone(),
+fn context(services: &FsContext, bucket: Arc<dyn Bucket>) -> SyncContext {
+    SyncContext {
+        local: services.store.clone(),
         store: services.store.clone(),
         bucket,
         index: services.index.clone(),
@@ -33,13 +33,13 @@ fn grounds(services: &Services, bucket: Arc<dyn Bucket>) -> Grounds {
     }
 }
 
-fn options(dir: &Path) -> CarrierOptions {
-    CarrierOptions {
+fn options(dir: &Path) -> UploaderConfig {
+    UploaderConfig {
         uploads_at_once: 4,
         bytes_per_second: None,
         sizes: Sizes { single_put_bytes: 40, part_bytes: 16 },
         retention: Retention {
-            keeps_near: false,
+            keeps_local: false,
             copied_bytes: u64::MAX,
             keep_free_bytes: 0,
             audio: None,
@@ -49,8 +49,8 @@ fn options(dir: &Path) -> CarrierOptions {
     }
 }
 
-fn start(dir: &Path, services: &Services, bucket: Arc<dyn Bucket>) -> Carrier {
-    Carrier::start(options(dir), grounds(services, bucket)).unwrap()
+fn start(dir: &Path, services: &FsContext, bucket: Arc<dyn Bucket>) -> Uploader {
+    Uploader::start(options(dir), context(services, bucket)).unwrap()
 }
 
 /// Keys of recordings; what we put beside them is left out.
@@ -59,9 +59,9 @@ fn keys(store: &dyn Store) -> BTreeSet<String> {
     found.filter(|key| !key.starts_with("_scribefs/")).collect()
 }
 
-fn wait_for_all(services: &Services) {
+fn wait_for_all(services: &FsContext) {
     until("everything is in the bucket", || {
-        services.index.unplaced(1).unwrap().is_empty().then_some(())
+        services.index.pending_uploads(1).unwrap().is_empty().then_some(())
     });
 }
 
@@ -71,7 +71,7 @@ fn what_is_published_before_and_after_the_start_arrives_by_itself() {
     let services = services(dir.path());
     let bucket = Arc::new(MemoryStore::default());
     let before = publish(&services, "standup", day(2024, 1, 15), "before.wav");
-    let carrier = start(dir.path(), &services, bucket.clone());
+    let uploader = start(dir.path(), &services, bucket.clone());
     for number in 0..10 {
         publish(&services, "weekly", day(2024, 1, 16), &format!("meeting-{number}.wav"));
     }
@@ -82,11 +82,11 @@ fn what_is_published_before_and_after_the_start_arrives_by_itself() {
     assert_eq!(bucket.label(&audio.key).unwrap().fields["blake3"], audio.blake3);
     let row = services.index.recording(before.id).unwrap().unwrap();
     assert_eq!(row.placement, Placement::Stored);
-    let status = carrier.status().unwrap();
+    let status = uploader.status().unwrap();
     assert_eq!((status.pending, status.paused, status.paused_because), (0, 0, None));
     assert!(status.last_success.is_some() && status.last_error.is_none());
     assert_eq!(bucket.open_uploads(), Vec::<String>::new());
-    carrier.stop();
+    uploader.stop();
 }
 
 #[test]
@@ -94,14 +94,14 @@ fn one_call_in_three_may_fail() {
     let dir = tempfile::tempdir().unwrap();
     let services = services(dir.path());
     let bucket = Arc::new(MemoryStore::default());
-    let carrier =
+    let uploader =
         start(dir.path(), &services, Arc::new(FlakyStore::failing_every(3, bucket.clone())));
     for number in 0..3 {
         publish(&services, "weekly", day(2024, 1, 16), &format!("meeting-{number}.wav"));
     }
     wait_for_all(&services);
     assert_eq!(keys(bucket.as_ref()), keys(services.store.as_ref()));
-    carrier.stop();
+    uploader.stop();
 }
 
 #[test]
@@ -110,9 +110,9 @@ fn a_second_writer_is_refused_until_the_first_has_ended() {
     let both = dirs.each_ref().map(|dir| services(dir.path()));
     let bucket = Arc::new(MemoryStore::default());
     let first = start(dirs[0].path(), &both[0], bucket.clone());
-    let second = || Carrier::start(options(dirs[1].path()), grounds(&both[1], bucket.clone()));
+    let second = || Uploader::start(options(dirs[1].path()), context(&both[1], bucket.clone()));
     let refused = second();
-    assert!(matches!(refused, Err(CarrierError::Lease(LeaseError::Held { .. }))));
+    assert!(matches!(refused, Err(UploaderError::Lease(LeaseError::Held { .. }))));
     first.stop();
     second().unwrap().stop();
 }

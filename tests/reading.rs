@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use common::{day, names, quiet_spool, services_in, skip, until};
 use far_bucket::{FarBucket, Mood, Moody, far_bucket, made_bytes};
-use scribefs::fs::{Mount, MountOptions, Services};
+use scribefs::fs::{FsContext, Mount, MountOptions};
 use scribefs::model::{FileName, Key, Object, Recording};
 use scribefs::store::{
-    BlockCache, CacheOptions, LocalStore, PlacedStore, ReadOptions, Store, StoreError,
+    BlockCache, CacheOptions, LocalStore, ReadOptions, Store, StoreError, TieredStore,
 };
 use tempfile::TempDir;
 
@@ -40,23 +40,23 @@ impl Place {
         Self { dir: tempfile::tempdir().unwrap(), bucket: Arc::new(far_bucket()) }
     }
 
-    fn far(&self) -> &Moody {
+    fn remote(&self) -> &Moody {
         self.bucket.interceptor()
     }
 
-    fn open(&self) -> PlacedStore {
+    fn open(&self) -> TieredStore {
         self.open_with(ReadOptions::default())
     }
 
-    fn open_with(&self, options: ReadOptions) -> PlacedStore {
+    fn open_with(&self, options: ReadOptions) -> TieredStore {
         self.open_limited(1 << 30, options)
     }
 
-    fn open_limited(&self, limit_bytes: u64, options: ReadOptions) -> PlacedStore {
-        let near = LocalStore::open(&self.dir.path().join("uploads")).unwrap();
+    fn open_limited(&self, limit_bytes: u64, options: ReadOptions) -> TieredStore {
+        let local = LocalStore::open(&self.dir.path().join("uploads")).unwrap();
         let limits = CacheOptions { limit_bytes, keep_free_bytes: 0 };
         let cache = BlockCache::open(&self.cache(), limits).unwrap();
-        PlacedStore::with_bucket(near, self.bucket.clone(), cache, options)
+        TieredStore::with_bucket(local, self.bucket.clone(), cache, options)
     }
 
     fn cache(&self) -> PathBuf {
@@ -71,7 +71,7 @@ impl Place {
 }
 
 /// Reads `range` in pieces, as the kernel does, and compares.
-fn read_on(store: &PlacedStore, object: &Object, range: Range<u64>, piece: u64) {
+fn read_on(store: &TieredStore, object: &Object, range: Range<u64>, piece: u64) {
     let starts = (range.start..range.end).step_by(usize::try_from(piece).unwrap());
     for start in starts {
         let end = range.end.min(start + piece);
@@ -81,7 +81,7 @@ fn read_on(store: &PlacedStore, object: &Object, range: Range<u64>, piece: u64) 
 }
 
 /// All of it, into the cache.
-fn warm(store: &PlacedStore, object: &Object) -> Result<(), StoreError> {
+fn warm(store: &TieredStore, object: &Object) -> Result<(), StoreError> {
     let starts = (0..object.bytes).step_by(MIB as usize);
     starts.map(|start| store.read(object, start..start + MIB)).try_for_each(|read| read.map(drop))
 }
@@ -97,56 +97,56 @@ fn is_refused<T>(result: Result<T, StoreError>) -> bool {
 #[test]
 fn opening_at_a_random_place_of_a_large_object_needs_two_requests_at_most() {
     let place = Place::new();
-    let object = place.far().make_unhashed("a/2024/01/15/long.wav", 1 << 30);
+    let object = place.remote().make_unhashed("a/2024/01/15/long.wav", 1 << 30);
     let store = place.open();
     read_on(&store, &object, 700 * MIB + 5..700 * MIB + 5 + 512 * KIB, 128 * KIB);
-    assert!(place.far().requests() <= 2, "{}", place.far().requests());
+    assert!(place.remote().requests() <= 2, "{}", place.remote().requests());
 }
 
 #[test]
 fn reading_on_needs_few_requests() {
     for piece in [128 * KIB, MIB, MIB + 100] {
         let place = Place::new();
-        let object = place.far().make("a/2024/01/15/long.wav", 64 * MIB + 5);
+        let object = place.remote().make("a/2024/01/15/long.wav", 64 * MIB + 5);
         read_on(&place.open(), &object, 0..object.bytes, piece);
-        assert!(place.far().requests() <= 8, "{} of {piece}", place.far().requests());
+        assert!(place.remote().requests() <= 8, "{} of {piece}", place.remote().requests());
     }
 }
 
 #[test]
 fn what_was_read_once_is_not_fetched_again() {
     let place = Place::new();
-    let object = place.far().make("a/2024/01/15/x.wav", 3 * MIB + 5);
+    let object = place.remote().make("a/2024/01/15/x.wav", 3 * MIB + 5);
     let store = place.open();
     read_on(&store, &object, 0..object.bytes, MIB);
-    let requests = place.far().requests();
+    let requests = place.remote().requests();
     read_on(&store, &object, 0..object.bytes, 100 * KIB);
-    assert_eq!(place.far().requests(), requests);
+    assert_eq!(place.remote().requests(), requests);
     assert_eq!(store.read(&object, object.bytes..object.bytes + 9).unwrap(), "");
 }
 
 #[test]
 fn many_readers_of_a_block_wait_for_one_request() {
     let place = Place::new();
-    let object = place.far().make("a/2024/01/15/x.wav", MIB);
+    let object = place.remote().make("a/2024/01/15/x.wav", MIB);
     let store = place.open();
-    place.far().set_mood(Mood::Silent);
+    place.remote().set_mood(Mood::Silent);
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| read_on(&store, &object, 0..MIB, MIB));
         }
-        until("somebody asks", || (0 < place.far().requests()).then_some(()));
-        place.far().set_mood(Mood::Well);
+        until("somebody asks", || (0 < place.remote().requests()).then_some(()));
+        place.remote().set_mood(Mood::Well);
     });
-    assert_eq!(place.far().requests(), 1);
+    assert_eq!(place.remote().requests(), 1);
 }
 
 #[test]
 fn the_cache_outlives_the_process() {
     let place = Place::new();
-    let object = place.far().make("a/2024/01/15/x.wav", 5 * MIB + 5);
+    let object = place.remote().make("a/2024/01/15/x.wav", 5 * MIB + 5);
     warm(&place.open(), &object).unwrap();
-    place.far().set_mood(Mood::Dead);
+    place.remote().set_mood(Mood::Dead);
     let store = place.open();
     read_on(&store, &object, 0..object.bytes, 128 * KIB);
     assert_eq!(store.cache_use().unwrap().hits, 6);
@@ -159,30 +159,30 @@ fn the_cache_outlives_the_process() {
 #[test]
 fn a_damaged_block_is_fetched_again() {
     let place = Place::new();
-    let object = place.far().make("a/2024/01/15/x.wav", 3 * MIB);
+    let object = place.remote().make("a/2024/01/15/x.wav", 3 * MIB);
     warm(&place.open(), &object).unwrap();
     let block = place.blocks().remove(1);
     let mut bytes = fs::read(&block).unwrap();
     bytes[1000] ^= 1;
     fs::write(&block, bytes).unwrap();
-    let requests = place.far().requests();
+    let requests = place.remote().requests();
     read_on(&place.open(), &object, 0..object.bytes, MIB);
-    assert_eq!(place.far().requests(), requests + 1);
+    assert_eq!(place.remote().requests(), requests + 1);
 }
 
 #[test]
 fn a_dead_endpoint_is_known_in_milliseconds() {
     let place = Place::new();
-    let object = place.far().make("a/2024/01/15/x.wav", 30 * MIB);
+    let object = place.remote().make("a/2024/01/15/x.wav", 30 * MIB);
     let store = place.open();
-    place.far().set_mood(Mood::Dead);
+    place.remote().set_mood(Mood::Dead);
     let fails = |number: u64| is_unavailable(store.read(&object, number * MIB..number * MIB + 9));
     (0..3).for_each(|number| assert!(fails(number)));
     // Whoever holds us up until the pause is over sees it asked again: then once more, in the next one.
     loop {
-        let (requests, begun) = (place.far().requests(), Instant::now());
+        let (requests, begun) = (place.remote().requests(), Instant::now());
         (0..30).for_each(|number| assert!(fails(number)));
-        if place.far().requests() == requests {
+        if place.remote().requests() == requests {
             break;
         }
         assert!(FIRST_PAUSE / 2 < begun.elapsed(), "it is asked again after {:?}", begun.elapsed());
@@ -192,11 +192,13 @@ fn a_dead_endpoint_is_known_in_milliseconds() {
 #[test]
 fn what_is_cached_is_read_while_the_endpoint_is_dead() {
     let place = Place::new();
-    let (one, other) =
-        (place.far().make("a/2024/01/15/x.wav", MIB), place.far().make("a/2024/01/15/y.wav", 9));
+    let (one, other) = (
+        place.remote().make("a/2024/01/15/x.wav", MIB),
+        place.remote().make("a/2024/01/15/y.wav", 9),
+    );
     let store = place.open();
     warm(&store, &one).unwrap();
-    place.far().set_mood(Mood::Dead);
+    place.remote().set_mood(Mood::Dead);
     (0..5).for_each(|_| assert!(is_unavailable(store.read(&other, 0..9))));
     read_on(&store, &one, 0..MIB, 128 * KIB);
 }
@@ -204,32 +206,32 @@ fn what_is_cached_is_read_while_the_endpoint_is_dead() {
 #[test]
 fn an_endpoint_that_comes_back_is_used_again() {
     let place = Place::new();
-    let object = place.far().make("a/2024/01/15/x.wav", 9);
+    let object = place.remote().make("a/2024/01/15/x.wav", 9);
     let store = place.open();
-    place.far().set_mood(Mood::Dead);
+    place.remote().set_mood(Mood::Dead);
     (0..4).for_each(|_| assert!(is_unavailable(store.read(&object, 0..9))));
-    place.far().set_mood(Mood::Well);
+    place.remote().set_mood(Mood::Well);
     until("the bucket is asked again", || store.read(&object, 0..9).ok());
 }
 
 #[test]
 fn nobody_waits_longer_than_the_deadline() {
     let place = Place::new();
-    let object = place.far().make("a/2024/01/15/x.wav", 9);
+    let object = place.remote().make("a/2024/01/15/x.wav", 9);
     let deadline = Duration::from_millis(100);
     let store = place.open_with(ReadOptions { deadline, ..ReadOptions::default() });
-    place.far().set_mood(Mood::Silent);
+    place.remote().set_mood(Mood::Silent);
     let begun = Instant::now();
     assert!(is_unavailable(store.read(&object, 0..9)));
     assert!((deadline..deadline + AT_ONCE).contains(&begun.elapsed()), "{:?}", begun.elapsed());
-    place.far().set_mood(Mood::Well);
+    place.remote().set_mood(Mood::Well);
 }
 
 #[test]
 fn refused_credentials_are_told_as_what_they_are() {
     let place = Place::new();
-    let object = place.far().make("a/2024/01/15/x.wav", 9);
-    place.far().set_mood(Mood::Refusing);
+    let object = place.remote().make("a/2024/01/15/x.wav", 9);
+    place.remote().set_mood(Mood::Refusing);
     assert!(is_refused(place.open().read(&object, 0..9)));
 }
 
@@ -238,39 +240,39 @@ fn objects_that_are_refused_keep_nobody_from_others() {
     let place = Place::new();
     let store = place.open();
     let archived: Vec<Object> =
-        (0..9).map(|it| place.far().make(&format!("a/2024/01/15/{it}.wav"), MIB + it)).collect();
-    let other = place.far().make("a/2024/01/15/x.wav", MIB);
-    place.far().set_mood(Mood::Refusing);
+        (0..9).map(|it| place.remote().make(&format!("a/2024/01/15/{it}.wav"), MIB + it)).collect();
+    let other = place.remote().make("a/2024/01/15/x.wav", MIB);
+    place.remote().set_mood(Mood::Refusing);
     for object in &archived {
         let read = store.read(object, 0..9);
         assert!(matches!(read, Err(StoreError::Refused { .. })), "{read:?}");
     }
-    place.far().set_mood(Mood::Well);
+    place.remote().set_mood(Mood::Well);
     assert_eq!(store.read(&other, 0..9).unwrap(), made_bytes(0..9));
 }
 
 #[test]
 fn an_answer_that_is_cut_off_is_asked_for_again() {
     let place = Place::new();
-    let object = place.far().make("a/2024/01/15/x.wav", 2 * MIB);
-    place.far().set_mood(Mood::CutOff(MIB + 77));
+    let object = place.remote().make("a/2024/01/15/x.wav", 2 * MIB);
+    place.remote().set_mood(Mood::CutOff(MIB + 77));
     read_on(&place.open(), &object, 0..object.bytes, object.bytes);
 }
 
 #[test]
 fn wrong_content_is_found_before_the_last_byte_is_read() {
     let place = Place::new();
-    let object = place.far().make("a/2024/01/15/x.wav", 20 * MIB);
+    let object = place.remote().make("a/2024/01/15/x.wav", 20 * MIB);
     let store = place.open();
-    place.far().set_mood(Mood::Lying(3 * MIB + 3));
+    place.remote().set_mood(Mood::Lying(3 * MIB + 3));
     let reads = (0..20).map(|number| store.read(&object, number * MIB..(number + 1) * MIB));
     let failed = reads.filter(|read| is_refused(read.as_ref().map_err(clone_of))).count();
     assert!(0 < failed);
     assert!(place.blocks().is_empty());
-    let requests = place.far().requests();
+    let requests = place.remote().requests();
     assert!(is_refused(store.read(&object, 0..9)));
-    assert_eq!(place.far().requests(), requests);
-    place.far().set_mood(Mood::Well);
+    assert_eq!(place.remote().requests(), requests);
+    place.remote().set_mood(Mood::Well);
     store.forget(&object);
     read_on(&store, &object, 0..object.bytes, MIB);
 }
@@ -279,12 +281,12 @@ fn wrong_content_is_found_before_the_last_byte_is_read() {
 fn wrong_objects_do_not_keep_anybody_from_the_right_ones() {
     let place = Place::new();
     let store = place.open();
-    place.far().set_mood(Mood::Lying(3));
+    place.remote().set_mood(Mood::Lying(3));
     for name in ["x", "y", "z", "w"] {
-        let object = place.far().make(&format!("a/2024/01/15/{name}.wav"), 9);
+        let object = place.remote().make(&format!("a/2024/01/15/{name}.wav"), 9);
         assert!(is_refused(store.read(&object, 0..9)));
     }
-    let object = place.far().make("a/2024/01/15/short.wav", 3);
+    let object = place.remote().make("a/2024/01/15/short.wav", 3);
     assert_eq!(store.read(&object, 0..9).unwrap(), made_bytes(0..3));
 }
 
@@ -300,10 +302,10 @@ fn clone_of(err: &StoreError) -> StoreError {
 #[test]
 fn wrong_content_is_found_over_restarts() {
     let place = Place::new();
-    let object = place.far().make("a/2024/01/15/x.wav", 3 * MIB);
-    place.far().set_mood(Mood::Lying(3));
+    let object = place.remote().make("a/2024/01/15/x.wav", 3 * MIB);
+    place.remote().set_mood(Mood::Lying(3));
     place.open().read(&object, 0..9).unwrap();
-    place.far().set_mood(Mood::Well);
+    place.remote().set_mood(Mood::Well);
     assert!(is_refused(warm(&place.open(), &object)));
 }
 
@@ -311,7 +313,7 @@ fn wrong_content_is_found_over_restarts() {
 fn an_object_of_another_size_is_refused() {
     for bytes in [MIB - 1, MIB + 1, 3 * MIB] {
         let place = Place::new();
-        let object = place.far().make("a/2024/01/15/x.wav", bytes);
+        let object = place.remote().make("a/2024/01/15/x.wav", bytes);
         let told = Object { bytes: MIB, ..object };
         assert!(is_refused(place.open().read(&told, 0..MIB)), "{bytes}");
     }
@@ -320,7 +322,7 @@ fn an_object_of_another_size_is_refused() {
 #[test]
 fn what_is_nowhere_is_missing() {
     let place = Place::new();
-    let object = place.far().make_unhashed("a/2024/01/15/x.wav", MIB);
+    let object = place.remote().make_unhashed("a/2024/01/15/x.wav", MIB);
     let gone = Object { key: Key::new("a/2024/01/15/gone.wav").unwrap(), ..object };
     let store = place.open();
     for _ in 0..5 {
@@ -331,12 +333,12 @@ fn what_is_nowhere_is_missing() {
 #[test]
 fn a_page_is_fetched_once_and_stays_in_the_cache() {
     let place = Place::new();
-    let page = place.far().make("a/2024/01/15/x.json", 2 * MIB + 5);
+    let page = place.remote().make("a/2024/01/15/x.json", 2 * MIB + 5);
     let store = place.open();
     assert_eq!(store.read(&page, 0..page.bytes).unwrap(), made_bytes(0..page.bytes));
     // Only the cache has a limit and makes room: what is published here is not the place for copies.
-    assert!(!store.has_near(&page.key).unwrap());
-    place.far().set_mood(Mood::Dead);
+    assert!(!store.has_local(&page.key).unwrap());
+    place.remote().set_mood(Mood::Dead);
     assert_eq!(store.read(&page, 0..page.bytes).unwrap(), made_bytes(0..page.bytes));
 }
 
@@ -346,19 +348,19 @@ fn reading_any_number_of_pages_takes_no_more_room_than_the_cache_may() {
     let limit = 3 * MIB;
     let store = place.open_limited(limit, ReadOptions::default());
     for number in 0..40 {
-        let page = place.far().make(&format!("a/2024/01/15/{number}.json"), MIB / 2 + number);
+        let page = place.remote().make(&format!("a/2024/01/15/{number}.json"), MIB / 2 + number);
         store.read(&page, 0..page.bytes).unwrap();
     }
     let used: u64 = store.cache_use().unwrap().bytes;
     assert!(0 < used && used <= limit, "{used}");
-    assert_eq!(store.near().list("").unwrap(), []);
+    assert_eq!(store.local().list("").unwrap(), []);
 }
 
 #[test]
 fn a_wrong_page_is_refused_and_not_kept() {
     let place = Place::new();
-    let page = place.far().make("a/2024/01/15/x.json", 5000);
-    place.far().set_mood(Mood::Lying(7));
+    let page = place.remote().make("a/2024/01/15/x.json", 5000);
+    place.remote().set_mood(Mood::Lying(7));
     let store = place.open();
     assert!(is_refused(store.read(&page, 0..9)));
     assert!(place.blocks().is_empty());
@@ -380,15 +382,15 @@ fn both_places_are_one_store() {
     assert_eq!(store.get_range(&key("a/far"), 0..3).unwrap(), b"far");
     assert_eq!(store.head(&key("a/far")).unwrap().bytes, 8);
     assert!(store.open_local(&key("a/far")).unwrap().is_none());
-    store.drop_near(&key("a/both")).unwrap();
+    store.drop_local(&key("a/both")).unwrap();
     assert_eq!(store.get_range(&key("a/both"), 0..9).unwrap(), b"old");
 }
 
 /// A mount over a store with a bucket behind it.
 struct World {
     place: Place,
-    store: Arc<PlacedStore>,
-    services: Services,
+    store: Arc<TieredStore>,
+    services: FsContext,
     options: MountOptions,
     mount: Mount,
 }
@@ -403,7 +405,7 @@ impl World {
         let place = Place::new();
         let store = Arc::new(place.open());
         let services = services_in(place.dir.path(), quiet_spool());
-        let services = Services { store: store.clone(), ..services };
+        let services = FsContext { store: store.clone(), ..services };
         let options = MountOptions::new(place.dir.path().join("mount"));
         fs::create_dir(&options.mountpoint).unwrap();
         let mount = Mount::start(&options, &services).unwrap();
@@ -414,8 +416,8 @@ impl World {
     fn publish(&self, name: &str, bytes: u64) -> (Recording, PathBuf) {
         let day = day(2024, 1, 15);
         let mut recording = common::publish(&self.services, "standup", day, name);
-        let audio = self.place.far().make(recording.audio.key.as_str(), bytes);
-        self.store.drop_near(&audio.key).unwrap();
+        let audio = self.place.remote().make(recording.audio.key.as_str(), bytes);
+        self.store.drop_local(&audio.key).unwrap();
         recording.audio = audio;
         self.adopt(vec![recording.clone()]);
         (recording, self.folder().join(name))
@@ -454,12 +456,12 @@ fn a_player_that_opens_a_large_file_at_a_random_place_costs_two_requests_at_most
     let test = "a_player_that_opens_a_large_file_at_a_random_place_costs_two_requests_at_most";
     let Some(world) = World::new(test) else { return };
     let (mut recording, path) = world.publish("long.wav", 10);
-    let large = world.place.far().make_unhashed(recording.audio.key.as_str(), 1 << 30);
+    let large = world.place.remote().make_unhashed(recording.audio.key.as_str(), 1 << 30);
     recording.audio = large;
     world.adopt(vec![recording]);
     let bytes = read_at(&path, 700 * MIB + 12_345, 4096).unwrap();
     assert_eq!(bytes, made_bytes(700 * MIB + 12_345..700 * MIB + 12_345 + 4096));
-    assert!(world.place.far().requests() <= 2, "{}", world.place.far().requests());
+    assert!(world.place.remote().requests() <= 2, "{}", world.place.remote().requests());
 }
 
 #[test]
@@ -469,7 +471,7 @@ fn a_file_in_the_bucket_is_read_as_if_it_were_here() {
     let mut bytes = Vec::new();
     File::open(path).unwrap().read_to_end(&mut bytes).unwrap();
     assert!(bytes == made_bytes(0..recording.audio.bytes));
-    assert!(world.place.far().requests() <= 8, "{}", world.place.far().requests());
+    assert!(world.place.remote().requests() <= 8, "{}", world.place.remote().requests());
 }
 
 #[test]
@@ -486,9 +488,9 @@ fn a_file_that_is_evicted_while_it_is_open_can_be_read_on() {
         assert_eq!(buffer, &made_bytes(place..place + 9)[..]);
     };
     read(&here, 5);
-    world.store.drop_near(key).unwrap();
+    world.store.drop_local(key).unwrap();
     read(&here, 2 * MIB);
-    assert_eq!(world.place.far().requests(), 0);
+    assert_eq!(world.place.remote().requests(), 0);
     // Opened while the other is: the kernel wants both to be treated alike.
     let there = File::open(&path).unwrap();
     read(&there, MIB);
@@ -505,7 +507,7 @@ fn a_file_that_is_evicted_while_it_is_open_can_be_read_on() {
 fn a_dead_endpoint_is_no_reason_to_wait_in_a_mount() {
     let Some(world) = World::new("a_dead_endpoint_is_no_reason_to_wait_in_a_mount") else { return };
     let (_, path) = world.publish("monday.wav", 3 * MIB);
-    world.place.far().set_mood(Mood::Dead);
+    world.place.remote().set_mood(Mood::Dead);
     let errno = |result: std::io::Result<Vec<u8>>| result.unwrap_err().raw_os_error();
     (0..3).for_each(|_| assert_eq!(errno(read_at(&path, 0, 9)), Some(libc::EIO)));
     let begun = Instant::now();
@@ -520,15 +522,15 @@ fn opening_and_listing_do_not_wait_for_a_silent_endpoint() {
     let test = "opening_and_listing_do_not_wait_for_a_silent_endpoint";
     let Some(world) = World::new(test) else { return };
     let (_, path) = world.publish("monday.wav", 3 * MIB);
-    world.place.far().set_mood(Mood::Silent);
+    world.place.remote().set_mood(Mood::Silent);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| read_at(&path, 0, 9).unwrap());
-        until("the bucket is asked", || (0 < world.place.far().requests()).then_some(()));
+        until("the bucket is asked", || (0 < world.place.remote().requests()).then_some(()));
         let begun = Instant::now();
         File::open(&path).unwrap();
         assert!(names(world.folder()).contains(&"monday.wav".to_owned()));
         assert!(begun.elapsed() < 4 * AT_ONCE, "{:?}", begun.elapsed());
-        world.place.far().set_mood(Mood::Well);
+        world.place.remote().set_mood(Mood::Well);
         assert_eq!(reader.join().unwrap(), made_bytes(0..9));
     });
 }
@@ -541,11 +543,11 @@ fn a_page_that_is_only_in_the_bucket_comes_and_stays() {
     for page in &recording.pages {
         let bytes = world.store.get_range(&page.object.key, 0..u64::MAX).unwrap();
         world.place.bucket.put(&page.object.key, &bytes).unwrap();
-        world.store.drop_near(&page.object.key).unwrap();
+        world.store.drop_local(&page.object.key).unwrap();
     }
     let text = fs::read_to_string(path.with_extension("srt")).unwrap();
     assert!(text.contains("monday.srt"));
-    world.place.far().set_mood(Mood::Dead);
+    world.place.remote().set_mood(Mood::Dead);
     assert_eq!(fs::read_to_string(path.with_extension("srt")).unwrap(), text);
 }
 
@@ -565,5 +567,5 @@ fn listing_ten_thousand_recordings_asks_the_bucket_nothing() {
     let wavs = names(world.folder()).into_iter().filter(|name| name.ends_with(".wav"));
     assert_eq!(wavs.count(), 10_000);
     assert_eq!(fs::metadata(world.folder().join("m9000.wav")).unwrap().len(), 10);
-    assert_eq!(world.place.far().requests(), 0);
+    assert_eq!(world.place.remote().requests(), 0);
 }

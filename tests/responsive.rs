@@ -13,14 +13,14 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use common::{PATIENCE, World, day, names, quiet_spool, services_in, skip, until};
-use scribefs::fs::{Mount, MountOptions, Services};
+use scribefs::fs::{FsContext, Mount, MountOptions};
 use scribefs::model::{Key, Object};
 use scribefs::store::{Bytes, Found, LocalStore, ObjectFacts, Store, StoreError};
 
 /// A store whose audio is far away: reads of names with `slow` in them wait until they are let go, all others take
 /// a while.
 struct FarStore {
-    near: LocalStore,
+    local: LocalStore,
     pace: Duration,
     is_held: Mutex<bool>,
     let_go: Condvar,
@@ -38,15 +38,15 @@ impl FarStore {
 
 impl Store for FarStore {
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
-        self.near.put(key, bytes)
+        self.local.put(key, bytes)
     }
 
     fn put_file(&self, key: &Key, file: &File) -> Result<(), StoreError> {
-        self.near.put_file(key, file)
+        self.local.put_file(key, file)
     }
 
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
-        self.near.get_range(key, range)
+        self.local.get_range(key, range)
     }
 
     fn read(&self, object: &Object, range: Range<u64>) -> Result<Bytes, StoreError> {
@@ -60,27 +60,27 @@ impl Store for FarStore {
         if self.is_empty.load(Ordering::SeqCst) {
             return Err(StoreError::Missing { key: object.key.clone() });
         }
-        Ok(self.near.get_range(&object.key, range)?.into())
+        Ok(self.local.get_range(&object.key, range)?.into())
     }
 
     fn head(&self, key: &Key) -> Result<Found, StoreError> {
-        self.near.head(key)
+        self.local.head(key)
     }
 
     fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
-        self.near.is_taken(place)
+        self.local.is_taken(place)
     }
 
     fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
-        self.near.facts(key)
+        self.local.facts(key)
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
-        self.near.list(prefix)
+        self.local.list(prefix)
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.near.delete(key)
+        self.local.delete(key)
     }
 
     /// Nothing is here.
@@ -93,7 +93,7 @@ impl Store for FarStore {
 struct FarWorld {
     dir: tempfile::TempDir,
     store: Arc<FarStore>,
-    services: Services,
+    services: FsContext,
     mount: Mount,
 }
 
@@ -106,14 +106,14 @@ impl FarWorld {
         let dir = tempfile::tempdir().unwrap();
         let services = services_in(dir.path(), quiet_spool());
         let store = Arc::new(FarStore {
-            near: LocalStore::open(&dir.path().join("far")).unwrap(),
+            local: LocalStore::open(&dir.path().join("far")).unwrap(),
             pace,
             is_held: Mutex::new(true),
             let_go: Condvar::new(),
             waiting: AtomicUsize::new(0),
             is_empty: AtomicBool::new(false),
         });
-        let services = Services { store: store.clone(), ..services };
+        let services = FsContext { store: store.clone(), ..services };
         let options = MountOptions::new(dir.path().join("mount"));
         fs::create_dir(&options.mountpoint).unwrap();
         let mount = Mount::start(&options, &services).unwrap();

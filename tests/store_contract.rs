@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use scribefs::store::{
-    BlockCache, CacheOptions, FlakyStore, LocalStore, MemoryStore, PlacedStore, ReadOptions, Store,
-    StoreError,
+    BlockCache, CacheOptions, FlakyStore, LocalStore, MemoryStore, ReadOptions, Store, StoreError,
+    TieredStore,
 };
 
 use contract::{contract, file_of, key};
@@ -38,11 +38,11 @@ fn local_disk_with_a_bucket_behind_it_keeps_the_contract() {
     contract(&|| {
         count.set(count.get() + 1);
         let state = folder.path().join(count.get().to_string());
-        let near = LocalStore::open(&state.join("uploads")).unwrap();
+        let local = LocalStore::open(&state.join("uploads")).unwrap();
         let limits = CacheOptions { limit_bytes: 1 << 20, keep_free_bytes: 0 };
         let cache = BlockCache::open(&state.join("cache"), limits).unwrap();
         let bucket = Arc::new(MemoryStore::default());
-        Arc::new(PlacedStore::with_bucket(near, bucket, cache, ReadOptions::default()))
+        Arc::new(TieredStore::with_bucket(local, bucket, cache, ReadOptions::default()))
     });
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{day, quiet_spool, services_in};
 use jiff::{SignedDuration, Timestamp};
-use scribefs::fs::Services;
+use scribefs::fs::FsContext;
 use scribefs::index::{Change, IndexError, Trashed};
 use scribefs::model::{ConversationSeq, FileName, PageKind, Recording};
 use scribefs::store::StoreError;
@@ -14,7 +14,7 @@ use scribefs::sync;
 
 struct Bench {
     _dir: tempfile::TempDir,
-    services: Services,
+    services: FsContext,
 }
 
 fn bench() -> Bench {
@@ -179,7 +179,7 @@ fn the_trash_is_listed_in_parts_and_looked_up_by_name() {
 #[test]
 fn a_recording_whose_time_in_the_trash_is_over_is_removed_for_good() {
     let bench = bench();
-    let Services { index, store, .. } = &bench.services;
+    let FsContext { index, store, .. } = &bench.services;
     let (monday, tuesday) = (bench.publish(15, "monday.wav"), bench.publish(16, "tuesday.wav"));
     index.trash_recording(monday.id, Timestamp::now() - SignedDuration::from_hours(48)).unwrap();
     let empty = |days: u64, observed_hours: u64| {
@@ -214,7 +214,7 @@ fn a_recording_whose_time_in_the_trash_is_over_is_removed_for_good() {
 #[test]
 fn a_recording_and_later_its_conversation_are_removed_for_good_together() {
     let bench = bench();
-    let Services { index, store, .. } = &bench.services;
+    let FsContext { index, store, .. } = &bench.services;
     let (monday, tuesday) = (bench.publish(15, "monday.wav"), bench.publish(16, "tuesday.wav"));
     let days_ago = |days: i64| Timestamp::now() - SignedDuration::from_hours(24 * days);
     index.trash_recording(monday.id, days_ago(9)).unwrap();
@@ -227,7 +227,7 @@ fn a_recording_and_later_its_conversation_are_removed_for_good_together() {
         sync::empty_trash(&**store, index, day, Timestamp::now(), day).unwrap();
     }
     assert!(bench.trash().is_empty());
-    assert!(index.condemned().unwrap().is_empty());
+    assert!(index.purging_conversations().unwrap().is_empty());
     for object in monday.objects().chain(tuesday.objects()) {
         assert!(
             matches!(store.head(&object.key), Err(StoreError::Missing { .. })),
@@ -240,7 +240,7 @@ fn a_recording_and_later_its_conversation_are_removed_for_good_together() {
 #[test]
 fn what_is_purged_is_out_of_sight_at_once_and_removed_by_whoever_comes_next() {
     let bench = bench();
-    let Services { index, store, .. } = &bench.services;
+    let FsContext { index, store, .. } = &bench.services;
     let [early, one, two, three] =
         [(14, "early.wav"), (15, "one.wav"), (15, "two.wav"), (16, "three.wav")]
             .map(|(on, name)| bench.publish(on, name));
@@ -283,7 +283,7 @@ fn what_is_purged_is_out_of_sight_at_once_and_removed_by_whoever_comes_next() {
 #[test]
 fn a_conversation_is_purged_from_the_trash_and_from_where_it_stands() {
     let bench = bench();
-    let Services { index, store, .. } = &bench.services;
+    let FsContext { index, store, .. } = &bench.services;
     let monday = bench.publish(15, "monday.wav");
     let first = common::publish(&bench.services, "retro", day(2024, 1, 15), "first.wav");
     let now = Timestamp::now();

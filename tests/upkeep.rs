@@ -17,13 +17,13 @@ use scribefs::index::Index;
 use tempfile::TempDir;
 
 /// A home with two recordings of one day, on local disk.
-struct Home {
+struct StorageTarget {
     dir: TempDir,
     /// More in the environment.
     variables: Vec<(&'static str, String)>,
 }
 
-impl Home {
+impl StorageTarget {
     fn new() -> Self {
         let home = Self { dir: tempfile::tempdir().unwrap(), variables: Vec::new() };
         let day = home.dir.path().join("old/c/2024/01/15");
@@ -91,7 +91,7 @@ impl Home {
 
 #[test]
 fn a_recording_that_has_lost_its_metadata_and_the_index_comes_back_and_is_not_collected() {
-    let home = Home::new();
+    let home = StorageTarget::new();
     home.remove(home.day().join("a1_metadata.json"));
     home.remove(home.state().join("index.redb"));
     home.grow_old();
@@ -106,7 +106,7 @@ fn a_recording_that_has_lost_its_metadata_and_the_index_comes_back_and_is_not_co
 
 #[test]
 fn an_original_of_which_nothing_else_is_left_is_named_and_kept() {
-    let home = Home::new();
+    let home = StorageTarget::new();
     for name in ["a1_metadata.json", "a1.json"] {
         home.remove(home.day().join(name));
     }
@@ -127,7 +127,7 @@ fn an_original_of_which_nothing_else_is_left_is_named_and_kept() {
 
 #[test]
 fn what_there_is_to_do_is_said_in_plain_words() {
-    let home = Home::new();
+    let home = StorageTarget::new();
     assert_eq!(home.run(&["gc"]), (0, String::new(), "nothing to remove\n".to_owned()));
     assert_eq!(home.run(&["gc", "--yes"]), (0, String::new(), "nothing to remove\n".to_owned()));
     // As a publication that was cut off leaves it, published again under another name.
@@ -148,7 +148,7 @@ fn what_there_is_to_do_is_said_in_plain_words() {
 
 #[test]
 fn a_state_folder_that_is_in_use_or_not_there_is_told_with_what_to_do() {
-    let home = Home::new();
+    let home = StorageTarget::new();
     let index = Index::open(&home.state().join("index.redb")).unwrap();
     for command in [&["fsck"][..], &["gc"], &["reindex"], &["migrate", "--to", "local"]] {
         let (code, _, err) = home.run(command);
@@ -170,7 +170,7 @@ fn a_state_folder_that_is_in_use_or_not_there_is_told_with_what_to_do() {
 
 #[test]
 fn a_recording_that_has_lost_its_words_and_its_metadata_gets_both_from_its_subtitles() {
-    let home = Home::new();
+    let home = StorageTarget::new();
     for name in ["a1.json", "a1_metadata.json"] {
         home.remove(home.day().join(name));
     }

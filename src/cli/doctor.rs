@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli::arguments::Doctor;
-use crate::cli::place;
-use crate::cli::report::{self, Causes, Trouble};
+use crate::cli::find_mount;
+use crate::cli::print::{self, Causes, CliError};
 use crate::cli::settings;
 use crate::config::Config;
 use crate::daemon::{Environment, effective_user, open_bucket};
@@ -37,8 +37,8 @@ enum Finding {
 
 use Finding::{Lacking, Well, Wrong};
 
-pub(crate) fn doctor(wish: &Doctor, environment: &Environment) -> Result<ExitCode, Trouble> {
-    let config = wish.settings.config(environment)?;
+pub(crate) fn doctor(args: &Doctor, environment: &Environment) -> Result<ExitCode, CliError> {
+    let config = args.settings.config(environment)?;
     let mounted = filesystem::mounts();
     let found = filesystem::liveness_of_all(&mounted);
     let findings = [
@@ -71,7 +71,7 @@ pub(crate) fn doctor(wish: &Doctor, environment: &Environment) -> Result<ExitCod
             let _ = writeln!(text, "                  {}", printable(&remedy));
         }
     }
-    report::print(text)?;
+    print::print(text)?;
     Ok(code)
 }
 
@@ -133,7 +133,7 @@ fn hidden(mounts: &[PathBuf], found: &[Liveness]) -> Finding {
 }
 
 fn hidden_below(mount: &Path) -> Option<Finding> {
-    let status = place::status(mount).ok()?;
+    let status = find_mount::status(mount).ok()?;
     let count = status["hidden"].as_u64().filter(|count| *count != 0)?;
     let first = status["hidden_first"].as_str().unwrap_or_default();
     let at = mount.display();

@@ -7,23 +7,23 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::cli::report::{self, Trouble};
+use crate::cli::print::{self, CliError};
 use crate::config::{ConfigError, Layer, Origin};
 use crate::daemon::{Environment, effective_user, is_private_to_write};
 use crate::regular_file::{self, SETTINGS_BYTES};
 
 /// What `named` says, or else the `.env` of the working directory where that can be trusted. Says on standard
 /// error which file was read, and which one was not and why.
-pub(crate) fn layer(environment: &Environment, named: Option<&Path>) -> Result<Layer, Trouble> {
+pub(crate) fn layer(environment: &Environment, named: Option<&Path>) -> Result<Layer, CliError> {
     let Some(path) = chosen(environment.working_directory(), named)? else {
         return Ok(Layer::default());
     };
-    let text = regular_file::read(&path, SETTINGS_BYTES).map_err(|source| Trouble::File {
+    let text = regular_file::read(&path, SETTINGS_BYTES).map_err(|source| CliError::File {
         path: path.clone(),
         source,
         remedy: "Move it away, or name another with `--env-file`.".to_owned(),
     })?;
-    report::remark(&format!("scribefs: settings from {}", path.display()));
+    print::remark(&format!("scribefs: settings from {}", path.display()));
     let variables = variables(&text).map_err(|line| ConfigError::Syntax {
         origin: Origin::DotEnv(path.clone()),
         line,
@@ -32,7 +32,7 @@ pub(crate) fn layer(environment: &Environment, named: Option<&Path>) -> Result<L
     Ok(Layer::from_variables(&variables, Origin::DotEnv(path))?)
 }
 
-fn chosen(folder: &Path, named: Option<&Path>) -> Result<Option<PathBuf>, Trouble> {
+fn chosen(folder: &Path, named: Option<&Path>) -> Result<Option<PathBuf>, CliError> {
     if let Some(named) = named {
         return Ok(Some(folder.join(named)));
     }
@@ -40,11 +40,11 @@ fn chosen(folder: &Path, named: Option<&Path>) -> Result<Option<PathBuf>, Troubl
     match reason_to_ignore(folder, &path) {
         Ok(None) => Ok(Some(path)),
         Ok(Some(why)) => {
-            report::remark(&format!("scribefs: {} is ignored: {why}", path.display()));
+            print::remark(&format!("scribefs: {} is ignored: {why}", path.display()));
             Ok(None)
         }
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Trouble::File {
+        Err(source) => Err(CliError::File {
             path,
             source,
             remedy: "Make it readable, move it away, or name another with `--env-file`.".to_owned(),

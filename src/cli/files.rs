@@ -12,8 +12,8 @@ use indicatif::ProgressBar;
 use serde_json::Value;
 
 use crate::cli::arguments::Wait;
-use crate::cli::report::{self, Trouble};
-use crate::cli::{attributes, place};
+use crate::cli::print::{self, CliError};
+use crate::cli::{attributes, find_mount};
 use crate::config;
 use crate::daemon::Environment;
 use crate::model::printable;
@@ -33,24 +33,24 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Time between looks whether the model is still missing.
 const LOOK_FOR_MODEL: Duration = Duration::from_secs(10);
 
-pub(crate) fn wait(wish: &Wait, environment: &Environment) -> Result<ExitCode, Trouble> {
+pub(crate) fn wait(args: &Wait, environment: &Environment) -> Result<ExitCode, CliError> {
     let limit =
-        wish.timeout.as_deref().map(|text| config::time_limit("timeout", text)).transpose()?;
+        args.timeout.as_deref().map(|text| config::time_limit("timeout", text)).transpose()?;
     let deadline = limit.map(|limit| Instant::now() + limit);
     let mut code = ExitCode::SUCCESS;
     let mut has_failed = false;
-    for file in &wish.files {
-        let published = place::inbox_file(file, environment.working_directory())
+    for file in &args.files {
+        let published = find_mount::inbox_file(file, environment.working_directory())
             .and_then(|(mount, path)| wait_for(&mount, &path, file, deadline));
         match published {
-            Ok(folder) => report::print_path(&folder)?,
+            Ok(folder) => print::print_path(&folder)?,
             // The others may be published all the same.
             Err(trouble) => {
-                report::complain(&trouble);
+                print::complain(&trouble);
                 if !has_failed {
                     code = trouble.code();
                 }
-                has_failed |= !matches!(trouble, Trouble::TimeOut(_));
+                has_failed |= !matches!(trouble, CliError::TimeOut(_));
             }
         }
     }
@@ -63,14 +63,14 @@ fn wait_for(
     path: &Path,
     named: &Path,
     deadline: Option<Instant>,
-) -> Result<PathBuf, Trouble> {
+) -> Result<PathBuf, CliError> {
     let mut events = Events::open(mount)?;
     // In this order: what is done between the two is seen either way.
     let mut last = events.last_end_so_far(path)?;
     if !mount.join("inbox").join(path).exists() {
         last = events.last_end_so_far(path)?.or(last);
         let last = last.ok_or_else(|| {
-            Trouble::plain(
+            CliError::plain(
                 format!("{} is not in the inbox, and has not been recently", named.display()),
                 "Look for it under conversations/, or drop it (again).",
             )
@@ -91,7 +91,7 @@ fn wait_for(
             Some(event) if is_end_of(&event, path) && !goes_on(&event, &file) => break event,
             Some(_) => {}
             None if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                return Err(Trouble::TimeOut(named.to_owned()));
+                return Err(CliError::TimeOut(named.to_owned()));
             }
             None => match Standing::of(&file)?.end(&file, named) {
                 Some(over) if over_since.is_some_and(|it| EVENT_TAKES < it.elapsed()) => {
@@ -123,7 +123,7 @@ enum Standing {
 }
 
 impl Standing {
-    fn of(file: &Path) -> Result<Self, Trouble> {
+    fn of(file: &Path) -> Result<Self, CliError> {
         match attributes::get(file, STATE) {
             Ok(Some(state)) => Ok(match state.as_str() {
                 "failed" => Self::Failed,
@@ -135,12 +135,12 @@ impl Standing {
             Err(err) if matches!(err.raw_os_error(), Some(libc::ENOENT | libc::ESTALE)) => {
                 Ok(Self::Gone)
             }
-            Err(source) => Err(place::unanswered(file.to_owned(), source)),
+            Err(source) => Err(find_mount::unanswered(file.to_owned(), source)),
         }
     }
 
     /// Why nothing will come of it; `None` where something will.
-    fn end(&self, file: &Path, named: &Path) -> Option<Trouble> {
+    fn end(&self, file: &Path, named: &Path) -> Option<CliError> {
         let named = named.display();
         let (what, remedy) = match self {
             Self::Going => return None,
@@ -164,7 +164,7 @@ impl Standing {
                 "Drop it again, or `touch` it if it is complete.".to_owned(),
             ),
         };
-        Some(Trouble::plain(what, remedy))
+        Some(CliError::plain(what, remedy))
     }
 }
 
@@ -200,7 +200,7 @@ impl<'a> Progress<'a> {
             self.look_for_model = Some(Instant::now() + LOOK_FOR_MODEL);
             if let Some(name) = missing_model(self.mount) {
                 self.look_for_model = None;
-                self.spinner.suspend(|| report::remark(&format!(
+                self.spinner.suspend(|| print::remark(&format!(
                     "scribefs: waiting for the model `{name}`; install it with `scribefs models pull {name}`"
                 )));
             }
@@ -210,7 +210,7 @@ impl<'a> Progress<'a> {
 
 /// The recognizer that recordings wait for.
 fn missing_model(mount: &Path) -> Option<String> {
-    let status = place::status(mount).ok()?;
+    let status = find_mount::status(mount).ok()?;
     let recognizer = &status["recognizer"];
     (recognizer["installed"] == false).then(|| recognizer["name"].as_str().map(str::to_owned))?
 }
@@ -221,21 +221,21 @@ fn is_end_of(event: &Value, path: &Path) -> bool {
     event["event"] == "job" && is_final && event["path"] == path.to_string_lossy().as_ref()
 }
 
-fn end_of(mount: &Path, named: &Path, event: &Value) -> Result<PathBuf, Trouble> {
+fn end_of(mount: &Path, named: &Path, event: &Value) -> Result<PathBuf, CliError> {
     let word = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
     match event["state"].as_str() {
         Some("done" | "duplicate") => {
             // What is remarkable about it: that the same bytes were there already, say.
             if let Some(remark) = event["message"].as_str() {
-                report::remark(&format!("{}: {remark}", named.display()));
+                print::remark(&format!("{}: {remark}", named.display()));
             }
             Ok(mount.join(word("folder")))
         }
         Some("failed") => {
             let what = format!("{}: {}", named.display(), word("message"));
-            Err(Trouble::plain(what, word("remedy")))
+            Err(CliError::plain(what, word("remedy")))
         }
-        _ => Err(Trouble::plain(
+        _ => Err(CliError::plain(
             format!("{} was cancelled, moved or removed", named.display()),
             RETRY,
         )),
@@ -256,14 +256,14 @@ struct Events {
 }
 
 impl Events {
-    fn open(mount: &Path) -> Result<Self, Trouble> {
+    fn open(mount: &Path) -> Result<Self, CliError> {
         let path = mount.join(".scribefs/events");
-        let file = File::open(&path).map_err(|source| place::unanswered(path, source))?;
+        let file = File::open(&path).map_err(|source| find_mount::unanswered(path, source))?;
         Ok(Self { file, read: Vec::new() })
     }
 
     /// The last line about the end of work on `path` among those that were not read yet.
-    fn last_end_so_far(&mut self, path: &Path) -> Result<Option<Value>, Trouble> {
+    fn last_end_so_far(&mut self, path: &Path) -> Result<Option<Value>, CliError> {
         let mut last = None;
         while let Some(event) = self.next(Some(Instant::now()))? {
             if is_end_of(&event, path) {
@@ -274,7 +274,7 @@ impl Events {
     }
 
     /// The next line; `None` when there is none until `deadline`.
-    fn next(&mut self, deadline: Option<Instant>) -> Result<Option<Value>, Trouble> {
+    fn next(&mut self, deadline: Option<Instant>) -> Result<Option<Value>, CliError> {
         loop {
             if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.read.drain(..=end).collect();
@@ -287,7 +287,7 @@ impl Events {
                     Waited::TooLong => return Ok(None),
                     Waited::Ended => {
                         let remedy = "Mount again; nothing that was dropped is lost.";
-                        return Err(Trouble::plain("the mount is gone", remedy));
+                        return Err(CliError::plain("the mount is gone", remedy));
                     }
                 },
                 Ok(count) => self.read.extend_from_slice(&some[..count]),

@@ -7,26 +7,26 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::arguments::{Fsck, Gc};
-use crate::cli::report::{self, Trouble};
-use crate::cli::stock::{self, Opened};
+use crate::cli::print::{self, CliError};
+use crate::cli::stores::{self, Opened};
 use crate::config::Config;
 use crate::daemon::Environment;
 use crate::model::printable;
-use crate::publishing::{self, Stock, StockError};
+use crate::publishing::{self, Stores, StoresError};
 use crate::store::Foreign;
-use crate::upkeep::{self, Counts, Depth, Fault, Finding, Orphan, Where};
+use crate::upkeep::{self, Counts, Depth, Finding, Orphan, Problem, Where};
 
-pub(crate) fn fsck(wish: &Fsck, environment: &Environment) -> Result<ExitCode, Trouble> {
-    let config = wish.settings.config(environment)?;
+pub(crate) fn fsck(args: &Fsck, environment: &Environment) -> Result<ExitCode, CliError> {
+    let config = args.settings.config(environment)?;
     let opened = Opened::open_existing(&config)?;
-    let is_clean = match wish.repair {
-        true => opened.under_lease(&config, false, |stock| {
+    let is_clean = match args.repair {
+        true => opened.under_lease(&config, false, |stores| {
             let placed = opened.placed(&config)?;
-            publishing::take_back_claims(&placed, &opened.index).map_err(StockError::Index)?;
-            publishing::write_pages_due(&placed, &opened.index).map_err(StockError::Index)?;
-            check(wish, stock, &opened)
+            publishing::take_back_claims(&placed, &opened.index).map_err(StoresError::Index)?;
+            publishing::write_pages_due(&placed, &opened.index).map_err(StoresError::Index)?;
+            check(args, stores, &opened)
         }),
-        false => check(wish, opened.stock(), &opened),
+        false => check(args, opened.stores(), &opened),
     }?;
     if let Some(bucket) = &opened.bucket {
         name_foreign(&bucket.take_foreign());
@@ -35,27 +35,27 @@ pub(crate) fn fsck(wish: &Fsck, environment: &Environment) -> Result<ExitCode, T
 }
 
 /// Whether nothing is left to be mended.
-fn check(wish: &Fsck, stock: Stock<'_>, opened: &Opened) -> Result<bool, Trouble> {
-    let depth = if wish.deep { Depth::Contents } else { Depth::Sizes };
+fn check(args: &Fsck, stores: Stores<'_>, opened: &Opened) -> Result<bool, CliError> {
+    let depth = if args.deep { Depth::Contents } else { Depth::Sizes };
     let bar = progress_bar(opened.recordings()?);
     let (mut tally, mut told) = (Tally::default(), Vec::new());
-    let mut found = |finding: Finding| -> Result<(), Trouble> {
-        let is_mended = wish.repair && upkeep::mend(stock, &finding)?;
+    let mut found = |finding: Finding| -> Result<(), CliError> {
+        let is_mended = args.repair && upkeep::mend(stores, &finding)?;
         tally.note(&finding, is_mended);
-        match wish.json {
+        match args.json {
             true => told.push(as_json(&finding, is_mended)),
-            false => bar.suspend(|| report::print(as_text(&finding, is_mended)))?,
+            false => bar.suspend(|| print::print(as_text(&finding, is_mended)))?,
         }
         Ok(())
     };
-    let counts = upkeep::inspect(stock, depth, Timestamp::now(), &mut |_| bar.inc(1), &mut found)?;
+    let counts = upkeep::inspect(stores, depth, Timestamp::now(), &mut |_| bar.inc(1), &mut found)?;
     bar.finish_and_clear();
     let Counts { recordings, objects } = counts;
-    match wish.json {
-        true => report::print_json(
+    match args.json {
+        true => print::print_json(
             &json!({ "recordings": recordings, "objects": objects, "findings": told }),
         )?,
-        false => report::print(verdict(counts, tally))?,
+        false => print::print(verdict(counts, tally))?,
     }
     Ok(tally.found == tally.mended)
 }
@@ -69,7 +69,7 @@ struct Tally {
 
 impl Tally {
     fn note(&mut self, finding: &Finding, is_mended: bool) {
-        if !matches!(finding.fault, Fault::Foreign { .. }) {
+        if !matches!(finding.fault, Problem::Foreign { .. }) {
             self.found += 1;
             self.mended += u64::from(is_mended);
         }
@@ -81,9 +81,9 @@ fn name_foreign(foreign: &Foreign) {
     if foreign.count == 0 {
         return;
     }
-    report::remark(&format!("{} objects in the bucket do not belong to scribefs:", foreign.count));
+    print::remark(&format!("{} objects in the bucket do not belong to scribefs:", foreign.count));
     for name in &foreign.named {
-        report::remark(&format!("  {name}"));
+        print::remark(&format!("  {name}"));
     }
 }
 
@@ -118,70 +118,70 @@ fn verdict(counts: Counts, tally: Tally) -> String {
 /// What to do about it.
 fn remedy(finding: &Finding) -> &'static str {
     match finding.fault {
-        Fault::Missing { .. } | Fault::Size { .. } | Fault::Content { .. } => {
+        Problem::Missing { .. } | Problem::Size { .. } | Problem::Content { .. } => {
             "`scribefs fsck --repair` restores it from the other copy, or writes it again from the json page, and \
              that one from the subtitles; if that fails, drop the recording into the inbox once more, or restore \
              what is lost from a backup under this key"
         }
-        Fault::Unindexed { .. } => "`scribefs fsck --repair` adds it to the index",
-        Fault::Strange { .. } => {
+        Problem::Unindexed { .. } => "`scribefs fsck --repair` adds it to the index",
+        Problem::Strange { .. } => {
             "restore the files it names, or move it away together with the files beside it"
         }
-        Fault::Orphan { .. } => "`scribefs gc --yes` removes it",
-        Fault::OnlyCopy { .. } => {
+        Problem::Orphan { .. } => "`scribefs gc --yes` removes it",
+        Problem::OnlyCopy { .. } => {
             "it is kept: drop a recording into the inbox to transcribe it again, and move away what you do not \
              need"
         }
-        Fault::Foreign { .. } => "it is left alone",
+        Problem::Foreign { .. } => "it is left alone",
     }
 }
 
-pub(crate) fn gc(wish: &Gc, environment: &Environment) -> Result<ExitCode, Trouble> {
-    let config = wish.settings.config(environment)?;
+pub(crate) fn gc(args: &Gc, environment: &Environment) -> Result<ExitCode, CliError> {
+    let config = args.settings.config(environment)?;
     // What dead publications had begun to write is swept away by opening.
     let opened = Opened::open_existing(&config)?;
-    match wish.yes {
+    match args.yes {
         // Nobody else may be writing to what is cleared up here.
-        true => opened.under_lease(&config, true, |stock| clear_up(wish, stock, &config)),
-        false => clear_up(wish, opened.stock(), &config),
+        true => opened.under_lease(&config, true, |stores| clear_up(args, stores, &config)),
+        false => clear_up(args, opened.stores(), &config),
     }
 }
 
-fn clear_up(wish: &Gc, stock: Stock<'_>, config: &Config) -> Result<ExitCode, Trouble> {
-    let left = upkeep::orphans(stock, Timestamp::now())?;
+fn clear_up(args: &Gc, stores: Stores<'_>, config: &Config) -> Result<ExitCode, CliError> {
+    let left = upkeep::orphans(stores, Timestamp::now())?;
     for Orphan { place, key } in &left.orphans {
-        report::print(format!("{}  {}\n", place_of(*place), printable(key.as_str())))?;
+        print::print(format!("{}  {}\n", place_of(*place), printable(key.as_str())))?;
     }
     for ((place, folder), count) in &left.foreign {
         let (place, folder) = (place_of(*place), printable(folder));
-        report::remark(&format!(
+        print::remark(&format!(
             "{place}  {folder}: {count} files do not belong to scribefs and are left alone"
         ));
     }
     if left.only_copies != 0 {
-        report::remark(&format!(
+        print::remark(&format!(
             "{} stay although no recording names them: there is no other copy. `scribefs fsck` lists them",
             files(left.only_copies)
         ));
     }
     let files = files(left.orphans.len());
-    if left.orphans.is_empty() && !wish.yes {
-        report::remark("nothing to remove");
+    if left.orphans.is_empty() && !args.yes {
+        print::remark("nothing to remove");
         return Ok(ExitCode::SUCCESS);
     }
-    if !wish.yes {
-        report::remark(&format!("{files} would be removed; `scribefs gc --yes` removes them"));
+    if !args.yes {
+        print::remark(&format!("{files} would be removed; `scribefs gc --yes` removes them"));
         return Ok(ExitCode::SUCCESS);
     }
     for orphan in &left.orphans {
-        upkeep::remove_orphan(stock, orphan)?;
+        upkeep::remove_orphan(stores, orphan)?;
     }
-    if let Some(cache) = stock::cache(config)? {
-        upkeep::clear_cache(stock, &cache)?;
+    if let Some(cache) = stores::cache(config)? {
+        upkeep::clear_cache(stores, &cache)?;
     }
     match left.orphans.is_empty() {
-        true => report::remark("nothing to remove"),
-        false => report::remark(&format!("{files} removed")),
+        true => print::remark("nothing to remove"),
+        false => print::remark(&format!("{files} removed")),
     }
     Ok(ExitCode::SUCCESS)
 }

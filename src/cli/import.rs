@@ -11,47 +11,47 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::cli::arguments::{Import, Wait};
-use crate::cli::report::{self, Causes, Trouble};
-use crate::cli::stock::Opened;
-use crate::cli::{files, place};
+use crate::cli::print::{self, Causes, CliError};
+use crate::cli::stores::Opened;
+use crate::cli::{files, find_mount};
 use crate::config::{Config, Layer, Origin};
-use crate::daemon::{DaemonError, Environment, last_server, open_bucket, open_near};
+use crate::daemon::{DaemonError, Environment, last_server, open_bucket, open_local_store};
 use crate::index::IndexError;
 use crate::model::Key;
-use crate::publishing::StockError;
+use crate::publishing::StoresError;
 use crate::regular_file;
 use crate::store::{Bucket, BucketOptions, Foreign, StoreError};
 use crate::upkeep::{self, Find, ImportError, Imported, NotTaken, Reason};
 
-pub(crate) fn import(wish: &Import, environment: &Environment) -> Result<ExitCode, Trouble> {
-    let config = wish.settings.config(environment)?;
-    let target = match &wish.mount {
+pub(crate) fn import(args: &Import, environment: &Environment) -> Result<ExitCode, CliError> {
+    let config = args.settings.config(environment)?;
+    let target = match &args.mount {
         Some(mount) => Target::Inbox(environment.working_directory().join(mount)),
         None => match Opened::try_open(&config) {
             // This state is mounted somewhere.
-            Err(Trouble::Daemon(DaemonError::Index(IndexError::InUse { .. }))) => {
+            Err(CliError::Daemon(DaemonError::Index(IndexError::InUse { .. }))) => {
                 match last_server(&config.state) {
                     Some(server) => Target::Inbox(server.mountpoint),
-                    None => Target::Inbox(place::only_mount(environment.working_directory())?),
+                    None => Target::Inbox(find_mount::only_mount(environment.working_directory())?),
                 }
             }
             opened => Target::Index(Box::new(opened?)),
         },
     };
     let mut importer =
-        Importer { target, zone: config.zone.clone(), again: wish.again, done: Done::default() };
-    let taken = match wish.source.starts_with("s3://") {
-        true => importer.take_bucket(wish, &config, environment),
-        false => importer.take_folder(&environment.working_directory().join(&wish.source)),
+        Importer { target, zone: config.zone.clone(), again: args.again, done: Done::default() };
+    let taken = match args.source.starts_with("s3://") {
+        true => importer.take_bucket(args, &config, environment),
+        false => importer.take_folder(&environment.working_directory().join(&args.source)),
     };
-    importer.report(&wish.source, taken.as_ref().err())?;
+    importer.report(&args.source, taken.as_ref().err())?;
     let Done { dropped, failures, .. } = importer.done;
     let mut code = if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if let Err(trouble) = taken {
-        report::complain(&trouble);
+        print::complain(&trouble);
         code = trouble.code();
     }
-    if !wish.wait || dropped.is_empty() {
+    if !args.wait || dropped.is_empty() {
         return Ok(code);
     }
     // What is in the inbox is waited for, whatever became of the rest.
@@ -61,18 +61,18 @@ pub(crate) fn import(wish: &Import, environment: &Environment) -> Result<ExitCod
 
 /// Another bucket than the one that recordings go to, reached in the same way.
 fn source_bucket(
-    wish: &Import,
+    args: &Import,
     config: &Config,
     environment: &Environment,
-) -> Result<Arc<dyn Bucket>, Trouble> {
+) -> Result<Arc<dyn Bucket>, CliError> {
     let mut store = Layer::default();
-    store.say("store", &wish.source, Origin::Flag);
-    let named = wish.settings.config_with(store, environment);
+    store.say("store", &args.source, Origin::Flag);
+    let named = args.settings.config_with(store, environment);
     let source = match (&config.bucket, named) {
         (_, Ok(named)) => named,
         // The settings name a bucket of their own beside it: all else that they say of it counts here too.
         (Some(own), Err(_)) => {
-            let place = wish.source.trim_start_matches("s3://");
+            let place = args.source.trim_start_matches("s3://");
             let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
             let prefix = prefix.trim_matches('/');
             let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
@@ -81,11 +81,11 @@ fn source_bucket(
         }
         (None, Err(err)) => return Err(err),
     };
-    open_bucket(&source)?.ok_or_else(|| nothing_in(&wish.source))
+    open_bucket(&source)?.ok_or_else(|| nothing_in(&args.source))
 }
 
-fn nothing_in(source: &str) -> Trouble {
-    Trouble::plain(
+fn nothing_in(source: &str) -> CliError {
+    CliError::plain(
         format!("there are no recordings in {source}"),
         "Name the folder that contains <conversation>/<yyyy>/<mm>/<dd>/.",
     )
@@ -129,30 +129,30 @@ struct Importer {
 }
 
 impl Importer {
-    fn take_folder(&mut self, source: &Path) -> Result<(), Trouble> {
+    fn take_folder(&mut self, source: &Path) -> Result<(), CliError> {
         self.refuse_own(source)?;
         self.take(source)
     }
 
     fn take_bucket(
         &mut self,
-        wish: &Import,
+        args: &Import,
         config: &Config,
         environment: &Environment,
-    ) -> Result<(), Trouble> {
-        let bucket = source_bucket(wish, config, environment)?;
+    ) -> Result<(), CliError> {
+        let bucket = source_bucket(args, config, environment)?;
         let found = upkeep::days(bucket.as_ref())?;
         self.done.not_taken.add(foreign(found.passed_over));
         for day in found.days {
             // Where they are going to, if that is here: recordings may be larger than the disk of /tmp.
             let folder = match &self.target {
-                Target::Index(opened) => tempfile::tempdir_in(opened.near.staging()),
-                Target::Inbox(_) => tempfile::tempdir_in(open_near(config)?.staging()),
+                Target::Index(opened) => tempfile::tempdir_in(opened.local.staging()),
+                Target::Inbox(_) => tempfile::tempdir_in(open_local_store(config)?.staging()),
             };
-            let folder = folder.map_err(StockError::Disk)?;
+            let folder = folder.map_err(StoresError::Disk)?;
             match upkeep::fetch_day(bucket.as_ref(), &day, folder.path()) {
                 // One that was removed meanwhile or lies in an archive says nothing of the others.
-                Err(StockError::Store(
+                Err(StoresError::Store(
                     err @ (StoreError::Missing { .. } | StoreError::Refused { .. }),
                 )) => {
                     let why = Causes(&err).to_string();
@@ -171,12 +171,12 @@ impl Importer {
     }
 
     /// The store is no source: its recordings would be filed a second time.
-    fn refuse_own(&self, source: &Path) -> Result<(), Trouble> {
+    fn refuse_own(&self, source: &Path) -> Result<(), CliError> {
         let Target::Index(opened) = &self.target else { return Ok(()) };
-        let store = opened.near.root();
+        let store = opened.local.root();
         // A source that is not there is told of later.
         if upkeep::lies_in(source, store).unwrap_or(false) {
-            return Err(Trouble::plain(
+            return Err(CliError::plain(
                 format!("{} is inside the store {}", source.display(), store.display()),
                 "Set `store` to another folder in the settings, and import into that.",
             ));
@@ -185,8 +185,8 @@ impl Importer {
     }
 
     /// Takes what a tree has. Ends early only where nothing more can be published or dropped.
-    fn take(&mut self, root: &Path) -> Result<(), Trouble> {
-        let survey = upkeep::survey(root).map_err(|source| Trouble::File {
+    fn take(&mut self, root: &Path) -> Result<(), CliError> {
+        let survey = upkeep::survey(root).map_err(|source| CliError::File {
             path: root.to_owned(),
             source,
             remedy: "Name the folder that contains <conversation>/<yyyy>/<mm>/<dd>/.".to_owned(),
@@ -199,18 +199,18 @@ impl Importer {
         Ok(())
     }
 
-    fn take_one(&mut self, root: &Path, find: &Find) -> Result<(), Trouble> {
+    fn take_one(&mut self, root: &Path, find: &Find) -> Result<(), CliError> {
         match (&self.target, &find.text) {
             (Target::Index(opened), Some(text)) => {
                 let now = Timestamp::now();
-                match upkeep::import(opened.stock(), find, text, &self.zone, now) {
+                match upkeep::import(opened.stores(), find, text, &self.zone, now) {
                     Ok(Imported::Published(_)) => self.done.published += 1,
                     Ok(Imported::Known(_)) => self.done.known += 1,
                     Err(ImportError::Source { path, source }) => {
                         let path = path.strip_prefix(root).map(Path::to_owned).unwrap_or(path);
                         self.done.fail(path, format!("cannot be read: {source}"));
                     }
-                    Err(ImportError::Stock(err)) => return Err(err.into()),
+                    Err(ImportError::Stores(err)) => return Err(err.into()),
                 }
             }
             (Target::Inbox(mount), text) if text.is_none() || self.again => {
@@ -222,7 +222,7 @@ impl Importer {
                         self.done.fail(path.to_owned(), err.to_string());
                     }
                     Err(CopyError::Mount(source)) => {
-                        return Err(Trouble::File {
+                        return Err(CliError::File {
                             path: target,
                             source,
                             remedy: "Check with `scribefs status` that the mount answers and has space, then run \
@@ -238,10 +238,10 @@ impl Importer {
     }
 
     /// `trouble`: why it ended early.
-    fn report(&self, source: &str, trouble: Option<&Trouble>) -> Result<(), Trouble> {
+    fn report(&self, source: &str, trouble: Option<&CliError>) -> Result<(), CliError> {
         let Done { found, published, known, dropped, left, not_taken, .. } = &self.done;
         for (path, reason) in &not_taken.named {
-            report::remark(&format!("{}: not imported: {reason}", path.display()));
+            print::remark(&format!("{}: not imported: {reason}", path.display()));
         }
         if not_taken.count != 0 {
             let files = if not_taken.count == 1 {
@@ -254,7 +254,7 @@ impl Importer {
                 true => format!("; the first {named} are listed above"),
                 false => String::new(),
             };
-            report::remark(&format!("{files} not imported{rest}"));
+            print::remark(&format!("{files} not imported{rest}"));
         }
         if *found == 0 {
             return if trouble.is_some() { Ok(()) } else { Err(nothing_in(source)) };
@@ -272,9 +272,9 @@ impl Importer {
                  transcribe them anew",
             ),
         };
-        report::print(said)?;
+        print::print(said)?;
         if *left != 0 {
-            report::remark(&format!("{left} {rest}"));
+            print::remark(&format!("{left} {rest}"));
         }
         Ok(())
     }

@@ -8,20 +8,20 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::cli::arguments::{Models, ModelsAction};
-use crate::cli::report::{self, Trouble};
+use crate::cli::print::{self, CliError};
 use crate::cli::settings::Settings;
 use crate::daemon::Environment;
 use crate::models::{CATALOGUE, DEFAULTS, Library, Network, Purpose};
 
-pub(crate) fn models(wish: &Models, environment: &Environment) -> Result<ExitCode, Trouble> {
-    let config = Settings::with_models(wish.models.as_deref()).config(environment)?;
+pub(crate) fn models(args: &Models, environment: &Environment) -> Result<ExitCode, CliError> {
+    let config = Settings::with_models(args.models.as_deref()).config(environment)?;
     let library = Library::new(&config.models);
-    match &wish.action {
+    match &args.action {
         ModelsAction::List { json } => list(&library, *json),
         ModelsAction::Pull { names, from } => pull(&library, names, from.as_deref(), environment),
         ModelsAction::Import { path, name } => {
             let name = library.import(path, name.as_deref())?;
-            report::print(format!("{name}\n"))?;
+            print::print(format!("{name}\n"))?;
             Ok(ExitCode::SUCCESS)
         }
         ModelsAction::Verify { names } => verify(&library, names),
@@ -32,11 +32,11 @@ pub(crate) fn models(wish: &Models, environment: &Environment) -> Result<ExitCod
     }
 }
 
-fn list(library: &Library, as_json: bool) -> Result<ExitCode, Trouble> {
+fn list(library: &Library, as_json: bool) -> Result<ExitCode, CliError> {
     if as_json {
-        report::print_json(&as_value(library))?;
+        print::print_json(&as_value(library))?;
     } else {
-        report::print(table(library))?;
+        print::print(table(library))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -94,7 +94,7 @@ fn pull(
     names: &[String],
     wheel: Option<&Path>,
     environment: &Environment,
-) -> Result<ExitCode, Trouble> {
+) -> Result<ExitCode, CliError> {
     let network = Network {
         hub: environment.variables().get("HF_ENDPOINT").cloned(),
         python: environment.find_program("python3"),
@@ -103,7 +103,7 @@ fn pull(
     let defaults: Vec<String> = DEFAULTS.iter().map(|&name| name.to_owned()).collect();
     for name in if names.is_empty() { &defaults } else { names } {
         if library.find(name).is_some() {
-            report::remark(&format!("{name}: installed"));
+            print::remark(&format!("{name}: installed"));
             continue;
         }
         let bar = ProgressBar::new(0);
@@ -116,12 +116,12 @@ fn pull(
         });
         bar.finish_and_clear();
         pulled?;
-        report::remark(&format!("{name}: installed in {}", library.dir().join(name).display()));
+        print::remark(&format!("{name}: installed in {}", library.dir().join(name).display()));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn verify(library: &Library, names: &[String]) -> Result<ExitCode, Trouble> {
+fn verify(library: &Library, names: &[String]) -> Result<ExitCode, CliError> {
     // Adopts what was put there by hand, which is compared from then on.
     library.installed();
     let all = library.names();
@@ -129,11 +129,11 @@ fn verify(library: &Library, names: &[String]) -> Result<ExitCode, Trouble> {
     for name in if names.is_empty() { &all } else { names } {
         let damaged = library.verify(name)?;
         if damaged.is_empty() {
-            report::print(format!("{name}: ok\n"))?;
+            print::print(format!("{name}: ok\n"))?;
             continue;
         }
         code = ExitCode::FAILURE;
-        report::print(format!(
+        print::print(format!(
             "{name}: damaged: {}; `scribefs models remove {name}`, then pull it again\n",
             damaged.join(", ")
         ))?;

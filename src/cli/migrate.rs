@@ -8,49 +8,49 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::arguments::{Goal, Migrate};
-use crate::cli::report::{self, Trouble};
-use crate::cli::stock::{Opened, hold_lease};
+use crate::cli::print::{self, CliError};
+use crate::cli::stores::{Opened, hold_lease};
 use crate::config::{Config, Storage};
-use crate::daemon::{DaemonError, Environment, carrier_options, open_placed, settle_writer};
-use crate::publishing::{self, StockError, StorageError};
+use crate::daemon::{DaemonError, Environment, open_placed, settle_writer, uploader_config};
+use crate::publishing::{self, StorageError, StoresError};
 use crate::store::Bucket;
-use crate::sync::{self, Carrier, CarrierStatus, Grounds};
+use crate::sync::{self, SyncContext, Uploader, UploaderStatus};
 use crate::upkeep::{self, Old};
 
-/// Time between looks at how far the carrier is.
+/// Time between looks at how far the uploader is.
 const LOOK: Duration = Duration::from_millis(250);
 
-pub(crate) fn migrate(wish: &Migrate, environment: &Environment) -> Result<ExitCode, Trouble> {
-    let config = wish.settings.config(environment)?;
-    agree(wish.to, &config)?;
+pub(crate) fn migrate(args: &Migrate, environment: &Environment) -> Result<ExitCode, CliError> {
+    let config = args.settings.config(environment)?;
+    agree(args.to, &config)?;
     let opened = Opened::open(&config)?;
     let Some(bucket) = opened.bucket.clone() else { return Err(no_bucket()) };
-    match wish.to {
-        Goal::S3 => to_bucket(&opened, bucket, &config, wish.keep_old),
-        Goal::Local => to_disk(&opened, &bucket, &config, wish.keep_old),
+    match args.to {
+        Goal::S3 => to_bucket(&opened, bucket, &config, args.keep_old),
+        Goal::Local => to_disk(&opened, &bucket, &config, args.keep_old),
     }
 }
 
 /// Where the settings say otherwise, the next mount would move everything back.
-fn agree(goal: Goal, config: &Config) -> Result<(), Trouble> {
+fn agree(goal: Goal, config: &Config) -> Result<(), CliError> {
     if config.bucket.is_none() {
         return Err(no_bucket());
     }
     match (goal, config.storage) {
         (Goal::S3, Storage::S3 | Storage::Both) | (Goal::Local, Storage::Local) => Ok(()),
-        (Goal::S3, Storage::Local) => Err(Trouble::plain(
+        (Goal::S3, Storage::Local) => Err(CliError::plain(
             "the settings say storage = \"local\"",
             "Set `storage` to \"s3\" or \"both\" first.",
         )),
-        (Goal::Local, Storage::S3 | Storage::Both) => Err(Trouble::plain(
+        (Goal::Local, Storage::S3 | Storage::Both) => Err(CliError::plain(
             format!("the settings say storage = \"{}\"", config.storage),
             "Set `storage` to \"local\" first, and leave the bucket in the settings.",
         )),
     }
 }
 
-fn no_bucket() -> Trouble {
-    Trouble::plain(
+fn no_bucket() -> CliError {
+    CliError::plain(
         "no bucket is configured",
         "Set one with `bucket` in `[s3]`; moving back needs it too.",
     )
@@ -61,66 +61,66 @@ fn to_bucket(
     bucket: Arc<dyn Bucket>,
     config: &Config,
     keep_old: bool,
-) -> Result<ExitCode, Trouble> {
+) -> Result<ExitCode, CliError> {
     settle_writer(config, Some(bucket.as_ref()), &opened.index).map_err(DaemonError::State)?;
-    let placed = Arc::new(open_placed(config, opened.near.clone(), Some(bucket.clone()))?);
+    let placed = Arc::new(open_placed(config, opened.local.clone(), Some(bucket.clone()))?);
     discover(opened, bucket.as_ref())?;
-    publishing::write_pages_due(placed.as_ref(), &opened.index).map_err(StockError::Index)?;
-    let grounds = Grounds {
-        near: opened.near.clone(),
+    publishing::write_pages_due(placed.as_ref(), &opened.index).map_err(StoresError::Index)?;
+    let context = SyncContext {
+        local: opened.local.clone(),
         store: placed,
         bucket: bucket.clone(),
         index: opened.index.clone(),
         free_bytes: Arc::new(|| None),
         copied: Arc::new(|_| ()),
         health: Arc::default(),
-        // The carrier ends by itself then, and its status says so.
+        // The uploader ends by itself then, and its status says so.
         alarm: Arc::new(|| ()),
     };
-    let carrier = Carrier::start(carrier_options(config), grounds)?;
-    let end = carry(&carrier);
-    carrier.stop();
+    let uploader = Uploader::start(uploader_config(config), context)?;
+    let end = carry(&uploader);
+    uploader.stop();
     if let Some(why) = end? {
-        return Err(Trouble::plain(
+        return Err(CliError::plain(
             format!("the bucket refuses recordings: {why}"),
             "`scribefs doctor` tests the bucket; then run the command again: it continues where it stopped.",
         ));
     }
     let mut kept = 0;
     if config.storage == Storage::S3 && !keep_old {
-        kept = upkeep::leave_disk(opened.stock(), bucket.as_ref())?.kept;
+        kept = upkeep::leave_disk(opened.stores(), bucket.as_ref())?.kept;
     }
     let recordings = opened.recordings()?;
     if kept == 0 {
-        report::print(format!("{} in {}\n", counted(recordings), config.place()))?;
+        print::print(format!("{} in {}\n", counted(recordings), config.place()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let moved = recordings.saturating_sub(kept);
-    report::print(format!("{moved} of {} in {}\n", counted(recordings), config.place()))?;
-    Err(Trouble::plain(
+    print::print(format!("{moved} of {} in {}\n", counted(recordings), config.place()))?;
+    Err(CliError::plain(
         format!("{kept} cannot be read from the bucket yet: their copies stay on local disk"),
         "Run `scribefs fsck --deep --repair`, then the command again.",
     ))
 }
 
 /// Before anything moves, the index knows all that there is.
-fn discover(opened: &Opened, bucket: &dyn Bucket) -> Result<(), Trouble> {
-    if opened.index.owes_discovery().map_err(StockError::Index)? {
+fn discover(opened: &Opened, bucket: &dyn Bucket) -> Result<(), CliError> {
+    if opened.index.needs_remote_scan().map_err(StoresError::Index)? {
         sync::discover(bucket, &opened.index).map_err(|err| match err {
-            StorageError::Store(err) => StockError::Store(err),
-            StorageError::Index(err) => StockError::Index(err),
+            StorageError::Store(err) => StoresError::Store(err),
+            StorageError::Index(err) => StoresError::Index(err),
         })?;
     }
     Ok(())
 }
 
 /// Waits until everything has arrived; or says why it cannot.
-fn carry(carrier: &Carrier) -> Result<Option<String>, Trouble> {
-    let status = || carrier.status().map_err(StockError::Index);
+fn carry(uploader: &Uploader) -> Result<Option<String>, CliError> {
+    let status = || uploader.status().map_err(StoresError::Index);
     let all = status()?.pending;
     let bar = bar(all);
     loop {
-        let CarrierStatus { pending, paused, paused_because, last_error, .. } = status()?;
+        let UploaderStatus { pending, paused, paused_because, last_error, .. } = status()?;
         bar.set_position(all.saturating_sub(pending));
         bar.set_message(last_error.unwrap_or_default());
         if pending + paused == 0 {
@@ -140,14 +140,14 @@ fn to_disk(
     bucket: &Arc<dyn Bucket>,
     config: &Config,
     keep_old: bool,
-) -> Result<ExitCode, Trouble> {
+) -> Result<ExitCode, CliError> {
     let old = if keep_old { Old::Kept } else { Old::Removed };
     // Nobody else may be writing to what is emptied here.
     discover(opened, bucket.as_ref())?;
     let lease = hold_lease(opened, bucket, config)?;
     let bar = bar(opened.recordings()?);
     let moved =
-        upkeep::bring_home(opened.stock(), lease.bucket().as_ref(), old, &mut |recording| {
+        upkeep::bring_home(opened.stores(), lease.bucket().as_ref(), old, &mut |recording| {
             bar.set_message(recording.audio.key.to_string());
             bar.inc(1);
         });
@@ -155,10 +155,10 @@ fn to_disk(
     lease.release();
     let moved = moved?;
     if moved.lost == 0 {
-        report::print(format!("{} on local disk\n", counted(moved.recordings)))?;
+        print::print(format!("{} on local disk\n", counted(moved.recordings)))?;
         return Ok(ExitCode::SUCCESS);
     }
-    Err(Trouble::plain(
+    Err(CliError::plain(
         format!(
             "{} objects are lost or damaged in the bucket; everything else is on local disk, and nothing was \
              removed from the bucket",

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::cli::arguments::{InboxFiles, Name};
-use crate::cli::report::{self, Trouble};
-use crate::cli::{attributes, place};
+use crate::cli::print::{self, CliError};
+use crate::cli::{attributes, find_mount};
 use crate::daemon::Environment;
 use crate::model::{SpeakerId, printable};
 
@@ -42,25 +42,25 @@ impl Order {
     }
 }
 
-pub(crate) fn retry(wish: &InboxFiles, environment: &Environment) -> Result<ExitCode, Trouble> {
-    each(wish, environment, Order::Retry)
+pub(crate) fn retry(args: &InboxFiles, environment: &Environment) -> Result<ExitCode, CliError> {
+    each(args, environment, Order::Retry)
 }
 
-pub(crate) fn cancel(wish: &InboxFiles, environment: &Environment) -> Result<ExitCode, Trouble> {
-    each(wish, environment, Order::Cancel)
+pub(crate) fn cancel(args: &InboxFiles, environment: &Environment) -> Result<ExitCode, CliError> {
+    each(args, environment, Order::Cancel)
 }
 
 /// All of them, also where one cannot be done.
-fn each(wish: &InboxFiles, environment: &Environment, order: Order) -> Result<ExitCode, Trouble> {
+fn each(args: &InboxFiles, environment: &Environment, order: Order) -> Result<ExitCode, CliError> {
     let mut code = ExitCode::SUCCESS;
-    for file in &wish.files {
+    for file in &args.files {
         match give(file, environment.working_directory(), order) {
             Ok(state) => {
                 let file = file.display().to_string();
-                report::print(format!("{}: {state}\n", printable(&file)))?;
+                print::print(format!("{}: {state}\n", printable(&file)))?;
             }
             Err(trouble) => {
-                report::complain(&trouble);
+                print::complain(&trouble);
                 code = ExitCode::FAILURE;
             }
         }
@@ -69,12 +69,12 @@ fn each(wish: &InboxFiles, environment: &Environment, order: Order) -> Result<Ex
 }
 
 /// The state that the file is in then.
-fn give(file: &Path, working_directory: &Path, order: Order) -> Result<String, Trouble> {
-    let (mount, path) = place::inbox_file(file, working_directory)?;
+fn give(file: &Path, working_directory: &Path, order: Order) -> Result<String, CliError> {
+    let (mount, path) = find_mount::inbox_file(file, working_directory)?;
     let path = mount.join("inbox").join(path);
     let state = || attributes::get(&path, STATE).map_err(|err| unusable(file, err));
     let Some(before) = state()? else {
-        return Err(Trouble::plain(
+        return Err(CliError::plain(
             format!("{} is not a recording that is being processed", file.display()),
             "`scribefs status` lists those that are.",
         ));
@@ -82,13 +82,13 @@ fn give(file: &Path, working_directory: &Path, order: Order) -> Result<String, T
     let is_over = matches!(before.as_str(), "failed" | "cancelled" | "interrupted");
     if is_over != (order == Order::Retry) {
         let verb = if is_over { "cancel" } else { "try again" };
-        return Err(Trouble::plain(
+        return Err(CliError::plain(
             format!("{}: there is nothing to {verb}, it is {before}", file.display()),
             "`scribefs status` shows its progress.",
         ));
     }
     attributes::set(&path, order.attribute(), "1").map_err(|err| match err.raw_os_error() {
-        Some(libc::EBUSY) => Trouble::plain(
+        Some(libc::EBUSY) => CliError::plain(
             format!("{}: it is {before}, which cannot be stopped", file.display()),
             "Remove the file if you no longer want it, or wait until it is published.",
         ),
@@ -97,65 +97,65 @@ fn give(file: &Path, working_directory: &Path, order: Order) -> Result<String, T
     Ok(state()?.unwrap_or_else(|| "gone".to_owned()))
 }
 
-fn unusable(file: &Path, source: io::Error) -> Trouble {
-    Trouble::File {
+fn unusable(file: &Path, source: io::Error) -> CliError {
+    CliError::File {
         path: file.to_owned(),
         source,
         remedy: "`scribefs status` shows what is in the inbox.".to_owned(),
     }
 }
 
-pub(crate) fn name(wish: &Name, environment: &Environment) -> Result<ExitCode, Trouble> {
-    let names = names(&wish.names)?;
-    let (mount, below) = place::inside(&wish.file, environment.working_directory())?;
+pub(crate) fn name(args: &Name, environment: &Environment) -> Result<ExitCode, CliError> {
+    let names = names(&args.names)?;
+    let (mount, below) = find_mount::inside(&args.file, environment.working_directory())?;
     let file = mount.join(&below);
     let recording = below.strip_prefix("conversations").map_err(|_| {
-        Trouble::plain(
-            format!("{} is not a published recording", wish.file.display()),
+        CliError::plain(
+            format!("{} is not a published recording", args.file.display()),
             format!("Published recordings are in {}/conversations.", mount.display()),
         )
     })?;
     let attribute = |name: &CStr| {
-        attributes::get(&file, name).map_err(|source| Trouble::File {
-            path: wish.file.clone(),
+        attributes::get(&file, name).map_err(|source| CliError::File {
+            path: args.file.clone(),
             source,
             remedy: "Name any file of the recording.".to_owned(),
         })
     };
     let Some(speakers) = attribute(SPEAKERS)?.and_then(|text| text.parse::<u32>().ok()) else {
-        return Err(Trouble::plain(
-            format!("{} does not belong to one recording", wish.file.display()),
+        return Err(CliError::plain(
+            format!("{} does not belong to one recording", args.file.display()),
             "Name the original, or a page named after it, such as its .json or .srt.",
         ));
     };
     if let Some(unknown) = names.keys().find(|speaker| speakers <= u32::from(speaker.0)) {
-        return Err(no_such_speaker(&wish.file, *unknown, speakers));
+        return Err(no_such_speaker(&args.file, *unknown, speakers));
     }
     let before = attribute(REVISION)?;
     let order = json!({ "path": recording.display().to_string(), "names": names });
-    place::order(&mount, &format!("name {order}"))?;
+    find_mount::order(&mount, &format!("name {order}"))?;
     let begun = Instant::now();
     while attribute(REVISION)? == before {
         if PAGES_TAKE < begun.elapsed() {
-            return Err(Trouble::plain(
-                format!("the pages of {} have not been rewritten yet", wish.file.display()),
+            return Err(CliError::plain(
+                format!("the pages of {} have not been rewritten yet", args.file.display()),
                 "The daemon's log says why. It rewrites them as soon as it can.",
             ));
         }
         thread::sleep(LOOK);
     }
-    report::print(said(&names))?;
+    print::print(said(&names))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn no_such_speaker(file: &Path, unknown: SpeakerId, speakers: u32) -> Trouble {
+fn no_such_speaker(file: &Path, unknown: SpeakerId, speakers: u32) -> CliError {
     let there = match speakers {
         0 => "nobody speaks in it".to_owned(),
         1 => "its only speaker is S1".to_owned(),
         2 => "its speakers are S1 and S2".to_owned(),
         more => format!("its speakers are S1 to S{more}"),
     };
-    Trouble::plain(
+    CliError::plain(
         format!("{} has no speaker {unknown}; {there}", file.display()),
         "The transcript shows who says what: Speaker 1 is S1.",
     )
@@ -169,13 +169,13 @@ fn said(names: &BTreeMap<SpeakerId, String>) -> String {
     names.iter().map(line).collect()
 }
 
-fn names(said: &[String]) -> Result<BTreeMap<SpeakerId, String>, Trouble> {
+fn names(said: &[String]) -> Result<BTreeMap<SpeakerId, String>, CliError> {
     said.iter()
         .map(|text| {
             let pair = text.split_once('=');
             let pair = pair.and_then(|(who, name)| Some((speaker(who.trim())?, name)));
             let (speaker, name) = pair.ok_or_else(|| {
-                Trouble::plain(
+                CliError::plain(
                     format!("`{text}` does not name a speaker"),
                     "Write S1=Anna, or \"Speaker 1=Anna\".",
                 )

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::dot_env;
-use crate::cli::report::Trouble;
+use crate::cli::print::CliError;
 use crate::cli::setting_flags::{ModelFlags, SettingFlags};
 use crate::config::{self, Config, Layer, Origin, Places};
-use crate::daemon::{Environment, Plan};
+use crate::daemon::{DaemonConfig, Environment};
 use crate::fs::MountOptions;
 use crate::regular_file::{self, SETTINGS_BYTES};
 
@@ -38,7 +38,7 @@ impl Settings<ModelFlags> {
 
 impl<F: SettingFlags> Settings<F> {
     /// Everything that was said anywhere, checked.
-    pub(crate) fn config(&self, environment: &Environment) -> Result<Config, Trouble> {
+    pub(crate) fn config(&self, environment: &Environment) -> Result<Config, CliError> {
         self.config_with(Layer::default(), environment)
     }
 
@@ -47,7 +47,7 @@ impl<F: SettingFlags> Settings<F> {
         &self,
         more: Layer,
         environment: &Environment,
-    ) -> Result<Config, Trouble> {
+    ) -> Result<Config, CliError> {
         let variables = Layer::from_variables(environment.variables(), Origin::Environment)?;
         let dot_env = dot_env::layer(environment, self.env_file.as_deref())?;
         let file = self.file(environment)?;
@@ -57,11 +57,11 @@ impl<F: SettingFlags> Settings<F> {
         Ok(Config::new(&layer, &places(environment))?)
     }
 
-    fn file(&self, environment: &Environment) -> Result<Layer, Trouble> {
+    fn file(&self, environment: &Environment) -> Result<Layer, CliError> {
         let variable = environment.variables().get(CONFIG_VARIABLE).map(PathBuf::from);
         if let Some(path) = self.config.clone().or(variable) {
             let text =
-                regular_file::read_text(&path, SETTINGS_BYTES).map_err(|err| Trouble::File {
+                regular_file::read_text(&path, SETTINGS_BYTES).map_err(|err| CliError::File {
                     path: path.clone(),
                     source: err,
                     remedy: "Check the path given with `--config`.".to_owned(),
@@ -75,7 +75,7 @@ impl<F: SettingFlags> Settings<F> {
                 Err(source) => {
                     let remedy = "Make it readable, move it away, or name another with `--config`."
                         .to_owned();
-                    return Err(Trouble::File { path, source, remedy });
+                    return Err(CliError::File { path, source, remedy });
                 }
             }
         }
@@ -95,8 +95,8 @@ fn places(environment: &Environment) -> Places {
 }
 
 /// What a daemon, or a road without one, is started with.
-pub(crate) fn plan(config: Config, mount: MountOptions, environment: &Environment) -> Plan {
-    Plan {
+pub(crate) fn plan(config: Config, mount: MountOptions, environment: &Environment) -> DaemonConfig {
+    DaemonConfig {
         config,
         mount,
         executable: environment.executable().to_owned(),

@@ -13,8 +13,8 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::cli::arguments::{RetryUploads, Status, StorageInfo};
-use crate::cli::place;
-use crate::cli::report::{self, Trouble};
+use crate::cli::find_mount;
+use crate::cli::print::{self, CliError};
 use crate::daemon::Environment;
 use crate::model::{printable, without_error_numbers};
 
@@ -24,16 +24,16 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Longest path that is shown beside a bar, in characters.
 const SHOWN_PATH: usize = 40;
 
-pub(crate) fn status(wish: &Status, environment: &Environment) -> Result<ExitCode, Trouble> {
-    let mount = place::mount_of(wish.mountpoint.as_deref(), environment)?;
-    if wish.watch {
+pub(crate) fn status(args: &Status, environment: &Environment) -> Result<ExitCode, CliError> {
+    let mount = find_mount::mount_of(args.mountpoint.as_deref(), environment)?;
+    if args.watch {
         return watch(&mount);
     }
-    let status = place::status(&mount)?;
-    if wish.json {
-        report::print_json(&status)?;
+    let status = find_mount::status(&mount)?;
+    if args.json {
+        print::print_json(&status)?;
     } else {
-        report::print(summary(&mount, &status))?;
+        print::print(summary(&mount, &status))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -110,13 +110,13 @@ fn percent(file: &Value) -> u64 {
 }
 
 /// Bars for what is in the inbox, until the daemon goes or somebody presses Ctrl-C.
-fn watch(mount: &Path) -> Result<ExitCode, Trouble> {
+fn watch(mount: &Path) -> Result<ExitCode, CliError> {
     let screen = MultiProgress::new();
     let mut bars: BTreeMap<String, ProgressBar> = BTreeMap::new();
     let head = ProgressBar::no_length().with_style(style("{msg}"));
     screen.add(head.clone());
     loop {
-        let status = place::status(mount)?;
+        let status = find_mount::status(mount)?;
         let totals = &status["totals"];
         let place = mount.display().to_string();
         head.set_message(format!("{}: {} recordings", printable(&place), totals["recordings"]));
@@ -159,26 +159,26 @@ fn shortened(path: &str) -> String {
 }
 
 pub(crate) fn storage_info(
-    wish: &StorageInfo,
+    args: &StorageInfo,
     environment: &Environment,
-) -> Result<ExitCode, Trouble> {
-    let mount = place::mount_of(wish.mountpoint.as_deref(), environment)?;
-    let storage = place::told(&mount, "storage.json")?;
-    if wish.json {
-        report::print_json(&storage)?;
+) -> Result<ExitCode, CliError> {
+    let mount = find_mount::mount_of(args.mountpoint.as_deref(), environment)?;
+    let storage = find_mount::told(&mount, "storage.json")?;
+    if args.json {
+        print::print_json(&storage)?;
     } else {
-        report::print(storage_summary(&storage))?;
+        print::print(storage_summary(&storage))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn retry_uploads(
-    wish: &RetryUploads,
+    args: &RetryUploads,
     environment: &Environment,
-) -> Result<ExitCode, Trouble> {
-    let mount = place::mount_of(wish.mountpoint.as_deref(), environment)?;
-    if !place::has_bucket(&mount)? {
-        return Err(Trouble::plain(
+) -> Result<ExitCode, CliError> {
+    let mount = find_mount::mount_of(args.mountpoint.as_deref(), environment)?;
+    if !find_mount::has_bucket(&mount)? {
+        return Err(CliError::plain(
             format!(
                 "{} uploads nothing to a bucket: recordings stay on local disk",
                 mount.display()
@@ -186,7 +186,7 @@ pub(crate) fn retry_uploads(
             "Set `bucket` in `[s3]` and mount again.",
         ));
     }
-    place::order(&mount, "retry-uploads")?;
+    find_mount::order(&mount, "retry-uploads")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -242,19 +242,19 @@ fn storage_summary(storage: &Value) -> String {
 }
 
 /// What is on its way to the bucket, and what keeps it.
-fn carrying(carrier: &Value, published: &Value) -> Vec<(&'static str, String)> {
+fn carrying(uploader: &Value, published: &Value) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     for (what, means) in [("pending", "to be uploaded"), ("paused", "refused by the store")] {
         if let Some(count) = published[what].as_u64().filter(|count| *count != 0) {
             lines.push((what, format!("{count} recordings {means}")));
         }
     }
-    lines.push(("because", shown(&carrier["paused_because"])));
-    lines.push(("away until", moment(&carrier["away_until"])));
-    lines.push(("last error", shown(&carrier["last_error"])));
-    lines.push(("last sent", moment(&carrier["last_success"])));
-    if carrier["bytes_per_second"].as_u64().is_some_and(|speed| speed != 0) {
-        lines.push(("sending", format!("{} per second", bytes(&carrier["bytes_per_second"]))));
+    lines.push(("because", shown(&uploader["paused_because"])));
+    lines.push(("away until", moment(&uploader["away_until"])));
+    lines.push(("last error", shown(&uploader["last_error"])));
+    lines.push(("last sent", moment(&uploader["last_success"])));
+    if uploader["bytes_per_second"].as_u64().is_some_and(|speed| speed != 0) {
+        lines.push(("sending", format!("{} per second", bytes(&uploader["bytes_per_second"]))));
     }
     lines
 }

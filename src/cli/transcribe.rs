@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 
 use crate::cli::arguments::{Format, Transcribe};
-use crate::cli::report::{self, Trouble};
+use crate::cli::print::{self, CliError};
 use crate::cli::settings;
 use crate::daemon::Environment;
 use crate::fs::MountOptions;
@@ -21,14 +21,14 @@ use crate::model::{
 use crate::render::{self, Chapter};
 
 pub(crate) fn transcribe(
-    wish: &Transcribe,
+    args: &Transcribe,
     environment: &Environment,
-) -> Result<ExitCode, Trouble> {
-    let config = wish.settings.config(environment)?;
+) -> Result<ExitCode, CliError> {
+    let config = args.settings.config(environment)?;
     let plan = settings::plan(config, MountOptions::new("/"), environment);
     let mut setup = plan.setup();
     // The state folder belongs to a daemon; this is nobody's state.
-    let scratch = tempfile::tempdir().map_err(|source| Trouble::File {
+    let scratch = tempfile::tempdir().map_err(|source| CliError::File {
         path: std::env::temp_dir(),
         source,
         remedy: "Decoded sound is stored there temporarily: set TMPDIR to another folder."
@@ -38,9 +38,9 @@ pub(crate) fn transcribe(
     // That folder is nobody's inbox either.
     setup.keep_free_bytes = 0;
     let mut transcriber = FileTranscriber::new(setup);
-    for file in &wish.files {
-        let page = one(file, &mut transcriber, &wish.format, wish.quiet)?;
-        report::print(page)?;
+    for file in &args.files {
+        let page = one(file, &mut transcriber, &args.format, args.quiet)?;
+        print::print(page)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -50,7 +50,7 @@ fn one(
     transcriber: &mut FileTranscriber,
     format: &Format,
     quiet: bool,
-) -> Result<Vec<u8>, Trouble> {
+) -> Result<Vec<u8>, CliError> {
     let bar = if quiet { ProgressBar::hidden() } else { progress_bar() };
     let heard = transcriber.transcribe(file, &mut |event| {
         if let WorkEvent::Progress { stage, done } = event {
@@ -59,7 +59,7 @@ fn one(
     });
     bar.finish_and_clear();
     let (facts, recipe, talk) = heard
-        .map_err(|failure| Trouble::Recording { path: file.display().to_string(), failure })?;
+        .map_err(|failure| CliError::Recording { path: file.display().to_string(), failure })?;
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if format.rttm {
         return Ok(render::rttm(&name, &talk).into_bytes());
@@ -67,7 +67,7 @@ fn one(
     if !(format.json || format.srt || format.vtt) {
         return Ok(render::plain_transcript(&name, &recipe, &talk).into_bytes());
     }
-    let loose = Loose::new(file, facts, &recipe, &talk).map_err(|source| Trouble::File {
+    let loose = Loose::new(file, facts, &recipe, &talk).map_err(|source| CliError::File {
         path: file.to_owned(),
         source,
         remedy: "It was there a moment ago: try again.".to_owned(),

@@ -12,9 +12,9 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Zoned};
 
+use crate::cli::print::{self, CliError};
 use crate::cli::published_arguments::{Restore, Trash, Url, Warm};
-use crate::cli::report::{self, Trouble};
-use crate::cli::{attributes, place, purge};
+use crate::cli::{attributes, find_mount, purge};
 use crate::config;
 use crate::daemon::Environment;
 use crate::model::{ConversationId, printable};
@@ -25,15 +25,15 @@ const LINK_LASTS: Duration = Duration::from_hours(1);
 /// No bucket signs for longer.
 const LONGEST_LINK: Duration = Duration::from_hours(7 * 24);
 
-pub(crate) fn trash(wish: &Trash, environment: &Environment) -> Result<ExitCode, Trouble> {
-    let mount = place::mount_of(wish.mount.as_deref(), environment)?;
-    if wish.empty {
+pub(crate) fn trash(args: &Trash, environment: &Environment) -> Result<ExitCode, CliError> {
+    let mount = find_mount::mount_of(args.mount.as_deref(), environment)?;
+    if args.empty {
         return purge::empty_trash(&mount);
     }
     let folder = mount.join(".scribefs/trash");
     let mut lines = Vec::new();
     let entries = fs::read_dir(&folder);
-    for entry in entries.map_err(|err| place::unanswered(folder.clone(), err))? {
+    for entry in entries.map_err(|err| find_mount::unanswered(folder.clone(), err))? {
         let path = entry.map_err(|err| unanswered(&folder, err))?.path();
         let day = |name: &CStr| {
             let value = attributes::get(&path, name).ok().flatten().unwrap_or_default();
@@ -47,39 +47,39 @@ pub(crate) fn trash(wish: &Trash, environment: &Environment) -> Result<ExitCode,
         });
     }
     lines.sort();
-    report::print(lines.concat())?;
+    print::print(lines.concat())?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn restore(wish: &Restore, environment: &Environment) -> Result<ExitCode, Trouble> {
-    if let Some(folder) = day_folder(&wish.name, environment) {
+pub(crate) fn restore(args: &Restore, environment: &Environment) -> Result<ExitCode, CliError> {
+    if let Some(folder) = day_folder(&args.name, environment) {
         return restore_pages(&folder);
     }
     let is_name = |name: &String| ConversationId::of_folder(name.as_bytes()).is_some();
-    if let Some(wrong) = wish.to.as_ref().filter(|name| !is_name(name)) {
-        return Err(Trouble::plain(
+    if let Some(wrong) = args.to.as_ref().filter(|name| !is_name(name)) {
+        return Err(CliError::plain(
             format!("a conversation cannot be called `{wrong}`"),
             "Use a name of 1 to 64 bytes without `/`, such as `--to standup-2024`.",
         ));
     }
-    let mount = place::mount_of(wish.mount.as_deref(), environment)?;
+    let mount = find_mount::mount_of(args.mount.as_deref(), environment)?;
     let folder = mount.join(".scribefs/trash");
-    fs::symlink_metadata(&folder).map_err(|err| place::unanswered(folder.clone(), err))?;
-    let from = mount.join(".scribefs/trash").join(&wish.name);
+    fs::symlink_metadata(&folder).map_err(|err| find_mount::unanswered(folder.clone(), err))?;
+    let from = mount.join(".scribefs/trash").join(&args.name);
     let origin = attributes::get(&from, c"user.scribefs.origin").ok().flatten();
     let own = attributes::get(&from, c"user.scribefs.conversation").ok().flatten();
     if !from.exists() {
-        return Err(Trouble::plain(
-            format!("there is nothing called `{}` in the trash", wish.name),
+        return Err(CliError::plain(
+            format!("there is nothing called `{}` in the trash", args.name),
             "`scribefs trash` shows what is in it.",
         ));
     }
-    let to = wish.to.clone().or(own).unwrap_or_else(|| wish.name.clone());
+    let to = args.to.clone().or(own).unwrap_or_else(|| args.name.clone());
     let to = mount.join("conversations").join(to);
-    let name = wish.to.as_deref().unwrap_or_default();
+    let name = args.to.as_deref().unwrap_or_default();
     let restored = attributes::set(&from, c"user.scribefs.restore", name);
     restored.map_err(|err| match err.raw_os_error() {
-        Some(libc::EEXIST) => Trouble::plain(
+        Some(libc::EEXIST) => CliError::plain(
             format!("{} already exists", to.display()),
             "Choose another name: `scribefs restore NAME --to OTHER`.",
         ),
@@ -87,32 +87,33 @@ pub(crate) fn restore(wish: &Restore, environment: &Environment) -> Result<ExitC
     })?;
     // A recording that was there by itself comes back to its day.
     let to = origin.map_or(to, |origin| mount.join("conversations").join(origin));
-    report::print_path(&to)?;
+    print::print_path(&to)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The day's folder, if the name is a path to it or to a file in it: `conversations/<id>/<yyyy>/<mm>/<dd>/...`.
 fn day_folder(name: &str, environment: &Environment) -> Option<PathBuf> {
     const DEPTH: usize = 5;
-    let (mount, below) = place::inside(Path::new(name), environment.working_directory()).ok()?;
+    let (mount, below) =
+        find_mount::inside(Path::new(name), environment.working_directory()).ok()?;
     let parts: Vec<_> = below.components().collect();
     let is_day = below.starts_with("conversations") && (DEPTH..=DEPTH + 1).contains(&parts.len());
     is_day.then(|| parts[..DEPTH].iter().fold(mount, |path, part| path.join(part)))
 }
 
 /// Pages that were removed from a day's folder.
-fn restore_pages(folder: &Path) -> Result<ExitCode, Trouble> {
+fn restore_pages(folder: &Path) -> Result<ExitCode, CliError> {
     let set = attributes::set(folder, c"user.scribefs.restore", "1");
     set.map_err(|err| unanswered(folder, err))?;
-    report::print_path(folder)?;
+    print::print_path(folder)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Reads everything once: what was in the bucket only is on local disk afterwards, as far as there is room.
-pub(crate) fn warm(wish: &Warm, environment: &Environment) -> Result<ExitCode, Trouble> {
+pub(crate) fn warm(args: &Warm, environment: &Environment) -> Result<ExitCode, CliError> {
     let mut files = Vec::new();
-    for path in &wish.paths {
-        place::inside(path, environment.working_directory())?;
+    for path in &args.paths {
+        find_mount::inside(path, environment.working_directory())?;
         let path = environment.working_directory().join(path);
         collect(&path, &mut files).map_err(|err| unanswered(&path, err))?;
     }
@@ -150,13 +151,13 @@ fn read_all(path: &Path, bar: &ProgressBar) -> io::Result<()> {
     }
 }
 
-pub(crate) fn url(wish: &Url, environment: &Environment) -> Result<ExitCode, Trouble> {
-    place::inside(&wish.file, environment.working_directory())?;
-    let path = environment.working_directory().join(&wish.file);
-    let lasts = wish.lasts.as_deref().map(|text| config::time_limit("for", text)).transpose()?;
+pub(crate) fn url(args: &Url, environment: &Environment) -> Result<ExitCode, CliError> {
+    find_mount::inside(&args.file, environment.working_directory())?;
+    let path = environment.working_directory().join(&args.file);
+    let lasts = args.lasts.as_deref().map(|text| config::time_limit("for", text)).transpose()?;
     let lasts = lasts.unwrap_or(LINK_LASTS);
     if lasts < Duration::from_secs(1) || LONGEST_LINK < lasts {
-        return Err(Trouble::plain(
+        return Err(CliError::plain(
             "a link can last from one second to seven days",
             "Write a shorter time, such as `--for 24h`.",
         ));
@@ -166,14 +167,14 @@ pub(crate) fn url(wish: &Url, environment: &Environment) -> Result<ExitCode, Tro
     let link = attributes::get(&path, &name).map_err(|err| unanswered(&path, err))?;
     let link = link.ok_or_else(|| {
         let placement = attributes::get(&path, c"user.scribefs.placement").ok().flatten();
-        no_link(&wish.file, placement.as_deref())
+        no_link(&args.file, placement.as_deref())
     })?;
-    report::remark(&promise(&link, lasts));
-    report::print(format!("{link}\n"))?;
+    print::remark(&promise(&link, lasts));
+    print::print(format!("{link}\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn no_link(file: &Path, placement: Option<&str>) -> Trouble {
+fn no_link(file: &Path, placement: Option<&str>) -> CliError {
     let file = file.display();
     let what = match placement {
         Some("local" | "uploading") => {
@@ -182,7 +183,7 @@ fn no_link(file: &Path, placement: Option<&str>) -> Trouble {
         Some("paused") => format!("there is no link to {file}: its upload is paused"),
         _ => format!("there is no link to {file}"),
     };
-    Trouble::plain(
+    CliError::plain(
         what,
         "Only files in a bucket have one; `scribefs storage-info` shows the progress of uploads.",
     )
@@ -211,8 +212,8 @@ fn promise(link: &str, wanted: Duration) -> String {
     }
 }
 
-fn unanswered(path: &Path, source: io::Error) -> Trouble {
-    Trouble::File {
+fn unanswered(path: &Path, source: io::Error) -> CliError {
+    CliError::File {
         path: path.to_owned(),
         source,
         remedy: "Check the path, and check with `scribefs status` that the mount answers."

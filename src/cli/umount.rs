@@ -9,9 +9,9 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
+use crate::cli::find_mount;
 use crate::cli::mount_arguments::Umount;
-use crate::cli::place;
-use crate::cli::report::{self, Trouble};
+use crate::cli::print::{self, CliError};
 use crate::daemon::Environment;
 use crate::fs::{self as filesystem, Liveness};
 
@@ -24,12 +24,12 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// Longest wait; the daemon has set itself a limit that is shorter.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) fn umount(wish: &Umount, environment: &Environment) -> Result<ExitCode, Trouble> {
-    let mountpoint = match &wish.mountpoint {
+pub(crate) fn umount(args: &Umount, environment: &Environment) -> Result<ExitCode, CliError> {
+    let mountpoint = match &args.mountpoint {
         Some(path) => environment.working_directory().join(path),
-        None => place::only_mount(environment.working_directory())?,
+        None => find_mount::only_mount(environment.working_directory())?,
     };
-    let trouble = |source| Trouble::File {
+    let trouble = |source| CliError::File {
         path: mountpoint.clone(),
         source,
         remedy: "`findmnt -t fuse.scribefs` shows what is mounted.".to_owned(),
@@ -43,7 +43,7 @@ pub(crate) fn umount(wish: &Umount, environment: &Environment) -> Result<ExitCod
     if let Some(daemon) = daemon {
         // With files open it would not hear of this before they are closed.
         daemon.ask_to_end();
-        if !wish.no_wait {
+        if !args.no_wait {
             daemon.wait_for_end(&mountpoint)?;
         }
     }
@@ -66,9 +66,9 @@ impl Daemon {
             Liveness::Silent => Err(RecvTimeoutError::Timeout),
         };
         found.unwrap_or_else(|_| {
-            report::remark("scribefs: the mount does not answer; ending its connection");
+            print::remark("scribefs: the mount does not answer; ending its connection");
             if let Err(err) = filesystem::end_silent(mountpoint) {
-                report::remark(&format!("scribefs: cannot end it: {err}"));
+                print::remark(&format!("scribefs: cannot end it: {err}"));
             }
             None
         })
@@ -79,7 +79,7 @@ impl Daemon {
         let (answers, answer) = channel();
         let asked = mountpoint.to_owned();
         thread::spawn(move || {
-            let status = place::status(&asked).ok();
+            let status = find_mount::status(&asked).ok();
             // After the time nobody listens any more.
             let _ = answers.send(status.and_then(|status| status["pid"].as_u64()));
         });
@@ -100,17 +100,17 @@ impl Daemon {
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, handle, libc::SIGTERM, none, 0) };
     }
 
-    fn wait_for_end(&self, mountpoint: &Path) -> Result<(), Trouble> {
+    fn wait_for_end(&self, mountpoint: &Path) -> Result<(), CliError> {
         if self.ends_within(SILENCE)? {
             return Ok(());
         }
-        report::remark(
+        print::remark(
             "scribefs: unmounted; waiting for the daemon to finish (programs have ten seconds to close open files)",
         );
         if self.ends_within(PATIENCE)? {
             return Ok(());
         }
-        Err(Trouble::plain(
+        Err(CliError::plain(
             format!(
                 "the daemon of {} is still running (process {})",
                 mountpoint.display(),

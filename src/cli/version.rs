@@ -3,9 +3,9 @@
 use std::env;
 use std::process::ExitCode;
 
-use crate::cli::report::{self, Trouble};
+use crate::cli::print::{self, CliError};
 
-pub(crate) fn version() -> Result<ExitCode, Trouble> {
+pub(crate) fn version() -> Result<ExitCode, CliError> {
     let features = [
         ("sherpa", cfg!(feature = "sherpa")),
         ("whisper", cfg!(feature = "whisper")),
@@ -15,7 +15,7 @@ pub(crate) fn version() -> Result<ExitCode, Trouble> {
         .iter()
         .map(|(name, is_on)| format!("{}{name}", if *is_on { '+' } else { '-' }))
         .collect();
-    report::print(format!(
+    print::print(format!(
         "scribefs {}\nfeatures   {}\ntarget     {}-{}\nbuild      {}\n",
         env!("PROGRAM_VERSION"),
         named.join(" "),

@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
-use crate::config::cloud::{CUSTOMER_KEY, Cloud, KEYS_END_AT};
+use crate::config::aws_environment::{AwsEnvironment, CUSTOMER_KEY, KEYS_END_AT};
 use crate::config::encryption::Wanted;
-use crate::config::words::{self, StoreChoice};
+use crate::config::parse::{self, StoreChoice};
 use crate::config::{ConfigError, Layer, Origin, Places, Storage};
 use crate::regular_file::{self, SETTINGS_BYTES};
 use crate::store::{BucketOptions, Encryption, Keys, Profile, Provider, Secret};
@@ -28,7 +28,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn of(layer: &Layer, places: &Places) -> Result<Self, ConfigError> {
-        let store = layer.read("store", |text| words::store(text, places))?;
+        let store = layer.read("store", |text| parse::store(text, places))?;
         let (folder, url) = match store {
             Some(StoreChoice::Folder(path)) => (Some(path), None),
             Some(StoreChoice::Bucket { bucket, prefix }) => (None, Some((bucket, prefix))),
@@ -39,8 +39,8 @@ impl Place {
             None => None,
         };
         let default = if bucket.is_some() { Storage::S3 } else { Storage::Local };
-        let storage = layer.read("storage", words::storage)?.unwrap_or(default);
-        let read_only = layer.read("read_only", words::flag)?.unwrap_or(false);
+        let storage = layer.read("storage", parse::storage)?.unwrap_or(default);
+        let read_only = layer.read("read_only", parse::flag)?.unwrap_or(false);
         if bucket.is_none() && storage != Storage::Local {
             return Err(contradiction(
                 format!("storage = \"{storage}\" without a bucket"),
@@ -62,8 +62,8 @@ fn named(
     layer: &Layer,
     url: Option<(String, String)>,
 ) -> Result<Option<(String, String)>, ConfigError> {
-    let bucket = layer.read("s3_bucket", words::bucket)?;
-    let prefix = layer.read("s3_prefix", words::prefix)?;
+    let bucket = layer.read("s3_bucket", parse::bucket)?;
+    let prefix = layer.read("s3_prefix", parse::prefix)?;
     let Some((url_bucket, url_prefix)) = url else {
         return Ok(bucket.map(|bucket| (bucket, prefix.unwrap_or_default())));
     };
@@ -89,13 +89,13 @@ fn options(
 ) -> Result<BucketOptions, ConfigError> {
     let cloud = layer.cloud();
     // What is said to all programs counts only where nothing is said to us, wherever that is.
-    let region = layer.read("s3_region", words::text)?;
+    let region = layer.read("s3_region", parse::text)?;
     let region = region.or(cloud.first(&["AWS_REGION", "AWS_DEFAULT_REGION"]).map(str::to_owned));
-    let endpoint = match layer.read("s3_endpoint", words::endpoint)? {
+    let endpoint = match layer.read("s3_endpoint", parse::endpoint)? {
         Some(endpoint) => Some(endpoint),
         None => common_endpoint(cloud)?,
     };
-    let provider = layer.read("s3_provider", words::provider)?;
+    let provider = layer.read("s3_provider", parse::provider)?;
     Ok(BucketOptions {
         prefix,
         region,
@@ -109,11 +109,11 @@ fn options(
     })
 }
 
-fn common_endpoint(cloud: &Cloud) -> Result<Option<String>, ConfigError> {
+fn common_endpoint(cloud: &AwsEnvironment) -> Result<Option<String>, ConfigError> {
     let Some(text) = cloud.first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]) else {
         return Ok(None);
     };
-    words::endpoint(text).map(Some).map_err(|why| ConfigError::Value {
+    parse::endpoint(text).map(Some).map_err(|why| ConfigError::Value {
         origin: Origin::Environment,
         key: "AWS_ENDPOINT_URL".to_owned(),
         value: text.to_owned(),
@@ -124,7 +124,7 @@ fn common_endpoint(cloud: &Cloud) -> Result<Option<String>, ConfigError> {
 /// Whose keys sign: what was said to us, before what was said to all, before what surrounds us.
 fn keys(layer: &Layer, places: &Places) -> Result<Keys, ConfigError> {
     let cloud = layer.cloud();
-    if let Some(name) = layer.read("s3_profile", words::text)? {
+    if let Some(name) = layer.read("s3_profile", parse::text)? {
         return Ok(Keys::Profile(profile(&name, cloud, places)));
     }
     match (cloud.get("AWS_ACCESS_KEY_ID"), cloud.get("AWS_SECRET_ACCESS_KEY")) {
@@ -153,9 +153,9 @@ fn keys(layer: &Layer, places: &Places) -> Result<Keys, ConfigError> {
     Ok(Keys::Surroundings(cloud.variables()))
 }
 
-fn profile(name: &str, cloud: &Cloud, places: &Places) -> Profile {
+fn profile(name: &str, cloud: &AwsEnvironment, places: &Places) -> Profile {
     let file = |variable: &str, usual: &str| match cloud.get(variable) {
-        Some(path) => words::path(path, places),
+        Some(path) => parse::path(path, places),
         None => places.home.join(usual),
     };
     Profile {
@@ -166,8 +166,8 @@ fn profile(name: &str, cloud: &Cloud, places: &Places) -> Profile {
 }
 
 fn encryption(layer: &Layer, places: &Places) -> Result<Encryption, ConfigError> {
-    let wanted = layer.read("s3_encryption", words::encryption)?.unwrap_or(Wanted::Bucket);
-    let kms_key = layer.read("s3_kms_key_id", words::text)?;
+    let wanted = layer.read("s3_encryption", parse::encryption)?.unwrap_or(Wanted::Bucket);
+    let kms_key = layer.read("s3_kms_key_id", parse::text)?;
     if kms_key.is_some() && wanted != Wanted::Kms {
         return Err(contradiction(
             "`kms_key_id` is set, but objects are not encrypted with KMS",
@@ -193,7 +193,7 @@ fn encryption(layer: &Layer, places: &Places) -> Result<Encryption, ConfigError>
 
 /// From the variable, or from the file. The text itself is not repeated in any error.
 fn customer_key(layer: &Layer, places: &Places) -> Result<Option<Secret>, ConfigError> {
-    let file = layer.read("s3_customer_key_file", |text| Ok(words::path(text, places)))?;
+    let file = layer.read("s3_customer_key_file", |text| Ok(parse::path(text, places)))?;
     let text = match (layer.cloud().get(CUSTOMER_KEY), &file) {
         (Some(text), _) => text.to_owned(),
         (None, Some(path)) => regular_file::read_text(path, SETTINGS_BYTES).map_err(|err| {
@@ -204,7 +204,7 @@ fn customer_key(layer: &Layer, places: &Places) -> Result<Option<Secret>, Config
         })?,
         (None, None) => return Ok(None),
     };
-    if !words::is_256_bits(text.trim()) {
+    if !parse::is_256_bits(text.trim()) {
         return Err(contradiction(
             "the customer key is not 32 bytes in base64",
             "`openssl rand -base64 32` makes one",

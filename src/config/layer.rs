@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::Value;
 
 use crate::config::ConfigError;
-use crate::config::cloud::{self, Cloud};
+use crate::config::aws_environment::{self, AwsEnvironment};
 use crate::config::origin::Origin;
 
 /// Every setting there is. In a file, those of a section stand below its head: `bucket` in `[s3]` is `s3_bucket`.
@@ -63,7 +63,7 @@ const PREFIX: &str = "SCRIBEFS_";
 
 /// Variables of ours that are no settings of the daemon: for builds, tests and downloads.
 const OTHERS: [&str; 6] = [
-    cloud::CUSTOMER_KEY,
+    aws_environment::CUSTOMER_KEY,
     "SCRIBEFS_NATIVE_LIB",
     "SCRIBEFS_SHARED",
     "SCRIBEFS_FULL",
@@ -84,7 +84,7 @@ const ALIASES: [(&str, &str); 5] = [
 #[derive(Debug, Clone, Default)]
 pub struct Layer {
     said: BTreeMap<&'static str, (Vec<String>, Origin)>,
-    cloud: Cloud,
+    cloud: AwsEnvironment,
 }
 
 impl Layer {
@@ -127,7 +127,8 @@ impl Layer {
         variables: &BTreeMap<String, String>,
         origin: Origin,
     ) -> Result<Self, ConfigError> {
-        let mut layer = Self { cloud: Cloud::from_variables(variables), ..Self::default() };
+        let mut layer =
+            Self { cloud: AwsEnvironment::from_variables(variables), ..Self::default() };
         for (name, value) in variables {
             let alias = ALIASES.iter().find(|(alias, _)| alias == name).map(|(_, key)| *key);
             let key = match (alias, name.strip_prefix(PREFIX)) {
@@ -168,7 +169,7 @@ impl Layer {
     }
 
     /// What was said of clouds in variables that are not ours.
-    pub(crate) fn cloud(&self) -> &Cloud {
+    pub(crate) fn cloud(&self) -> &AwsEnvironment {
         &self.cloud
     }
 

@@ -9,7 +9,7 @@ use crate::fs::MountError;
 use crate::index::IndexError;
 use crate::spool::SpoolError;
 use crate::store::{LockError, StoreError};
-use crate::sync::{CarrierError, SyncError};
+use crate::sync::{SyncError, UploaderError};
 use crate::upkeep::RebuildError;
 
 /// Why the daemon does not come up, by what must be mended.
@@ -28,7 +28,7 @@ pub enum DaemonError {
     #[error("the bucket {bucket} cannot be used")]
     Bucket { bucket: String, source: StoreError },
     #[error(transparent)]
-    Carrier(#[from] CarrierError),
+    Uploader(#[from] UploaderError),
     /// It belongs to another role or to another bucket.
     #[error("the state folder cannot be used for this")]
     State(#[from] StateError),
@@ -51,7 +51,7 @@ pub enum DaemonError {
 impl From<SyncError> for DaemonError {
     fn from(err: SyncError) -> Self {
         match err {
-            SyncError::Carrier(err) => Self::Carrier(err),
+            SyncError::Uploader(err) => Self::Uploader(err),
             SyncError::Index(err) => Self::Index(err),
             SyncError::Threads(err) => Self::Threads(err),
         }

@@ -6,7 +6,7 @@ use std::process;
 use std::sync::OnceLock;
 use std::thread;
 
-use crate::daemon::last_words;
+use crate::daemon::exit_report;
 use crate::fs::Connection;
 use crate::index::is_panic_contained;
 
@@ -30,7 +30,7 @@ pub(crate) fn abort_on_panic() {
         let thread = thread::current();
         let name = thread.name().unwrap_or("without a name").to_owned();
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        last_words::say(&format!("its thread `{name}` panicked at {place}"));
+        exit_report::say(&format!("its thread `{name}` panicked at {place}"));
         // Messages of panics quote what was being worked on, which may be what somebody said.
         log::debug!("thread `{name}`: {}", message_of(panic));
         if let Some(connection) = CONNECTION.get() {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::daemon::storage::open_placed;
-use crate::daemon::{DaemonError, end_mark};
+use crate::daemon::{DaemonError, shutdown_mark};
 use crate::index::{self, Index, IndexError};
 use crate::model::{self, StateRole};
 use crate::publishing;
@@ -29,14 +29,14 @@ const LOOK: Duration = Duration::from_millis(20);
 /// locked from then on.
 pub fn open_index(
     config: &Config,
-    near: &Arc<LocalStore>,
+    local: &Arc<LocalStore>,
     bucket: Option<&Arc<dyn Bucket>>,
 ) -> Result<Index, DaemonError> {
     let path = config.state.join("index.redb");
     let _locked = lock(&path)?;
     if index::is_rebuild_due(&path) {
         log::warn!("the index is damaged: rebuilding it");
-        match rebuild_over(config, near, bucket, &path) {
+        match rebuild_over(config, local, bucket, &path) {
             Ok(rebuilt) => name_left_out(&rebuilt),
             // It is still due. What can be read of the old index is shown until then.
             Err(DaemonError::Rebuild(err)) => {
@@ -46,10 +46,10 @@ pub fn open_index(
         }
     }
     let found = sound_index(&path, Index::open)?;
-    lock_store(near)?;
+    lock_store(local)?;
     let index = match found {
         Some(index) => index,
-        None => make_index(&path, near.as_ref(), bucket.map(AsRef::as_ref))?,
+        None => make_index(&path, local.as_ref(), bucket.map(AsRef::as_ref))?,
     };
     index.claim_role(StateRole::Writer)?;
     Ok(index)
@@ -97,9 +97,9 @@ fn lock(path: &Path) -> Result<File, DaemonError> {
 }
 
 /// Last: another process that has the same state folder is told by the index.
-fn lock_store(near: &LocalStore) -> Result<(), DaemonError> {
-    let folder = near.root().to_owned();
-    near.lock().map_err(|source| DaemonError::StoreLock { folder, source })
+fn lock_store(local: &LocalStore) -> Result<(), DaemonError> {
+    let folder = local.root().to_owned();
+    local.lock().map_err(|source| DaemonError::StoreLock { folder, source })
 }
 
 /// The index that is there; a damaged one is put aside.
@@ -110,7 +110,7 @@ fn sound_index(
     if !path.exists() {
         return Ok(None);
     }
-    match end_mark::patiently(path, || open(path)) {
+    match shutdown_mark::patiently(path, || open(path)) {
         Err(IndexError::Damaged(why)) => put_aside(path, &why).map(|()| None),
         opened => Ok(Some(opened?)),
     }
@@ -138,25 +138,25 @@ fn aside(path: &Path) -> PathBuf {
 /// Makes the index anew, whether or not there is one. Until the new one is whole, the old one stands.
 pub fn reindex(
     config: &Config,
-    near: &Arc<LocalStore>,
+    local: &Arc<LocalStore>,
     bucket: Option<&Arc<dyn Bucket>>,
 ) -> Result<Rebuilt, DaemonError> {
     let path = config.state.join("index.redb");
     let _locked = lock(&path)?;
-    rebuild_over(config, near, bucket, &path)
+    rebuild_over(config, local, bucket, &path)
 }
 
 /// The same for whoever has the lock.
 fn rebuild_over(
     config: &Config,
-    near: &Arc<LocalStore>,
+    local: &Arc<LocalStore>,
     bucket: Option<&Arc<dyn Bucket>>,
     path: &Path,
 ) -> Result<Rebuilt, DaemonError> {
-    let placed = open_placed(config, near.clone(), bucket.cloned())?;
+    let placed = open_placed(config, local.clone(), bucket.cloned())?;
     // Kept open to the end: nobody else uses it meanwhile.
     let old = sound_index(path, Index::open_checked)?;
-    lock_store(near)?;
+    lock_store(local)?;
     if let Some(old) = &old {
         if_readable(old.claim_role(StateRole::Writer))?;
         if_readable(publishing::take_back_claims(&placed, old))?;
@@ -170,7 +170,7 @@ fn rebuild_over(
         }
     }
     let (index, rebuilt) = fill_beside(path, old.as_ref(), |index| {
-        rebuild(near.as_ref(), bucket.map(AsRef::as_ref), index)
+        rebuild(local.as_ref(), bucket.map(AsRef::as_ref), index)
     })?;
     publishing::write_pages_due(&placed, &index)?;
     index.close()?;
@@ -194,18 +194,18 @@ fn if_readable<T>(asked: Result<T, IndexError>) -> Result<Option<T>, IndexError>
 
 fn make_index(
     path: &Path,
-    near: &dyn Store,
+    local: &dyn Store,
     bucket: Option<&dyn Bucket>,
 ) -> Result<Index, DaemonError> {
     let (index, rebuilt) = fill_beside(path, None, |index| {
-        rebuild(near, bucket, index).or_else(|err| match err {
+        rebuild(local, bucket, index).or_else(|err| match err {
             RebuildError::Store(err) if bucket.is_some() => {
                 log::warn!(
                     "the bucket will be searched for recordings later: {}",
                     model::causes(&err)
                 );
-                let rebuilt = rebuild(near, None, index)?;
-                index.owe_discovery(true)?;
+                let rebuilt = rebuild(local, None, index)?;
+                index.set_needs_remote_scan(true)?;
                 Ok(rebuilt)
             }
             err => Err(err),
@@ -266,13 +266,13 @@ fn take_its_place(path: &Path) -> Result<(), DaemonError> {
 
 /// Fills an index from all places that are configured.
 fn rebuild(
-    near: &dyn Store,
+    local: &dyn Store,
     bucket: Option<&dyn Bucket>,
     index: &Index,
 ) -> Result<Rebuilt, RebuildError> {
     match bucket {
-        Some(bucket) => upkeep::rebuild_with_bucket(near, bucket, index),
-        None => upkeep::rebuild(near, index),
+        Some(bucket) => upkeep::rebuild_with_bucket(local, bucket, index),
+        None => upkeep::rebuild(local, index),
     }
 }
 
@@ -357,7 +357,7 @@ mod tests {
         let old = Index::open(&path).unwrap();
         old.save_job(job(7)).unwrap();
         let bucket = Destination::Bucket { place: "s3://talks/".to_owned() };
-        old.settle(&bucket).unwrap();
+        old.set_destination(&bucket).unwrap();
         let at = "2024-01-15T10:02:00Z".parse().unwrap();
         let standup = ConversationId::new("standup").unwrap();
         let conversation = old.ensure_conversation(&standup, at).unwrap();

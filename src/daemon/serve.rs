@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::daemon::census::Census;
+use crate::daemon::components::Components;
+use crate::daemon::daemon_config::DaemonConfig;
 use crate::daemon::error::DaemonError;
 use crate::daemon::panic::{abort_on_panic, end_with_the_process};
-use crate::daemon::plan::Plan;
-use crate::daemon::rooms::Rooms;
 use crate::daemon::shutdown::{Ending, Shutdown, SignalThread};
-use crate::daemon::{Readiness, last_words, pid_file};
+use crate::daemon::thread_check::ThreadCheck;
+use crate::daemon::{Readiness, exit_report, pid_file};
 use crate::fs::UnderlyingFolder;
 
 /// How often it is looked whether all threads are still there.
@@ -26,7 +26,7 @@ const NEWS_TAKES: Duration = Duration::from_secs(2);
 /// Serves the mount until it is to end. `readiness` hears whether it came up, and `explain` puts the
 /// reason into words where it did not.
 pub fn serve(
-    plan: &Plan,
+    plan: &DaemonConfig,
     readiness: Readiness,
     explain: impl FnOnce(&DaemonError) -> String,
 ) -> ExitCode {
@@ -37,7 +37,7 @@ pub fn serve(
     let shutdown = Shutdown::new(sender);
     let opened = SignalThread::start(&shutdown)
         .map_err(DaemonError::Threads)
-        .and_then(|signals| Ok((signals, Rooms::open(plan, alarm(&shutdown), &shutdown)?)));
+        .and_then(|signals| Ok((signals, Components::open(plan, alarm(&shutdown), &shutdown)?)));
     let (signals, rooms) = match opened {
         Ok(opened) => opened,
         Err(DaemonError::Stopped) => {
@@ -48,7 +48,7 @@ pub fn serve(
         Err(err) => {
             let why = explain(&err);
             // A line of the log has no ends in it.
-            last_words::say(&why.replace('\n', ". "));
+            exit_report::say(&why.replace('\n', ". "));
             readiness.failed(&why);
             return ExitCode::FAILURE;
         }
@@ -56,14 +56,14 @@ pub fn serve(
     shutdown.mounted(&rooms.mount);
     end_with_the_process(rooms.mount.connection());
     let watching = watch_mount(&rooms, &shutdown);
-    let census = Census::take();
+    let thread_check = ThreadCheck::take();
     log::info!("mounted at {}", plan.mount.mountpoint.display());
     if let Err(err) = pid_file::write(&plan.config.state, rooms.mount.mountpoint()) {
         log::warn!("this daemon will not be recognised if it is killed but cannot exit: {err}");
     }
     readiness.ready();
     tell_supervisor(NotifyState::Ready);
-    let ending = wait(&endings, census, plan.mount.underlying.as_deref());
+    let ending = wait(&endings, thread_check, plan.mount.underlying.as_deref());
     if ending == Ending::Unmounted {
         log::info!("the mount was removed: the daemon exits");
     }
@@ -91,14 +91,14 @@ pub fn serve(
 /// Until somebody asks for the end, or a thread is missing.
 fn wait(
     endings: &Receiver<Ending>,
-    mut census: Census,
+    mut thread_check: ThreadCheck,
     underlying: Option<&UnderlyingFolder>,
 ) -> Ending {
     loop {
         match endings.recv_timeout(CENSUS_EVERY) {
             Ok(ending) => return ending,
             Err(RecvTimeoutError::Disconnected) => {
-                last_words::say("nothing is left that could ask it to");
+                exit_report::say("nothing is left that could ask it to");
                 return Ending::Broken;
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -106,15 +106,15 @@ fn wait(
         if let Some(underlying) = underlying {
             underlying.look();
         }
-        let now = Census::take();
-        let Some(missing) = census.missing_in(&now) else {
-            census.add_new_in(now);
+        let now = ThreadCheck::take();
+        let Some(missing) = thread_check.missing_in(&now) else {
+            thread_check.add_new_in(now);
             continue;
         };
         if let Ok(ending) = endings.recv_timeout(NEWS_TAKES) {
             return ending;
         }
-        last_words::say(&format!("its thread `{missing}` has ended"));
+        exit_report::say(&format!("its thread `{missing}` has ended"));
         return Ending::Broken;
     }
 }
@@ -122,18 +122,18 @@ fn wait(
 fn alarm(shutdown: &Arc<Shutdown>) -> Arc<dyn Fn() + Send + Sync> {
     let shutdown = shutdown.clone();
     Arc::new(move || {
-        last_words::say("the index can no longer be used");
+        exit_report::say("the index can no longer be used");
         shutdown.ask(Ending::Broken);
     })
 }
 
 /// Whoever calls `umount` ends the daemon too. A connection that breaks is no wish to end: another daemon is needed.
-fn watch_mount(rooms: &Rooms, shutdown: &Arc<Shutdown>) -> Option<JoinHandle<()>> {
+fn watch_mount(rooms: &Components, shutdown: &Arc<Shutdown>) -> Option<JoinHandle<()>> {
     let (mount, shutdown) = (rooms.mount.clone(), shutdown.clone());
     let thread = Builder::new().name("mount-end".to_owned()).spawn(move || {
         mount.wait();
         if mount.has_broken() {
-            last_words::say("its connection to the kernel has ended, and nobody unmounted it");
+            exit_report::say("its connection to the kernel has ended, and nobody unmounted it");
             shutdown.ask(Ending::Broken);
         } else {
             shutdown.ask(Ending::Unmounted);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
-use crate::daemon::last_words;
+use crate::daemon::exit_report;
 use crate::fs::Mount;
 
 /// From the wish to end to the end: ten seconds for whoever has files open, and some for what is being written.
@@ -80,7 +80,7 @@ impl Shutdown {
         let end = move || {
             thread::sleep(LIMIT);
             let mount = limited.state().mount.take();
-            last_words::say(&format!("it did not exit within {} s", LIMIT.as_secs()));
+            exit_report::say(&format!("it did not exit within {} s", LIMIT.as_secs()));
             if let Some(mount) = mount {
                 mount.detach();
                 mount.connection().abort();

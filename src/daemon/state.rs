@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::index::{Index, IndexError};
 use crate::model::StateRole;
 use crate::store::Bucket;
-use crate::sync::{self, PlaceError};
+use crate::sync::{self, BucketIdentityError};
 
 /// Why a state folder is refused.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +18,7 @@ pub enum StateError {
     #[error("the state folder {path} has recordings that a read-only mount would not show")]
     Recordings { path: PathBuf },
     #[error(transparent)]
-    Place(#[from] PlaceError),
+    Place(#[from] BucketIdentityError),
     #[error(transparent)]
     Index(#[from] IndexError),
 }
@@ -36,7 +36,7 @@ pub fn settle_writer(
     {
         log::info!("{wanted} is the bucket that already holds the recordings, under another name");
     }
-    let moving = index.settle(&wanted)?;
+    let moving = index.set_destination(&wanted)?;
     if moving != 0 {
         log::info!("{moving} recordings will be moved to {wanted}");
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::config::{Config, Storage as Configured};
 use crate::daemon::error::DaemonError;
 use crate::store::outbox::Sizes;
-use crate::store::{BlockCache, Bucket, CacheOptions, LocalStore, PlacedStore, ReadOptions};
-use crate::sync::{CarrierOptions, Retention, SyncRole};
+use crate::store::{BlockCache, Bucket, CacheOptions, LocalStore, ReadOptions, TieredStore};
+use crate::sync::{Retention, SyncRole, UploaderConfig};
 
 /// How much room the cache of what was read from the bucket may take.
 pub fn cache_options(config: &Config) -> CacheOptions {
@@ -19,14 +19,14 @@ pub fn cache_options(config: &Config) -> CacheOptions {
 /// Local disk, and the bucket behind it where there is one.
 pub fn open_placed(
     config: &Config,
-    near: Arc<LocalStore>,
+    local: Arc<LocalStore>,
     bucket: Option<Arc<dyn Bucket>>,
-) -> Result<PlacedStore, DaemonError> {
-    let Some(bucket) = bucket else { return Ok(PlacedStore::new(near)) };
+) -> Result<TieredStore, DaemonError> {
+    let Some(bucket) = bucket else { return Ok(TieredStore::new(local)) };
     let path = config.state.join("cache");
     let cache = BlockCache::open(&path, cache_options(config))
         .map_err(|source| DaemonError::Folder { path: path.clone(), source })?;
-    Ok(PlacedStore::with_bucket(near, bucket, cache, ReadOptions::default()))
+    Ok(TieredStore::with_bucket(local, bucket, cache, ReadOptions::default()))
 }
 
 /// What is done about the bucket while the mount is up.
@@ -35,19 +35,19 @@ pub(crate) fn sync_role(config: &Config, has_bucket: bool) -> SyncRole {
         return SyncRole::Follower;
     }
     if has_bucket && config.storage != Configured::Local {
-        return SyncRole::Uploader(carrier_options(config));
+        return SyncRole::Uploader(uploader_config(config));
     }
     SyncRole::Local { trash: config.retention.trash }
 }
 
 /// How recordings are carried to the bucket.
-pub fn carrier_options(config: &Config) -> CarrierOptions {
-    CarrierOptions {
+pub fn uploader_config(config: &Config) -> UploaderConfig {
+    UploaderConfig {
         uploads_at_once: config.uploads_at_once,
         bytes_per_second: config.upload_bytes_per_second,
         sizes: Sizes::default(),
         retention: Retention {
-            keeps_near: config.storage != Configured::S3,
+            keeps_local: config.storage != Configured::S3,
             // Blocks of what is read have a quarter at least.
             copied_bytes: config.retention.cache_bytes - config.retention.cache_bytes / 4,
             keep_free_bytes: config.keep_free_bytes,

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::daemon::Readiness;
-use crate::daemon::last_words::LastWords;
+use crate::daemon::exit_report::ExitReport;
 use crate::fs::{self as filesystem, Liveness};
 
 /// A daemon that lived for less than this has failed quickly.
@@ -46,7 +46,7 @@ pub fn supervise(
     loop {
         let begun = Instant::now();
         let awaited = readiness.take().unwrap_or_else(Readiness::unawaited);
-        let last_words = LastWords::pipe();
+        let last_words = ExitReport::pipe();
         // SAFETY: this process has one thread, as the caller promises.
         let child = match unsafe { libc::fork() } {
             -1 => {
@@ -71,7 +71,7 @@ pub fn supervise(
         if end == End::Code(0) || is_asked || !(was_stuck || is_mounted()) {
             return end.code();
         }
-        let why = last_words.ok().and_then(LastWords::heard);
+        let why = last_words.ok().and_then(ExitReport::heard);
         let why = why.map_or("and gave no reason".to_owned(), |why| format!("because {why}"));
         quick_failures = if begun.elapsed() < QUICK { quick_failures + 1 } else { 0 };
         if MOST_QUICK_FAILURES < quick_failures {

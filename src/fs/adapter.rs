@@ -18,8 +18,8 @@ use crate::fs::errno::FsError;
 use crate::fs::files::Handle;
 use crate::fs::replies::{
     GENERATION, MODE_MASK, creator, errno, file_attr, inode, open_flags, passthrough_flags,
-    poll_events, rename_mode, reply_with_entry, reply_with_label, reply_with_lookup, set_time,
-    settle,
+    poll_events, rename_mode, reply, reply_with_entry, reply_with_label, reply_with_lookup,
+    set_time,
 };
 use crate::fs::tree::NAME_BYTES;
 use crate::spool::SetAttributes;
@@ -70,7 +70,7 @@ impl Filesystem for Adapter {
 
     fn getattr(&self, request: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         let stat = self.files.stat_for(inode(ino), request.pid());
-        settle!("getattr", ino, reply, stat, stat => reply.attr(&stat.lasting.time(), &file_attr(&stat)));
+        reply!("getattr", ino, reply, stat, stat => reply.attr(&stat.lasting.time(), &file_attr(&stat)));
     }
 
     fn setattr(
@@ -84,12 +84,12 @@ impl Filesystem for Adapter {
         let (accessed, modified) = (accessed.map(set_time), modified.map(set_time));
         let change = SetAttributes { mode, uid, gid, bytes, accessed, modified };
         let stat = self.files.tree.set_attributes(inode(ino), &change);
-        settle!("setattr", ino, reply, stat, stat => reply.attr(&stat.lasting.time(), &file_attr(&stat)));
+        reply!("setattr", ino, reply, stat, stat => reply.attr(&stat.lasting.time(), &file_attr(&stat)));
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
         let target = self.files.tree.read_link(inode(ino));
-        settle!("readlink", ino, reply, target, target => reply.data(target.as_os_str().as_encoded_bytes()));
+        reply!("readlink", ino, reply, target, target => reply.data(target.as_os_str().as_encoded_bytes()));
     }
 
     fn mknod(
@@ -151,7 +151,7 @@ impl Filesystem for Adapter {
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let opened = self.files.open(inode(ino), flags.0, request.pid());
-        settle!("open", ino, reply, opened, opened => {
+        reply!("open", ino, reply, opened, opened => {
             let handle = FileHandle(opened.number);
             match self.backing(ino, &opened, |file| reply.open_backing(file)) {
                 Some(id) => reply.opened_passthrough(handle, passthrough_flags(&opened), &id),
@@ -165,7 +165,7 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let created = self.files.create(inode(parent), name, creator(request, mode, umask), flags);
-        settle!("create", parent, reply, created, (stat, opened) => {
+        reply!("create", parent, reply, created, (stat, opened) => {
             let (handle, attr, lasting) = (FileHandle(opened.number), file_attr(&stat), stat.lasting.time());
             match self.backing(attr.ino, &opened, |file| reply.open_backing(file)) {
                 Some(id) => reply.created_passthrough(
@@ -189,7 +189,7 @@ impl Filesystem for Adapter {
         WriteFlags, _: OpenFlags, _: Option<LockOwner>, reply: ReplyWrite,
     ) {
         let written = self.files.write(handle.0, offset, data);
-        settle!("write", ino, reply, written, count => reply.written(count));
+        reply!("write", ino, reply, written, count => reply.written(count));
     }
 
     fn flush(
@@ -229,13 +229,13 @@ impl Filesystem for Adapter {
     fn readdir(
         &self, _: &Request, ino: INodeNo, _: FileHandle, cookie: u64, mut reply: ReplyDirectory,
     ) {
-        settle!("readdir", ino, reply, fill(&self.files, ino, cookie, &mut reply), () => reply.ok());
+        reply!("readdir", ino, reply, fill(&self.files, ino, cookie, &mut reply), () => reply.ok());
     }
 
     fn readdirplus(
         &self, _: &Request, ino: INodeNo, _: FileHandle, cookie: u64, mut reply: ReplyDirectoryPlus,
     ) {
-        settle!("readdir", ino, reply, fill(&self.files, ino, cookie, &mut reply), () => reply.ok());
+        reply!("readdir", ino, reply, fill(&self.files, ino, cookie, &mut reply), () => reply.ok());
     }
 
     fn fsyncdir(
@@ -245,7 +245,7 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        settle!("statfs", ino, reply, self.files.tree.space(), space => reply.statfs(
+        reply!("statfs", ino, reply, self.files.tree.space(), space => reply.statfs(
             space.blocks,
             space.blocks_free,
             space.blocks_available,
@@ -277,7 +277,7 @@ impl Filesystem for Adapter {
 
     fn removexattr(&self, _: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let result = self.files.tree.remove_label(inode(ino), name);
-        settle!("removexattr", ino, reply, result, () => reply.ok());
+        reply!("removexattr", ino, reply, result, () => reply.ok());
     }
 
     fn ioctl(
@@ -292,7 +292,7 @@ impl Filesystem for Adapter {
         PollEvents, flags: PollFlags, reply: ReplyPoll,
     ) {
         let readiness = self.readiness(handle, notifier, flags);
-        settle!("poll", ino, reply, readiness, readiness => reply.poll(poll_events(readiness)));
+        reply!("poll", ino, reply, readiness, readiness => reply.poll(poll_events(readiness)));
     }
 
     fn fallocate(
@@ -309,7 +309,7 @@ impl Filesystem for Adapter {
         ReplyLseek,
     ) {
         let found = self.files.seek(handle.0, offset, whence);
-        settle!("lseek", ino, reply, found, found => reply.offset(found));
+        reply!("lseek", ino, reply, found, found => reply.offset(found));
     }
 
     fn copy_file_range(
@@ -319,7 +319,7 @@ impl Filesystem for Adapter {
         let files = self.files.clone();
         self.disk.submit(Box::new(move |_| {
             let copied = files.copy((handle.0, offset), (to_handle.0, to_offset), length);
-            settle!("copy_file_range", ino, reply, copied, count => reply.written(count));
+            reply!("copy_file_range", ino, reply, copied, count => reply.written(count));
         }));
     }
 }

@@ -13,7 +13,7 @@ use crate::fs::errno::FsError;
 use crate::fs::events::{Readiness, Wake};
 use crate::fs::fetching::{Fetch, Fetchers};
 use crate::fs::files::{Files, Handle, Opened, Reading};
-use crate::fs::replies::{Listing, errno, inode, reply_with_label, settle};
+use crate::fs::replies::{Listing, errno, inode, reply, reply_with_label};
 use crate::fs::worker_pool::WorkerPool;
 use crate::model::Node;
 use crate::store::Bytes;
@@ -60,7 +60,7 @@ impl Adapter {
                 buffer.resize(size, 0);
             }
             let reading = self.files.read(handle.0, offset, &mut buffer[..size]);
-            settle!("read", ino, reply, reading, reading => match reading {
+            reply!("read", ino, reply, reading, reading => match reading {
                 Reading::Done(count) => reply.data(&buffer[..count]),
                 Reading::Fetch(node, object) => {
                     let answer = Box::new(move |bytes| answer_data(ino, bytes, reply));
@@ -83,7 +83,7 @@ impl Adapter {
         let files = self.files.clone();
         self.disk.submit(Box::new(move |_| {
             let result = work(&files);
-            settle!(call, ino, reply, result, () => reply.ok());
+            reply!(call, ino, reply, result, () => reply.ok());
         }));
     }
 
@@ -97,7 +97,7 @@ impl Adapter {
         work: impl FnOnce(&Files) -> Result<(), FsError> + Send + 'static,
     ) {
         if is_quick {
-            settle!(call, ino, reply, work(&self.files), () => reply.ok());
+            reply!(call, ino, reply, work(&self.files), () => reply.ok());
         } else {
             self.on_disk_thread(call, ino, reply, work);
         }
@@ -158,5 +158,5 @@ pub(crate) fn fill<L: Listing>(
 }
 
 fn answer_data(ino: INodeNo, bytes: Result<impl AsRef<[u8]>, FsError>, reply: ReplyData) {
-    settle!("read", ino, reply, bytes, bytes => reply.data(bytes.as_ref()));
+    reply!("read", ino, reply, bytes, bytes => reply.data(bytes.as_ref()));
 }

@@ -12,16 +12,16 @@ use crate::store::Store;
 
 /// The rooms that the filesystem shows.
 #[derive(Clone)]
-pub struct Services {
+pub struct FsContext {
     pub spool: Spool,
     pub index: Index,
     pub store: Arc<dyn Store>,
-    pub facts: Arc<dyn Facts>,
+    pub facts: Arc<dyn StatusSource>,
 }
 
 /// What only the daemon knows, for the files of `.scribefs/`. Asked on threads that answer the kernel, so
 /// nothing in it may wait.
-pub trait Facts: Send + Sync {
+pub trait StatusSource: Send + Sync {
     /// Fields of `status.json` beside ours: mount, state directory, models. The same name wins over ours.
     fn status(&self) -> Map<String, Value> {
         Map::new()
@@ -61,7 +61,7 @@ pub trait Facts: Send + Sync {
 }
 
 /// Nobody knows more.
-impl Facts for () {}
+impl StatusSource for () {}
 
 /// Why a line of `control` is not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::fs::Facts;
+use crate::fs::StatusSource;
 use crate::fs::errno::FsError;
 use crate::index::Index;
 use crate::model::{
@@ -29,7 +29,7 @@ const SEARCHED_JOBS: usize = 1000;
 pub(crate) struct Control {
     pub(crate) index: Index,
     pub(crate) spool: Spool,
-    pub(crate) facts: Arc<dyn Facts>,
+    pub(crate) facts: Arc<dyn StatusSource>,
 }
 
 impl std::fmt::Debug for Control {

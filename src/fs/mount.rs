@@ -16,10 +16,12 @@ use crate::fs::attributes::{Owner, Ownership};
 use crate::fs::backing::Backings;
 use crate::fs::fetching::Fetchers;
 use crate::fs::files::Files;
-use crate::fs::notifying::Herald;
+use crate::fs::kernel_notifier::KernelNotifier;
 use crate::fs::tree::Tree;
 use crate::fs::worker_pool::WorkerPool;
-use crate::fs::{MountError, MountOptions, Services, mount_table, mounting, replacing, unmounting};
+use crate::fs::{
+    FsContext, MountError, MountOptions, mount_table, mounting, replacing, unmounting,
+};
 
 /// Worker threads that answer the kernel; more where there are more cores.
 const LEAST_THREADS: usize = 4;
@@ -39,7 +41,7 @@ pub struct Mount {
     fetchers: Arc<Fetchers>,
     disk: Arc<WorkerPool>,
     end: Arc<End>,
-    threads: Mutex<Option<(Herald, JoinHandle<()>)>>,
+    threads: Mutex<Option<(KernelNotifier, JoinHandle<()>)>>,
 }
 
 /// The connection of a mount to the kernel.
@@ -73,7 +75,7 @@ struct End {
 impl Mount {
     /// Mounts, over a dead mount of ours if there is one, and answers from then on. No thread is needed
     /// before, and all of ours are started here.
-    pub fn start(options: &MountOptions, services: &Services) -> Result<Self, MountError> {
+    pub fn start(options: &MountOptions, services: &FsContext) -> Result<Self, MountError> {
         let at = |source| MountError::Mountpoint { path: options.mountpoint.clone(), source };
         let is_over_dead = unmounting::is_dead(&options.mountpoint, None).map_err(at)?;
         let options = MountOptions {
@@ -99,13 +101,13 @@ impl Mount {
         };
         let begun = begin(adapter, device).and_then(|session| {
             let kernel = session.notifier();
-            let herald = Herald::start(kernel, &tree, changes, drops)
+            let notifier = KernelNotifier::start(kernel, &tree, changes, drops)
                 .map_err(|source| MountError::Threads { source })?;
             let end = Arc::new(End::default());
             let watching = end.clone().watch(session)?;
-            Ok((herald, watching, end))
+            Ok((notifier, watching, end))
         });
-        let (herald, watching, end) = begun.inspect_err(|_| {
+        let (notifier, watching, end) = begun.inspect_err(|_| {
             // Nobody would answer; the reason for that is what the caller must hear of.
             let _ = unmounting::detach(&options.mountpoint);
         })?;
@@ -121,7 +123,7 @@ impl Mount {
             fetchers,
             disk,
             end,
-            threads: Mutex::new(Some((herald, watching))),
+            threads: Mutex::new(Some((notifier, watching))),
         };
         let at = Timestamp::now().to_string();
         mount.tree.events.append(&json!({ "event": "mounted", "at": at }));
@@ -173,8 +175,8 @@ impl Mount {
             }
         }
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((herald, watching)) = threads else { return };
-        herald.stop();
+        let Some((notifier, watching)) = threads else { return };
+        notifier.stop();
         self.fetchers.stop();
         self.disk.stop();
         if !is_given_up {

@@ -33,7 +33,7 @@ const ALWAYS_READY: PollEvents = PollEvents::POLLIN
 static LOGGED: LogLimit = LogLimit::new();
 
 /// Replies with what the call came to.
-macro_rules! settle {
+macro_rules! reply {
     ($call:expr, $ino:expr, $reply:ident, $result:expr, $done:pat => $answer:expr) => {
         match $result {
             Ok($done) => $answer,
@@ -41,7 +41,7 @@ macro_rules! settle {
         }
     };
 }
-pub(crate) use settle;
+pub(crate) use reply;
 
 pub(crate) fn errno(call: &str, ino: INodeNo, err: &FsError) -> Errno {
     if err.is_our_trouble() {

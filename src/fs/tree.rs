@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::fs::Services;
+use crate::fs::FsContext;
 use crate::fs::archive::Archive;
 use crate::fs::attributes::{Ownership, Stat};
 use crate::fs::control::Control;
@@ -98,7 +98,7 @@ const TRASH: Node = Node::Virtual(VirtualNode::Trash);
 
 /// Looking.
 impl Tree {
-    pub(crate) fn new(services: &Services, shown: Ownership, is_read_only: bool) -> Self {
+    pub(crate) fn new(services: &FsContext, shown: Ownership, is_read_only: bool) -> Self {
         Self {
             readme: if is_read_only { README_READ_ONLY } else { README },
             spool: services.spool.clone(),

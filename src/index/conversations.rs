@@ -1,15 +1,15 @@
-//! Changes to conversations: made, renamed, put into the trash and taken out of it.
+//! ChangeLog to conversations: made, renamed, put into the trash and taken out of it.
 
 use jiff::Timestamp;
 use redb::{ReadableTable, WriteTransaction};
 
-use crate::index::placing::owes_discovery;
+use crate::index::placing::needs_remote_scan;
 use crate::index::tables::{
     CONDEMNED, CONVERSATIONS, COUNTERS, EMPTY, EVERYTHING, NAMES, PREFIXES, SUMS, Sums, TRASH,
     WISHES, encoded, row_at,
 };
 use crate::index::trash_rows::{enter_conversation, forget_conversation, leave_conversation};
-use crate::index::writer::Writing;
+use crate::index::writer::WriteTxn;
 use crate::index::{Change, IndexError, PageWork, PagesDue, pages_due};
 use crate::model::{Conversation, ConversationId, ConversationSeq, Key};
 
@@ -17,7 +17,7 @@ use crate::model::{Conversation, ConversationId, ConversationSeq, Key};
 pub(crate) const NEXT: &str = "next_conversation";
 
 pub(crate) fn ensure(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     id: &ConversationId,
     at: Timestamp,
     taken: &[ConversationId],
@@ -31,7 +31,7 @@ pub(crate) fn ensure(
 
 /// The same, durable with the next change that is.
 pub(crate) fn ensure_lazily(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     id: &ConversationId,
     at: Timestamp,
     taken: &[ConversationId],
@@ -79,7 +79,7 @@ pub(crate) fn filing_id(
 }
 
 pub(crate) fn rename(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     seq: ConversationSeq,
     to: &ConversationId,
 ) -> Result<(), IndexError> {
@@ -101,7 +101,7 @@ pub(crate) fn rename(
 }
 
 pub(crate) fn trash(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     seq: ConversationSeq,
     at: Timestamp,
 ) -> Result<(), IndexError> {
@@ -120,14 +120,14 @@ pub(crate) fn trash(
     Ok(())
 }
 
-pub(crate) fn restore(writing: &mut Writing<'_>, seq: ConversationSeq) -> Result<(), IndexError> {
+pub(crate) fn restore(writing: &mut WriteTxn<'_>, seq: ConversationSeq) -> Result<(), IndexError> {
     let conversation = known(writing.tables(), seq)?;
     restore_as(writing, seq, &conversation.id)
 }
 
 /// Takes it out of the trash, under another name if it comes to that.
 pub(crate) fn restore_as(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     seq: ConversationSeq,
     id: &ConversationId,
 ) -> Result<(), IndexError> {
@@ -262,7 +262,7 @@ fn free_prefix(
     taken: &[ConversationId],
 ) -> Result<ConversationId, IndexError> {
     let prefixes = tables.open_table(PREFIXES)?;
-    let unique = owes_discovery(tables)?;
+    let unique = needs_remote_scan(tables)?;
     let unique = unique.then(|| id.with_tail(&format!("-{}", at.as_microsecond())));
     for candidate in unique.as_ref().unwrap_or(id).numbered() {
         let candidate = Key::filing_id(&candidate);

@@ -10,7 +10,7 @@ use crate::index::following::filed_as;
 use crate::index::tables::{
     CONDEMNED, DAYS, DayRow, REMOVALS_DUE, STEMS, day_key, readable, row_at,
 };
-use crate::index::writer::Writing;
+use crate::index::writer::WriteTxn;
 use crate::index::{Index, IndexError, PageWork, PagesDue, RemovalDue, filing, pages_due};
 use crate::model::{
     Conversation, ConversationSeq, DayTranscript, Key, PageKind, Recording, RecordingId,
@@ -56,7 +56,7 @@ enum Found {
 }
 
 fn file_found(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     told: &Conversation,
     mut recording: Recording,
     mut transcript: DayTranscript,
@@ -117,7 +117,7 @@ fn file_found(
 
 /// What is to be removed under the keys of that recording.
 fn removal_due(
-    writing: &Writing<'_>,
+    writing: &WriteTxn<'_>,
     recording: &Recording,
 ) -> Result<Option<RemovalDue>, IndexError> {
     let key = recording.audio.key.page_beside(PageKind::Metadata);

@@ -1,4 +1,4 @@
-//! Changes to recordings and days, and to the sums over them.
+//! ChangeLog to recordings and days, and to the sums over them.
 
 use redb::{ReadableTable, WriteTransaction};
 
@@ -13,7 +13,7 @@ use crate::index::tables::{
     recording_key, row_at,
 };
 use crate::index::trash_rows::{follow_row, forget_row, is_shown};
-use crate::index::writer::Writing;
+use crate::index::writer::WriteTxn;
 use crate::index::{
     Change, DayText, IndexError, PageWork, PagesDue, RemovalDue, newest, pages_due, placing,
     removals_due,
@@ -21,7 +21,7 @@ use crate::index::{
 use crate::model::{Conversation, DayTranscript, Destination, Placement, Recording, RecordingId};
 
 pub(crate) fn publish(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     recording: Recording,
     text: DayText,
 ) -> Result<(), IndexError> {
@@ -47,7 +47,7 @@ fn show_again(tables: &WriteTransaction, day: DayKey) -> Result<(), IndexError> 
     Ok(())
 }
 
-fn tell_filed(writing: &mut Writing<'_>, recording: Recording, filed: &Filed) {
+fn tell_filed(writing: &mut WriteTxn<'_>, recording: Recording, filed: &Filed) {
     let recording = Box::new(recording);
     let Filed { is_new, new_conversation, new_day } = *filed;
     writing.tell(if is_new {
@@ -60,7 +60,7 @@ fn tell_filed(writing: &mut Writing<'_>, recording: Recording, filed: &Filed) {
 /// The row as the store's metadata tells it, in a conversation like the one told. What is known already is
 /// neither written nor told of. The number that it has here.
 pub(crate) fn adopt_recording(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     told: &Conversation,
     mut recording: Recording,
     mut transcript: DayTranscript,
@@ -102,7 +102,7 @@ pub(crate) fn adopt_recording(
 
 /// Removes the row, and its day's and its conversation's with it if they have no other.
 pub(crate) fn forget_recording(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     id: RecordingId,
 ) -> Result<(), IndexError> {
     let (conversation, recording) = at_even_purging(writing.tables(), id)?;
@@ -144,7 +144,7 @@ pub(crate) fn forget_recording(
 /// The row with new pages. Where its audio is and how far it is on its way is told by the row that is there:
 /// whoever wrote the pages may have read an older one.
 pub(crate) fn replace(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     mut recording: Recording,
     text: DayText,
 ) -> Result<(), IndexError> {
@@ -165,7 +165,7 @@ pub(crate) fn replace(
 /// The row under another stem, with other keys. Whoever shows names takes the old ones for gone and the new ones
 /// for new. All of it is yet to be brought to where it belongs, and what is left under the old keys to be removed.
 pub(crate) fn rename_recording(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     mut recording: Recording,
     text: DayText,
 ) -> Result<(), IndexError> {
@@ -192,7 +192,7 @@ pub(crate) fn rename_recording(
     Ok(())
 }
 
-pub(crate) fn clear(writing: &mut Writing<'_>) -> Result<(), IndexError> {
+pub(crate) fn clear(writing: &mut WriteTxn<'_>) -> Result<(), IndexError> {
     let tables = writing.begin();
     tables.delete_table(CONVERSATIONS)?;
     tables.delete_table(NAMES)?;
@@ -290,7 +290,7 @@ pub(crate) struct Filed {
 
 /// Writes a recording's row and everything that leads to it; in place of the row that was there.
 pub(crate) fn file(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     conversation: &Conversation,
     recording: &Recording,
     transcript: Option<DayTranscript>,
@@ -323,7 +323,7 @@ pub(crate) fn file(
     }
     add_audio(tables, recording)?;
     if recording.placement != Placement::Stored {
-        tables.open_table(UNPLACED)?.insert(unplaced_key(recording), ())?;
+        tables.open_table(UNPLACED)?.insert(pending_upload_key(recording), ())?;
     }
     if let Some(upload_id) = recording.placement.upload_id() {
         tables.open_table(UPLOADS)?.insert(upload_id, recording.audio.key.as_str())?;
@@ -348,13 +348,13 @@ pub(crate) fn file(
 /// Removes what leads to a row that is about to be replaced or removed.
 pub(crate) fn forget(tables: &WriteTransaction, old: &Recording) -> Result<(), IndexError> {
     let key = recording_key(old.id);
-    tables.open_table(UNPLACED)?.remove(unplaced_key(old))?;
+    tables.open_table(UNPLACED)?.remove(pending_upload_key(old))?;
     tables.open_table(STEMS)?.remove((key.0, key.1, old.stem.as_bytes()))?;
     tables.open_table(KEY_STEMS)?.remove((key.0, key.1, old.audio.key.stem().as_bytes()))?;
     remove_audio(tables, old)
 }
 
-pub(crate) fn unplaced_key(recording: &Recording) -> (i64, RecordingKey) {
+pub(crate) fn pending_upload_key(recording: &Recording) -> (i64, RecordingKey) {
     (recording.published_at.as_microsecond(), recording_key(recording.id))
 }
 

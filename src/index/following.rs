@@ -1,6 +1,6 @@
 //! What another machine, or an index that was lost, has known: taken over from the store's metadata.
 //!
-//! Changes are heard one by one and names are unique, so a name may still be taken when it is told. The
+//! ChangeLog are heard one by one and names are unique, so a name may still be taken when it is told. The
 //! conversation gets a number then, and its name as soon as that is free.
 
 use jiff::Timestamp;
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::index::conversations::{add, known, next_seq, present, rename, restore_as, save, trash};
 use crate::index::failure::damaged;
-use crate::index::questions::Moment;
+use crate::index::queries::Snapshot;
 use crate::index::tables::{CONVERSATIONS, NAMES, NOTES, PREFIXES, RECORDINGS, WISHES, decoded};
 use crate::index::trash_rows::{enter_conversation, leave_conversation};
-use crate::index::writer::Writing;
+use crate::index::writer::WriteTxn;
 use crate::index::{Change, Index, IndexError, filing, placing};
 use crate::model::{
     Conversation, ConversationId, ConversationSeq, Day, DayTranscript, Key, Object, PageKind,
@@ -44,7 +44,7 @@ pub struct Surveying {
     pub after: String,
 }
 
-/// Following a bucket that another machine writes to.
+/// FollowerConfig a bucket that another machine writes to.
 impl Index {
     /// How far this index follows a bucket; `None`: it has never been filled from one.
     pub fn followed(&self) -> Result<Option<Followed>, IndexError> {
@@ -119,7 +119,7 @@ impl Index {
                 take_over(writing, &conversation)?;
                 filing::adopt_recording(writing, &conversation, recording, transcript)?;
             }
-            grant_wishes(writing)
+            apply_requested_names(writing)
         })
     }
 
@@ -140,7 +140,7 @@ pub(crate) fn forget_followed(tables: &WriteTransaction) -> Result<(), IndexErro
 }
 
 /// Makes a conversation that is here bear the name that was told, and be in the trash or not as told.
-fn take_over(writing: &mut Writing<'_>, told: &Conversation) -> Result<(), IndexError> {
+fn take_over(writing: &mut WriteTxn<'_>, told: &Conversation) -> Result<(), IndexError> {
     let Some(standing) = filed_as(writing.tables(), &told.filed_as)? else { return Ok(()) };
     let seq = standing.seq;
     match (standing.trashed_at, told.trashed_at) {
@@ -164,7 +164,7 @@ fn take_over(writing: &mut Writing<'_>, told: &Conversation) -> Result<(), Index
 
 /// Names in the trash may meet.
 fn rename_in_trash(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     told: &Conversation,
     seq: ConversationSeq,
 ) -> Result<(), IndexError> {
@@ -184,9 +184,9 @@ fn rename_in_trash(
     Ok(())
 }
 
-/// Gives conversations the names that they were told to have, where those have become free. Changes are heard
+/// Gives conversations the names that they were told to have, where those have become free. ChangeLog are heard
 /// one by one: of two that swap their names, the first one finds its new name taken.
-fn grant_wishes(writing: &mut Writing<'_>) -> Result<(), IndexError> {
+fn apply_requested_names(writing: &mut WriteTxn<'_>) -> Result<(), IndexError> {
     let mut wishes = Vec::new();
     for row in writing.tables().open_table(WISHES)?.iter()? {
         let (seq, name) = row?;
@@ -204,7 +204,7 @@ fn grant_wishes(writing: &mut Writing<'_>) -> Result<(), IndexError> {
 /// The conversation that has the store prefix of `told`, made just like it if there is none: its number
 /// and its name are kept where they are free.
 pub(crate) fn adopt(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     told: &Conversation,
 ) -> Result<Conversation, IndexError> {
     let tables = writing.tables();
@@ -251,7 +251,7 @@ fn free_name(
 
 /// Remembers the name that a conversation should have, if it is not the one it has.
 fn wish(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     conversation: &Conversation,
     wanted: &ConversationId,
 ) -> Result<(), IndexError> {
@@ -265,7 +265,7 @@ fn wish(
     Ok(())
 }
 
-impl Moment {
+impl Snapshot {
     fn metadata_between(&self, after: &str, last: Option<&str>) -> Result<Vec<Object>, IndexError> {
         // Keys begin with their conversation's prefix, and are in the order of those.
         let first = after.find('/').map_or(after, |end| &after[..=end]);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 
 use crate::index::tables::{JOBS, UNFINISHED, encoded, row_at};
-use crate::index::writer::Writing;
+use crate::index::writer::WriteTxn;
 use crate::index::{Change, Index, IndexError};
 use crate::model::{Job, JobId};
 
@@ -52,7 +52,7 @@ impl Index {
 }
 
 /// Writes the row, unless nothing is different but the time it was touched.
-pub(crate) fn save(writing: &mut Writing<'_>, job: Job) -> Result<(), IndexError> {
+pub(crate) fn save(writing: &mut WriteTxn<'_>, job: Job) -> Result<(), IndexError> {
     let old: Option<Job> = row_at(&writing.tables().open_table(JOBS)?, job.id.0)?;
     if old.is_some_and(|old| Job { updated_at: job.updated_at, ..old } == job) {
         return Ok(());

@@ -8,7 +8,7 @@ use std::ops::Bound;
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::index::tables::{COUNTERS, PAGES_DUE, RecordingKey, recording_key};
-use crate::index::writer::Writing;
+use crate::index::writer::WriteTxn;
 use crate::index::{Change, Index, IndexError};
 use crate::model::{ConversationSeq, Day, DayTranscript, RecordingId};
 
@@ -160,7 +160,7 @@ fn due_at((seq, day, number): RecordingKey) -> Option<PagesDue> {
 
 /// Writes the entry, in place of the one that is there.
 pub(crate) fn owe(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     due: PagesDue,
     work: PageWork,
 ) -> Result<(), IndexError> {

@@ -10,7 +10,7 @@ use crate::index::tables::{
     ARCHIVED, CONVERSATIONS, COPIED, COPIES, COUNTERS, NOTES, RECORDINGS, RecordingKey, UPLOADS,
     decoded, readable, recording_key, row_at,
 };
-use crate::index::writer::Writing;
+use crate::index::writer::WriteTxn;
 use crate::index::{Change, IndexError, Verification, verified};
 use crate::model::{Destination, Key, ObjectVersion, Placement, Recording, RecordingId};
 
@@ -29,7 +29,7 @@ pub(crate) const COPIED_BYTES: &str = "copied_bytes";
 
 /// Sets the placement of a row of that revision. `false`: it was written anew meanwhile, or is gone.
 pub(crate) fn set_placement(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     id: RecordingId,
     revision: u32,
     placement: Placement,
@@ -52,7 +52,7 @@ pub(crate) fn set_placement(
 /// The same for what has arrived in the bucket. `copied_at`: there is a local copy of the audio too; `version`: it was
 /// sent from here as that one.
 pub(crate) fn set_stored(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     id: RecordingId,
     revision: u32,
     copied_at: Option<Timestamp>,
@@ -71,7 +71,7 @@ pub(crate) fn set_stored(
 
 /// Notes which version of the audio has the recording's bytes, as long as there is a local copy to compare for.
 pub(crate) fn set_verified(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     id: RecordingId,
     version: ObjectVersion,
 ) -> Result<(), IndexError> {
@@ -83,7 +83,7 @@ pub(crate) fn set_verified(
 
 /// What was in the bucket is not there any more, or never was.
 pub(crate) fn set_lost(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     id: RecordingId,
     revision: u32,
     found: Option<Verification>,
@@ -98,7 +98,7 @@ pub(crate) fn set_lost(
 
 /// Notes that there is a local copy of what is in the bucket.
 pub(crate) fn note_copy(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     id: RecordingId,
     since: Timestamp,
 ) -> Result<(), IndexError> {
@@ -110,7 +110,7 @@ pub(crate) fn note_copy(
 }
 
 /// The same of everything that is in the bucket.
-pub(crate) fn note_copies(writing: &mut Writing<'_>, since: Timestamp) -> Result<(), IndexError> {
+pub(crate) fn note_copies(writing: &mut WriteTxn<'_>, since: Timestamp) -> Result<(), IndexError> {
     let tables = writing.begin();
     each_recording(tables, |recording| match is_in_bucket(&recording.placement) {
         true => add_copy(tables, &recording, since),
@@ -118,12 +118,12 @@ pub(crate) fn note_copies(writing: &mut Writing<'_>, since: Timestamp) -> Result
     })
 }
 
-pub(crate) fn set_evicted(writing: &mut Writing<'_>, id: RecordingId) -> Result<(), IndexError> {
+pub(crate) fn set_evicted(writing: &mut WriteTxn<'_>, id: RecordingId) -> Result<(), IndexError> {
     remove_copy(writing.begin(), recording_key(id))
 }
 
 pub(crate) fn note_archived(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     id: RecordingId,
     seen_at: Timestamp,
 ) -> Result<(), IndexError> {
@@ -134,13 +134,13 @@ pub(crate) fn note_archived(
     Ok(())
 }
 
-pub(crate) fn forget_upload(writing: &mut Writing<'_>, id: &str) -> Result<(), IndexError> {
+pub(crate) fn forget_upload(writing: &mut WriteTxn<'_>, id: &str) -> Result<(), IndexError> {
     writing.begin().open_table(UPLOADS)?.remove(id)?;
     Ok(())
 }
 
 pub(crate) fn remember_upload(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     id: &str,
     key: &Key,
 ) -> Result<(), IndexError> {
@@ -149,11 +149,14 @@ pub(crate) fn remember_upload(
 }
 
 /// Whether the bucket may have recordings that nobody has told this index of.
-pub(crate) fn owes_discovery(tables: &WriteTransaction) -> Result<bool, IndexError> {
+pub(crate) fn needs_remote_scan(tables: &WriteTransaction) -> Result<bool, IndexError> {
     Ok(tables.open_table(NOTES)?.get(DISCOVERY)?.is_some())
 }
 
-pub(crate) fn owe_discovery(writing: &mut Writing<'_>, owes: bool) -> Result<(), IndexError> {
+pub(crate) fn set_needs_remote_scan(
+    writing: &mut WriteTxn<'_>,
+    owes: bool,
+) -> Result<(), IndexError> {
     let mut notes = writing.begin().open_table(NOTES)?;
     if owes {
         notes.insert(DISCOVERY, "owed")?;
@@ -164,7 +167,7 @@ pub(crate) fn owe_discovery(writing: &mut Writing<'_>, owes: bool) -> Result<(),
 }
 
 pub(crate) fn set_note(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     name: &str,
     text: &str,
 ) -> Result<(), IndexError> {
@@ -172,7 +175,7 @@ pub(crate) fn set_note(
     Ok(())
 }
 
-pub(crate) fn remove_note(writing: &mut Writing<'_>, name: &str) -> Result<(), IndexError> {
+pub(crate) fn remove_note(writing: &mut WriteTxn<'_>, name: &str) -> Result<(), IndexError> {
     if writing.tables().open_table(NOTES)?.get(name)?.is_some() {
         writing.begin().open_table(NOTES)?.remove(name)?;
     }
@@ -192,13 +195,16 @@ pub(crate) fn destination_of(note: Option<String>) -> Result<Destination, IndexE
 }
 
 /// Where recordings belong from now on. What is elsewhere is marked, so that it moves. How many those are.
-pub(crate) fn settle(writing: &mut Writing<'_>, wanted: &Destination) -> Result<u64, IndexError> {
+pub(crate) fn set_destination(
+    writing: &mut WriteTxn<'_>,
+    wanted: &Destination,
+) -> Result<u64, IndexError> {
     let settled = destination(writing.tables())?;
     if settled == *wanted {
         return Ok(0);
     }
     if let Destination::Bucket { place } = &settled {
-        refuse_strays(writing.tables(), place)?;
+        refuse_remote_only(writing.tables(), place)?;
     }
     let tables = writing.begin();
     let text = serde_json::to_string(wanted).map_err(crate::index::failure::damaged)?;
@@ -228,12 +234,12 @@ pub(crate) fn settle(writing: &mut Writing<'_>, wanted: &Destination) -> Result<
 }
 
 /// Audio that is in the old bucket only could be found nowhere after the change.
-fn refuse_strays(tables: &WriteTransaction, place: &str) -> Result<(), IndexError> {
+fn refuse_remote_only(tables: &WriteTransaction, place: &str) -> Result<(), IndexError> {
     let copied = tables.open_table(COPIED)?;
     let mut count = 0;
     each_recording(tables, |recording| {
-        let is_near = copied.get(recording_key(recording.id))?.is_some();
-        count += u64::from(is_in_bucket(&recording.placement) && !is_near);
+        let is_local = copied.get(recording_key(recording.id))?.is_some();
+        count += u64::from(is_in_bucket(&recording.placement) && !is_local);
         Ok(())
     })?;
     if count == 0 {

@@ -6,15 +6,15 @@ use redb::ReadableTable;
 
 use crate::index::conversations::{known, trash};
 use crate::index::filing::{at, file};
-use crate::index::removal::condemn;
+use crate::index::removal::mark_purging;
 use crate::index::tables::{PURGING, RECORDINGS, day_key, recording_key};
 use crate::index::trash_rows::{is_all_trashed, is_shown};
 use crate::index::trashing::{begin_purge, show_transcript, trash_together};
-use crate::index::writer::Writing;
+use crate::index::writer::WriteTxn;
 use crate::index::{Change, Index, IndexError, PageWork, PagesDue, pages_due};
 use crate::model::{ConversationSeq, RecordingId};
 
-/// Changes. Each returns when it is durable.
+/// ChangeLog. Each returns when it is durable.
 impl Index {
     /// Has a conversation with all its recordings removed for good, whether it is in the trash or not.
     pub fn purge_conversation(
@@ -26,7 +26,7 @@ impl Index {
             if known(writing.tables(), seq)?.trashed_at.is_none() {
                 trash(writing, seq, now)?;
             }
-            condemn(writing, seq, Timestamp::MAX).map(drop)
+            mark_purging(writing, seq, Timestamp::MAX).map(drop)
         })
     }
 
@@ -38,7 +38,7 @@ impl Index {
 }
 
 fn purge_recording(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     id: RecordingId,
     now: Timestamp,
 ) -> Result<(), IndexError> {
@@ -63,7 +63,7 @@ fn purge_recording(
         if conversation.trashed_at.is_none() {
             trash(writing, seq, now)?;
         }
-        return condemn(writing, seq, Timestamp::MAX).map(drop);
+        return mark_purging(writing, seq, Timestamp::MAX).map(drop);
     }
     if conversation.trashed_at.is_none() && is_all_trashed(writing.tables(), seq)? {
         return trash_together(writing, seq, now);
@@ -72,7 +72,7 @@ fn purge_recording(
 }
 
 /// Whether a conversation has recordings that are not being removed for good.
-fn has_others(writing: &Writing<'_>, seq: ConversationSeq) -> Result<bool, IndexError> {
+fn has_others(writing: &WriteTxn<'_>, seq: ConversationSeq) -> Result<bool, IndexError> {
     let recordings = writing.tables().open_table(RECORDINGS)?;
     let purging = writing.tables().open_table(PURGING)?;
     for row in recordings.range((seq.0, 0, 0)..=(seq.0, u32::MAX, u16::MAX))? {

@@ -11,13 +11,13 @@ use crate::index::tables::{
     recording_key, row_at,
 };
 use crate::index::trash_rows::forget_conversation;
-use crate::index::writer::Writing;
+use crate::index::writer::WriteTxn;
 use crate::index::{Change, IndexError, newest, pages_due};
 use crate::model::{Conversation, ConversationSeq, FileName, Key, Recording};
 
 /// Takes a conversation that was trashed before `limit` out of everybody's sight. `false`: it is none.
-pub(crate) fn condemn(
-    writing: &mut Writing<'_>,
+pub(crate) fn mark_purging(
+    writing: &mut WriteTxn<'_>,
     seq: ConversationSeq,
     limit: Timestamp,
 ) -> Result<bool, IndexError> {
@@ -38,7 +38,7 @@ pub(crate) fn condemn(
 }
 
 /// Removes the rows of a condemned conversation. Its number is never used again.
-pub(crate) fn remove(writing: &mut Writing<'_>, seq: ConversationSeq) -> Result<(), IndexError> {
+pub(crate) fn remove(writing: &mut WriteTxn<'_>, seq: ConversationSeq) -> Result<(), IndexError> {
     let tables = writing.tables();
     let row = row_at(&tables.open_table(CONVERSATIONS)?, seq.0)?;
     let is_condemned = tables.open_table(CONDEMNED)?.get(seq.0)?.is_some();

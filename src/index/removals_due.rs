@@ -7,7 +7,7 @@ use redb::{ReadableTable, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use crate::index::tables::{REMOVALS_DUE, encoded, readable, row_at};
-use crate::index::writer::Writing;
+use crate::index::writer::WriteTxn;
 use crate::index::{Index, IndexError};
 use crate::model::{Key, PageKind, Recording};
 
@@ -80,7 +80,7 @@ pub(crate) fn owe(tables: &WriteTransaction, due: &RemovalDue) -> Result<(), Ind
 }
 
 fn change(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     key: &Key,
     change: impl FnOnce(&mut RemovalDue),
 ) -> Result<(), IndexError> {

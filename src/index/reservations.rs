@@ -12,7 +12,7 @@ use crate::index::numbering::first_free;
 use crate::index::tables::{
     DAYS, DayRow, KEY_STEMS, REMOVALS_DUE, RESERVED_KEYS, STEMS, day_key, row_at,
 };
-use crate::index::writer::Writing;
+use crate::index::writer::WriteTxn;
 use crate::index::{Index, IndexError};
 use crate::model::{
     Conversation, ConversationId, ConversationSeq, Day, FileName, Key, PageKind, RecordingId,
@@ -101,7 +101,7 @@ impl Reservations {
     /// the first number behind it that is free, as far as numbers are given out in order.
     pub(crate) fn reserve(
         self: Arc<Self>,
-        writing: &Writing<'_>,
+        writing: &WriteTxn<'_>,
         seq: ConversationSeq,
         day: Day,
         wanted: &FileName,

@@ -6,7 +6,7 @@ use redb::{ReadableTable, ReadableTableMetadata};
 use crate::index::following::FOLLOWED;
 use crate::index::placing::{DESTINATION, PLACE, set_note};
 use crate::index::tables::{CONVERSATIONS, JOBS, NOTES, decoded};
-use crate::index::writer::Writing;
+use crate::index::writer::WriteTxn;
 use crate::index::{Index, IndexError, failure};
 use crate::model::{BoundPlace, Destination, StateRole};
 
@@ -49,7 +49,7 @@ impl Index {
     }
 }
 
-fn claim(writing: &mut Writing<'_>, role: StateRole) -> Result<(), IndexError> {
+fn claim(writing: &mut WriteTxn<'_>, role: StateRole) -> Result<(), IndexError> {
     let notes = writing.tables().open_table(NOTES)?;
     let kept = notes.get(ROLE)?.map(|note| note.value().to_owned());
     drop(notes);
@@ -67,7 +67,7 @@ fn role_of(note: &str) -> Result<StateRole, IndexError> {
     decoded(note.as_bytes())
 }
 
-impl crate::index::questions::Moment {
+impl crate::index::queries::Snapshot {
     /// An index of before roles were noted tells its own by what is in it: only writers have jobs and a
     /// destination, and only followers know how far they have followed.
     fn role(&self) -> Result<Option<StateRole>, IndexError> {
@@ -113,7 +113,7 @@ mod tests {
         index.set_followed(&followed).unwrap();
         assert_eq!(index.role().unwrap(), Some(StateRole::Follower));
         // A writer's index that was followed by mistake stays a writer's.
-        index.settle(&Destination::Bucket { place: "s3://talks/".into() }).unwrap();
+        index.set_destination(&Destination::Bucket { place: "s3://talks/".into() }).unwrap();
         assert_eq!(index.role().unwrap(), Some(StateRole::Writer));
     }
 

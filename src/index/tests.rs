@@ -109,7 +109,7 @@ fn checked(index: &Index) -> BTreeSet<FileName> {
     let stems = moment.open_table(STEMS).unwrap();
     let audio = moment.open_table(AUDIO).unwrap();
     let days = moment.open_table(DAYS).unwrap();
-    let unplaced = moment.open_table(UNPLACED).unwrap();
+    let pending_uploads = moment.open_table(UNPLACED).unwrap();
     let empty = moment.open_table(EMPTY).unwrap();
     let mut pending = 0;
     for row in &rows {
@@ -120,14 +120,15 @@ fn checked(index: &Index) -> BTreeSet<FileName> {
         let day: DayRow = row_at(&days, (key.0, key.1)).unwrap().unwrap();
         assert!(row.id.number <= day.last_number && day.transcript.is_some());
         assert!(empty.get(key.0).unwrap().is_none());
-        let is_unplaced = unplaced.get((row.published_at.as_microsecond(), key)).unwrap().is_some();
+        let is_unplaced =
+            pending_uploads.get((row.published_at.as_microsecond(), key)).unwrap().is_some();
         assert_eq!(is_unplaced, row.placement != Placement::Stored);
         pending += u64::from(is_unplaced);
     }
     let count = rows.len() as u64;
     assert_eq!(stems.len().unwrap(), count);
     assert_eq!(audio.len().unwrap(), count);
-    assert_eq!(unplaced.len().unwrap(), pending);
+    assert_eq!(pending_uploads.len().unwrap(), pending);
     let sums = moment.open_table(SUMS).unwrap();
     let everything: Sums = row_at(&sums, EVERYTHING).unwrap().unwrap_or_default();
     let names = moment.open_table(NAMES).unwrap().len().unwrap();
@@ -310,7 +311,7 @@ fn readers_are_never_told_that_a_full_disk_is_broken() {
         }
         for round in 0..20 {
             // One that has its snapshot already when the database is closed under it.
-            let moment = when_there_is_room(|| index.inner.database.begin_read().map(Moment));
+            let moment = when_there_is_room(|| index.inner.database.begin_read().map(Snapshot));
             disk.fill(true);
             assert!(matches!(file_one(&index, "standup", "during"), Err(IndexError::Full(_))));
             let read = moment.recordings(seq, day());

@@ -1,10 +1,10 @@
-//! Changes to a day's transcript by itself, when it is rendered after its recordings were published.
+//! ChangeLog to a day's transcript by itself, when it is rendered after its recordings were published.
 
 use redb::ReadableTable;
 
 use crate::index::filing::{at, file};
 use crate::index::tables::{DAYS, DayRow, RECORDINGS, day_key, decoded, encoded, row_at};
-use crate::index::writer::Writing;
+use crate::index::writer::WriteTxn;
 use crate::index::{Change, DayText, Index, IndexError, PagesDue, pages_due, placing};
 use crate::model::{ConversationSeq, Day, Destination, Recording, RecordingId};
 
@@ -44,7 +44,7 @@ impl Index {
     }
 }
 
-fn set_transcript(writing: &mut Writing<'_>, text: DayText) -> Result<(), IndexError> {
+fn set_transcript(writing: &mut WriteTxn<'_>, text: DayText) -> Result<(), IndexError> {
     let work = text.work();
     let Some(transcript) = text.into_transcript() else { return Ok(()) };
     let (seq, day) = (transcript.conversation, transcript.day);
@@ -60,7 +60,7 @@ fn set_transcript(writing: &mut Writing<'_>, text: DayText) -> Result<(), IndexE
 }
 
 /// Transcripts have no way of their own to the bucket.
-fn send_with_last(writing: &mut Writing<'_>, (seq, day): (u32, u32)) -> Result<(), IndexError> {
+fn send_with_last(writing: &mut WriteTxn<'_>, (seq, day): (u32, u32)) -> Result<(), IndexError> {
     if placing::destination(writing.tables())? == Destination::Here {
         return Ok(());
     }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use redb::ReadableTable;
 
 use crate::index::conversations::known;
-use crate::index::questions::Moment;
+use crate::index::queries::Snapshot;
 use crate::index::tables::{
     CONDEMNED, CONVERSATIONS, DAYS, DayRow, PURGING, RECORDINGS, RecordingKey, SHOWN, TRASH_NAMES,
     TRASHED, day_key, decoded, row_at,
@@ -71,11 +71,12 @@ impl Index {
     /// Recordings that are being removed for good, but for those that go with their whole conversation.
     pub fn purging_recordings(&self) -> Result<Vec<Recording>, IndexError> {
         self.ask(|moment| {
-            let (recordings, condemned) = (moment.table(RECORDINGS)?, moment.table(CONDEMNED)?);
+            let (recordings, purging_conversations) =
+                (moment.table(RECORDINGS)?, moment.table(CONDEMNED)?);
             let mut found = Vec::new();
             for row in moment.table(PURGING)?.iter()? {
                 let key = row?.0.value();
-                if condemned.get(key.0)?.is_none() {
+                if purging_conversations.get(key.0)?.is_none() {
                     found.extend(row_at::<RecordingKey, Recording>(&recordings, key)?);
                 }
             }
@@ -147,7 +148,7 @@ impl Index {
     }
 }
 
-/// Changes. Each returns when it is durable.
+/// ChangeLog. Each returns when it is durable.
 impl Index {
     /// Moves a recording with all its pages to the trash; the conversation as a whole, if it was its last one. Twice
     /// is as good as once.
@@ -205,7 +206,7 @@ impl Index {
     }
 }
 
-impl Moment {
+impl Snapshot {
     fn trash_entry(
         &self,
         key: RecordingKey,

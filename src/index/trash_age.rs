@@ -7,12 +7,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use redb::ReadableTable;
 
-use crate::index::removal::condemn;
+use crate::index::removal::mark_purging;
 use crate::index::tables::{
     CONDEMNED, NOTES, RecordingKey, TRASH, TRASH_SEEN, TRASHED, TRASHED_SEEN,
 };
 use crate::index::trashing::begin_purge;
-use crate::index::writer::Writing;
+use crate::index::writer::WriteTxn;
 use crate::index::{Index, IndexError};
 use crate::model::ConversationSeq;
 
@@ -23,18 +23,18 @@ impl Index {
     /// Takes conversations out of sight, to be removed, that have been in the trash for `kept`: by the wall
     /// clock, and by the time that was observed since they were first seen there. `since_last` more has been
     /// observed than when this was last called.
-    pub fn condemn_old(
+    pub fn mark_old_purging(
         &self,
         kept: Duration,
         now: Timestamp,
         since_last: Duration,
     ) -> Result<u64, IndexError> {
-        self.inner.writer.change(move |writing| condemn_old(writing, kept, now, since_last))
+        self.inner.writer.change(move |writing| mark_old_purging(writing, kept, now, since_last))
     }
 }
 
-fn condemn_old(
-    writing: &mut Writing<'_>,
+fn mark_old_purging(
+    writing: &mut WriteTxn<'_>,
     kept: Duration,
     now: Timestamp,
     since_last: Duration,
@@ -66,18 +66,18 @@ fn condemn_old(
         }
     }
     purge_old_recordings(writing, kept, observed, limit)?;
-    let mut condemned = 0;
+    let mut purging_conversations = 0;
     for seq in old {
         if writing.tables().open_table(CONDEMNED)?.get(seq)?.is_none() {
-            condemned += u64::from(condemn(writing, ConversationSeq(seq), limit)?);
+            purging_conversations += u64::from(mark_purging(writing, ConversationSeq(seq), limit)?);
         }
     }
-    Ok(condemned)
+    Ok(purging_conversations)
 }
 
 /// The same for recordings that are in the trash by themselves.
 fn purge_old_recordings(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     kept: Duration,
     observed: u64,
     limit: Timestamp,

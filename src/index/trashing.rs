@@ -1,4 +1,4 @@
-//! Changes that move recordings into the trash and out of it, and that hide pages.
+//! ChangeLog that move recordings into the trash and out of it, and that hide pages.
 
 use jiff::{SignedDuration, Timestamp};
 use redb::ReadableTable;
@@ -11,7 +11,7 @@ use crate::index::tables::{
     row_at,
 };
 use crate::index::trash_rows::{forget_row, is_all_trashed, is_shown, leave};
-use crate::index::writer::Writing;
+use crate::index::writer::WriteTxn;
 use crate::index::{Change, IndexError, PageWork, PagesDue, pages_due};
 use crate::model::{ConversationSeq, Day, FileName, Recording, RecordingId};
 
@@ -20,7 +20,7 @@ use crate::model::{ConversationSeq, Day, FileName, Recording, RecordingId};
 const TOGETHER: SignedDuration = SignedDuration::from_hours(1);
 
 pub(crate) fn trash_recording(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     id: RecordingId,
     now: Timestamp,
 ) -> Result<(), IndexError> {
@@ -48,7 +48,7 @@ pub(crate) fn trash_recording(
 
 /// The conversation, and as parts of it the recordings that were removed just before.
 pub(crate) fn trash_together(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     seq: ConversationSeq,
     now: Timestamp,
 ) -> Result<(), IndexError> {
@@ -75,7 +75,7 @@ pub(crate) fn trash_together(
 }
 
 pub(crate) fn restore_recording(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     id: RecordingId,
 ) -> Result<(), IndexError> {
     let (conversation, mut recording) = at(writing.tables(), id)?;
@@ -93,9 +93,9 @@ pub(crate) fn restore_recording(
     Ok(())
 }
 
-/// Changes what the user said about a recording. `change` reports whether there is a difference.
+/// ChangeLog what the user said about a recording. `change` reports whether there is a difference.
 pub(crate) fn overlay(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     id: RecordingId,
     change: impl FnOnce(&mut Recording) -> bool,
 ) -> Result<(), IndexError> {
@@ -110,7 +110,7 @@ pub(crate) fn overlay(
 }
 
 pub(crate) fn show_transcript(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     seq: ConversationSeq,
     day: Day,
     is_shown: bool,
@@ -126,7 +126,7 @@ pub(crate) fn show_transcript(
 
 /// Takes a recording of the trash that has been there since before `limit` out of everybody's sight.
 pub(crate) fn begin_purge(
-    writing: &mut Writing<'_>,
+    writing: &mut WriteTxn<'_>,
     key: RecordingKey,
     limit: Timestamp,
 ) -> Result<(), IndexError> {
@@ -144,7 +144,7 @@ pub(crate) fn begin_purge(
 }
 
 /// Removes the row of a recording that is being removed for good; whether its day has no other.
-pub(crate) fn purge(writing: &mut Writing<'_>, id: RecordingId) -> Result<bool, IndexError> {
+pub(crate) fn purge(writing: &mut WriteTxn<'_>, id: RecordingId) -> Result<bool, IndexError> {
     let (_, recording) = at_even_purging(writing.tables(), id)?;
     let (key, day) = (recording_key(id), day_key(id.conversation, id.day));
     let tables = writing.begin();

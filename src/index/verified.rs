@@ -6,7 +6,7 @@
 use redb::{TableError, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
-use crate::index::questions::Moment;
+use crate::index::queries::Snapshot;
 use crate::index::tables::{RecordingKey, VERIFIED, encoded, recording_key, row_at};
 use crate::index::{Index, IndexError};
 use crate::model::{ObjectVersion, RecordingId};
@@ -28,7 +28,7 @@ impl Index {
     }
 }
 
-impl Moment {
+impl Snapshot {
     pub(crate) fn verification(
         &self,
         key: RecordingKey,

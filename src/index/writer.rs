@@ -14,14 +14,14 @@ use crate::index::failure::Refusal;
 use crate::index::subscribers::Subscribers;
 use crate::index::{Change, IndexError};
 
-/// Changes that wait for the writer. A caller of a full queue waits for room, as it would for the commit.
+/// ChangeLog that wait for the writer. A caller of a full queue waits for room, as it would for the commit.
 const QUEUE: usize = 256;
 
 /// Rest between tries to open a database again whose disk had no room for that. Nothing tells of room.
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// A transaction that several changes go into.
-pub(crate) struct Writing<'a> {
+pub(crate) struct WriteTxn<'a> {
     transaction: &'a WriteTransaction,
     writes: u32,
     /// One of the writes must be durable before anybody is told of it.
@@ -30,7 +30,7 @@ pub(crate) struct Writing<'a> {
     changes: Vec<Change>,
 }
 
-impl<'a> Writing<'a> {
+impl<'a> WriteTxn<'a> {
     /// For looking only.
     pub(crate) fn tables(&self) -> &'a WriteTransaction {
         self.transaction
@@ -83,7 +83,7 @@ impl Writer {
     /// refused half-way: it must not have effects outside of the transaction.
     pub(crate) fn change<T: Send + 'static>(
         &self,
-        apply: impl FnOnce(&mut Writing<'_>) -> Result<T, IndexError> + Clone + Send + 'static,
+        apply: impl FnOnce(&mut WriteTxn<'_>) -> Result<T, IndexError> + Clone + Send + 'static,
     ) -> Result<T, IndexError> {
         let answer = self.send(apply)?;
         // A row that it cannot read is refused to it alone.
@@ -93,7 +93,7 @@ impl Writer {
     /// The same without waiting for the answer.
     pub(crate) fn send<T: Send + 'static>(
         &self,
-        apply: impl FnOnce(&mut Writing<'_>) -> Result<T, IndexError> + Clone + Send + 'static,
+        apply: impl FnOnce(&mut WriteTxn<'_>) -> Result<T, IndexError> + Clone + Send + 'static,
     ) -> Result<Receiver<Result<T, IndexError>>, IndexError> {
         let (reply, answer) = channel();
         // Not kept any longer: it would keep the thread from ending.
@@ -123,7 +123,7 @@ impl Drop for Writer {
 
 /// A change on its way, and somebody who waits for it.
 trait Request: Send {
-    fn apply(&mut self, writing: &mut Writing<'_>) -> Applied;
+    fn apply(&mut self, writing: &mut WriteTxn<'_>) -> Applied;
     fn answer(self: Box<Self>, committed: Result<(), Refusal>);
 }
 
@@ -147,10 +147,10 @@ struct Asked<F, T> {
 
 impl<F, T> Request for Asked<F, T>
 where
-    F: FnOnce(&mut Writing<'_>) -> Result<T, IndexError> + Clone + Send,
+    F: FnOnce(&mut WriteTxn<'_>) -> Result<T, IndexError> + Clone + Send,
     T: Send,
 {
-    fn apply(&mut self, writing: &mut Writing<'_>) -> Applied {
+    fn apply(&mut self, writing: &mut WriteTxn<'_>) -> Applied {
         // What an application that was thrown away has given out, such as a reservation, is taken back first.
         self.outcome = None;
         let writes_before = writing.writes;
@@ -261,7 +261,7 @@ fn write_without(
     // Without it a crash is followed by a walk over the whole file.
     transaction.set_quick_repair(true);
     let mut writing =
-        Writing { transaction: &transaction, writes: 0, is_urgent: false, changes: Vec::new() };
+        WriteTxn { transaction: &transaction, writes: 0, is_urgent: false, changes: Vec::new() };
     for (at, request) in batch.iter_mut().enumerate().filter(|(at, _)| !refused[*at]) {
         match request.apply(&mut writing) {
             Applied::Whole => {}
@@ -270,7 +270,7 @@ fn write_without(
             Applied::Broken => return Err(Failed::All(Refusal::FailedBefore)),
         }
     }
-    let Writing { writes, is_urgent, changes, .. } = writing;
+    let WriteTxn { writes, is_urgent, changes, .. } = writing;
     if 0 < writes {
         let durability = if is_urgent { Durability::Immediate } else { Durability::None };
         transaction

@@ -6,7 +6,7 @@ use std::process::{Child as Process, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::jobs::Setup;
+use crate::jobs::JobConfig;
 use crate::jobs::shortage::spare_bytes;
 use crate::jobs::worker_process::{DecodeBudget, WorkerError, command};
 use crate::model::{Failure, FailureCause};
@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The recording as a 16 kHz WAV in an unlinked file. `what` names the codec, for messages. `may_go_on` is asked all
 /// the while.
 pub(crate) fn to_wav(
-    setup: &Setup,
+    setup: &JobConfig,
     recording: &File,
     budget: DecodeBudget,
     what: &str,
@@ -83,7 +83,7 @@ impl Drop for Converter {
 fn watch(
     process: &mut Converter,
     wav: &File,
-    setup: &Setup,
+    setup: &JobConfig,
     may_go_on: &dyn Fn() -> bool,
 ) -> io::Result<End> {
     let mut last_growth = (Instant::now(), 0);

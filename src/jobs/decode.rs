@@ -10,7 +10,7 @@ use crate::audio::SCRATCH_FILES;
 use crate::jobs::shortage::spare_bytes;
 use crate::jobs::worker_failures::{self, Role};
 use crate::jobs::worker_process::{DecodeBudget, StopSwitch, WorkerError, WorkerProcess};
-use crate::jobs::{Setup, convert};
+use crate::jobs::{JobConfig, convert};
 use crate::model::{DecodeOrder, SoundFacts, Warning, WorkEvent};
 
 /// 16-bit mono sound at 16 kHz.
@@ -32,7 +32,7 @@ pub(crate) struct DecodedRecording {
 
 /// What decoding one recording is done with.
 pub(crate) struct DecodeJob<'a> {
-    pub(crate) setup: &'a Setup,
+    pub(crate) setup: &'a JobConfig,
     pub(crate) recording: &'a File,
     /// In lower case: a hint.
     pub(crate) extension: String,
@@ -120,7 +120,7 @@ fn bytes(files: &[File]) -> u64 {
     files.iter().filter_map(|file| Some(file.metadata().ok()?.len())).sum()
 }
 
-fn budget(setup: &Setup, input: &File) -> DecodeBudget {
+fn budget(setup: &JobConfig, input: &File) -> DecodeBudget {
     let bytes = input.metadata().map_or(0, |it| it.len());
     DecodeBudget {
         // A little more than what is accepted, so that the refusal comes in words.

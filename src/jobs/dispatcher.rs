@@ -1,4 +1,4 @@
-//! `Pipeline`: the threads, and the dispatcher among them, which hears the spool and makes jobs of what it offers.
+//! `Jobs`: the threads, and the dispatcher among them, which hears the spool and makes jobs of what it offers.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use ulid::Ulid;
 use crate::index::{ChangeQueue, IndexError};
 use crate::jobs::queue::{JobQueue, Runner};
 use crate::jobs::recorded_at::naming_folder;
-use crate::jobs::{Services, Setup, runner};
+use crate::jobs::{JobConfig, JobContext, runner};
 use crate::model::{ConversationId, FileName, Job, JobState};
 use crate::publishing::{self, pages_due};
 use crate::spool::{Dropped, SpoolEvent, Work};
@@ -29,14 +29,14 @@ const MOST_REMEMBERED: usize = 1_000;
 
 /// The running pipeline.
 #[derive(Debug)]
-pub struct Pipeline {
+pub struct Jobs {
     queue: Arc<JobQueue>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Pipeline {
+impl Jobs {
     /// Starts all threads. Jobs that a daemon left unfinished are taken up as the spool offers them again.
-    pub fn start(setup: Setup, services: Services) -> Result<Self, IndexError> {
+    pub fn start(setup: JobConfig, services: JobContext) -> Result<Self, IndexError> {
         let unfinished = services.index.unfinished_jobs()?;
         let events = services.spool.subscribe();
         let changes = services.index.subscribe();
@@ -93,7 +93,7 @@ fn named(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 }
 
 fn keep_pages(queue: &JobQueue, changes: &ChangeQueue) {
-    let Services { store, index, .. } = &queue.services;
+    let JobContext { store, index, .. } = &queue.services;
     if let Err(err) = publishing::take_back_claims(store.as_ref(), index) {
         log::error!("what publications have left behind could not be looked up: {err}");
     }

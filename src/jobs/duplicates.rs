@@ -8,14 +8,14 @@
 use std::fs::File;
 
 use crate::index::{Index, IndexError};
-use crate::jobs::Services;
+use crate::jobs::JobContext;
 use crate::jobs::publish::{self, PublishError};
 use crate::jobs::recorded_at::naming_folder;
 use crate::model::{Access, Conversation, Job, Object, Placement, Recipe, Recording, Talk};
 use crate::publishing::content_hash::content_hash;
 use crate::publishing::page_lock;
-use crate::publishing::page_store::Shelves;
-use crate::publishing::stores::{self, StockError};
+use crate::publishing::page_store::PageStore;
+use crate::publishing::stores::{self, StoresError};
 use crate::store::{Store, StoreError};
 
 /// What is known of the bytes of a drop.
@@ -49,7 +49,7 @@ pub(crate) enum Checked {
 
 /// Looks the bytes up and sees to it that stored copies of them are whole.
 pub(crate) fn check(
-    services: &Services,
+    services: &JobContext,
     dropped: DroppedFile<'_>,
 ) -> Result<Checked, PublishError> {
     let access = publish::access_of(dropped.file);
@@ -84,7 +84,7 @@ pub(crate) fn check(
 
 /// The recording that the drop would be a duplicate of, and whose words are lost: it gets those of the drop.
 pub(crate) fn wordless(
-    services: &Services,
+    services: &JobContext,
     job: &Job,
     drop: &File,
     blake3: &str,
@@ -97,13 +97,13 @@ pub(crate) fn wordless(
 }
 
 /// Words that cannot be read now are not lost.
-fn has_words(services: &Services, known: &Recording) -> bool {
-    let shelves = Shelves { store: services.store.as_ref(), index: &services.index };
-    !matches!(shelves.read_talk(known), Ok(None))
+fn has_words(services: &JobContext, known: &Recording) -> bool {
+    let page_store = PageStore { store: services.store.as_ref(), index: &services.index };
+    !matches!(page_store.read_talk(known), Ok(None))
 }
 
 fn is_still_here(
-    services: &Services,
+    services: &JobContext,
     dropped: DroppedFile<'_>,
     known: &Recording,
 ) -> Result<bool, PublishError> {
@@ -115,7 +115,7 @@ fn is_still_here(
 /// Looks the bytes up. A drop that names no conversation is at home wherever they are; in the trash nothing is at
 /// home, and neither is it where its owner could not read it. `drop`: who may read what was dropped.
 pub(crate) fn known(
-    services: &Services,
+    services: &JobContext,
     job: &Job,
     drop: Option<Access>,
     blake3: &str,
@@ -142,10 +142,10 @@ pub(crate) fn known(
             Some(_) => elsewhere.push(recording),
         }
     }
-    let shelves = Shelves { store: services.store.as_ref(), index };
+    let page_store = PageStore { store: services.store.as_ref(), index };
     let told = |mut recordings: Vec<Recording>| {
         recordings.sort_by_key(|recording| !may_read(recording));
-        first_told(shelves, recordings).map(|mut told| {
+        first_told(page_store, recordings).map(|mut told| {
             // Whoever cannot read it is not told either what its speakers were called.
             if !may_read(&told.recording) {
                 told.recording.overlay.names.clear();
@@ -175,8 +175,8 @@ fn is_at_home(
 }
 
 /// The first one whose words can still be read. Where none can, the drop is transcribed again.
-fn first_told(shelves: Shelves<'_>, recordings: Vec<Recording>) -> Option<Told> {
-    recordings.into_iter().find_map(|recording| match shelves.read_talk(&recording) {
+fn first_told(page_store: PageStore<'_>, recordings: Vec<Recording>) -> Option<Told> {
+    recordings.into_iter().find_map(|recording| match page_store.read_talk(&recording) {
         Ok(said) => said.map(|(talk, recipe)| Told { recording, talk, recipe }),
         Err(err) => {
             log::debug!("{}: its words are not read: {err}", recording.audio.key);
@@ -231,7 +231,7 @@ enum Found {
 /// Sees to it that the stored audio of a recording is there and has its bytes, which the drop has. `None`: meanwhile
 /// the recording was given other keys or removed for good.
 pub(crate) fn keep_whole(
-    services: &Services,
+    services: &JobContext,
     recording: &Recording,
     dropped: DroppedFile<'_>,
 ) -> Result<Option<Kept>, PublishError> {
@@ -246,7 +246,7 @@ pub(crate) fn keep_whole(
 
 /// The same for all recordings of these bytes, as far as their copies are known to be lost or damaged. A copy that
 /// cannot be read now is left as it is.
-pub(crate) fn mend(services: &Services, dropped: DroppedFile<'_>) -> Result<(), PublishError> {
+pub(crate) fn mend(services: &JobContext, dropped: DroppedFile<'_>) -> Result<(), PublishError> {
     for recording in services.index.recordings_with_audio(dropped.blake3)? {
         mend_one(services, &recording, dropped)?;
     }
@@ -255,7 +255,7 @@ pub(crate) fn mend(services: &Services, dropped: DroppedFile<'_>) -> Result<(), 
 
 /// The same but for `known`.
 pub(crate) fn mend_others(
-    services: &Services,
+    services: &JobContext,
     known: &Recording,
     dropped: DroppedFile<'_>,
 ) -> Result<(), PublishError> {
@@ -264,7 +264,7 @@ pub(crate) fn mend_others(
 }
 
 fn mend_one(
-    services: &Services,
+    services: &JobContext,
     recording: &Recording,
     dropped: DroppedFile<'_>,
 ) -> Result<(), PublishError> {
@@ -285,7 +285,7 @@ fn mend_one(
 /// Puts the drop where the recording's audio belongs: over what was found to be damaged, and else where nothing is.
 /// `false`: it no longer belongs there.
 fn put_back(
-    services: &Services,
+    services: &JobContext,
     recording: &Recording,
     dropped: DroppedFile<'_>,
     found: Found,
@@ -341,7 +341,7 @@ fn look(
     may_go_on: &dyn Fn() -> bool,
 ) -> Result<Found, PublishError> {
     if store.is_taken(audio.key.as_str())? {
-        return Ok(match hash_near(store, audio, may_go_on)? {
+        return Ok(match hash_local(store, audio, may_go_on)? {
             None => Found::Lost,
             Some(hash) if hash == audio.blake3 => Found::Whole,
             Some(_) => Found::Damaged,
@@ -366,7 +366,7 @@ fn look(
 }
 
 /// BLAKE3 of the copy on local disk; `None` where it has gone.
-fn hash_near(
+fn hash_local(
     store: &dyn Store,
     audio: &Object,
     may_go_on: &dyn Fn() -> bool,
@@ -382,11 +382,11 @@ fn hash_near(
         })?;
         return hash.map(Some).ok_or(PublishError::Withdrawn);
     }
-    match stores::hash_near(store, audio) {
+    match stores::hash_local(store, audio) {
         Ok(hash) => Ok(Some(hash)),
-        Err(StockError::Store(StoreError::Missing { .. })) => Ok(None),
-        Err(StockError::Store(err)) => Err(err.into()),
-        Err(StockError::Index(err)) => Err(err.into()),
-        Err(StockError::Disk(_) | StockError::Damaged { .. }) => Ok(None),
+        Err(StoresError::Store(StoreError::Missing { .. })) => Ok(None),
+        Err(StoresError::Store(err)) => Err(err.into()),
+        Err(StoresError::Index(err)) => Err(err.into()),
+        Err(StoresError::Disk(_) | StoresError::Damaged { .. }) => Ok(None),
     }
 }

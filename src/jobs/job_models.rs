@@ -1,6 +1,6 @@
 //! The models that a job is done with, and the recipe that names them.
 
-use crate::jobs::Setup;
+use crate::jobs::JobConfig;
 use crate::model::{ModelRef, Recipe, SpeakerBounds};
 use crate::models::{Installed, Library};
 
@@ -13,7 +13,7 @@ pub(crate) struct Models {
 
 impl Models {
     /// Those that are configured. `None` as long as the recognizer is not installed.
-    pub(crate) fn installed(setup: &Setup) -> Option<Self> {
+    pub(crate) fn installed(setup: &JobConfig) -> Option<Self> {
         Some(Self {
             recognizer: setup.library.find(&setup.recognizer)?,
             diarizer: setup.diarizer.as_ref().and_then(|name| setup.library.find(name)),
@@ -32,7 +32,7 @@ impl Models {
         Some(Self { recognizer: find(&recipe.recognizer)?, diarizer })
     }
 
-    pub(crate) fn recipe(&self, setup: &Setup, speakers: SpeakerBounds) -> Recipe {
+    pub(crate) fn recipe(&self, setup: &JobConfig, speakers: SpeakerBounds) -> Recipe {
         Recipe {
             recognizer: self.recognizer.reference.clone(),
             diarizer: self.diarizer.as_ref().map(|model| model.reference.clone()),

@@ -16,20 +16,20 @@ use crate::jobs::outcome::{Outcome, Stop, from_publish, from_spool, from_worker,
 use crate::jobs::publish::{self, Finished};
 use crate::jobs::shortage::has_room;
 use crate::jobs::worker_process::{StopSwitch, WorkerError, WorkerProcess};
-use crate::jobs::{Services, Setup, remarks, speakers};
+use crate::jobs::{JobConfig, JobContext, remarks, speakers};
 use crate::model::{
     FileName, Job, JobId, JobState, Recipe, Recording, Talk, Waiting, WorkEvent, WorkOrder,
 };
 use crate::publishing::claim;
 use crate::publishing::content_hash::content_hash;
-use crate::publishing::page_store::Shelves;
+use crate::publishing::page_store::PageStore;
 use crate::publishing::rewrite::{self, RewriteError};
 use crate::spool::{SpoolError, Work};
 
 /// What a job is done with.
 pub(crate) struct Context<'a> {
-    pub(crate) setup: &'a Setup,
-    pub(crate) services: &'a Services,
+    pub(crate) setup: &'a JobConfig,
+    pub(crate) services: &'a JobContext,
     /// Is given the switch that stops this job.
     pub(crate) hand_out: Box<dyn Fn(StopSwitch) + 'a>,
     /// Whether somebody said stop: asked by whatever takes long and has no worker to be stopped.
@@ -229,7 +229,7 @@ fn transcribe(
 /// From sound to talk, with what decoding had to say.
 pub(crate) fn listen(
     worker: &mut WorkerProcess,
-    setup: &Setup,
+    setup: &JobConfig,
     (recipe, models): (&Recipe, &Models),
     decoded: &DecodedRecording,
     hear: &mut dyn FnMut(&WorkEvent),
@@ -251,7 +251,7 @@ pub(crate) fn listen(
 
 /// Writes the pages of a recording whose words were lost. `None`: it is gone meanwhile.
 fn give_words(
-    services: &Services,
+    services: &JobContext,
     job: &mut Job,
     known: &Recording,
     (recipe, talk): (&Recipe, &Talk),
@@ -261,7 +261,7 @@ fn give_words(
         return Err(Outcome::Withdrawn.into());
     }
     let said = (recipe.clone(), talk.clone());
-    match rewrite::write_words(Shelves { store, index }, known.id, said) {
+    match rewrite::write_words(PageStore { store, index }, known.id, said) {
         Ok(()) => {}
         Err(RewriteError::Store(err)) => return Err(refused(&err).into()),
         Err(RewriteError::Index(err)) => return Err(err.into()),
@@ -306,14 +306,14 @@ fn publish_again(
 }
 
 /// The job's state in the inbox file's attributes. The index has it only where a restart must know.
-fn enter(services: &Services, job: &mut Job, state: JobState, done: f32) {
+fn enter(services: &JobContext, job: &mut Job, state: JobState, done: f32) {
     job.state = state;
     job.updated_at = Timestamp::now();
     services.spool.mark(job.inbox, job.generation, Work { state, done });
 }
 
 /// The spool lets go of the file. If it has changed meanwhile it stays, and will be offered again.
-fn let_go(services: &Services, job: &Job) -> Result<(), Outcome> {
+fn let_go(services: &JobContext, job: &Job) -> Result<(), Outcome> {
     match services.spool.finish(job.inbox, job.generation) {
         Ok(()) | Err(SpoolError::Changed | SpoolError::Missing) => Ok(()),
         Err(err) => Err(from_spool(err)),

@@ -6,19 +6,19 @@ use std::path::Path;
 use crate::jobs::decode::{self, DecodeJob};
 use crate::jobs::job_models::Models;
 use crate::jobs::worker_process::{DecodeBudget, WorkerError, WorkerProcess};
-use crate::jobs::{Setup, convert, job_run, speakers};
+use crate::jobs::{JobConfig, convert, job_run, speakers};
 use crate::model::{Failure, FailureCause, FileName, Recipe, SoundFacts, Talk, WorkEvent};
 
 /// Transcribes files, each decoded in a process of its own, all with the same engines.
 #[derive(Debug)]
 pub struct FileTranscriber {
-    setup: Setup,
+    setup: JobConfig,
     engines: Option<WorkerProcess>,
 }
 
 impl FileTranscriber {
     /// Starts nothing yet.
-    pub fn new(setup: Setup) -> Self {
+    pub fn new(setup: JobConfig) -> Self {
         Self { setup, engines: None }
     }
 
@@ -62,7 +62,7 @@ impl FileTranscriber {
 }
 
 /// Starts workers as a job would, and sends them home again.
-pub fn try_workers(setup: &Setup) -> Result<(), Failure> {
+pub fn try_workers(setup: &JobConfig) -> Result<(), Failure> {
     let budget = DecodeBudget { file_bytes: 0, cpu_seconds: 30 };
     WorkerProcess::decoder(setup, budget).map_err(failure)?;
     WorkerProcess::engines(setup).map(drop).map_err(failure)

@@ -13,15 +13,15 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::index::IndexError;
-use crate::jobs::Services;
-use crate::jobs::recorded_at::{self, Clues};
+use crate::jobs::JobContext;
+use crate::jobs::recorded_at::{self, TimeSources};
 use crate::model::{
     Access, Day, FileName, Job, JobState, Object, Overlay, Placement, Recipe, RecordedAt,
     Recording, SoundFacts, SpeakerId, Talk,
 };
-use crate::publishing::claim::{self, Claimed, Wanted};
+use crate::publishing::claim::{self, ClaimRequest, Claimed};
 use crate::publishing::content_hash::content_hash;
-use crate::publishing::page_store::Shelves;
+use crate::publishing::page_store::PageStore;
 use crate::publishing::{StorageError, claims, day_transcript, page_lock, pages};
 use crate::store::{StagedFile, StoreError};
 
@@ -65,7 +65,7 @@ impl From<StorageError> for PublishError {
 
 /// Makes the recording part of its conversation, durably.
 pub(crate) fn publish(
-    services: &Services,
+    services: &JobContext,
     finished: Finished<'_>,
 ) -> Result<Recording, PublishError> {
     let Finished { job, blake3, recording, may_go_on, .. } = finished;
@@ -73,7 +73,7 @@ pub(crate) fn publish(
     let mut staged = stage(services, job, recording, blake3, may_go_on)?;
     let recorded_at = recorded_at(job, &finished.facts, finished.zone, finished.now);
     let (stem, extension) = original_name(job).stem_and_extension(&finished.facts.container);
-    let wanted = Wanted {
+    let wanted = ClaimRequest {
         conversation: &job.conversation,
         day: day(&recorded_at),
         stem: &stem,
@@ -82,8 +82,8 @@ pub(crate) fn publish(
         blake3,
     };
     let (store, index) = (services.store.as_ref(), &services.index);
-    let shelves = Shelves { store, index };
-    let _ahead = day_transcript::read_ahead_of_new(shelves, wanted.conversation, wanted.day)?;
+    let page_store = PageStore { store, index };
+    let _ahead = day_transcript::read_ahead_of_new(page_store, wanted.conversation, wanted.day)?;
     let _alone = page_lock::lock();
     if !services.spool.is_current(job.inbox, job.generation) {
         return Err(PublishError::Withdrawn);
@@ -99,15 +99,15 @@ pub(crate) fn publish(
 
 /// For whoever is alone.
 fn publish_staged(
-    services: &Services,
+    services: &JobContext,
     finished: &Finished<'_>,
-    wanted: Wanted<'_>,
+    wanted: ClaimRequest<'_>,
     staged: &mut StagedFile,
     recorded_at: RecordedAt,
 ) -> Result<Recording, PublishError> {
     let job = finished.job;
     let (store, index) = (services.store.as_ref(), &services.index);
-    let shelves = Shelves { store, index };
+    let page_store = PageStore { store, index };
     // Held until the index has it: nobody else gets this number and this stem meanwhile.
     let claimed = claim::claim(store, index, wanted, staged, finished.now)?;
     let audio_name = claimed.reserved.stem.with_extension(wanted.extension);
@@ -118,10 +118,10 @@ fn publish_staged(
     let talk = named(finished.talk, &recording);
     let said = (finished.recipe, &talk);
     let conversation = &claimed.conversation;
-    let text = pages::write_new(shelves, conversation, &mut recording, said, finished.now)?;
+    let text = pages::write_new(page_store, conversation, &mut recording, said, finished.now)?;
     let transcript = text.transcript().map(|transcript| transcript.object.clone());
     if !services.spool.is_current(job.inbox, job.generation) {
-        discard(shelves, transcript.as_ref());
+        discard(page_store, transcript.as_ref());
         return Err(PublishError::Withdrawn);
     }
     let mut done = job.clone();
@@ -131,7 +131,7 @@ fn publish_staged(
     fail_point!("publish-before-index");
     index.publish(recording.clone(), text, Some(done))?;
     fail_point!("publish-before-install");
-    if let Err(err) = pages::install(shelves, &recording, transcript.as_ref()) {
+    if let Err(err) = pages::install(page_store, &recording, transcript.as_ref()) {
         // It is owed, and readers find it where it is staged.
         log::warn!("{}: its day's transcript is not in its place yet: {err}", recording.id);
     }
@@ -140,7 +140,7 @@ fn publish_staged(
 
 /// A durable copy of a dropped file in which the bytes are that were read before.
 pub(crate) fn stage(
-    services: &Services,
+    services: &JobContext,
     job: &Job,
     recording: &File,
     blake3: &str,
@@ -173,7 +173,7 @@ fn named(talk: &Talk, recording: &Recording) -> Talk {
 
 fn recorded_at(job: &Job, facts: &SoundFacts, zone: &TimeZone, now: Timestamp) -> RecordedAt {
     let names: Vec<String> = job.path.iter().map(FileName::display).collect();
-    recorded_at::recorded_at(Clues {
+    recorded_at::recorded_at(TimeSources {
         created: facts.created.as_ref(),
         path: &names.join("/"),
         modified_at: modified_at(job),
@@ -231,8 +231,8 @@ pub(crate) fn access_of(recording: &File) -> Option<Access> {
 }
 
 /// The day's transcript of a recording that was withdrawn at the last moment. What is left is swept at the next start.
-fn discard(shelves: Shelves<'_>, transcript: Option<&Object>) {
-    let discarded = transcript.map_or(Ok(()), |object| shelves.discard_staged(object));
+fn discard(page_store: PageStore<'_>, transcript: Option<&Object>) {
+    let discarded = transcript.map_or(Ok(()), |object| page_store.discard_staged(object));
     if let Err(err) = discarded {
         log::warn!("a withdrawn recording has left something in the store: {err}");
     }

@@ -15,7 +15,7 @@ use crate::jobs::memory::available_bytes;
 use crate::jobs::shortage::Unsaved;
 use crate::jobs::shortage::spare_bytes;
 use crate::jobs::worker_process::StopSwitch;
-use crate::jobs::{Services, Setup};
+use crate::jobs::{JobConfig, JobContext};
 use crate::model::{InboxId, Job, JobId};
 
 /// Time between looks at what a job waits for: a model, room on the disk, another job.
@@ -52,8 +52,8 @@ pub(crate) enum Runner {
 
 /// Shared by the dispatcher and all who work.
 pub(crate) struct JobQueue {
-    pub(crate) setup: Setup,
-    pub(crate) services: Services,
+    pub(crate) setup: JobConfig,
+    pub(crate) services: JobContext,
     /// States of jobs that the index had no room for.
     pub(crate) unsaved: Unsaved,
     started: Instant,
@@ -113,7 +113,7 @@ impl State {
 }
 
 impl JobQueue {
-    pub(crate) fn new(setup: Setup, services: Services) -> Arc<Self> {
+    pub(crate) fn new(setup: JobConfig, services: JobContext) -> Arc<Self> {
         Arc::new(Self {
             setup,
             services,

@@ -24,7 +24,7 @@ const FAT_ZERO: [Date; 2] = [date(1979, 12, 31), date(1980, 1, 1)];
 
 /// All that can tell when a recording was made.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Clues<'a> {
+pub(crate) struct TimeSources<'a> {
     pub(crate) created: Option<&'a CreationTime>,
     /// Where it was dropped, below the inbox, with `/` between folders.
     pub(crate) path: &'a str,
@@ -35,7 +35,7 @@ pub(crate) struct Clues<'a> {
 }
 
 /// The first clue that is plausible: not before 1971, not the zero of FAT, and at most a day ahead of us.
-pub(crate) fn recorded_at(clues: Clues<'_>) -> RecordedAt {
+pub(crate) fn recorded_at(clues: TimeSources<'_>) -> RecordedAt {
     from_container(clues)
         .or_else(|| from_names(clues))
         .or_else(|| from_timestamp(clues, clues.modified_at, TimeSource::ModificationTime, "mtime"))
@@ -47,7 +47,7 @@ pub(crate) fn recorded_at(clues: Clues<'_>) -> RecordedAt {
         })
 }
 
-fn from_container(clues: Clues<'_>) -> Option<RecordedAt> {
+fn from_container(clues: TimeSources<'_>) -> Option<RecordedAt> {
     let created = clues.created?;
     match created.utc_offset_seconds {
         Some(seconds) => {
@@ -65,7 +65,7 @@ fn from_container(clues: Clues<'_>) -> Option<RecordedAt> {
 }
 
 /// The first plausible time that the file's name or its folders tell.
-fn from_names(clues: Clues<'_>) -> Option<RecordedAt> {
+fn from_names(clues: TimeSources<'_>) -> Option<RecordedAt> {
     let modified_on = clues.zone.to_datetime(clues.modified_at).date();
     let in_parts = day_in_parts(clues.path).map(|day| NamedTime {
         when: When::Local(day.to_datetime(Time::midnight())),
@@ -86,7 +86,7 @@ fn from_names(clues: Clues<'_>) -> Option<RecordedAt> {
 }
 
 fn from_timestamp(
-    clues: Clues<'_>,
+    clues: TimeSources<'_>,
     moment: Timestamp,
     source: TimeSource,
     detail: &str,
@@ -99,7 +99,7 @@ fn from_timestamp(
     })
 }
 
-fn plausible(clues: Clues<'_>, time: DateTime) -> Option<DateTime> {
+fn plausible(clues: TimeSources<'_>, time: DateTime) -> Option<DateTime> {
     let tomorrow = clues.zone.to_datetime(clues.now).tomorrow().ok()?;
     let is_set = time.year() >= FIRST_PLAUSIBLE_YEAR && !FAT_ZERO.contains(&time.date());
     (is_set && time <= tomorrow).then_some(time)
@@ -117,7 +117,7 @@ mod tests {
 
     fn clues<'a>(created: Option<&'a CreationTime>, path: &'a str) -> RecordedAt {
         let zone = TimeZone::fixed(jiff::tz::offset(2));
-        recorded_at(Clues {
+        recorded_at(TimeSources {
             created,
             path,
             modified_at: "2024-01-16T23:30:00Z".parse().unwrap(),

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::index::{Index, IndexError};
-use crate::jobs::Setup;
+use crate::jobs::JobConfig;
 use crate::model::{Job, JobId, Waiting};
 use crate::spool::SpoolError;
 
@@ -76,7 +76,7 @@ impl Unsaved {
 }
 
 /// Whether the recording could be published as things are: its audio is copied. What is kept free is kept for this.
-pub(crate) fn has_room(setup: &Setup, job: &Job) -> bool {
+pub(crate) fn has_room(setup: &JobConfig, job: &Job) -> bool {
     let wanted = job.bytes.saturating_add(PAGES_BYTES);
     [(&setup.uploads, wanted), (&setup.scratch, PAGES_BYTES)]
         .into_iter()
@@ -85,7 +85,7 @@ pub(crate) fn has_room(setup: &Setup, job: &Job) -> bool {
 }
 
 /// What the disk of the scratch folder has beside what is kept free. All there is where it does not tell.
-pub(crate) fn spare_bytes(setup: &Setup) -> u64 {
+pub(crate) fn spare_bytes(setup: &JobConfig) -> u64 {
     free_bytes(&setup.scratch).map_or(u64::MAX, |free| free.saturating_sub(setup.keep_free_bytes))
 }
 

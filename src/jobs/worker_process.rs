@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::jobs::worker_failures::{self, Role};
 use crate::jobs::worker_output::{Output, WorkerOutput};
-use crate::jobs::{Setup, order_socket};
+use crate::jobs::{JobConfig, order_socket};
 use crate::model::{Failure, WorkEvent};
 
 /// Time a worker has to load its libraries and confine itself.
@@ -132,14 +132,14 @@ impl Shared {
 
 impl WorkerProcess {
     /// Starts a worker that keeps the engines warm between orders.
-    pub(crate) fn engines(setup: &Setup) -> Result<Self, WorkerError> {
+    pub(crate) fn engines(setup: &JobConfig) -> Result<Self, WorkerError> {
         let mut command = command(setup, setup.memory_mb);
         command.arg("--models").arg(&setup.models_dir);
         Self::start(Role::Engines, command)
     }
 
     /// Starts a worker that decodes one recording.
-    pub(crate) fn decoder(setup: &Setup, budget: DecodeBudget) -> Result<Self, WorkerError> {
+    pub(crate) fn decoder(setup: &JobConfig, budget: DecodeBudget) -> Result<Self, WorkerError> {
         let mut command = command(setup, setup.memory_mb.min(DECODER_MEMORY_MB));
         command.arg("--file-bytes").arg(budget.file_bytes.to_string());
         command.arg("--cpu-seconds").arg(budget.cpu_seconds.to_string());
@@ -287,7 +287,7 @@ impl Drop for WorkerProcess {
 }
 
 /// A worker's command line as far as all kinds share it.
-pub(crate) fn command(setup: &Setup, memory_mb: u64) -> Command {
+pub(crate) fn command(setup: &JobConfig, memory_mb: u64) -> Command {
     let mut command = Command::new(&setup.executable);
     command.env_clear().envs(&setup.variables);
     // A group of its own, so that a kill reaches all of it, and a key pressed on the terminal does not.

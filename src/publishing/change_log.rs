@@ -12,7 +12,7 @@ use crate::store::{Bucket, Bytes, Label, StoreError};
 /// What a follower is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Told {
+pub enum BucketChange {
     /// The recording with this metadata page is new or has new pages.
     Metadata(Key),
     /// The recording that had this metadata page is gone.
@@ -30,7 +30,7 @@ const LISTED: usize = 1_000;
 
 /// Writes them.
 #[derive(Debug, Default)]
-pub(crate) struct Changes {
+pub(crate) struct ChangeLog {
     /// Held while a change is written: were a later name to arrive first, whoever has read on behind it would never
     /// see the earlier one.
     writing: Mutex<()>,
@@ -38,11 +38,11 @@ pub(crate) struct Changes {
     last: Mutex<Option<Timestamp>>,
 }
 
-impl Changes {
+impl ChangeLog {
     pub(crate) fn tell(
         &self,
         bucket: &dyn Bucket,
-        told: &Told,
+        told: &BucketChange,
         clock: &dyn Fn() -> Timestamp,
     ) -> Result<(), StoreError> {
         let _in_order = self.writing.lock().unwrap_or_else(PoisonError::into_inner);

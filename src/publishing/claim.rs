@@ -10,13 +10,13 @@ use jiff::Timestamp;
 use crate::index::{Claim, Index, IndexError, Reservation};
 use crate::model::{Conversation, ConversationId, Day, FileName, Key, Object, Overlay, PageKind};
 use crate::publishing::error::StorageError;
-use crate::publishing::stores::{self, StockError};
+use crate::publishing::stores::{self, StoresError};
 use crate::render;
 use crate::store::{StagedFile, Store, StoreError};
 
 /// What is to be placed.
 #[derive(Clone, Copy)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct ClaimRequest<'a> {
     pub(crate) conversation: &'a ConversationId,
     pub(crate) day: Day,
     pub(crate) stem: &'a FileName,
@@ -41,7 +41,7 @@ pub(crate) struct Claimed {
 pub(crate) fn claim(
     store: &dyn Store,
     index: &Index,
-    wanted: Wanted<'_>,
+    wanted: ClaimRequest<'_>,
     staged: &mut StagedFile,
     now: Timestamp,
 ) -> Result<Claimed, StorageError> {
@@ -98,7 +98,7 @@ fn conversation(
 pub(crate) fn claim_in(
     store: &dyn Store,
     index: &Index,
-    wanted: Wanted<'_>,
+    wanted: ClaimRequest<'_>,
     staged: &mut StagedFile,
     conversation: Conversation,
 ) -> Result<Claimed, StorageError> {
@@ -205,10 +205,10 @@ pub(crate) fn is_same(store: &dyn Store, audio: &Object) -> Result<bool, StoreEr
     if !store.is_taken(audio.key.as_str())? {
         return Ok(false);
     }
-    match stores::hash_near(store, audio) {
+    match stores::hash_local(store, audio) {
         Ok(hash) => Ok(hash == audio.blake3),
-        Err(StockError::Store(StoreError::Missing { .. })) => Ok(false),
-        Err(StockError::Store(err)) => Err(err),
+        Err(StoresError::Store(StoreError::Missing { .. })) => Ok(false),
+        Err(StoresError::Store(err)) => Err(err),
         // Only stores are asked.
         Err(_) => Ok(false),
     }

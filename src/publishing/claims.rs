@@ -3,7 +3,7 @@
 //! copy of it.
 
 use crate::index::{Claim, Index, IndexError};
-use crate::publishing::stores::StockError;
+use crate::publishing::stores::StoresError;
 use crate::publishing::{claim, page_lock};
 use crate::store::{Store, StoreError};
 
@@ -20,7 +20,7 @@ pub fn take_back_claims(store: &dyn Store, index: &Index) -> Result<(), IndexErr
 pub(crate) fn take_back_all(store: &dyn Store, index: &Index) -> Result<(), IndexError> {
     for claim in index.claims()? {
         match take_back(store, index, &claim) {
-            Err(StockError::Index(err)) => return Err(err),
+            Err(StoresError::Index(err)) => return Err(err),
             Err(err) => log::warn!(
                 "{}: files of an interrupted publication stay for now: {err}",
                 claim.audio.key
@@ -31,7 +31,7 @@ pub(crate) fn take_back_all(store: &dyn Store, index: &Index) -> Result<(), Inde
     Ok(())
 }
 
-fn take_back(store: &dyn Store, index: &Index, claim: &Claim) -> Result<(), StockError> {
+fn take_back(store: &dyn Store, index: &Index, claim: &Claim) -> Result<(), StoresError> {
     if is_left_over(store, index, claim)? {
         log::info!("{}: removed, left over from an interrupted publication", claim.audio.key);
         // The audio last: it shows that the pages are of this publication.
@@ -44,7 +44,7 @@ fn take_back(store: &dyn Store, index: &Index, claim: &Claim) -> Result<(), Stoc
 }
 
 /// Whether what lies there is of that publication: no recording has these keys, and the audio has its bytes.
-fn is_left_over(store: &dyn Store, index: &Index, claim: &Claim) -> Result<bool, StockError> {
+fn is_left_over(store: &dyn Store, index: &Index, claim: &Claim) -> Result<bool, StoresError> {
     let is_filed = index.filed_recording_at(&claim.audio.key)?.is_some();
     Ok(!is_filed && is_ours(store, claim)?)
 }

@@ -16,7 +16,7 @@ use crate::model::{
 };
 use crate::publishing::chapter_cache::{self, HeldChapters};
 use crate::publishing::error::StorageError;
-use crate::publishing::page_store::{Draft, Shelves};
+use crate::publishing::page_store::{Draft, PageStore};
 use crate::render::{self, Chapter, DayPage};
 use crate::store::StoreError;
 
@@ -26,11 +26,11 @@ const AT_ONCE: u64 = 16;
 
 /// Whether a day's transcript is to be rendered with every change.
 pub(crate) fn is_rendered_at_once(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     conversation: &Conversation,
     day: Day,
 ) -> Result<bool, StorageError> {
-    Ok(shelves.index.recordings_on(conversation.seq, day)? <= AT_ONCE)
+    Ok(page_store.index.recordings_on(conversation.seq, day)? <= AT_ONCE)
 }
 
 /// A day's text, with or without words that could not be read.
@@ -61,12 +61,12 @@ impl Rendered {
 /// Renders the transcript of a day, with `new` in place of what the index has of that recording. `None`: there is
 /// nothing to render.
 pub(crate) fn render(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     conversation: &Conversation,
     day: Day,
     new: Option<Chapter<'_>>,
 ) -> Result<Option<Rendered>, StorageError> {
-    let mut recordings = shelves.index.filed_recordings(conversation.seq, day)?;
+    let mut recordings = page_store.index.filed_recordings(conversation.seq, day)?;
     // What is in the trash by itself has no part in its day's text.
     let is_there = |recording: &Recording| recording.overlay.trashed_at.is_none();
     recordings.retain(|it| is_there(it) && new.is_none_or(|new| new.recording.id != it.id));
@@ -83,7 +83,7 @@ pub(crate) fn render(
     for recording in all {
         let text = match new.filter(|new| new.recording.id == recording.id) {
             Some(new) => Some(render::chapter(new).into()),
-            None => chapter_if_there(shelves, conversation, recording),
+            None => chapter_if_there(page_store, conversation, recording),
         };
         match text {
             Some(text) => page.add(&text),
@@ -100,11 +100,11 @@ pub(crate) fn render(
 
 /// `None`: it is left out of its day, for now.
 fn chapter_if_there(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     conversation: &Conversation,
     recording: &Recording,
 ) -> Option<Arc<str>> {
-    match chapter(shelves, conversation, recording) {
+    match chapter(page_store, conversation, recording) {
         Ok(Some(text)) => Some(text),
         // Its words are missing or damaged: they may be mended.
         Ok(None) => {
@@ -146,15 +146,15 @@ fn time_reference(recording: &Recording) -> Option<u128> {
 /// Reads those chapters of a day that are in the bucket only. Not for whoever is
 /// the holder of the [`page_lock`](crate::publishing::page_lock). What the bucket does not give is left out.
 pub(crate) fn read_ahead(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     conversation: &Conversation,
     day: Day,
 ) -> Result<HeldChapters, StorageError> {
     let mut ahead = HeldChapters::default();
-    for recording in shelves.index.filed_recordings(conversation.seq, day)? {
+    for recording in page_store.index.filed_recordings(conversation.seq, day)? {
         if recording.overlay.trashed_at.is_none()
             && let Some(name) = name_of(&recording)
-            && let Err(err) = hold_chapter(shelves, conversation, &recording, name, &mut ahead)
+            && let Err(err) = hold_chapter(page_store, conversation, &recording, name, &mut ahead)
         {
             log::debug!("{}: could not be read ahead: {err}", recording.id);
         }
@@ -164,13 +164,13 @@ pub(crate) fn read_ahead(
 
 /// The same for a recording that is about to be published there, if the day is rendered with it.
 pub(crate) fn read_ahead_of_new(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     conversation: &ConversationId,
     day: Day,
 ) -> Result<Option<HeldChapters>, StorageError> {
-    match shelves.index.conversation_named(conversation)? {
-        Some(it) if is_rendered_at_once(shelves, &it, day)? => {
-            read_ahead(shelves, &it, day).map(Some)
+    match page_store.index.conversation_named(conversation)? {
+        Some(it) if is_rendered_at_once(page_store, &it, day)? => {
+            read_ahead(page_store, &it, day).map(Some)
         }
         Some(_) | None => Ok(None),
     }
@@ -178,30 +178,30 @@ pub(crate) fn read_ahead_of_new(
 
 /// A chapter of which the words are in the bucket only.
 fn hold_chapter(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     conversation: &Conversation,
     recording: &Recording,
     name: String,
     ahead: &mut HeldChapters,
 ) -> Result<(), StoreError> {
-    if is_here(shelves, recording)? || ahead.hold_again(&name) {
+    if is_here(page_store, recording)? || ahead.hold_again(&name) {
         return Ok(());
     }
     let text = match chapter_cache::get(&name)? {
         Some(text) => text,
         None => {
-            let Some(text) = read_chapter(shelves, conversation, recording)? else {
+            let Some(text) = read_chapter(page_store, conversation, recording)? else {
                 return Ok(());
             };
             chapter_cache::keep(name.clone(), &text);
             text
         }
     };
-    ahead.hold(shelves.store, name, &text)
+    ahead.hold(page_store.store, name, &text)
 }
 
 fn chapter(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     conversation: &Conversation,
     recording: &Recording,
 ) -> Result<Option<Arc<str>>, StoreError> {
@@ -211,14 +211,14 @@ fn chapter(
     {
         return Ok(Some(text));
     }
-    if !is_here(shelves, recording)? {
+    if !is_here(page_store, recording)? {
         let at = recording.audio.key.to_string();
         return Err(StoreError::Unavailable {
             at,
             source: "its words are not on this disk".into(),
         });
     }
-    let Some(text) = read_chapter(shelves, conversation, recording)? else { return Ok(None) };
+    let Some(text) = read_chapter(page_store, conversation, recording)? else { return Ok(None) };
     if let Some(name) = name {
         chapter_cache::keep(name, &text);
     }
@@ -233,19 +233,19 @@ fn name_of(recording: &Recording) -> Option<String> {
 }
 
 /// Whether its words can be read without the bucket.
-fn is_here(shelves: Shelves<'_>, recording: &Recording) -> Result<bool, StoreError> {
+fn is_here(page_store: PageStore<'_>, recording: &Recording) -> Result<bool, StoreError> {
     match recording.page(PageKind::Json) {
-        Some(page) => shelves.is_here(&page.object),
+        Some(page) => page_store.is_here(&page.object),
         None => Ok(true),
     }
 }
 
 fn read_chapter(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     conversation: &Conversation,
     recording: &Recording,
 ) -> Result<Option<Arc<str>>, StoreError> {
-    let Some((mut talk, recipe)) = shelves.read_talk(recording)? else { return Ok(None) };
+    let Some((mut talk, recipe)) = page_store.read_talk(recording)? else { return Ok(None) };
     for speaker in &mut talk.speakers {
         speaker.name = recording.overlay.names.get(&speaker.id).cloned();
     }

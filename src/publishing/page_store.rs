@@ -1,4 +1,4 @@
-//! [`Shelves`]: pages in the store, and how new ones take the place of old ones.
+//! [`PageStore`]: pages in the store, and how new ones take the place of old ones.
 //!
 //! A page that somebody may be reading is never put over another at once. It is staged under a name made of its
 //! key and its hash, the index is told its size and hash, and only then it is moved to its key. Readers look for
@@ -11,7 +11,7 @@ use crate::store::{Store, StoreError};
 
 /// Where pages are kept, and where it is written what there is.
 #[derive(Clone, Copy)]
-pub(crate) struct Shelves<'a> {
+pub(crate) struct PageStore<'a> {
     pub(crate) store: &'a dyn Store,
     pub(crate) index: &'a Index,
 }
@@ -29,7 +29,7 @@ impl Draft {
     }
 }
 
-impl Shelves<'_> {
+impl PageStore<'_> {
     /// Writes a page to its key, where nobody expects one yet.
     pub(crate) fn put(self, draft: &Draft) -> Result<(), StoreError> {
         self.store.put(&draft.object.key, &draft.bytes)

@@ -9,56 +9,56 @@ use crate::model::{
 };
 use crate::publishing::day_transcript;
 use crate::publishing::error::StorageError;
-use crate::publishing::page_store::{Draft, Shelves};
+use crate::publishing::page_store::{Draft, PageStore};
 use crate::render::{self, Chapter};
 use crate::store::StoreError;
 
 /// How pages get to their keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum WriteMode {
     /// There are none, and the index names none.
     Put,
-    /// Over others: see [`Shelves::stage`].
+    /// Over others: see [`PageStore::stage`].
     Stage,
 }
 
 /// Writes all pages of a recording that is not in the index yet; it then lists them. Its day's transcript is
 /// staged, or left for later where the day is long.
 pub(crate) fn write_new(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     conversation: &Conversation,
     recording: &mut Recording,
     (recipe, talk): (&Recipe, &Talk),
     now: Timestamp,
 ) -> Result<DayText, StorageError> {
-    write(shelves, Way::Put, conversation, recording, (recipe, talk), true, now)
+    write(page_store, WriteMode::Put, conversation, recording, (recipe, talk), true, now)
 }
 
 /// Stages all pages of a recording again; it then lists them. `with_transcript`: its day's too.
 pub(crate) fn write_over(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     conversation: &Conversation,
     recording: &mut Recording,
     said: (&Recipe, &Talk),
     with_transcript: bool,
     now: Timestamp,
 ) -> Result<DayText, StorageError> {
-    write(shelves, Way::Stage, conversation, recording, said, with_transcript, now)
+    write(page_store, WriteMode::Stage, conversation, recording, said, with_transcript, now)
 }
 
 /// Moves what is staged for a recording and its day to where it belongs, after the index has them.
 pub(crate) fn install(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     recording: &Recording,
     transcript: Option<&Object>,
 ) -> Result<(), StoreError> {
     let pages = recording.pages.iter().map(|page| &page.object);
-    pages.chain(transcript).try_for_each(|object| shelves.install(object))
+    pages.chain(transcript).try_for_each(|object| page_store.install(object))
 }
 
 fn write(
-    shelves: Shelves<'_>,
-    way: Way,
+    page_store: PageStore<'_>,
+    way: WriteMode,
     conversation: &Conversation,
     recording: &mut Recording,
     (recipe, talk): (&Recipe, &Talk),
@@ -73,26 +73,26 @@ fn write(
         (PageKind::Srt, render::srt(chapter)),
         (PageKind::Vtt, render::vtt(chapter)),
     ] {
-        pages.push(write_page(shelves, way, recording, kind, bytes, now)?);
+        pages.push(write_page(page_store, way, recording, kind, bytes, now)?);
     }
     let text =
-        if with_transcript && day_transcript::is_rendered_at_once(shelves, conversation, day)? {
-            stage_transcript(shelves, conversation, day, Some(chapter), now)?
+        if with_transcript && day_transcript::is_rendered_at_once(page_store, conversation, day)? {
+            stage_transcript(page_store, conversation, day, Some(chapter), now)?
         } else {
             DayText::Later
         };
     fail_point!("publish-transcript-written");
-    let named = named_transcript(shelves, conversation, recording, &text, now)?;
-    let url = url(shelves, &recording.audio.key)?;
+    let named = named_transcript(page_store, conversation, recording, &text, now)?;
+    let url = url(page_store, &recording.audio.key)?;
     let metadata = render::metadata(chapter, &pages, &named, url.as_deref());
-    pages.push(write_page(shelves, way, recording, PageKind::Metadata, metadata, now)?);
+    pages.push(write_page(page_store, way, recording, PageKind::Metadata, metadata, now)?);
     recording.pages = pages;
     Ok(text)
 }
 
 fn write_page(
-    shelves: Shelves<'_>,
-    way: Way,
+    page_store: PageStore<'_>,
+    way: WriteMode,
     recording: &Recording,
     kind: PageKind,
     bytes: Vec<u8>,
@@ -107,16 +107,16 @@ fn write_page(
     let draft = Draft::new(key, bytes);
     fail_point!("publish-before-page");
     match way {
-        Way::Put => shelves.put(&draft)?,
-        Way::Stage => {
+        WriteMode::Put => page_store.put(&draft)?,
+        WriteMode::Stage => {
             // A page that stays as it is keeps its time.
             if let Some(page) = recording.page(kind).filter(|page| page.object == draft.object) {
-                if shelves.read_here(&page.object)?.is_none() {
-                    shelves.stage(&draft)?;
+                if page_store.read_here(&page.object)?.is_none() {
+                    page_store.stage(&draft)?;
                 }
                 return Ok(page.clone());
             }
-            shelves.stage(&draft)?;
+            page_store.stage(&draft)?;
         }
     }
     let standing = recording.page(kind).map(|page| (&page.object, recording.written_at(page)));
@@ -135,32 +135,32 @@ fn written_at(new: &Object, standing: Option<(&Object, Timestamp)>, now: Timesta
 
 /// Renders a day's transcript and stages it, unless it is the one that is there.
 pub(crate) fn stage_transcript(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     conversation: &Conversation,
     day: Day,
     new: Option<Chapter<'_>>,
     now: Timestamp,
 ) -> Result<DayText, StorageError> {
-    let Some(rendered) = day_transcript::render(shelves, conversation, day, new)? else {
+    let Some(rendered) = day_transcript::render(page_store, conversation, day, new)? else {
         return Ok(DayText::Later);
     };
-    let standing = shelves.index.filed_transcript(conversation.seq, day)?;
+    let standing = page_store.index.filed_transcript(conversation.seq, day)?;
     if let Some(standing) = standing.as_ref().filter(|it| it.object == rendered.draft.object) {
-        if shelves.read_here(&standing.object)?.is_none() {
-            shelves.stage(&rendered.draft)?;
+        if page_store.read_here(&standing.object)?.is_none() {
+            page_store.stage(&rendered.draft)?;
         }
         return Ok(rendered.text_since(standing.clone()));
     }
-    shelves.stage(&rendered.draft)?;
+    page_store.stage(&rendered.draft)?;
     let standing = standing.as_ref().map(|it| (&it.object, it.modified_at));
     let now = written_at(&rendered.draft.object, standing, now);
     Ok(rendered.text(conversation, day, now))
 }
 
 /// Where the recording lies or is going to lie; without a signature, so that it stays the same.
-fn url(shelves: Shelves<'_>, key: &Key) -> Result<Option<String>, StorageError> {
-    Ok(match shelves.index.destination()? {
-        Destination::Here => shelves.store.url(key),
+fn url(page_store: PageStore<'_>, key: &Key) -> Result<Option<String>, StorageError> {
+    Ok(match page_store.index.destination()? {
+        Destination::Here => page_store.store.url(key),
         Destination::Bucket { place } => {
             let bucket = place.split(" at ").next().unwrap_or(&place);
             Some(format!("{}/{key}", bucket.trim_end_matches('/')))
@@ -170,7 +170,7 @@ fn url(shelves: Shelves<'_>, key: &Key) -> Result<Option<String>, StorageError> 
 
 /// The transcript that a metadata page names: the one that comes with it, else the one that is there.
 fn named_transcript(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     conversation: &Conversation,
     recording: &Recording,
     text: &DayText,
@@ -179,6 +179,6 @@ fn named_transcript(
     if let DayText::Written(transcript) | DayText::Incomplete(transcript) = text {
         return Ok(transcript.clone());
     }
-    let standing = shelves.index.filed_transcript(conversation.seq, recording.id.day)?;
+    let standing = page_store.index.filed_transcript(conversation.seq, recording.id.day)?;
     Ok(standing.unwrap_or_else(|| day_transcript::unwritten(conversation, recording.id.day, now)))
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::index::{Change, ChangeQueue, DueEntry, Index, IndexError, PageWork, PagesDue};
 use crate::model::{RecordingId, causes};
 use crate::publishing::error::StorageError;
-use crate::publishing::page_store::Shelves;
+use crate::publishing::page_store::PageStore;
 use crate::publishing::rewrite::RewriteError;
 use crate::publishing::{local_removals, pages_update, staged_pages};
 use crate::store::{Backoff, Store};
@@ -49,14 +49,14 @@ pub fn write_pages_due(store: &dyn Store, index: &Index) -> Result<Drained, Inde
     let mut drained = Drained::default();
     let mut pauses = Pauses::default();
     // What is done leaves entries: a conversation those of its days, new pages one of their own.
-    let shelves = Shelves { store, index };
+    let page_store = PageStore { store, index };
     loop {
-        match pass(shelves, &mut pauses)? {
+        match pass(page_store, &mut pauses)? {
             0 => break,
             done => drained.done += done,
         }
     }
-    staged_pages::sweep(shelves)?;
+    staged_pages::sweep(page_store)?;
     drained.left = u64::try_from(pauses.failed.len()).unwrap_or(u64::MAX);
     Ok(drained)
 }
@@ -68,7 +68,7 @@ pub(crate) fn serve(
     changes: &ChangeQueue,
     is_closing: &dyn Fn() -> bool,
 ) {
-    let shelves = Shelves { store, index };
+    let page_store = PageStore { store, index };
     let mut pauses = Pauses::default();
     // What a daemon that died has left to be done, and what it has left behind.
     match write_pages_due(store, index) {
@@ -82,7 +82,7 @@ pub(crate) fn serve(
     let mut has_news = true;
     while !is_closing() {
         if has_news || pauses.is_one_over(Instant::now()) {
-            match pass(shelves, &mut pauses) {
+            match pass(page_store, &mut pauses) {
                 Ok(_) => has_news = false,
                 Err(IndexError::Full(_)) => {}
                 // Whoever writes to the index next rings the alarm.
@@ -180,43 +180,45 @@ fn quiet_at((since, last): (Instant, Instant), rendering: Duration) -> Instant {
 }
 
 /// Does everything once that is due and not paused; how many entries were done.
-fn pass(shelves: Shelves<'_>, pauses: &mut Pauses) -> Result<u64, IndexError> {
+fn pass(page_store: PageStore<'_>, pauses: &mut Pauses) -> Result<u64, IndexError> {
     let (mut done, mut after) = (0, None);
     let mut dues = HashSet::new();
     loop {
-        let entries = shelves.index.pages_due(after.as_ref(), BATCH)?;
+        let entries = page_store.index.pages_due(after.as_ref(), BATCH)?;
         let Some(last) = entries.last() else { break };
         after = Some(*last);
         dues.extend(entries.iter().map(|entry| entry.due));
         let mut settled = Vec::new();
         for entry in entries {
-            if !pauses.is_paused(entry.due, Instant::now()) && is_settled(shelves, entry, pauses)? {
+            if !pauses.is_paused(entry.due, Instant::now())
+                && is_settled(page_store, entry, pauses)?
+            {
                 settled.push(entry);
             }
         }
         if !settled.is_empty() {
             done += settled.len() as u64;
-            shelves.index.clear_pages_due(settled)?;
+            page_store.index.clear_pages_due(settled)?;
         }
     }
-    remove_old_keys(shelves, pauses, &mut dues)?;
+    remove_old_keys(page_store, pauses, &mut dues)?;
     pauses.retain_due(&dues, Instant::now());
     Ok(done)
 }
 
 /// What recordings that were given other keys have left on local disk.
 fn remove_old_keys(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     pauses: &mut Pauses,
     dues: &mut HashSet<PagesDue>,
 ) -> Result<(), IndexError> {
-    for due in shelves.index.removals_due()?.iter().filter(|due| due.is_here) {
+    for due in page_store.index.removals_due()?.iter().filter(|due| due.is_here) {
         let recording = PagesDue::Recording(due.recording.id);
         dues.insert(recording);
         if pauses.is_paused(recording, Instant::now()) {
             continue;
         }
-        match local_removals::remove_here(shelves.store, shelves.index, due) {
+        match local_removals::remove_here(page_store.store, page_store.index, due) {
             Ok(()) => pauses.done(recording),
             Err(StorageError::Index(err)) => return Err(err),
             Err(StorageError::Store(err)) => {
@@ -230,15 +232,15 @@ fn remove_old_keys(
 
 /// Does one thing that is due. `false`: it stays due.
 fn is_settled(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     entry: DueEntry,
     pauses: &mut Pauses,
 ) -> Result<bool, IndexError> {
     let begun = Instant::now();
     let outcome = match entry.due {
-        PagesDue::Conversation(seq) => pages_update::conversation(shelves, seq),
-        PagesDue::Recording(id) => pages_update::recording(shelves, id, entry.work),
-        PagesDue::Day(seq, day) => pages_update::day(shelves, seq, day, entry.work),
+        PagesDue::Conversation(seq) => pages_update::conversation(page_store, seq),
+        PagesDue::Recording(id) => pages_update::recording(page_store, id, entry.work),
+        PagesDue::Day(seq, day) => pages_update::day(page_store, seq, day, entry.work),
     };
     if matches!(entry.due, PagesDue::Day(..)) && entry.work == PageWork::Render {
         pauses.rendering = begun.elapsed();
@@ -292,7 +294,7 @@ mod tests {
         let (mut pauses, then) = (Pauses::default(), Instant::now().checked_sub(QUIET).unwrap());
         pauses.note(&Change::RecordingMoved { recording, with_day: false }, then);
         assert!(pauses.is_one_over(Instant::now()));
-        pass(Shelves { store: &store, index: &index }, &mut pauses).unwrap();
+        pass(PageStore { store: &store, index: &index }, &mut pauses).unwrap();
         assert!(!pauses.is_one_over(Instant::now() + LEAST_PATIENCE));
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::index::{DayText, PageWork, PagesDue};
 use crate::model::{Conversation, ConversationSeq, Day, PageKind, Recording, RecordingId, causes};
-use crate::publishing::page_store::Shelves;
+use crate::publishing::page_store::PageStore;
 use crate::publishing::rewrite::{self, RewriteError};
 use crate::publishing::{day_transcript, page_lock, pages};
 use crate::render;
@@ -15,10 +15,10 @@ use crate::store::StoreError;
 
 /// Every recording's metadata repeats what its conversation is called, and whether it is in the trash.
 pub(crate) fn conversation(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     seq: ConversationSeq,
 ) -> Result<bool, RewriteError> {
-    let index = shelves.index;
+    let index = page_store.index;
     let days = index.filed_days(seq)?;
     // First, since recordings that are done are passed over when this is done again.
     index.owe_pages(days.iter().map(|day| PagesDue::Day(seq, *day)).collect())?;
@@ -29,10 +29,10 @@ pub(crate) fn conversation(
             let conversation = index.filed_conversation(seq)?.ok_or(RewriteError::Missing)?;
             // Names may have been given while we waited.
             let Some(recording) = index.filed_recording(recording.id)? else { continue };
-            if follows(shelves, &conversation, &recording)? {
+            if follows(page_store, &conversation, &recording)? {
                 continue;
             }
-            match rewrite::write_pages_again(shelves, recording.id) {
+            match rewrite::write_pages_again(page_store, recording.id) {
                 Ok(()) | Err(RewriteError::Missing) => {}
                 Err(err @ RewriteError::NoTalk(_)) => warn_of(&err),
                 Err(RewriteError::Store(err)) => {
@@ -48,37 +48,37 @@ pub(crate) fn conversation(
 
 /// Whether the metadata of a recording says of its conversation what the index says.
 fn follows(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     conversation: &Conversation,
     recording: &Recording,
 ) -> Result<bool, StoreError> {
     let Some(page) = recording.page(PageKind::Metadata) else { return Ok(false) };
-    let Some(json) = shelves.read(&page.object)? else { return Ok(false) };
+    let Some(json) = page_store.read(&page.object)? else { return Ok(false) };
     Ok(render::from_metadata(&json).is_ok_and(|(told, ..)| told == *conversation))
 }
 
 /// Pages that are where the index says, whole, are left alone.
 pub(crate) fn recording(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     id: RecordingId,
     work: PageWork,
 ) -> Result<bool, RewriteError> {
     let row = || -> Result<Recording, RewriteError> {
-        shelves.index.filed_recording(id)?.ok_or(RewriteError::Missing)
+        page_store.index.filed_recording(id)?.ok_or(RewriteError::Missing)
     };
     if work == PageWork::Install {
         let installed = {
             let _alone = page_lock::lock();
             let recording = row()?;
-            pages::install(shelves, &recording, None)?;
+            pages::install(page_store, &recording, None)?;
             recording
         };
         // Whoever has written them anew since has noted that they are due once more.
-        if is_whole(shelves, &installed)? || row()? != installed {
+        if is_whole(page_store, &installed)? || row()? != installed {
             return Ok(true);
         }
     }
-    match rewrite::write_pages_again(shelves, id) {
+    match rewrite::write_pages_again(page_store, id) {
         // Another entry says that they are to be installed, and that is done next.
         Ok(()) => Ok(true),
         Err(err @ RewriteError::NoTalk(_)) => {
@@ -89,9 +89,9 @@ pub(crate) fn recording(
     }
 }
 
-fn is_whole(shelves: Shelves<'_>, recording: &Recording) -> Result<bool, StoreError> {
+fn is_whole(page_store: PageStore<'_>, recording: &Recording) -> Result<bool, StoreError> {
     for page in &recording.pages {
-        if shelves.read(&page.object)?.is_none() {
+        if page_store.read(&page.object)?.is_none() {
             return Ok(false);
         }
     }
@@ -99,37 +99,37 @@ fn is_whole(shelves: Shelves<'_>, recording: &Recording) -> Result<bool, StoreEr
 }
 
 pub(crate) fn day(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     seq: ConversationSeq,
     day: Day,
     work: PageWork,
 ) -> Result<bool, RewriteError> {
-    let index = shelves.index;
+    let index = page_store.index;
     if work == PageWork::Install {
         let standing = {
             let _alone = page_lock::lock();
             let standing = index.filed_transcript(seq, day)?;
-            standing.iter().try_for_each(|standing| shelves.install(&standing.object))?;
+            standing.iter().try_for_each(|standing| page_store.install(&standing.object))?;
             standing
         };
         if let Some(standing) = standing
-            && shelves.read(&standing.object)?.is_some()
+            && page_store.read(&standing.object)?.is_some()
         {
             return Ok(true);
         }
     }
     let conversation = index.filed_conversation(seq)?.ok_or(RewriteError::Missing)?;
-    let _ahead = day_transcript::read_ahead(shelves, &conversation, day)?;
+    let _ahead = day_transcript::read_ahead(page_store, &conversation, day)?;
     let _alone = page_lock::lock();
     let conversation = index.filed_conversation(seq)?.ok_or(RewriteError::Missing)?;
     let standing = index.filed_transcript(seq, day)?;
-    let text = pages::stage_transcript(shelves, &conversation, day, None, Timestamp::now())?;
+    let text = pages::stage_transcript(page_store, &conversation, day, None, Timestamp::now())?;
     let is_complete = matches!(text, DayText::Written(_));
     let Some(transcript) = text.transcript().cloned() else { return Ok(true) };
     if standing.as_ref() != Some(&transcript) {
         index.set_transcript(text)?;
     }
-    shelves.install(&transcript.object)?;
+    page_store.install(&transcript.object)?;
     Ok(is_complete)
 }
 

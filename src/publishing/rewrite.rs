@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::index::{Index, IndexError};
 use crate::model::{Conversation, PageKind, Recipe, Recording, RecordingId, SpeakerId, Talk};
 use crate::publishing::error::StorageError;
-use crate::publishing::page_store::Shelves;
+use crate::publishing::page_store::PageStore;
 use crate::publishing::{day_transcript, page_lock, pages};
 use crate::store::{Store, StoreError};
 
@@ -43,7 +43,7 @@ pub fn name_speakers(
     id: RecordingId,
     names: &BTreeMap<SpeakerId, String>,
 ) -> Result<(), RewriteError> {
-    write(Shelves { store, index }, id, true, &|recording| {
+    write(PageStore { store, index }, id, true, &|recording| {
         // In the trash nobody names anybody.
         index.recording(id)?.ok_or(RewriteError::Missing)?;
         for (speaker, name) in names {
@@ -61,40 +61,43 @@ pub fn name_speakers(
 }
 
 /// All pages once more, from the json page and the index, and the day's transcript with them; also in the trash.
-pub(crate) fn write_again(shelves: Shelves<'_>, id: RecordingId) -> Result<(), RewriteError> {
-    write(shelves, id, true, &|_| Ok(()))
+pub(crate) fn write_again(page_store: PageStore<'_>, id: RecordingId) -> Result<(), RewriteError> {
+    write(page_store, id, true, &|_| Ok(()))
 }
 
 /// The same without the day's transcript, which is owed afterwards.
-pub(crate) fn write_pages_again(shelves: Shelves<'_>, id: RecordingId) -> Result<(), RewriteError> {
-    write(shelves, id, false, &|_| Ok(()))
+pub(crate) fn write_pages_again(
+    page_store: PageStore<'_>,
+    id: RecordingId,
+) -> Result<(), RewriteError> {
+    write(page_store, id, false, &|_| Ok(()))
 }
 
 /// All pages of a recording whose words were lost, from words that were found again.
 pub(crate) fn write_words(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     id: RecordingId,
     (recipe, talk): (Recipe, Talk),
 ) -> Result<(), RewriteError> {
-    let index = shelves.index;
+    let index = page_store.index;
     let conversation = index.filed_conversation(id.conversation)?.ok_or(RewriteError::Missing)?;
-    let _ahead = day_transcript::read_ahead(shelves, &conversation, id.day)?;
+    let _ahead = day_transcript::read_ahead(page_store, &conversation, id.day)?;
     let _alone = page_lock::lock();
     let mut recording = index.filed_recording(id)?.ok_or(RewriteError::Missing)?;
     recording.language.clone_from(&talk.language);
     recording.speakers = u32::try_from(talk.speakers.len()).unwrap_or(u32::MAX);
     recording.model.clone_from(&recipe.recognizer.name);
-    write_alone(shelves, recording, (recipe, talk), true)
+    write_alone(page_store, recording, (recipe, talk), true)
 }
 
 /// What may be in the bucket only is read before anybody has to wait.
 fn write(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     id: RecordingId,
     with_transcript: bool,
     change: &dyn Fn(&mut Recording) -> Result<(), RewriteError>,
 ) -> Result<(), RewriteError> {
-    let index = shelves.index;
+    let index = page_store.index;
     let json = |recording: &Recording| {
         recording.page(PageKind::Json).map(|page| page.object.blake3.clone())
     };
@@ -102,38 +105,38 @@ fn write(
         let read = index.filed_recording(id)?.ok_or(RewriteError::Missing)?;
         let conversation =
             index.filed_conversation(id.conversation)?.ok_or(RewriteError::Missing)?;
-        let said = said_in(shelves, &read)?;
+        let said = said_in(page_store, &read)?;
         let _ahead = with_transcript
-            .then(|| day_transcript::read_ahead(shelves, &conversation, id.day))
+            .then(|| day_transcript::read_ahead(page_store, &conversation, id.day))
             .transpose()?;
         let _alone = page_lock::lock();
         let mut recording = index.filed_recording(id)?.ok_or(RewriteError::Missing)?;
         // Else its pages were written anew meanwhile.
         if json(&recording) == json(&read) {
             change(&mut recording)?;
-            return write_alone(shelves, recording, said, with_transcript);
+            return write_alone(page_store, recording, said, with_transcript);
         }
     }
 }
 
 fn write_alone(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     mut recording: Recording,
     said: (Recipe, Talk),
     with_transcript: bool,
 ) -> Result<(), RewriteError> {
     let seq = recording.id.conversation;
-    let conversation = shelves.index.filed_conversation(seq)?.ok_or(RewriteError::Missing)?;
+    let conversation = page_store.index.filed_conversation(seq)?.ok_or(RewriteError::Missing)?;
     let (recipe, talk) = named(said, &recording);
     recording.revision += 1;
     let (said, now) = ((&recipe, &talk), Timestamp::now());
     let text =
-        pages::write_over(shelves, &conversation, &mut recording, said, with_transcript, now)?;
+        pages::write_over(page_store, &conversation, &mut recording, said, with_transcript, now)?;
     let transcript = text.transcript().map(|transcript| transcript.object.clone());
     fail_point!("rewrite-before-index");
-    shelves.index.replace(recording.clone(), text)?;
+    page_store.index.replace(recording.clone(), text)?;
     fail_point!("rewrite-before-install");
-    if let Err(err) = pages::install(shelves, &recording, transcript.as_ref()) {
+    if let Err(err) = pages::install(page_store, &recording, transcript.as_ref()) {
         // They are owed, and readers find them where they are staged.
         log::warn!("{}: its pages are not in their places yet: {err}", recording.id);
     }
@@ -143,7 +146,7 @@ fn write_alone(
 /// The same for a recording that has another stem and other keys from now on, with what [`said_in`] has read. The
 /// caller is [`alone`](publish::alone).
 pub(crate) fn write_renamed(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     conversation: &Conversation,
     said: (Recipe, Talk),
     mut renamed: Recording,
@@ -151,10 +154,10 @@ pub(crate) fn write_renamed(
     let (recipe, talk) = named(said, &renamed);
     renamed.revision += 1;
     let (said, now) = ((&recipe, &talk), Timestamp::now());
-    let text = pages::write_new(shelves, conversation, &mut renamed, said, now)?;
+    let text = pages::write_new(page_store, conversation, &mut renamed, said, now)?;
     let transcript = text.transcript().map(|transcript| transcript.object.clone());
-    shelves.index.rename_recording(renamed.clone(), text)?;
-    if let Err(err) = pages::install(shelves, &renamed, transcript.as_ref()) {
+    page_store.index.rename_recording(renamed.clone(), text)?;
+    if let Err(err) = pages::install(page_store, &renamed, transcript.as_ref()) {
         log::warn!("{}: its pages are not in their places yet: {err}", renamed.audio.key);
     }
     Ok(())
@@ -162,10 +165,10 @@ pub(crate) fn write_renamed(
 
 /// How it was done and what was said.
 pub(crate) fn said_in(
-    shelves: Shelves<'_>,
+    page_store: PageStore<'_>,
     recording: &Recording,
 ) -> Result<(Recipe, Talk), RewriteError> {
-    let (talk, recipe) = shelves
+    let (talk, recipe) = page_store
         .read_talk(recording)?
         .ok_or_else(|| RewriteError::NoTalk(recording.audio.key.to_string()))?;
     Ok((recipe, talk))

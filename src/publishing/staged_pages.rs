@@ -6,18 +6,18 @@ use std::collections::HashSet;
 use crate::index::{DueEntry, IndexError, PagesDue};
 use crate::model::{Key, Object};
 use crate::publishing::page_lock;
-use crate::publishing::page_store::Shelves;
+use crate::publishing::page_store::PageStore;
 
 /// Entries that are asked for at once.
 const BATCH: usize = 500;
 
 /// Removes them. Nothing is staged for anybody just now but what is due.
-pub(crate) fn sweep(shelves: Shelves<'_>) -> Result<(), IndexError> {
+pub(crate) fn sweep(page_store: PageStore<'_>) -> Result<(), IndexError> {
     let _alone = page_lock::lock();
-    let needed = needed(shelves)?;
-    let swept = shelves.store.list(Key::STAGED).and_then(|found| {
+    let needed = needed(page_store)?;
+    let swept = page_store.store.list(Key::STAGED).and_then(|found| {
         let mut unneeded = found.iter().filter(|found| !needed.contains(&found.key));
-        unneeded.try_for_each(|found| shelves.store.delete(&found.key))
+        unneeded.try_for_each(|found| page_store.store.delete(&found.key))
     });
     if let Err(err) = swept {
         log::debug!("staged pages that nobody needs are left: {err}");
@@ -26,8 +26,8 @@ pub(crate) fn sweep(shelves: Shelves<'_>) -> Result<(), IndexError> {
 }
 
 /// Keys of what is staged for pages that are due.
-fn needed(shelves: Shelves<'_>) -> Result<HashSet<Key>, IndexError> {
-    let index = shelves.index;
+fn needed(page_store: PageStore<'_>) -> Result<HashSet<Key>, IndexError> {
+    let index = page_store.index;
     let mut needed = HashSet::new();
     let mut after: Option<DueEntry> = None;
     loop {

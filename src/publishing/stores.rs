@@ -18,7 +18,7 @@ const CHUNK: u64 = 4 << 20;
 
 /// Where recordings are to be in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Home {
+pub enum StorageTarget {
     /// On local disk. A bucket is only read from.
     Disk,
     /// In the bucket; local copies of audio may go.
@@ -29,16 +29,16 @@ pub enum Home {
 
 /// Local disk, the bucket behind it, and the index over both.
 #[derive(Clone, Copy)]
-pub struct Stock<'a> {
-    pub near: &'a dyn Store,
-    pub far: Option<&'a dyn Bucket>,
+pub struct Stores<'a> {
+    pub local: &'a dyn Store,
+    pub remote: Option<&'a dyn Bucket>,
     pub index: &'a Index,
-    pub home: Home,
+    pub home: StorageTarget,
 }
 
 /// Why a tool could not go on.
 #[derive(Debug, thiserror::Error)]
-pub enum StockError {
+pub enum StoresError {
     #[error("a store refused or did not answer")]
     Store(#[from] StoreError),
     #[error("the index refused")]
@@ -50,7 +50,7 @@ pub enum StockError {
     Damaged { key: Key },
 }
 
-impl From<StorageError> for StockError {
+impl From<StorageError> for StoresError {
     fn from(err: StorageError) -> Self {
         match err {
             StorageError::Store(err) => Self::Store(err),
@@ -59,12 +59,12 @@ impl From<StorageError> for StockError {
     }
 }
 
-impl Stock<'_> {
+impl Stores<'_> {
     /// Shows `look` every recording, also of what is in the trash.
     pub(crate) fn each_recording(
         self,
-        look: &mut dyn FnMut(Recording) -> Result<(), StockError>,
-    ) -> Result<(), StockError> {
+        look: &mut dyn FnMut(Recording) -> Result<(), StoresError>,
+    ) -> Result<(), StoresError> {
         let mut last = None;
         loop {
             let page = self.index.every_recording(last, PAGE)?;
@@ -79,8 +79,8 @@ impl Stock<'_> {
         self,
         conversation: ConversationSeq,
         day: Day,
-        look: &mut dyn FnMut(Recording) -> Result<(), StockError>,
-    ) -> Result<(), StockError> {
+        look: &mut dyn FnMut(Recording) -> Result<(), StoresError>,
+    ) -> Result<(), StoresError> {
         let mut last = RecordingId { conversation, day, number: 0 };
         loop {
             let page = self.index.filed_recordings_after(last, PAGE)?;
@@ -95,8 +95,8 @@ impl Stock<'_> {
     /// The same with every day's transcript.
     pub(crate) fn each_transcript(
         self,
-        look: &mut dyn FnMut(DayTranscript) -> Result<(), StockError>,
-    ) -> Result<(), StockError> {
+        look: &mut dyn FnMut(DayTranscript) -> Result<(), StoresError>,
+    ) -> Result<(), StoresError> {
         let mut last = None;
         loop {
             let page = self.index.every_transcript(last, PAGE)?;
@@ -108,30 +108,30 @@ impl Stock<'_> {
 
     /// Copies an object from the bucket to local disk, and believes it only if it is the one that the index
     /// knows. Nothing is there before all of it is: until then it lies where the store stages files.
-    pub(crate) fn fetch(self, far: &dyn Bucket, object: &Object) -> Result<(), StockError> {
-        let staged = self.near.stage_new()?;
+    pub(crate) fn fetch(self, remote: &dyn Bucket, object: &Object) -> Result<(), StoresError> {
+        let staged = self.local.stage_new()?;
         let mut file = staged.file().try_clone()?;
-        if hash_far(far, object, Some(&mut file))? != object.blake3 {
-            return Err(StockError::Damaged { key: object.key.clone() });
+        if hash_remote(remote, object, Some(&mut file))? != object.blake3 {
+            return Err(StoresError::Damaged { key: object.key.clone() });
         }
-        Ok(self.near.put_staged(&object.key, staged)?)
+        Ok(self.local.put_staged(&object.key, staged)?)
     }
 }
 
 /// What is near, and behind it what is in the bucket: for pages that are rendered from others.
-pub(crate) struct Tiered<'a>(pub(crate) Stock<'a>);
+pub(crate) struct Tiered<'a>(pub(crate) Stores<'a>);
 
 impl Store for Tiered<'_> {
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
-        self.0.near.put(key, bytes)
+        self.0.local.put(key, bytes)
     }
 
     fn put_file(&self, key: &Key, file: &File) -> Result<(), StoreError> {
-        self.0.near.put_file(key, file)
+        self.0.local.put_file(key, file)
     }
 
     fn put_file_new(&self, key: &Key, file: &File) -> Result<bool, StoreError> {
-        self.0.near.put_file_new(key, file)
+        self.0.local.put_file_new(key, file)
     }
 
     fn stage_file(
@@ -139,66 +139,66 @@ impl Store for Tiered<'_> {
         file: &File,
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Option<StagedFile>, StoreError> {
-        self.0.near.stage_file(file, may_go_on)
+        self.0.local.stage_file(file, may_go_on)
     }
 
     fn stage_new(&self) -> Result<StagedFile, StoreError> {
-        self.0.near.stage_new()
+        self.0.local.stage_new()
     }
 
     fn put_staged(&self, key: &Key, staged: StagedFile) -> Result<(), StoreError> {
-        self.0.near.put_staged(key, staged)
+        self.0.local.put_staged(key, staged)
     }
 
     fn put_staged_new(&self, key: &Key, staged: &mut StagedFile) -> Result<bool, StoreError> {
-        self.0.near.put_staged_new(key, staged)
+        self.0.local.put_staged_new(key, staged)
     }
 
     fn rename(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
-        self.0.near.rename(from, to)
+        self.0.local.rename(from, to)
     }
 
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
-        match (self.0.near.get_range(key, range.clone()), self.0.far) {
-            (Err(StoreError::Missing { .. }), Some(far)) if !key.is_staged() => {
-                far.get_range(key, range)
+        match (self.0.local.get_range(key, range.clone()), self.0.remote) {
+            (Err(StoreError::Missing { .. }), Some(remote)) if !key.is_staged() => {
+                remote.get_range(key, range)
             }
             (found, _) => found,
         }
     }
 
     fn url(&self, key: &Key) -> Option<String> {
-        self.0.near.url(key)
+        self.0.local.url(key)
     }
 
     fn head(&self, key: &Key) -> Result<Found, StoreError> {
-        match (self.0.near.head(key), self.0.far) {
-            (Err(StoreError::Missing { .. }), Some(far)) => far.head(key),
+        match (self.0.local.head(key), self.0.remote) {
+            (Err(StoreError::Missing { .. }), Some(remote)) => remote.head(key),
             (found, _) => found,
         }
     }
 
     fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
-        self.0.near.is_taken(place)
+        self.0.local.is_taken(place)
     }
 
     fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
-        match (self.0.near.facts(key), self.0.far) {
-            (Err(StoreError::Missing { .. }), Some(far)) => far.facts(key),
+        match (self.0.local.facts(key), self.0.remote) {
+            (Err(StoreError::Missing { .. }), Some(remote)) => remote.facts(key),
             (found, _) => found,
         }
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
-        self.0.near.list(prefix)
+        self.0.local.list(prefix)
     }
 
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.0.near.delete(key)
+        self.0.local.delete(key)
     }
 
     fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError> {
-        self.0.near.open_local(key)
+        self.0.local.open_local(key)
     }
 }
 
@@ -213,11 +213,11 @@ pub(crate) fn object(key: Key, bytes: &[u8]) -> Object {
 }
 
 /// BLAKE3 of an object on local disk.
-pub(crate) fn hash_near(near: &dyn Store, object: &Object) -> Result<String, StockError> {
+pub(crate) fn hash_local(local: &dyn Store, object: &Object) -> Result<String, StoresError> {
     let mut hasher = blake3::Hasher::new();
     let mut at = 0;
     loop {
-        let bytes = near.get_range(&object.key, at..at + CHUNK)?;
+        let bytes = local.get_range(&object.key, at..at + CHUNK)?;
         if bytes.is_empty() {
             return Ok(hasher.finalize().to_hex().to_string());
         }
@@ -227,14 +227,14 @@ pub(crate) fn hash_near(near: &dyn Store, object: &Object) -> Result<String, Sto
 }
 
 /// BLAKE3 of an object in the bucket, and its bytes into `copy`.
-pub(crate) fn hash_far(
-    far: &dyn Bucket,
+pub(crate) fn hash_remote(
+    remote: &dyn Bucket,
     object: &Object,
     mut copy: Option<&mut File>,
-) -> Result<String, StockError> {
+) -> Result<String, StoresError> {
     let mut hasher = blake3::Hasher::new();
     let mut written = Ok(());
-    far.stream_range(&object.key, 0..u64::MAX, &mut |bytes| {
+    remote.stream_range(&object.key, 0..u64::MAX, &mut |bytes| {
         hasher.update(&bytes);
         written = copy.as_mut().map_or(Ok(()), |file| file.write_all(&bytes));
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::model::{JobState, Waiting};
 use crate::spool::Work;
-use crate::spool::signs::{Candidate, End, Ending, Reaction, Stamp};
+use crate::spool::state_inputs::{Candidate, End, Ending, FileStamp, Reaction};
 
 #[derive(Debug, Clone, PartialEq)]
 enum Phase {
@@ -23,31 +23,31 @@ enum Phase {
     Resting,
     /// `before`: what a writer finds, to go back to if it changes nothing.
     Receiving {
-        before: Option<(Ending, Stamp)>,
+        before: Option<(Ending, FileStamp)>,
         is_committed: bool,
     },
     /// `patience`: until when an unfinished file is given time, once that is decided.
     Settling {
         due: Duration,
-        seen: Option<Stamp>,
+        seen: Option<FileStamp>,
         patience: Option<Duration>,
     },
     /// Complete, and on its way to the disk.
     Syncing {
-        seen: Stamp,
+        seen: FileStamp,
     },
     Offered {
-        stamp: Stamp,
+        stamp: FileStamp,
         work: Work,
         waits_for: Option<Waiting>,
     },
     /// Published, and about to be removed: nobody may begin to write any more.
     Leaving {
-        stamp: Stamp,
+        stamp: FileStamp,
     },
     Ended {
         ending: Ending,
-        seen: Option<Stamp>,
+        seen: Option<FileStamp>,
     },
     /// A note whose recording is gone: shown to nobody, and removed when its folder has come to rest.
     Fading {
@@ -115,7 +115,7 @@ impl Completeness {
     pub(crate) fn closed(
         &mut self,
         candidate: Candidate,
-        stamp: Option<Stamp>,
+        stamp: Option<FileStamp>,
         due: Duration,
         now: Duration,
     ) -> Reaction {
@@ -143,7 +143,7 @@ impl Completeness {
     pub(crate) fn resized(
         &mut self,
         candidate: Candidate,
-        stamp: Option<Stamp>,
+        stamp: Option<FileStamp>,
         due: Duration,
     ) -> Reaction {
         let mut reaction = self.change();
@@ -165,7 +165,7 @@ impl Completeness {
     pub(crate) fn renamed(
         &mut self,
         candidate: Candidate,
-        stamp: Option<Stamp>,
+        stamp: Option<FileStamp>,
         due: Duration,
     ) -> Reaction {
         let mut reaction = self.change();
@@ -191,7 +191,7 @@ impl Completeness {
 
     /// Attributes have changed, the bytes have not. Where `before` is not what was seen last, somebody else has
     /// changed the file, and that must not go unnoticed.
-    pub(crate) fn restamped(&mut self, before: Stamp, fresh: Stamp) {
+    pub(crate) fn restamped(&mut self, before: FileStamp, fresh: FileStamp) {
         match &mut self.phase {
             Phase::Resting
             | Phase::Receiving { .. }
@@ -217,8 +217,8 @@ impl Completeness {
     pub(crate) fn touched(
         &mut self,
         candidate: Candidate,
-        before: Stamp,
-        fresh: Stamp,
+        before: FileStamp,
+        fresh: FileStamp,
         due: Duration,
     ) -> Reaction {
         if let Phase::Receiving { before, .. } = &mut self.phase {
@@ -243,7 +243,7 @@ impl Completeness {
     pub(crate) fn committed(
         &mut self,
         candidate: Candidate,
-        stamp: Option<Stamp>,
+        stamp: Option<FileStamp>,
         now: Duration,
     ) -> Reaction {
         match &mut self.phase {
@@ -287,7 +287,7 @@ impl Completeness {
         Reaction { withdrawn, ..Reaction::default() }
     }
 
-    fn settle(&mut self, candidate: Candidate, seen: Option<Stamp>, due: Duration) -> Reaction {
+    fn settle(&mut self, candidate: Candidate, seen: Option<FileStamp>, due: Duration) -> Reaction {
         let is_empty = seen.is_some_and(|stamp| stamp.bytes == 0);
         // Of an empty one that is called a recording it must be said in the end that nothing has come.
         let may_be_recording = match candidate {
@@ -313,14 +313,14 @@ impl Completeness {
     fn begin_again(
         &mut self,
         candidate: Candidate,
-        seen: Option<Stamp>,
+        seen: Option<FileStamp>,
         due: Duration,
     ) -> Reaction {
         self.has_note = false;
         self.settle(candidate, seen, due)
     }
 
-    fn end(&mut self, ending: Ending, seen: Option<Stamp>) -> Reaction {
+    fn end(&mut self, ending: Ending, seen: Option<FileStamp>) -> Reaction {
         let stage = Some(ending.end.state());
         self.has_note |= ending.end == End::Failed;
         self.phase = Phase::Ended { ending, seen };

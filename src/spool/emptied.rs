@@ -40,7 +40,7 @@ impl Inner {
         let is_empty = table.directory(folder).is_some_and(|directory| directory.is_empty());
         if folder != InboxId::ROOT && is_empty {
             let due = self.now() + self.options.settle * QUIET;
-            table.desk.set_alarm(folder, Some(due));
+            table.notifications.set_alarm(folder, Some(due));
         }
         drop(table);
         self.ring();
@@ -58,7 +58,7 @@ impl Inner {
                 return;
             }
             if rest < quiet {
-                table.desk.set_alarm(folder, Some(now + (quiet - rest)));
+                table.notifications.set_alarm(folder, Some(now + (quiet - rest)));
                 return;
             }
             let place = table.node(folder).and_then(|node| node.place.clone());

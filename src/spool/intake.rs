@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::model::{FileName, InboxId};
 use crate::spool::disk::{self, DiskStat};
-use crate::spool::signs::{Candidate, Mark, Stamp};
+use crate::spool::state_inputs::{Candidate, FileStamp, Mark};
 use crate::spool::table::Place;
 use crate::spool::tree::hold;
-use crate::spool::watch_tree::Found;
+use crate::spool::watch_scan::Found;
 use crate::spool::{Creator, EntryKind, Inner, RenameMode, SetTime, SpoolError, magic, names};
 
 /// Names that are tried before giving up: `a.wav`, `a-2.wav`, ...
@@ -20,7 +20,7 @@ const NAMES: u32 = 1000;
 impl Inner {
     /// Copies a file to the same path below the inbox, or to one like it where that is taken. `false` where it is not to
     /// be copied: it is no recording, too large, or not what `stamp` says any more.
-    pub(crate) fn bring_in(&self, found: &Found<'_>, stamp: Stamp) -> Result<bool, SpoolError> {
+    pub(crate) fn bring_in(&self, found: &Found<'_>, stamp: FileStamp) -> Result<bool, SpoolError> {
         self.check_open_for_changes()?;
         let below = found.below;
         let Some((name, folders)) = below.split_last() else { return Ok(false) };
@@ -51,7 +51,7 @@ impl Inner {
         &self,
         source: &File,
         below: &[FileName],
-        stamp: Stamp,
+        stamp: FileStamp,
         stat: &DiskStat,
     ) -> Result<bool, SpoolError> {
         if stat.stamp() != stamp || stat.kind() != EntryKind::File {
@@ -75,7 +75,7 @@ impl Inner {
         &self,
         source: &File,
         draft: &File,
-        stamp: Stamp,
+        stamp: FileStamp,
         stat: &DiskStat,
     ) -> Result<bool, SpoolError> {
         if !clone_whole(source, draft) {

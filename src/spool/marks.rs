@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::concurrency::{Mutex, MutexGuard};
 use crate::model::{FileName, InboxId};
 use crate::spool::disk_xattrs;
-use crate::spool::signs::{End, Ending, Mark};
+use crate::spool::state_inputs::{End, Ending, Mark};
 
 const NAME: &str = "user.scribefs.mark";
 

@@ -1,7 +1,7 @@
 //! What a name says about a file: temporary, junk, a note of ours, or a recording.
 
 use crate::model::FileName;
-use crate::spool::signs::Candidate;
+use crate::spool::state_inputs::Candidate;
 
 /// What an error note's name ends in.
 pub(crate) const NOTE_SUFFIX: &[u8] = b".error.txt";

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use crate::model::InboxId;
 use crate::spool::disk::{self, DiskStat};
 use crate::spool::names;
-use crate::spool::signs::Mark;
+use crate::spool::state_inputs::Mark;
 use crate::spool::table::Place;
 use crate::spool::tree::{hold, place};
 use crate::spool::{

@@ -140,7 +140,7 @@ impl Inner {
             Err(err) => {
                 log::warn!("inbox: the note for file {} could not be updated: {err}", id.0);
                 let again = self.now() + AGAIN;
-                self.table().desk.set_alarm(id, Some(again));
+                self.table().notifications.set_alarm(id, Some(again));
             }
         }
     }
@@ -149,7 +149,7 @@ impl Inner {
     pub(crate) fn owe_notes(&self, ids: &[InboxId]) {
         let now = self.now();
         let mut table = self.table();
-        ids.iter().for_each(|id| table.desk.set_alarm(*id, Some(now)));
+        ids.iter().for_each(|id| table.notifications.set_alarm(*id, Some(now)));
         drop(table);
         self.ring();
     }

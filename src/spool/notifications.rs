@@ -10,14 +10,14 @@ use crate::spool::SpoolEvent;
 
 /// Subscribers and alarms.
 #[derive(Debug, Default)]
-pub(crate) struct Desk {
+pub(crate) struct Notifications {
     /// Their queues have no bound: events are small, and a reader that is late must lose none.
     pub(crate) subscribers: Vec<Sender<SpoolEvent>>,
     alarms: BTreeSet<(Duration, InboxId)>,
     alarm_of: HashMap<InboxId, Duration>,
 }
 
-impl Desk {
+impl Notifications {
     pub(crate) fn next_alarm(&self) -> Option<(Duration, InboxId)> {
         self.alarms.first().copied()
     }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::mpsc::Receiver;
 
 use crate::model::{Failure, InboxId, JobState, Waiting};
-use crate::spool::signs::{End, Ending, Stamp};
+use crate::spool::state_inputs::{End, Ending, FileStamp};
 use crate::spool::table::{Place, Table};
 use crate::spool::tree::hold;
 use crate::spool::{Dropped, Inner, SpoolError, SpoolEvent, Work, disk, notes};
@@ -15,7 +15,7 @@ impl Table {
     fn dropped(&self, id: InboxId) -> Option<(Dropped, Work)> {
         let file = self.file(id)?;
         let work = file.work()?;
-        let stamp = file.seen().unwrap_or(Stamp { bytes: 0, modified_ns: 0, changed_ns: 0 });
+        let stamp = file.seen().unwrap_or(FileStamp { bytes: 0, modified_ns: 0, changed_ns: 0 });
         let dropped = Dropped {
             id,
             generation: file.generation(),
@@ -62,7 +62,7 @@ impl Inner {
         &self,
         id: InboxId,
         generation: u64,
-        stamp: Stamp,
+        stamp: FileStamp,
     ) -> Result<(), SpoolError> {
         let offered = {
             let table = self.table();
@@ -179,5 +179,5 @@ impl Inner {
 /// Why an offered file could not be removed, and what was there instead.
 struct Left {
     err: SpoolError,
-    stamp: Option<Stamp>,
+    stamp: Option<FileStamp>,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::{FileName, InboxId};
 use crate::spool::completeness::Completeness;
 use crate::spool::disk::DiskStat;
-use crate::spool::signs::{Candidate, Reaction, Stamp};
+use crate::spool::state_inputs::{Candidate, FileStamp, Reaction};
 use crate::spool::table::{Body, Place, Table};
 use crate::spool::table_events::Aftermath;
 use crate::spool::{EntryKind, Inner, RenameMode, SpoolError, names};
@@ -19,8 +19,8 @@ pub(crate) struct Moved {
 }
 
 impl DiskStat {
-    pub(crate) fn stamp(&self) -> Stamp {
-        Stamp {
+    pub(crate) fn stamp(&self) -> FileStamp {
+        FileStamp {
             bytes: self.bytes(),
             modified_ns: self.modified_ns(),
             changed_ns: self.changed_ns(),
@@ -61,7 +61,7 @@ impl Inner {
     }
 
     /// A writer goes, whose handle has been taken back. `stamp` says what it left; `None` where that cannot be seen.
-    pub(crate) fn end_writing(&self, id: InboxId, stamp: impl FnOnce() -> Option<Stamp>) {
+    pub(crate) fn end_writing(&self, id: InboxId, stamp: impl FnOnce() -> Option<FileStamp>) {
         // Counted and decided in one go: of two that go at once exactly one is the last.
         let is_last = self.table().file_mut(id).is_some_and(Completeness::writer_left);
         if !is_last {
@@ -88,7 +88,7 @@ impl Inner {
         }
     }
 
-    /// Changes where a file stands, and does what follows. Not to be called while a directory is held.
+    /// ChangeLog where a file stands, and does what follows. Not to be called while a directory is held.
     pub(crate) fn change(
         &self,
         id: InboxId,
@@ -201,7 +201,7 @@ impl Inner {
     }
 
     /// Tells an entry's file, or all files in it, that it is somewhere else now.
-    pub(crate) fn tell_moved(&self, moved: &Moved, stamp: Option<Stamp>) {
+    pub(crate) fn tell_moved(&self, moved: &Moved, stamp: Option<FileStamp>) {
         let quiet = match moved.was_temporary {
             true => self.options.settle_after_rename,
             false => self.options.settle,

@@ -12,8 +12,8 @@ use crate::model::{FileName, InboxId, JobState};
 use crate::spool::completeness::Completeness;
 use crate::spool::directory::Directory;
 use crate::spool::disk_id::DiskId;
-use crate::spool::notifications::Desk;
-use crate::spool::signs::Candidate;
+use crate::spool::notifications::Notifications;
+use crate::spool::state_inputs::Candidate;
 use crate::spool::{EntryKind, OpenFile, names};
 
 /// Open directories that are kept at hand. Beyond it all are let go and opened again when needed: simple,
@@ -71,7 +71,7 @@ pub(crate) struct Table {
     failed: BTreeSet<InboxId>,
     /// Recordings in hidden folders.
     left_alone: BTreeSet<InboxId>,
-    pub(crate) desk: Desk,
+    pub(crate) notifications: Notifications,
 }
 
 impl Node {

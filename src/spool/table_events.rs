@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use crate::model::InboxId;
 use crate::spool::completeness::Completeness;
-use crate::spool::signs::{Candidate, Reaction};
+use crate::spool::state_inputs::{Candidate, Reaction};
 use crate::spool::table::{Body, Place, Table};
 use crate::spool::{Dropped, SpoolEvent};
 
@@ -24,17 +24,17 @@ impl Table {
             // Cannot fail: the receiver is here.
             let _ = sender.send(SpoolEvent::Ready(dropped));
         }
-        self.desk.subscribers.push(sender);
+        self.notifications.subscribers.push(sender);
         receiver
     }
 
     /// Nobody hears of anything more.
     pub(crate) fn end_subscriptions(&mut self) {
-        self.desk.subscribers.clear();
+        self.notifications.subscribers.clear();
     }
 
     pub(crate) fn tell(&mut self, event: SpoolEvent) {
-        self.desk.subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
+        self.notifications.subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
     }
 
     /// Tells of a name that was made or removed without anybody's call.
@@ -42,7 +42,7 @@ impl Table {
         self.tell(SpoolEvent::Name { folder: place.parent, name: place.name.clone() });
     }
 
-    /// Changes where a file stands, tells of it and sets its alarm. `None` where it is no file, or `what` refuses.
+    /// ChangeLog where a file stands, tells of it and sets its alarm. `None` where it is no file, or `what` refuses.
     pub(crate) fn update(
         &mut self,
         id: InboxId,
@@ -63,7 +63,7 @@ impl Table {
             self.tell(SpoolEvent::Withdrawn { id, generation });
         }
         if let Some(state) = reaction.stage
-            && !self.desk.subscribers.is_empty()
+            && !self.notifications.subscribers.is_empty()
             && let Some(path) = self.path(id)
         {
             self.tell(SpoolEvent::Stage { id, path, state });
@@ -73,7 +73,7 @@ impl Table {
     }
 
     pub(crate) fn drop_alarm(&mut self, id: InboxId) {
-        self.desk.set_alarm(id, None);
+        self.notifications.set_alarm(id, None);
     }
 
     pub(crate) fn set_alarm(&mut self, id: InboxId) {
@@ -82,6 +82,6 @@ impl Table {
                 Body::File(file) => file.due(),
                 Body::Directory(_) | Body::Other => None,
             });
-        self.desk.set_alarm(id, due);
+        self.notifications.set_alarm(id, due);
     }
 }

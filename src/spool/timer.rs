@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use crate::concurrency::thread;
 use crate::model::{Failure, InboxId};
-use crate::spool::signs::{Candidate, End, Ending, Look, Reaction, Schedule, Stamp, Verdict};
+use crate::spool::state_inputs::{
+    Candidate, End, Ending, FileStamp, Look, Reaction, Schedule, Verdict,
+};
 use crate::spool::{Inner, SpoolError, disk, magic, notes, unfinished};
 
 /// A few, so that a file that the disk is slow about holds up no other.
@@ -33,12 +35,12 @@ const EMPTY: u32 = 11;
 
 /// The spool and its timer; the last one to hold it stops the threads and waits for them.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub(crate) struct Timers {
     pub(crate) inner: Arc<Inner>,
     threads: Vec<thread::JoinHandle<()>>,
 }
 
-impl Keeper {
+impl Timers {
     pub(crate) fn start(inner: Inner) -> Result<Self, SpoolError> {
         let mut keeper = Self { inner: Arc::new(inner), threads: Vec::new() };
         for number in 0..THREADS {
@@ -50,7 +52,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for Timers {
     fn drop(&mut self) {
         self.inner.close();
         for thread in self.threads.drain(..) {
@@ -83,7 +85,7 @@ impl Inner {
             if self.is_closed.load(Ordering::Acquire) {
                 return None;
             }
-            let rest = match table.desk.next_alarm() {
+            let rest = match table.notifications.next_alarm() {
                 Some((due, id)) if due <= self.now() => {
                     table.drop_alarm(id);
                     // This thread will be busy: another one waits for the next.
@@ -228,12 +230,12 @@ impl Inner {
     }
 
     /// `None` where it is no longer what it was.
-    fn secure(&self, id: InboxId, generation: u64) -> Result<Option<Stamp>, Unsecured> {
+    fn secure(&self, id: InboxId, generation: u64) -> Result<Option<FileStamp>, Unsecured> {
         let stamp_of = |file: &_| Ok(disk::stat_of(file).map_err(SpoolError::from)?.stamp());
         let file = self.open_entry(id, libc::O_RDONLY)?;
         disk::sync(file.as_fd(), true).map_err(Unsecured::Lost)?;
         self.sync_names_of(id)?;
-        let (stamp, next): (Stamp, _) = (stamp_of(&file)?, self.due());
+        let (stamp, next): (FileStamp, _) = (stamp_of(&file)?, self.due());
         let mut is_secure = false;
         let secured = self.table().update(id, |file, _| {
             is_secure = file.synced(generation, stamp, next);
@@ -247,11 +249,11 @@ impl Inner {
             // Else it would come back with a power cut, and the recording would wait for somebody.
             disk::sync(file.as_fd(), false).map_err(Unsecured::Lost)?;
         }
-        let stamp: Result<Stamp, Unsecured> = stamp_of(&file);
+        let stamp: Result<FileStamp, Unsecured> = stamp_of(&file);
         Ok(is_secure.then_some(stamp?))
     }
 
-    fn offer(&self, id: InboxId, generation: u64, stamp: Stamp) {
+    fn offer(&self, id: InboxId, generation: u64, stamp: FileStamp) {
         let next = self.due();
         let mut is_offered = false;
         let mut table = self.table();
@@ -272,7 +274,7 @@ impl Inner {
     fn secure_all(&self) {
         let closed: Vec<InboxId> = {
             let table = self.table();
-            let due = table.desk.with_alarms();
+            let due = table.notifications.with_alarms();
             due.filter(|id| table.file(*id).is_some_and(|file| file.is_closed())).collect()
         };
         for id in closed {

@@ -22,12 +22,12 @@ use crate::spool::{Inner, OpenFile, SpoolError};
 const ATTEMPTS: usize = 16;
 
 /// An entry held for a call: through a handle that is open anyway, or only pinned.
-pub(crate) enum Grip {
+pub(crate) enum Pin {
     Open(Arc<OpenFile>),
     Pinned(OwnedFd),
 }
 
-impl AsFd for Grip {
+impl AsFd for Pin {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Open(open) => open.file.as_fd(),
@@ -109,17 +109,17 @@ impl Inner {
     }
 
     /// Holds an entry for calls that change it.
-    pub(crate) fn grip(&self, id: InboxId) -> Result<Grip, SpoolError> {
+    pub(crate) fn grip(&self, id: InboxId) -> Result<Pin, SpoolError> {
         if let Some(open) = self.any_handle(id) {
-            return Ok(Grip::Open(open));
+            return Ok(Pin::Open(open));
         }
         if id == InboxId::ROOT {
-            return Ok(Grip::Pinned(self.root.try_clone()?));
+            return Ok(Pin::Pinned(self.root.try_clone()?));
         }
         self.at_place(id, |dir, name| {
             let pinned = disk::pin_at(dir, name)?;
             let stat = disk::stat_of(&pinned)?;
-            Ok((Grip::Pinned(pinned), stat))
+            Ok((Pin::Pinned(pinned), stat))
         })
     }
 

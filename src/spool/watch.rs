@@ -12,8 +12,8 @@ use notify::event::{AccessKind, AccessMode, EventKind};
 
 use crate::concurrency::thread;
 use crate::spool::watch_hints::Hints;
-use crate::spool::watch_ledger::Ledger;
-use crate::spool::watch_rounds::{Rounds, check_apart};
+use crate::spool::watch_log::WatchLog;
+use crate::spool::watch_poll::{WatchPoll, check_apart};
 use crate::spool::{Inner, SpoolError};
 
 /// Changed paths that are kept apart. Beyond it everything is looked at.
@@ -38,8 +38,8 @@ impl Watch {
             check_apart(folder, &ours)?;
         }
         let hints = Arc::new(Hints::default());
-        let ledger = Ledger::open(&inner.dir.join("watched"))?;
-        let mut rounds = Rounds::new(inner, folders, ours, ledger);
+        let ledger = WatchLog::open(&inner.dir.join("watched"))?;
+        let mut rounds = WatchPoll::new(inner, folders, ours, ledger);
         let called = hints.clone();
         let thread = thread::Builder::new().name("spool-watch".to_owned());
         let thread = thread.spawn(move || {

@@ -5,7 +5,7 @@
 
 mod file;
 mod folder;
-mod ledger;
+mod lru;
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ use std::time::SystemTime;
 
 use crate::store::cache::file::HEADER_BYTES;
 use crate::store::cache::folder::Folder;
-use crate::store::cache::ledger::Ledger;
+use crate::store::cache::lru::Lru;
 use crate::store::content::{BlockId, Content, ContentHash, Sum};
 
 pub(crate) use crate::store::cache::file::Block;
@@ -52,7 +52,7 @@ pub struct BlockCache {
     /// What the blocks may take at present, of [`CacheOptions::limit_bytes`].
     limit_bytes: AtomicU64,
     /// Guards the books; files are read, written and removed outside.
-    ledger: Mutex<Ledger>,
+    ledger: Mutex<Lru>,
     last_staged: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -64,7 +64,7 @@ impl BlockCache {
     /// the limit goes.
     pub fn open(root: &Path, options: CacheOptions) -> io::Result<Self> {
         let folder = Folder::open(root)?;
-        let mut ledger = Ledger::default();
+        let mut ledger = Lru::default();
         for kept in folder.walk()? {
             ledger.add(kept.id, kept.bytes, kept.modified);
         }
@@ -214,7 +214,7 @@ impl BlockCache {
         self.folder.remove(id);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Ledger> {
+    fn lock(&self) -> MutexGuard<'_, Lru> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

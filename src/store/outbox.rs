@@ -112,7 +112,7 @@ pub enum Trouble {
 
 /// One recording on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Errand {
+pub struct UploadSteps {
     placement: Placement,
     /// Bytes of each object of the cargo. The first is the audio.
     cargo: Vec<u64>,
@@ -123,7 +123,7 @@ pub struct Errand {
     audio_may_be_there: bool,
 }
 
-impl Errand {
+impl UploadSteps {
     /// Goes on from `placement` with a cargo of objects that have these many bytes.
     pub fn new(placement: Placement, cargo: Vec<u64>, sizes: Sizes) -> Self {
         let audio_may_be_there = placement != Placement::Local;

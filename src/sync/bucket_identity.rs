@@ -21,7 +21,7 @@ struct Marker {
 
 /// Why a state folder and a bucket do not go together.
 #[derive(Debug, thiserror::Error)]
-pub enum PlaceError {
+pub enum BucketIdentityError {
     /// Not the bucket that this state folder belongs to.
     #[error("{wanted} is not the bucket that this state folder belongs to ({bound})")]
     Other { wanted: String, bound: String },
@@ -58,14 +58,14 @@ pub fn place_id(bucket: &dyn Bucket) -> Result<Option<String>, StoreError> {
 ///
 /// # Errors
 /// `Other`: the bucket is another one than before, under the same name.
-pub(crate) fn bind_writer(bucket: &dyn Bucket, index: &Index) -> Result<(), PlaceError> {
+pub(crate) fn bind_writer(bucket: &dyn Bucket, index: &Index) -> Result<(), BucketIdentityError> {
     let Destination::Bucket { place: name } = index.destination()? else { return Ok(()) };
     let bound = index.bound_place()?;
     let known = bound.as_ref().and_then(|bound| bound.id.clone());
     let id = match (place_id(bucket)?, known.clone()) {
         (Some(found), Some(known)) if found != known => {
             let bound = bound.map_or_else(String::new, |bound| bound.name);
-            return Err(PlaceError::Other { wanted: name, bound });
+            return Err(BucketIdentityError::Other { wanted: name, bound });
         }
         (Some(found), _) => found,
         // Made anew, or emptied: it is the same to us.
@@ -79,7 +79,7 @@ pub(crate) fn bind_writer(bucket: &dyn Bucket, index: &Index) -> Result<(), Plac
 }
 
 /// Only one of two that begin at once creates the id.
-fn create(bucket: &dyn Bucket, id: Option<String>) -> Result<String, PlaceError> {
+fn create(bucket: &dyn Bucket, id: Option<String>) -> Result<String, BucketIdentityError> {
     let id = id.unwrap_or_else(|| Ulid::generate().to_string());
     let marker = Marker { schema: SCHEMA.to_owned(), id: id.clone(), created_at: Timestamp::now() };
     let json = serde_json::to_vec_pretty(&marker).map_err(|err| StoreError::Refused {
@@ -100,7 +100,7 @@ pub fn is_renamed(
     bucket: &dyn Bucket,
     index: &Index,
     wanted: &Destination,
-) -> Result<bool, PlaceError> {
+) -> Result<bool, BucketIdentityError> {
     let (Destination::Bucket { place: settled }, Destination::Bucket { place: wanted }) =
         (index.destination()?, wanted)
     else {
@@ -110,7 +110,7 @@ pub fn is_renamed(
     if settled == *wanted || known.is_none() {
         return Ok(false);
     }
-    let found = place_id(bucket).map_err(|source| PlaceError::Unknown {
+    let found = place_id(bucket).map_err(|source| BucketIdentityError::Unknown {
         wanted: wanted.clone(),
         bound: settled,
         source,
@@ -128,18 +128,22 @@ pub fn is_renamed(
 ///
 /// # Errors
 /// `Other`, and `Unknown` where the bucket does not answer.
-pub fn bind_follower(bucket: &dyn Bucket, index: &Index, wanted: &str) -> Result<(), PlaceError> {
+pub fn bind_follower(
+    bucket: &dyn Bucket,
+    index: &Index,
+    wanted: &str,
+) -> Result<(), BucketIdentityError> {
     let place = match index.bound_place()? {
         Some(bound) if bound.name == wanted => return Ok(()),
         Some(bound) => {
-            let found = place_id(bucket).map_err(|source| PlaceError::Unknown {
+            let found = place_id(bucket).map_err(|source| BucketIdentityError::Unknown {
                 wanted: wanted.to_owned(),
                 bound: bound.name.clone(),
                 source,
             })?;
             if found.is_none() || found != bound.id {
                 let wanted = wanted.to_owned();
-                return Err(PlaceError::Other { wanted, bound: bound.name });
+                return Err(BucketIdentityError::Other { wanted, bound: bound.name });
             }
             BoundPlace { name: wanted.to_owned(), id: found }
         }
@@ -154,7 +158,10 @@ pub fn bind_follower(bucket: &dyn Bucket, index: &Index, wanted: &str) -> Result
 
 /// For followers at work: whether the bucket is still the one that the index is of. Notes an id that has
 /// become known.
-pub(crate) fn confirm_follower(bucket: &dyn Bucket, index: &Index) -> Result<(), PlaceError> {
+pub(crate) fn confirm_follower(
+    bucket: &dyn Bucket,
+    index: &Index,
+) -> Result<(), BucketIdentityError> {
     let found = place_id(bucket)?;
     let bound = index.bound_place()?;
     let known = bound.as_ref().and_then(|bound| bound.id.clone());
@@ -167,7 +174,7 @@ pub(crate) fn confirm_follower(bucket: &dyn Bucket, index: &Index) -> Result<(),
         }
         (_, Some(_)) => {
             let name = bound.map_or_else(String::new, |bound| bound.name);
-            Err(PlaceError::Other { wanted: "what answers now".to_owned(), bound: name })
+            Err(BucketIdentityError::Other { wanted: "what answers now".to_owned(), bound: name })
         }
     }
 }
@@ -190,7 +197,7 @@ mod tests {
 
     fn written() -> (MemoryStore, Index, tempfile::TempDir) {
         let (bucket, (index, dir)) = (MemoryStore::default(), index());
-        index.settle(&at("s3://talks/ at http://minio:9000")).unwrap();
+        index.set_destination(&at("s3://talks/ at http://minio:9000")).unwrap();
         bind_writer(&bucket, &index).unwrap();
         (bucket, index, dir)
     }
@@ -201,7 +208,7 @@ mod tests {
         let renamed = at("s3://talks/ at https://minio.lan");
         assert!(is_renamed(&bucket, &index, &renamed).unwrap());
         assert_eq!(index.destination().unwrap(), renamed);
-        assert_eq!(index.settle(&renamed).unwrap(), 0);
+        assert_eq!(index.set_destination(&renamed).unwrap(), 0);
         bind_writer(&bucket, &index).unwrap();
     }
 
@@ -212,7 +219,7 @@ mod tests {
         assert!(!is_renamed(&other, &index, &at("s3://elsewhere/")).unwrap());
         assert_eq!(index.destination().unwrap(), settled);
         // Who moves there belongs there from then on.
-        index.settle(&at("s3://elsewhere/")).unwrap();
+        index.set_destination(&at("s3://elsewhere/")).unwrap();
         bind_writer(&other, &index).unwrap();
         assert_eq!(index.bound_place().unwrap().unwrap().id, place_id(&other).unwrap());
     }
@@ -222,17 +229,17 @@ mod tests {
         let (bucket, index, _dir) = written();
         let away = FlakyStore::failing_after(0, Arc::new(bucket));
         let refused = is_renamed(&away, &index, &at("s3://elsewhere/")).unwrap_err();
-        assert!(matches!(refused, PlaceError::Unknown { .. }));
+        assert!(matches!(refused, BucketIdentityError::Unknown { .. }));
     }
 
     #[test]
     fn a_writer_refuses_another_bucket_under_the_same_name() {
         let (bucket, index, _dir) = written();
         let (other, (second, _other_dir)) = (MemoryStore::default(), self::index());
-        second.settle(&at("s3://talks/")).unwrap();
+        second.set_destination(&at("s3://talks/")).unwrap();
         bind_writer(&other, &second).unwrap();
         let refused = bind_writer(&other, &index).unwrap_err();
-        assert!(matches!(refused, PlaceError::Other { .. }));
+        assert!(matches!(refused, BucketIdentityError::Other { .. }));
         // One that was emptied gets its id back.
         let id = place_id(&bucket).unwrap();
         bucket.delete(&Key::place()).unwrap();
@@ -244,7 +251,7 @@ mod tests {
     fn a_state_of_before_there_were_ids_takes_the_one_of_its_bucket() {
         let (bucket, _, _dir) = written();
         let (older, _older_dir) = index();
-        older.settle(&at("s3://talks/ at http://minio:9000")).unwrap();
+        older.set_destination(&at("s3://talks/ at http://minio:9000")).unwrap();
         bind_writer(&bucket, &older).unwrap();
         assert_eq!(older.bound_place().unwrap().unwrap().id, place_id(&bucket).unwrap());
     }
@@ -258,7 +265,7 @@ mod tests {
         bind_follower(&bucket, &reader, "s3://talks/ at https://minio.lan").unwrap();
         let (other, _, _other_dir) = written();
         let refused = bind_follower(&other, &reader, "s3://other/").unwrap_err();
-        assert!(matches!(refused, PlaceError::Other { .. }));
+        assert!(matches!(refused, BucketIdentityError::Other { .. }));
         assert!(confirm_follower(&other, &reader).is_err());
         assert!(confirm_follower(&MemoryStore::default(), &reader).is_err());
         confirm_follower(&bucket, &reader).unwrap();

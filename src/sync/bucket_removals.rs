@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::index::{Index, IndexError, RemovalDue};
 use crate::model::Placement;
-use crate::publishing::change_log::{Changes, Told};
+use crate::publishing::change_log::{BucketChange, ChangeLog};
 use crate::publishing::{StorageError, verify};
 use crate::store::{Bucket, StoreError};
 use crate::sync::follower::discover_at;
@@ -14,7 +14,7 @@ use crate::sync::refusals::Refusals;
 /// Removes from the bucket whatever is due there and tells those who follow it. What is refused rests.
 pub(crate) fn remove_from_bucket(
     bucket: &dyn Bucket,
-    changes: &Changes,
+    changes: &ChangeLog,
     index: &Index,
     refusals: &Refusals,
     now: Timestamp,
@@ -34,7 +34,7 @@ pub(crate) fn remove_from_bucket(
 
 fn remove_former(
     bucket: &dyn Bucket,
-    changes: &Changes,
+    changes: &ChangeLog,
     index: &Index,
     due: &RemovalDue,
 ) -> Result<(), StorageError> {
@@ -61,12 +61,12 @@ fn remove_former(
     // Another's may lie there: nobody is told that it is gone.
     match bucket.facts(&metadata) {
         Err(StoreError::Missing { .. }) => {
-            changes.tell(bucket, &Told::Removed(metadata.clone()), &Timestamp::now)?;
+            changes.tell(bucket, &BucketChange::Removed(metadata.clone()), &Timestamp::now)?;
         }
         facts => drop(facts?),
     }
     if !found.left_out.is_empty() {
-        index.owe_discovery(true)?;
+        index.set_needs_remote_scan(true)?;
     }
     Ok(index.set_removed_from_bucket(&metadata)?)
 }

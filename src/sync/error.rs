@@ -3,13 +3,13 @@
 use std::io;
 
 use crate::index::IndexError;
-use crate::sync::uploader::CarrierError;
+use crate::sync::uploader::UploaderError;
 
 /// Why nobody can see to what is published.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
     #[error(transparent)]
-    Carrier(#[from] CarrierError),
+    Uploader(#[from] UploaderError),
     #[error("the index refused")]
     Index(#[from] IndexError),
     #[error("threads could not be started")]

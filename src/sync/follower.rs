@@ -22,12 +22,12 @@ use jiff::Timestamp;
 pub use crate::sync::follower::discovery::discover;
 pub(crate) use crate::sync::follower::discovery::discover_at;
 pub use crate::sync::follower::refresh::PageRefresher;
-pub use crate::sync::follower::state::{FollowStatus, Following};
+pub use crate::sync::follower::state::{FollowStatus, FollowerConfig};
 
 use crate::index::{Index, IndexError};
 use crate::model::{StateRole, causes};
-use crate::sync::bucket_identity::PlaceError;
-use crate::sync::follower::poll::Rounds;
+use crate::sync::bucket_identity::BucketIdentityError;
+use crate::sync::follower::poll::Poll;
 use crate::sync::follower::state::{FollowError, Watch};
 
 /// How often the bucket is asked for news. At list prices a follower costs about 1.30 $ a month then.
@@ -58,7 +58,7 @@ impl Follower {
     ///
     /// # Errors
     /// `Index`: it is a writer's, whose recordings may be nowhere else.
-    pub fn start(with: Following) -> Result<Self, StartError> {
+    pub fn start(with: FollowerConfig) -> Result<Self, StartError> {
         with.index.claim_role(StateRole::Follower)?;
         let watch = Arc::<Watch>::default();
         let (watching, index) = (watch.clone(), with.index.clone());
@@ -99,15 +99,15 @@ impl Drop for Follower {
     }
 }
 
-fn run(with: Following, watch: &Arc<Watch>) {
+fn run(with: FollowerConfig, watch: &Arc<Watch>) {
     let (every, alarm) = (with.every, with.alarm.clone());
-    let mut rounds = Rounds::new(with, watch.clone());
+    let mut rounds = Poll::new(with, watch.clone());
     loop {
         let outcome = rounds.make(Timestamp::now());
         // What the index shows must not stay in sight when it is of another bucket.
         if let Err(
             err @ (FollowError::Index(IndexError::Disk(_) | IndexError::Damaged(_))
-            | FollowError::Place(PlaceError::Other { .. })),
+            | FollowError::Place(BucketIdentityError::Other { .. })),
         ) = &outcome
             && !watch.is_stopping()
         {

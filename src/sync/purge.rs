@@ -7,11 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::index::{DayText, Index};
 use crate::model::{Conversation, ConversationSeq, Key, Object, PageKind, Recording, RecordingId};
-use crate::publishing::change_log::{Changes, Told};
-use crate::publishing::page_store::Shelves;
+use crate::publishing::change_log::{BucketChange, ChangeLog};
+use crate::publishing::page_store::PageStore;
 use crate::publishing::{StorageError, page_lock, staged_pages, verify};
 use crate::store::{Bucket, Store, StoreError};
-use crate::sync::context::Grounds;
+use crate::sync::context::SyncContext;
 use crate::sync::lease::Now;
 use crate::sync::refusals::Refusals;
 
@@ -20,19 +20,23 @@ const AFTER_REBUILD: SignedDuration = SignedDuration::from_hours(24);
 
 /// Where what is in the trash is removed from.
 #[derive(Clone, Copy)]
-pub(crate) struct Bins<'a> {
-    pub(crate) near: &'a dyn Store,
+pub(crate) struct PurgeContext<'a> {
+    pub(crate) local: &'a dyn Store,
     /// With the way to tell those who follow the bucket; `None`: all is on local disk.
-    pub(crate) far: Option<(&'a dyn Bucket, &'a Changes)>,
+    pub(crate) remote: Option<(&'a dyn Bucket, &'a ChangeLog)>,
     pub(crate) index: &'a Index,
     /// What is refused rests, and keeps nothing else in the trash.
     pub(crate) refusals: &'a Refusals,
 }
 
-impl<'a> Bins<'a> {
-    pub(crate) fn of(grounds: &'a Grounds, changes: &'a Changes, refusals: &'a Refusals) -> Self {
-        let Grounds { near, bucket, index, .. } = grounds;
-        Self { near: near.as_ref(), far: Some((bucket.as_ref(), changes)), index, refusals }
+impl<'a> PurgeContext<'a> {
+    pub(crate) fn of(
+        context: &'a SyncContext,
+        changes: &'a ChangeLog,
+        refusals: &'a Refusals,
+    ) -> Self {
+        let SyncContext { local, bucket, index, .. } = context;
+        Self { local: local.as_ref(), remote: Some((bucket.as_ref(), changes)), index, refusals }
     }
 
     /// Does it for one item, unless that rests; `None`: it was not done.
@@ -47,7 +51,7 @@ impl<'a> Bins<'a> {
         }
         match remove() {
             Err(StorageError::Store(err)) => {
-                let bucket = self.far.map(|(bucket, _)| bucket);
+                let bucket = self.remote.map(|(bucket, _)| bucket);
                 self.refusals.pass_over(bucket, item, err, now)?;
                 Ok(None)
             }
@@ -94,19 +98,19 @@ impl TrashClock {
 /// Removes for good what has been in the trash for `kept`, where everything is on local disk. How many
 /// conversations those were. `observed`: see [`TrashClock`].
 pub fn empty_trash(
-    near: &dyn Store,
+    local: &dyn Store,
     index: &Index,
     kept: Duration,
     now: Timestamp,
     observed: Duration,
 ) -> Result<u64, StorageError> {
     let refusals = &Refusals::default();
-    empty(Bins { near, far: None, index, refusals }, kept, &|_| false, now, observed)
+    empty(PurgeContext { local, remote: None, index, refusals }, kept, &|_| false, now, observed)
 }
 
 /// Removes what has been in the trash for `kept`. `is_busy`: something of it is being carried right now.
 pub(crate) fn empty(
-    bins: Bins<'_>,
+    context: PurgeContext<'_>,
     kept: Duration,
     is_busy: &dyn Fn(ConversationSeq) -> bool,
     now: Timestamp,
@@ -114,70 +118,70 @@ pub(crate) fn empty(
 ) -> Result<u64, StorageError> {
     // An index that was just made anew repeats what it was told: somebody may still have to correct it.
     let is_new = |at: Timestamp| now.duration_since(at) < AFTER_REBUILD;
-    if bins.index.rebuilt_at()?.is_some_and(is_new) {
+    if context.index.rebuilt_at()?.is_some_and(is_new) {
         return Ok(0);
     }
-    bins.index.condemn_old(kept, now, observed)?;
-    remove_due(bins, is_busy, now)
+    context.index.mark_old_purging(kept, now, observed)?;
+    remove_due(context, is_busy, now)
 }
 
 /// Removes what is out of everybody's sight already, where everything is on local disk: what users have purged, and
 /// what a crash has left of an earlier removal.
 pub fn remove_purged(
-    near: &dyn Store,
+    local: &dyn Store,
     index: &Index,
     refusals: &Refusals,
     now: Timestamp,
 ) -> Result<u64, StorageError> {
-    remove_due(Bins { near, far: None, index, refusals }, &|_| false, now)
+    remove_due(PurgeContext { local, remote: None, index, refusals }, &|_| false, now)
 }
 
 /// How many conversations were removed. See [`remove_purged`].
 pub(crate) fn remove_due(
-    bins: Bins<'_>,
+    context: PurgeContext<'_>,
     is_busy: &dyn Fn(ConversationSeq) -> bool,
     now: Timestamp,
 ) -> Result<u64, StorageError> {
-    let purging = bins.index.purging_recordings()?;
+    let purging = context.index.purging_recordings()?;
     for recording in &purging {
         if !is_busy(recording.id.conversation) {
             let item = recording.audio.key.to_string();
-            bins.attempt(item, now, || remove_recording(bins, recording, is_busy))?;
+            context.attempt(item, now, || remove_recording(context, recording, is_busy))?;
         }
     }
     let mut removed = 0;
-    for conversation in bins.index.condemned()? {
+    for conversation in context.index.purging_conversations()? {
         // Nothing new of it is carried from now on; what is under way would come after its removal.
         if !is_busy(conversation.seq) {
             let item = format!("conversation {}", conversation.seq.0);
-            let attempt = bins.attempt(item, now, || remove(bins, &conversation, is_busy))?;
+            let attempt = context.attempt(item, now, || remove(context, &conversation, is_busy))?;
             removed += u64::from(attempt == Some(true));
         }
     }
     if removed != 0 || !purging.is_empty() {
         // Words of theirs may have been staged more than once.
-        staged_pages::sweep(Shelves { store: bins.near, index: bins.index })?;
+        staged_pages::sweep(PageStore { store: context.local, index: context.index })?;
     }
     Ok(removed)
 }
 
 /// One recording that is in the trash by itself.
 fn remove_recording(
-    bins: Bins<'_>,
+    context: PurgeContext<'_>,
     recording: &Recording,
     is_busy: &dyn Fn(ConversationSeq) -> bool,
 ) -> Result<(), StorageError> {
-    let Bins { near, far, index, .. } = bins;
+    let PurgeContext { local, remote, index, .. } = context;
     let id = recording.id;
     let objects = recording.removal_order();
-    if let Some((bucket, changes)) = far {
+    if let Some((bucket, changes)) = remote {
         objects.iter().try_for_each(|object| verify::remove(bucket, recording, object))?;
         let metadata = recording.audio.key.page_beside(PageKind::Metadata);
-        changes.tell(bucket, &Told::Removed(metadata), &Timestamp::now)?;
+        changes.tell(bucket, &BucketChange::Removed(metadata), &Timestamp::now)?;
     }
     let was_last = index.is_only_recording(id)?;
     let transcript = index.filed_transcript(id.conversation, id.day)?.filter(|_| was_last);
-    if let (Some((bucket, _)), Some(transcript)) = (far, &transcript)
+    if let (Some((bucket, _)), Some(transcript)) = (remote, &transcript)
         && let Some(conversation) = index.filed_conversation(id.conversation)?
     {
         verify::remove_transcript(bucket, &conversation, &transcript.object)?;
@@ -188,9 +192,9 @@ fn remove_recording(
         // Whoever carries it was faster: all of it is removed once more.
         return Ok(());
     }
-    objects.iter().try_for_each(|object| delete(near, object))?;
+    objects.iter().try_for_each(|object| delete(local, object))?;
     match transcript {
-        Some(transcript) if index.is_only_recording(id)? => delete(near, &transcript.object)?,
+        Some(transcript) if index.is_only_recording(id)? => delete(local, &transcript.object)?,
         // Another one was published on that day meanwhile, whose text may have gone from the bucket.
         Some(_) => send_transcript_again(index, id)?,
         None => {}
@@ -208,25 +212,25 @@ fn send_transcript_again(index: &Index, id: RecordingId) -> Result<(), StorageEr
 
 /// Whether it was removed.
 fn remove(
-    bins: Bins<'_>,
+    context: PurgeContext<'_>,
     conversation: &Conversation,
     is_busy: &dyn Fn(ConversationSeq) -> bool,
 ) -> Result<bool, StorageError> {
-    let Bins { near, far, index, .. } = bins;
+    let PurgeContext { local, remote, index, .. } = context;
     let seq = conversation.seq;
     let mut removed = Vec::new();
     for day in index.filed_days(seq)? {
         for recording in index.filed_recordings(seq, day)? {
             let metadata = recording.audio.key.page_beside(PageKind::Metadata);
             let objects = recording.removal_order();
-            if let Some((bucket, changes)) = far {
+            if let Some((bucket, changes)) = remote {
                 objects.iter().try_for_each(|object| verify::remove(bucket, &recording, object))?;
-                changes.tell(bucket, &Told::Removed(metadata), &Timestamp::now)?;
+                changes.tell(bucket, &BucketChange::Removed(metadata), &Timestamp::now)?;
             }
             removed.extend(objects.into_iter().cloned());
         }
         let transcript = index.filed_transcript(seq, day)?;
-        if let (Some((bucket, _)), Some(transcript)) = (far, &transcript) {
+        if let (Some((bucket, _)), Some(transcript)) = (remote, &transcript) {
             verify::remove_transcript(bucket, conversation, &transcript.object)?;
         }
         let unnamed = || {
@@ -243,7 +247,7 @@ fn remove(
     }
     for object in &removed {
         fail_point!("trash-before-delete");
-        delete(near, object)?;
+        delete(local, object)?;
     }
     fail_point!("trash-before-index");
     index.remove_conversation(seq)?;
@@ -252,9 +256,9 @@ fn remove(
 }
 
 /// From its key, and from where it may be staged.
-fn delete(near: &dyn Store, object: &Object) -> Result<(), StoreError> {
-    near.delete(&object.key)?;
-    near.delete(&object.key.staged(&object.blake3))
+fn delete(local: &dyn Store, object: &Object) -> Result<(), StoreError> {
+    local.delete(&object.key)?;
+    local.delete(&object.key.staged(&object.blake3))
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@
 
 use crate::index::Index;
 use crate::model::{Recording, causes};
-use crate::publishing::claim::{self, Wanted};
+use crate::publishing::claim::{self, ClaimRequest};
 use crate::publishing::content_hash::content_hash;
-use crate::publishing::page_store::Shelves;
+use crate::publishing::page_store::PageStore;
 use crate::publishing::rewrite::{self, RewriteError};
 use crate::publishing::{day_transcript, local_removals, page_lock};
 use crate::store::{StagedFile, Store, StoreError};
@@ -18,17 +18,17 @@ use crate::store::{StagedFile, Store, StoreError};
 /// # Errors
 /// `Missing`: its row is no longer this one.
 pub(crate) fn refile(
-    near: &dyn Store,
-    shelves: Shelves<'_>,
+    local: &dyn Store,
+    page_store: PageStore<'_>,
     standing: &Recording,
 ) -> Result<(), RewriteError> {
-    let index = shelves.index;
-    let mut staged = stage(near, standing)?;
+    let index = page_store.index;
+    let mut staged = stage(local, standing)?;
     // What may be in the bucket only is read before anybody has to wait.
-    let said = rewrite::said_in(shelves, standing)?;
+    let said = rewrite::said_in(page_store, standing)?;
     let conversation =
         index.filed_conversation(standing.id.conversation)?.ok_or(RewriteError::Missing)?;
-    let _ahead = day_transcript::read_ahead(shelves, &conversation, standing.id.day)?;
+    let _ahead = day_transcript::read_ahead(page_store, &conversation, standing.id.day)?;
     let alone = page_lock::lock();
     if index.filed_recording(standing.id)?.as_ref() != Some(standing) {
         return Err(RewriteError::Missing);
@@ -37,7 +37,7 @@ pub(crate) fn refile(
         index.filed_conversation(standing.id.conversation)?.ok_or(RewriteError::Missing)?;
     let (stem, extension) = standing.original_name.stem_and_extension(&standing.facts.container);
     let id = conversation.id.clone();
-    let wanted = Wanted {
+    let wanted = ClaimRequest {
         conversation: &id,
         day: standing.id.day,
         stem: &stem,
@@ -45,7 +45,7 @@ pub(crate) fn refile(
         bytes: standing.audio.bytes,
         blake3: &standing.audio.blake3,
     };
-    let claimed = claim::claim_in(near, index, wanted, &mut staged, conversation)?;
+    let claimed = claim::claim_in(local, index, wanted, &mut staged, conversation)?;
     let moved = Recording {
         audio_name: claimed.reserved.stem.with_extension(&extension),
         stem: claimed.reserved.stem.clone(),
@@ -54,23 +54,23 @@ pub(crate) fn refile(
         ..standing.clone()
     };
     let audio = moved.audio.key.clone();
-    rewrite::write_renamed(shelves, &claimed.conversation, said, moved)?;
+    rewrite::write_renamed(page_store, &claimed.conversation, said, moved)?;
     drop(alone);
     log::warn!(
         "{}: the bucket has something else under this name; uploading the recording as {}",
         standing.audio.key,
         audio
     );
-    remove_old(near, index, standing);
+    remove_old(local, index, standing);
     Ok(())
 }
 
 /// A copy of its audio that has the right bytes.
-fn stage(near: &dyn Store, standing: &Recording) -> Result<StagedFile, RewriteError> {
+fn stage(local: &dyn Store, standing: &Recording) -> Result<StagedFile, RewriteError> {
     let key = &standing.audio.key;
     let missing = || StoreError::Missing { key: key.clone() };
-    let file = near.open_local(key)?.ok_or_else(missing)?;
-    let staged = near.stage_file(&file, &|| true)?.ok_or_else(missing)?;
+    let file = local.open_local(key)?.ok_or_else(missing)?;
+    let staged = local.stage_file(&file, &|| true)?.ok_or_else(missing)?;
     let refused = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Refused {
         at: key.to_string(),
         source,
@@ -83,10 +83,10 @@ fn stage(near: &dyn Store, standing: &Recording) -> Result<StagedFile, RewriteEr
 }
 
 /// What cannot be removed now stays due.
-fn remove_old(near: &dyn Store, index: &Index, old: &Recording) {
+fn remove_old(local: &dyn Store, index: &Index, old: &Recording) {
     let dues = index.removals_due().unwrap_or_default();
     for due in dues.iter().filter(|due| due.recording.audio.key == old.audio.key) {
-        if let Err(err) = local_removals::remove_here(near, index, due) {
+        if let Err(err) = local_removals::remove_here(local, index, due) {
             log::debug!("{}: is removed later: {}", old.audio.key, causes(&err));
         }
     }

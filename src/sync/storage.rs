@@ -8,20 +8,20 @@ use serde_json::{Map, Value, json};
 
 use crate::index::Index;
 use crate::model::{self, Key};
-use crate::store::{Bucket, LocalStore, PlacedStore};
-use crate::sync::context::Grounds;
+use crate::store::{Bucket, LocalStore, TieredStore};
+use crate::sync::context::SyncContext;
 use crate::sync::error::SyncError;
-use crate::sync::follower::{FOLLOW_EVERY, Follower, Following, PageRefresher, StartError};
+use crate::sync::follower::{FOLLOW_EVERY, Follower, FollowerConfig, PageRefresher, StartError};
 use crate::sync::links;
 use crate::sync::trash_thread::TrashThread;
-use crate::sync::uploader::CarrierOptions;
+use crate::sync::uploader::UploaderConfig;
 use crate::sync::uploader_start::UploaderStart;
 
 /// What is done about the bucket.
 #[derive(Debug, Clone)]
 pub enum SyncRole {
     /// What is published goes there.
-    Uploader(CarrierOptions),
+    Uploader(UploaderConfig),
     /// Another machine writes to it.
     Follower,
     /// Nothing: all is on local disk. The trash is emptied after that time; `None`: never.
@@ -30,7 +30,7 @@ pub enum SyncRole {
 
 /// What is published, and the threads that see to it.
 pub struct Storage {
-    pub store: Arc<PlacedStore>,
+    pub store: Arc<TieredStore>,
     index: Index,
     threads: Threads,
 }
@@ -47,11 +47,11 @@ impl Storage {
     /// behind `store` every role is that of local disk.
     ///
     /// # Errors
-    /// `Carrier`: the bucket has answered soon, and another scribefs writes to it.
+    /// `Uploader`: the bucket has answered soon, and another scribefs writes to it.
     pub fn start(
         role: SyncRole,
-        near: Arc<LocalStore>,
-        store: Arc<PlacedStore>,
+        local: Arc<LocalStore>,
+        store: Arc<TieredStore>,
         index: &Index,
         alarm: &Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self, SyncError> {
@@ -60,23 +60,23 @@ impl Storage {
                 Threads::Follower(follow(&store, bucket, index, alarm)?)
             }
             (SyncRole::Uploader(options), Some(bucket)) => {
-                let grounds = Grounds {
-                    free_bytes: free_bytes(near.clone()),
+                let context = SyncContext {
+                    free_bytes: free_bytes(local.clone()),
                     copied: share_cache(&store),
                     health: store.health().unwrap_or_default(),
-                    near,
+                    local,
                     store: store.clone(),
                     bucket,
                     index: index.clone(),
                     alarm: alarm.clone(),
                 };
-                Threads::Uploader(UploaderStart::start(options, grounds)?)
+                Threads::Uploader(UploaderStart::start(options, context)?)
             }
             (SyncRole::Local { trash }, _) => {
-                Threads::Trash(TrashThread::start(near, index, trash)?)
+                Threads::Trash(TrashThread::start(local, index, trash)?)
             }
             (SyncRole::Follower | SyncRole::Uploader(_), None) => {
-                Threads::Trash(TrashThread::start(near, index, None)?)
+                Threads::Trash(TrashThread::start(local, index, None)?)
             }
         };
         Ok(Self { store, index: index.clone(), threads })
@@ -156,18 +156,18 @@ impl Storage {
     }
 }
 
-fn free_bytes(near: Arc<LocalStore>) -> Arc<dyn Fn() -> Option<u64> + Send + Sync> {
-    Arc::new(move || near.free_bytes().ok())
+fn free_bytes(local: Arc<LocalStore>) -> Arc<dyn Fn() -> Option<u64> + Send + Sync> {
+    Arc::new(move || local.free_bytes().ok())
 }
 
 /// Copies and blocks have one limit together.
-fn share_cache(store: &Arc<PlacedStore>) -> Arc<dyn Fn(u64) + Send + Sync> {
+fn share_cache(store: &Arc<TieredStore>) -> Arc<dyn Fn(u64) + Send + Sync> {
     let store = store.clone();
     Arc::new(move |bytes| store.share_cache_with(bytes))
 }
 
 fn follow(
-    store: &PlacedStore,
+    store: &TieredStore,
     bucket: Arc<dyn Bucket>,
     index: &Index,
     alarm: &Arc<dyn Fn() + Send + Sync>,
@@ -176,7 +176,7 @@ fn follow(
     let refresher = refresher.map_err(SyncError::Threads)?;
     store.when_replaced(Box::new(move |page, deadline| refresher.refresh(page, deadline)));
     let following =
-        Following { bucket, index: index.clone(), alarm: alarm.clone(), every: FOLLOW_EVERY };
+        FollowerConfig { bucket, index: index.clone(), alarm: alarm.clone(), every: FOLLOW_EVERY };
     Follower::start(following).map_err(|err| match err {
         StartError::Index(err) => SyncError::Index(err),
         StartError::Thread(err) => SyncError::Threads(err),

@@ -30,7 +30,7 @@ pub(crate) struct TrashThread {
 
 impl TrashThread {
     pub(crate) fn start(
-        near: Arc<LocalStore>,
+        local: Arc<LocalStore>,
         index: &Index,
         kept: Option<Duration>,
     ) -> Result<Self, SyncError> {
@@ -42,10 +42,10 @@ impl TrashThread {
             let refusals = Refusals::default();
             let mut answers = true;
             while !stop.load(Ordering::Relaxed) {
-                answers = answers && purge_requested(near.as_ref(), &index, &refusals);
+                answers = answers && purge_requested(local.as_ref(), &index, &refusals);
                 if rest.is_zero() {
                     if let Some(kept) = kept {
-                        look_into_trash(near.as_ref(), &index, kept, &mut clock);
+                        look_into_trash(local.as_ref(), &index, kept, &mut clock);
                     }
                     (rest, answers) = (TRASH_EVERY, true);
                 }
@@ -70,18 +70,18 @@ impl TrashThread {
 }
 
 /// Removes what users have purged. Whether the index answers.
-fn purge_requested(near: &LocalStore, index: &Index, refusals: &Refusals) -> bool {
-    let removed = remove_purged(near, index, refusals, Timestamp::now());
+fn purge_requested(local: &LocalStore, index: &Index, refusals: &Refusals) -> bool {
+    let removed = remove_purged(local, index, refusals, Timestamp::now());
     if let Err(err) = &removed {
         log::warn!("the trash: {}", causes(err));
     }
     removed.is_ok()
 }
 
-fn look_into_trash(near: &LocalStore, index: &Index, kept: Duration, clock: &mut TrashClock) {
+fn look_into_trash(local: &LocalStore, index: &Index, kept: Duration, clock: &mut TrashClock) {
     let now = Now::read();
     let Some(observed) = clock.observe(now) else { return };
-    if let Err(err) = empty_trash(near, index, kept, now.wall, observed) {
+    if let Err(err) = empty_trash(local, index, kept, now.wall, observed) {
         log::warn!("the trash: {}", causes(&err));
     }
 }

@@ -1,8 +1,8 @@
-//! The carrier: brings what is published on local disk to the bucket, oldest first, and keeps at it.
+//! The uploader: brings what is published on local disk to the bucket, oldest first, and keeps at it.
 //!
-//! A few threads carry recordings (`errand` by errand, in `courier.rs`); who goes when is decided in
-//! `rounds.rs`, by what is known of the bucket ([`BucketHealth`]), since one that is away is away for everybody.
-//! One steward holds the lease and does what is due now and then. While the bucket is away nothing changes
+//! A few threads carry recordings (step by step, in `upload_worker.rs`); who goes when is decided in
+//! `scheduler.rs`, by what is known of the bucket ([`BucketHealth`]), since one that is away is away for everybody.
+//! One thread, maintenance, does what is due now and then. While the bucket is away nothing changes
 //! but the status.
 
 mod disk_pause;
@@ -27,28 +27,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-pub use crate::sync::uploader::options::{CarrierOptions, CarrierStatus};
+pub use crate::sync::uploader::options::{UploaderConfig, UploaderStatus};
 
 use crate::index::IndexError;
-use crate::publishing::change_log::Changes;
-use crate::sync::bucket_identity::PlaceError;
-use crate::sync::context::Grounds;
+use crate::publishing::change_log::ChangeLog;
+use crate::sync::bucket_identity::BucketIdentityError;
+use crate::sync::context::SyncContext;
 use crate::sync::lease::{LeaseError, LeaseKeeper, LeaseOptions, NotHeld, Now};
-use crate::sync::uploader::maintenance::Steward;
+use crate::sync::uploader::maintenance::Maintenance;
 use crate::sync::uploader::memory_budget::MemoryBudget;
-use crate::sync::uploader::rate_limit::Pace;
-use crate::sync::uploader::scheduler::Rounds;
+use crate::sync::uploader::rate_limit::RateLimit;
+use crate::sync::uploader::scheduler::Scheduler;
 use crate::sync::uploader::shared::Shared;
 
-/// Why there is no carrier.
+/// Why there is no uploader.
 #[derive(Debug, thiserror::Error)]
-pub enum CarrierError {
+pub enum UploaderError {
     /// Another scribefs writes to the bucket.
     #[error(transparent)]
     Lease(#[from] LeaseError),
     /// It is not the bucket that this state folder belongs to.
     #[error(transparent)]
-    Place(#[from] PlaceError),
+    Place(#[from] BucketIdentityError),
     #[error("the index refused")]
     Index(#[from] IndexError),
     #[error("the writer's name cannot be kept in {path}")]
@@ -57,8 +57,8 @@ pub enum CarrierError {
     Threads(#[source] io::Error),
 }
 
-/// The running carrier: its threads, and the way to them.
-pub struct Carrier {
+/// The running uploader: its threads, and the way to them.
+pub struct Uploader {
     shared: Arc<Shared>,
     lease: LeaseKeeper,
     threads: Vec<JoinHandle<()>>,
@@ -67,70 +67,71 @@ pub struct Carrier {
 }
 
 /// How long a stop waits for requests that are under way. They end later by themselves, unheard: the next
-/// carrier looks.
+/// uploader looks.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-impl Carrier {
+impl Uploader {
     /// Starts all threads. A bucket that does not answer is waited for.
     ///
     /// # Errors
     /// `Lease`: the bucket answers and says that another scribefs writes to it.
-    pub fn start(options: CarrierOptions, grounds: Grounds) -> Result<Self, CarrierError> {
-        let rounds = Arc::new(Rounds::new(grounds.health.clone()));
-        rounds.bar(Some("the bucket has not answered yet".to_owned()));
-        let changes = Arc::<Changes>::default();
-        let lease = take_lease(&options, &grounds, &rounds, &changes)?;
+    pub fn start(options: UploaderConfig, context: SyncContext) -> Result<Self, UploaderError> {
+        let scheduler = Arc::new(Scheduler::new(context.health.clone()));
+        scheduler.bar(Some("the bucket has not answered yet".to_owned()));
+        let changes = Arc::<ChangeLog>::default();
+        let lease = take_lease(&options, &context, &scheduler, &changes)?;
         // Whatever is changed from here on is changed under the lease.
-        let grounds = Grounds { bucket: lease.bucket().clone(), ..grounds };
-        let changed = grounds.index.subscribe();
+        let context = SyncContext { bucket: lease.bucket().clone(), ..context };
+        let changed = context.index.subscribe();
         let count = options.uploads_at_once.max(1);
-        let pace = Pace::new(options.bytes_per_second);
+        let rate_limit = RateLimit::new(options.bytes_per_second);
         let fence = lease.fence().clone();
         let budget = MemoryBudget::default();
-        let shared = Arc::new(Shared { grounds, options, rounds, pace, budget, changes, fence });
-        let steward = Steward::new(shared.clone());
+        let shared =
+            Arc::new(Shared { context, options, scheduler, rate_limit, budget, changes, fence });
+        let maintenance = Maintenance::new(shared.clone());
         let counted = Mutex::default();
-        let mut carrier = Self { shared: shared.clone(), lease, threads: Vec::new(), counted };
-        carrier.spawn("steward", move || steward.serve(&changed))?;
+        let mut uploader = Self { shared: shared.clone(), lease, threads: Vec::new(), counted };
+        uploader.spawn("maintenance", move || maintenance.serve(&changed))?;
         for number in 0..count {
             let shared = shared.clone();
-            carrier.spawn(&format!("carrier-{number}"), move || shared.carry())?;
+            uploader.spawn(&format!("upload-{number}"), move || shared.carry())?;
         }
-        Ok(carrier)
+        Ok(uploader)
     }
 
     fn spawn(
         &mut self,
         name: &str,
         run: impl FnOnce() + Send + 'static,
-    ) -> Result<(), CarrierError> {
+    ) -> Result<(), UploaderError> {
         let thread = Builder::new().name(name.to_owned()).spawn(run);
-        self.threads.push(thread.map_err(CarrierError::Threads)?);
+        self.threads.push(thread.map_err(UploaderError::Threads)?);
         Ok(())
     }
 
     /// Tries now what waits for its time: after somebody has mended what was refused.
     pub fn retry_now(&self) {
         self.lease.retry_now();
-        self.shared.rounds.call();
+        self.shared.scheduler.call();
     }
 
-    pub fn status(&self) -> Result<CarrierStatus, IndexError> {
+    pub fn status(&self) -> Result<UploaderStatus, IndexError> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.shared.grounds.index.totals() {
+        match self.shared.context.index.totals() {
             Ok(totals) => *counted = (totals.pending, totals.paused),
             // An index without room may not be readable. That uploads pause is to be told all the same.
             Err(IndexError::Full(_)) => {}
             Err(err) => return Err(err),
         }
         let (pending, paused) = *counted;
-        let bytes_per_second = self.shared.pace.bytes_per_second(Instant::now());
-        let status = self.shared.rounds.status(Now::read());
-        Ok(CarrierStatus { pending, paused, bytes_per_second, ..status })
+        let bytes_per_second = self.shared.rate_limit.bytes_per_second(Instant::now());
+        let status = self.shared.scheduler.status(Now::read());
+        Ok(UploaderStatus { pending, paused, bytes_per_second, ..status })
     }
 
     /// Lets requests that are under way end, for a while, joins the threads and then gives the lease back. What
-    /// was on its way goes on with the next carrier.
+    /// was on its way goes on with the next uploader.
     pub fn stop(self) {
         self.shared.close();
         let begun = Instant::now();
@@ -144,7 +145,7 @@ impl Carrier {
                 log::warn!("{name}: a request is still under way; it ends unheard");
                 is_quiet = false;
             } else if thread.join().is_err() {
-                log::error!("a thread of the carrier has panicked");
+                log::error!("an upload thread has panicked");
             }
         }
         // Another writer must not begin while a request of ours may still arrive.
@@ -154,24 +155,24 @@ impl Carrier {
 
 /// The lease, or the thread that goes on trying to get it.
 fn take_lease(
-    options: &CarrierOptions,
-    grounds: &Grounds,
-    rounds: &Arc<Rounds>,
-    changes: &Arc<Changes>,
-) -> Result<LeaseKeeper, CarrierError> {
+    options: &UploaderConfig,
+    context: &SyncContext,
+    scheduler: &Arc<Scheduler>,
+    changes: &Arc<ChangeLog>,
+) -> Result<LeaseKeeper, UploaderError> {
     let lease = LeaseOptions {
-        bucket: grounds.bucket.clone(),
-        index: grounds.index.clone(),
+        bucket: context.bucket.clone(),
+        index: context.index.clone(),
         writer: options.writer.clone(),
     };
-    let rounds = rounds.clone();
+    let scheduler = scheduler.clone();
     let report = Box::new(move |why| {
-        rounds.bar(why);
+        scheduler.bar(why);
     });
     match LeaseKeeper::start(lease, changes.clone(), report) {
         Ok(Ok(keeper)) => Ok(keeper),
         Ok(Err(NotHeld::Lease(err))) => Err(err.into()),
         Ok(Err(NotHeld::Place(err))) => Err(err.into()),
-        Err(source) => Err(CarrierError::Writer { path: options.writer.clone(), source }),
+        Err(source) => Err(UploaderError::Writer { path: options.writer.clone(), source }),
     }
 }

@@ -1,4 +1,4 @@
-//! The carrier while the mount is up: it is started when the bucket has been asked for what an index that was made
+//! The uploader while the mount is up: it is started when the bucket has been asked for what an index that was made
 //! anew may lack, and that may take until the bucket answers.
 
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -10,10 +10,10 @@ use crate::index::IndexError;
 use crate::model::causes;
 use crate::publishing::StorageError;
 use crate::store::Backoff;
-use crate::sync::context::Grounds;
+use crate::sync::context::SyncContext;
 use crate::sync::error::SyncError;
 use crate::sync::follower::discover;
-use crate::sync::uploader::{Carrier, CarrierError, CarrierOptions, CarrierStatus};
+use crate::sync::uploader::{Uploader, UploaderConfig, UploaderError, UploaderStatus};
 
 /// How long the mount waits to hear whether another scribefs writes to the bucket.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,13 +25,13 @@ const LONGEST_REST: Duration = Duration::from_mins(1);
 /// Somebody brings recordings to the bucket, or waits to begin.
 pub(crate) struct UploaderStart {
     work: Arc<Work>,
-    /// Guards the thread that starts the carrier, until it is joined.
+    /// Guards the thread that starts the uploader, until it is joined.
     starter: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Work {
-    options: CarrierOptions,
-    grounds: Grounds,
+    options: UploaderConfig,
+    context: SyncContext,
     state: Mutex<State>,
     /// Rung at the end, and when somebody calls.
     bell: Condvar,
@@ -40,8 +40,8 @@ struct Work {
 /// Guarded by `Work::state`.
 #[derive(Default)]
 struct State {
-    carrier: Option<Carrier>,
-    /// Why there is no carrier yet.
+    uploader: Option<Uploader>,
+    /// Why there is no uploader yet.
     trouble: Option<String>,
     /// Somebody says that it is worth a try before its time.
     is_called: bool,
@@ -51,16 +51,16 @@ struct State {
 impl UploaderStart {
     /// # Errors
     /// The bucket has answered soon, and another scribefs writes to it.
-    pub(crate) fn start(options: CarrierOptions, grounds: Grounds) -> Result<Self, SyncError> {
+    pub(crate) fn start(options: UploaderConfig, context: SyncContext) -> Result<Self, SyncError> {
         let (sender, first) = sync_channel(1);
         let state = Mutex::new(State {
             trouble: Some("the bucket has not answered yet".to_owned()),
             ..State::default()
         });
-        let work = Arc::new(Work { options, grounds, state, bell: Condvar::new() });
+        let work = Arc::new(Work { options, context, state, bell: Condvar::new() });
         let starting = work.clone();
         let starter = Builder::new()
-            .name("carrier-start".to_owned())
+            .name("upload-start".to_owned())
             .spawn(move || starting.begin(&sender))
             .map_err(SyncError::Threads)?;
         let starting = Self { work, starter: Mutex::new(Some(starter)) };
@@ -74,23 +74,23 @@ impl UploaderStart {
         }
     }
 
-    pub(crate) fn status(&self) -> Result<CarrierStatus, IndexError> {
+    pub(crate) fn status(&self) -> Result<UploaderStatus, IndexError> {
         let state = self.work.state();
-        if let Some(carrier) = &state.carrier {
-            return carrier.status();
+        if let Some(uploader) = &state.uploader {
+            return uploader.status();
         }
         let paused_because = state.trouble.clone();
         drop(state);
-        let totals = self.work.grounds.index.totals()?;
+        let totals = self.work.context.index.totals()?;
         let (pending, paused) = (totals.pending, totals.paused);
-        Ok(CarrierStatus { pending, paused, paused_because, ..CarrierStatus::default() })
+        Ok(UploaderStatus { pending, paused, paused_because, ..UploaderStatus::default() })
     }
 
     /// Somebody has mended what was refused: it is tried now.
     pub(crate) fn retry_now(&self) {
         let mut state = self.work.state();
-        match &state.carrier {
-            Some(carrier) => carrier.retry_now(),
+        match &state.uploader {
+            Some(uploader) => uploader.retry_now(),
             None => state.is_called = true,
         }
         drop(state);
@@ -104,9 +104,9 @@ impl UploaderStart {
         if let Some(starter) = starter {
             end(starter);
         }
-        let carrier = self.work.state().carrier.take();
-        if let Some(carrier) = carrier {
-            carrier.stop();
+        let uploader = self.work.state().uploader.take();
+        if let Some(uploader) = uploader {
+            uploader.stop();
         }
     }
 }
@@ -118,7 +118,7 @@ fn end(starter: JoinHandle<()>) {
         std::thread::sleep(Duration::from_millis(10));
     }
     if starter.is_finished() && starter.join().is_err() {
-        log::error!("the thread that starts the carrier has panicked");
+        log::error!("the thread that starts the uploader has panicked");
     }
 }
 
@@ -127,8 +127,8 @@ impl Work {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tries until there is a carrier. `told` hears the first outcome.
-    fn begin(&self, told: &SyncSender<Result<(), CarrierError>>) {
+    /// Tries until there is an uploader. `told` hears the first outcome.
+    fn begin(&self, told: &SyncSender<Result<(), UploaderError>>) {
         let mut rests = Backoff::new(FIRST_REST, LONGEST_REST);
         let mut is_first = true;
         while !self.state().is_closing {
@@ -138,7 +138,7 @@ impl Work {
                     let _ = told.try_send(Ok(()));
                     return;
                 }
-                Err(Obstacle::Carrier(err)) if is_first => {
+                Err(Obstacle::Uploader(err)) if is_first => {
                     let why = causes(&err);
                     // The same; then nobody is told, and it is tried again.
                     if told.try_send(Err(err)).is_ok() {
@@ -146,13 +146,13 @@ impl Work {
                     }
                     why
                 }
-                Err(Obstacle::Carrier(err)) => causes(&err),
+                Err(Obstacle::Uploader(err)) => causes(&err),
                 Err(Obstacle::Bucket(why)) => why,
                 // There will be room again.
                 Err(Obstacle::Index(err @ IndexError::Full(_))) => causes(&err),
                 Err(Obstacle::Index(err)) => {
-                    log::error!("the carrier cannot begin: {}", causes(&err));
-                    (self.grounds.alarm)();
+                    log::error!("uploads cannot begin: {}", causes(&err));
+                    (self.context.alarm)();
                     return;
                 }
             };
@@ -166,19 +166,19 @@ impl Work {
     }
 
     fn try_to_begin(&self) -> Result<(), Obstacle> {
-        let Grounds { bucket, index, .. } = &self.grounds;
-        if index.owes_discovery()? {
+        let SyncContext { bucket, index, .. } = &self.context;
+        if index.needs_remote_scan()? {
             let found = discover(bucket.as_ref(), index)?;
             log::info!("the bucket has answered: {found} recordings in it were new to the index");
         }
-        let carrier = Carrier::start(self.options.clone(), self.grounds.clone())
-            .map_err(Obstacle::Carrier)?;
+        let uploader = Uploader::start(self.options.clone(), self.context.clone())
+            .map_err(Obstacle::Uploader)?;
         let mut state = self.state();
         if state.is_closing {
             drop(state);
-            carrier.stop();
+            uploader.stop();
         } else {
-            state.carrier = Some(carrier);
+            state.uploader = Some(uploader);
             state.trouble = None;
         }
         Ok(())
@@ -194,9 +194,9 @@ impl Work {
     }
 }
 
-/// Why there is no carrier yet.
+/// Why there is no uploader yet.
 enum Obstacle {
-    Carrier(CarrierError),
+    Uploader(UploaderError),
     Bucket(String),
     Index(IndexError),
 }

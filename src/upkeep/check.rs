@@ -9,10 +9,10 @@ use jiff::Timestamp;
 
 use crate::index::RemovalDue;
 use crate::model::{Object, Placement, Recording, RecordingId};
-use crate::publishing::stores::{self, Home, Stock, StockError};
+use crate::publishing::stores::{self, StorageTarget, Stores, StoresError};
 use crate::upkeep::folders::{Folder, Folders, Sizes};
 
-pub use crate::upkeep::check::finding::{Fault, Finding, Where};
+pub use crate::upkeep::check::finding::{Finding, Problem, Where};
 pub use crate::upkeep::check::repair::mend;
 
 /// How closely objects are looked at.
@@ -41,37 +41,37 @@ pub struct Counts {
     pub objects: u64,
 }
 
-/// Compares index, local disk and bucket. Changes nothing. `hear` is told of every recording before it is
+/// Compares index, local disk and bucket. ChangeLog nothing. `hear` is told of every recording before it is
 /// looked at.
 pub fn check(
-    stock: Stock<'_>,
+    stores: Stores<'_>,
     depth: Depth,
     now: Timestamp,
     hear: &mut dyn FnMut(&Recording),
-) -> Result<Checked, StockError> {
+) -> Result<Checked, StoresError> {
     let mut findings = Vec::new();
-    let Counts { recordings, objects } = inspect(stock, depth, now, hear, &mut |finding| {
+    let Counts { recordings, objects } = inspect(stores, depth, now, hear, &mut |finding| {
         findings.push(finding);
-        Ok::<_, StockError>(())
+        Ok::<_, StoresError>(())
     })?;
     Ok(Checked { recordings, objects, findings })
 }
 
 /// The same, and `found` is told of what was found in a day's folder before the next one is looked at. It may mend
 /// what it is told of.
-pub fn inspect<E: From<StockError>>(
-    stock: Stock<'_>,
+pub fn inspect<E: From<StoresError>>(
+    stores: Stores<'_>,
     depth: Depth,
     now: Timestamp,
     hear: &mut dyn FnMut(&Recording),
     found: &mut dyn FnMut(Finding) -> Result<(), E>,
 ) -> Result<Counts, E> {
-    let mut folders = Folders::of_all(stock);
-    let removals = stock.index.removals_due().map_err(StockError::from)?;
+    let mut folders = Folders::of_all(stores);
+    let removals = stores.index.removals_due().map_err(StoresError::from)?;
     let mut counts = Counts::default();
     while let Some(folder) = folders.next()? {
-        counts.objects += (folder.near.len() + folder.far.len()) as u64;
-        let mut inspection = Inspection { stock, depth, folder, seen: None, findings: Vec::new() };
+        counts.objects += (folder.local.len() + folder.remote.len()) as u64;
+        let mut inspection = Inspection { stores, depth, folder, seen: None, findings: Vec::new() };
         counts.recordings += inspection.rows(hear)?;
         let Inspection { mut folder, mut findings, .. } = inspection;
         // What is still to be removed under former keys is nobody else's.
@@ -79,7 +79,7 @@ pub fn inspect<E: From<StockError>>(
             recording.objects().for_each(|object| folder.remove(&object.key));
             folder.remove_pages(recording);
         }
-        unknown_objects::judge(stock, &folder, now, &mut |finding| findings.push(finding))?;
+        unknown_objects::judge(stores, &folder, now, &mut |finding| findings.push(finding))?;
         findings.into_iter().try_for_each(&mut *found)?;
     }
     Ok(counts)
@@ -88,8 +88,8 @@ pub fn inspect<E: From<StockError>>(
 /// Where an object has to be.
 #[derive(Debug, Clone, Copy)]
 struct Duty {
-    near: bool,
-    far: bool,
+    local: bool,
+    remote: bool,
 }
 
 /// What is known of a day when its recordings have been looked at.
@@ -102,7 +102,7 @@ struct DaySeen {
 
 /// Of one day.
 struct Inspection<'a> {
-    stock: Stock<'a>,
+    stores: Stores<'a>,
     depth: Depth,
     /// With objects that no row has claimed yet.
     folder: Folder,
@@ -112,12 +112,12 @@ struct Inspection<'a> {
 
 impl Inspection<'_> {
     /// Looks at all that the index has of the day. How many recordings those are.
-    fn rows(&mut self, hear: &mut dyn FnMut(&Recording)) -> Result<u64, StockError> {
+    fn rows(&mut self, hear: &mut dyn FnMut(&Recording)) -> Result<u64, StoresError> {
         let Some((seq, day)) = self.folder.day else { return Ok(0) };
         let mut count = 0;
-        self.stock.each_recording_of(seq, day, &mut |recording| {
+        self.stores.each_recording_of(seq, day, &mut |recording| {
             // It is being removed for good: some of it may have gone, and the mount removes the rest.
-            if self.stock.index.filed_recording(recording.id)?.is_none() {
+            if self.stores.index.filed_recording(recording.id)?.is_none() {
                 recording.objects().for_each(|object| self.folder.remove(&object.key));
                 self.folder.remove_pages(&recording);
                 return Ok(());
@@ -126,13 +126,13 @@ impl Inspection<'_> {
             count += 1;
             self.recording(&recording)
         })?;
-        let Some(transcript) = self.stock.index.filed_transcript(seq, day)? else {
+        let Some(transcript) = self.stores.index.filed_transcript(seq, day)? else {
             return Ok(count);
         };
         match self.seen {
             Some(DaySeen { last, is_settled }) => {
-                let far = is_settled && self.is_home_far();
-                let duty = self.duty(&transcript.object, far);
+                let remote = is_settled && self.is_home_remote();
+                let duty = self.duty(&transcript.object, remote);
                 self.object(&transcript.object, duty, Some(last))?;
             }
             // It has lost its recordings to the trash's end, and its transcript goes with it.
@@ -141,18 +141,18 @@ impl Inspection<'_> {
         Ok(count)
     }
 
-    fn is_home_far(&self) -> bool {
-        self.stock.far.is_some() && self.stock.home != Home::Disk
+    fn is_home_remote(&self) -> bool {
+        self.stores.remote.is_some() && self.stores.home != StorageTarget::Disk
     }
 
-    fn recording(&mut self, recording: &Recording) -> Result<(), StockError> {
+    fn recording(&mut self, recording: &Recording) -> Result<(), StoresError> {
         let id = recording.id;
         let is_settled = recording.placement == Placement::Stored;
         let was_settled = self.seen.is_none_or(|seen| seen.is_settled);
         self.seen = Some(DaySeen { last: id, is_settled: was_settled && is_settled });
-        let far = is_settled && self.is_home_far();
+        let remote = is_settled && self.is_home_remote();
         for object in recording.objects() {
-            let duty = self.duty(object, far);
+            let duty = self.duty(object, remote);
             self.object(object, duty, Some(id))?;
         }
         self.folder.remove_pages(recording);
@@ -161,15 +161,15 @@ impl Inspection<'_> {
 
     /// What is in the bucket whole may be missing on local disk, unless it is wanted there too: the first
     /// reader fetches it.
-    fn duty(&self, object: &Object, far: bool) -> Duty {
-        let is_there = self.folder.far.get(&object.key) == Some(&object.bytes);
-        let is_enough = match self.stock.home {
-            Home::Disk => false,
-            Home::Bucket => is_there,
+    fn duty(&self, object: &Object, remote: bool) -> Duty {
+        let is_there = self.folder.remote.get(&object.key) == Some(&object.bytes);
+        let is_enough = match self.stores.home {
+            StorageTarget::Disk => false,
+            StorageTarget::Bucket => is_there,
             // On its way, the audio may be the only part that has arrived.
-            Home::Both => !far && is_there,
+            StorageTarget::Both => !remote && is_there,
         };
-        Duty { near: !is_enough, far }
+        Duty { local: !is_enough, remote }
     }
 
     /// Looks at one object in both places, and claims it there.
@@ -178,16 +178,17 @@ impl Inspection<'_> {
         object: &Object,
         duty: Duty,
         recording: Option<RecordingId>,
-    ) -> Result<(), StockError> {
+    ) -> Result<(), StoresError> {
         let take = |sizes: &mut Sizes| sizes.remove(&object.key);
-        let (near, far) = (take(&mut self.folder.near), take(&mut self.folder.far));
-        for (place, size, must) in [(Where::Disk, near, duty.near), (Where::Bucket, far, duty.far)]
+        let (local, remote) = (take(&mut self.folder.local), take(&mut self.folder.remote));
+        for (place, size, must) in
+            [(Where::Disk, local, duty.local), (Where::Bucket, remote, duty.remote)]
         {
             // What is on its way may be old in the bucket; what is on disk is never old.
             let fault = match size {
-                None if must => Some(Fault::Missing { place }),
+                None if must => Some(Problem::Missing { place }),
                 Some(found) if found != object.bytes && (must || place == Where::Disk) => {
-                    Some(Fault::Size { place, found, expected: object.bytes })
+                    Some(Problem::Size { place, found, expected: object.bytes })
                 }
                 Some(_) if must || place == Where::Disk => self.content(object, place)?,
                 None | Some(_) => None,
@@ -207,15 +208,17 @@ impl Inspection<'_> {
     /// Whether the page is not at its key yet.
     fn is_staged(&self, object: &Object) -> bool {
         let staged = Object { key: object.key.staged(&object.blake3), ..object.clone() };
-        stores::hash_near(self.stock.near, &staged).is_ok_and(|it| it == object.blake3)
+        stores::hash_local(self.stores.local, &staged).is_ok_and(|it| it == object.blake3)
     }
 
-    fn content(&self, object: &Object, place: Where) -> Result<Option<Fault>, StockError> {
-        let hash = match (self.depth, place, self.stock.far) {
-            (Depth::Contents, Where::Disk, _) => stores::hash_near(self.stock.near, object)?,
-            (Depth::Contents, Where::Bucket, Some(far)) => stores::hash_far(far, object, None)?,
+    fn content(&self, object: &Object, place: Where) -> Result<Option<Problem>, StoresError> {
+        let hash = match (self.depth, place, self.stores.remote) {
+            (Depth::Contents, Where::Disk, _) => stores::hash_local(self.stores.local, object)?,
+            (Depth::Contents, Where::Bucket, Some(remote)) => {
+                stores::hash_remote(remote, object, None)?
+            }
             _ => return Ok(None),
         };
-        Ok((hash != object.blake3).then_some(Fault::Content { place }))
+        Ok((hash != object.blake3).then_some(Problem::Content { place }))
     }
 }

@@ -6,7 +6,7 @@ use std::iter::Peekable;
 
 use crate::index::{FiledDay, Index};
 use crate::model::{ConversationSeq, Day, Key, Object, PageKind, Recording};
-use crate::publishing::stores::{Stock, StockError};
+use crate::publishing::stores::{Stores, StoresError};
 use crate::store::{Bucket, Found, Store, StoreError, Walk};
 
 /// Days that are asked of the index at once.
@@ -18,8 +18,8 @@ pub(crate) type Sizes = BTreeMap<Key, u64>;
 /// What lies in the folder of one day of a conversation.
 #[derive(Debug, Default)]
 pub(crate) struct Folder {
-    pub(crate) near: Sizes,
-    pub(crate) far: Sizes,
+    pub(crate) local: Sizes,
+    pub(crate) remote: Sizes,
     /// As the index knows it.
     pub(crate) day: Option<(ConversationSeq, Day)>,
 }
@@ -28,12 +28,12 @@ impl Folder {
     /// Whether either place has an object of that name and size.
     pub(crate) fn has(&self, object: &Object) -> bool {
         let is_right = |sizes: &Sizes| sizes.get(&object.key) == Some(&object.bytes);
-        is_right(&self.near) || is_right(&self.far)
+        is_right(&self.local) || is_right(&self.remote)
     }
 
     pub(crate) fn remove(&mut self, key: &Key) {
-        self.near.remove(key);
-        self.far.remove(key);
+        self.local.remove(key);
+        self.remote.remove(key);
     }
 
     /// Takes out pages that lie beside a recording's audio: those that it has no more, or does not have yet, are its
@@ -46,39 +46,44 @@ impl Folder {
 
     /// Keys of both places, each once.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.near.keys().chain(self.far.keys().filter(|key| !self.near.contains_key(*key)))
+        self.local.keys().chain(self.remote.keys().filter(|key| !self.local.contains_key(*key)))
     }
 }
 
 /// Reads all of them, in order.
 pub(crate) struct Folders<'a> {
-    near: Place<'a>,
-    far: Option<Place<'a>>,
+    local: Place<'a>,
+    remote: Option<Place<'a>>,
     days: Option<Days<'a>>,
 }
 
 impl<'a> Folders<'a> {
     /// Of the index and both places.
-    pub(crate) fn of_all(stock: Stock<'a>) -> Self {
-        let days = Days { index: stock.index, ahead: VecDeque::new(), rest: Rest::From(None) };
-        Self { days: Some(days), ..Self::of_places(stock.near, stock.far) }
+    pub(crate) fn of_all(stores: Stores<'a>) -> Self {
+        let days = Days { index: stores.index, ahead: VecDeque::new(), rest: Rest::From(None) };
+        Self { days: Some(days), ..Self::of_places(stores.local, stores.remote) }
     }
 
     /// Of the two places, whatever the index says.
-    pub(crate) fn of_places(near: &'a dyn Store, far: Option<&'a dyn Bucket>) -> Self {
-        let far = far.map(|far| Place::of(far.walk()));
-        Self { near: Place::of(near.walk()), far, days: None }
+    pub(crate) fn of_places(local: &'a dyn Store, remote: Option<&'a dyn Bucket>) -> Self {
+        let remote = remote.map(|remote| Place::of(remote.walk()));
+        Self { local: Place::of(local.walk()), remote, days: None }
     }
 
     /// `None`: that was the last one.
-    pub(crate) fn next(&mut self) -> Result<Option<Folder>, StockError> {
-        let near = self.near.next_folder()?;
-        let far = self.far.as_mut().map(Place::next_folder).transpose()?.flatten();
+    pub(crate) fn next(&mut self) -> Result<Option<Folder>, StoresError> {
+        let local = self.local.next_folder()?;
+        let remote = self.remote.as_mut().map(Place::next_folder).transpose()?.flatten();
         let day = self.days.as_mut().map(Days::next_folder).transpose()?.flatten();
-        let Some(name) = near.into_iter().chain(far).chain(day).min() else { return Ok(None) };
+        let Some(name) = local.into_iter().chain(remote).chain(day).min() else { return Ok(None) };
         Ok(Some(Folder {
-            near: self.near.take(&name)?,
-            far: self.far.as_mut().map(|far| far.take(&name)).transpose()?.unwrap_or_default(),
+            local: self.local.take(&name)?,
+            remote: self
+                .remote
+                .as_mut()
+                .map(|remote| remote.take(&name))
+                .transpose()?
+                .unwrap_or_default(),
             day: self.days.as_mut().and_then(|days| days.take(&name)),
         }))
     }
@@ -143,7 +148,7 @@ enum Rest {
 }
 
 impl Days<'_> {
-    fn next_folder(&mut self) -> Result<Option<String>, StockError> {
+    fn next_folder(&mut self) -> Result<Option<String>, StoresError> {
         if self.ahead.is_empty()
             && let Rest::From(after) = &self.rest
         {

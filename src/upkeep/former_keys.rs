@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::index::{Index, IndexError, RemovalDue};
 use crate::model::{Key, Object, PageKind, Recording};
-use crate::publishing::stores::{Stock, StockError};
+use crate::publishing::stores::{Stores, StoresError};
 use crate::upkeep::copies;
 use crate::upkeep::salvage::Rows;
 
@@ -86,17 +86,17 @@ pub(crate) fn leave_former(index: &Index, found: &mut Vec<Rows>) -> Result<(), I
 }
 
 /// Notes that they are to be removed, where the recordings, which are in the index, have their audio.
-pub(crate) fn owe_removal(stock: Stock<'_>, former: Vec<Former>) -> Result<(), StockError> {
+pub(crate) fn owe_removal(stores: Stores<'_>, former: Vec<Former>) -> Result<(), StoresError> {
     let mut dues = Vec::new();
     for Former { recording, present } in former {
-        let Some(present) = stock.index.filed_recording_at(&present)? else { continue };
-        if !copies::is_there(stock, &present.audio)? {
+        let Some(present) = stores.index.filed_recording_at(&present)? else { continue };
+        if !copies::is_there(stores, &present.audio)? {
             log::warn!("{}: is damaged; {} has its audio", present.audio.key, recording.audio.key);
             continue;
         }
         let recording = Recording { id: present.id, ..recording };
-        let is_in_bucket = stock.far.is_some();
+        let is_in_bucket = stores.remote.is_some();
         dues.push(RemovalDue { recording, is_here: true, is_in_bucket });
     }
-    if dues.is_empty() { Ok(()) } else { Ok(stock.index.owe_removals(dues)?) }
+    if dues.is_empty() { Ok(()) } else { Ok(stores.index.owe_removals(dues)?) }
 }

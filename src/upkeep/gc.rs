@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 
 use crate::model::Key;
-use crate::publishing::stores::{Stock, StockError};
+use crate::publishing::stores::{Stores, StoresError};
 use crate::store::BlockCache;
-use crate::upkeep::check::{self, Depth, Fault, Finding, Where};
+use crate::upkeep::check::{self, Depth, Finding, Problem, Where};
 
 /// An object that scribefs has put where it is, that no recording names, and of which there is another copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +30,11 @@ pub struct Left {
 
 /// Orphans that are older than an hour: copies of what is kept elsewhere. What may belong to metadata that this
 /// version cannot read is none, and what does not bear our mark is none of ours.
-pub fn orphans(stock: Stock<'_>, now: Timestamp) -> Result<Left, StockError> {
+pub fn orphans(stores: Stores<'_>, now: Timestamp) -> Result<Left, StoresError> {
     let mut left = Left::default();
-    check::inspect(stock, Depth::Sizes, now, &mut |_| (), &mut |finding| {
+    check::inspect(stores, Depth::Sizes, now, &mut |_| (), &mut |finding| {
         left.note(finding);
-        Ok::<_, StockError>(())
+        Ok::<_, StoresError>(())
     })?;
     Ok(left)
 }
@@ -42,33 +42,33 @@ pub fn orphans(stock: Stock<'_>, now: Timestamp) -> Result<Left, StockError> {
 impl Left {
     fn note(&mut self, Finding { key, fault, .. }: Finding) {
         match fault {
-            Fault::Orphan { place } => self.orphans.push(Orphan { place, key }),
-            Fault::Foreign { place } => {
+            Problem::Orphan { place } => self.orphans.push(Orphan { place, key }),
+            Problem::Foreign { place } => {
                 *self.foreign.entry((place, key.parent().to_owned())).or_default() += 1;
             }
-            Fault::OnlyCopy { .. } => self.only_copies += 1,
-            Fault::Missing { .. }
-            | Fault::Size { .. }
-            | Fault::Content { .. }
-            | Fault::Unindexed { .. }
-            | Fault::Strange { .. } => {}
+            Problem::OnlyCopy { .. } => self.only_copies += 1,
+            Problem::Missing { .. }
+            | Problem::Size { .. }
+            | Problem::Content { .. }
+            | Problem::Unindexed { .. }
+            | Problem::Strange { .. } => {}
         }
     }
 }
 
 /// Removes cached blocks of objects that no recording has. Of how many objects.
-pub fn clear_cache(stock: Stock<'_>, cache: &BlockCache) -> Result<u64, StockError> {
+pub fn clear_cache(stores: Stores<'_>, cache: &BlockCache) -> Result<u64, StoresError> {
     // The cache has a limit, and rows have none.
     let hex = |hash| blake3::Hash::from_bytes(hash).to_hex().to_string();
     let mut unknown: HashMap<String, _> =
         cache.contents().into_iter().map(|hash| (hex(hash), hash)).collect();
-    stock.each_recording(&mut |recording| {
+    stores.each_recording(&mut |recording| {
         for object in recording.objects() {
             unknown.remove(&object.blake3);
         }
         Ok(())
     })?;
-    stock.each_transcript(&mut |transcript| {
+    stores.each_transcript(&mut |transcript| {
         unknown.remove(&transcript.object.blake3);
         Ok(())
     })?;
@@ -76,10 +76,10 @@ pub fn clear_cache(stock: Stock<'_>, cache: &BlockCache) -> Result<u64, StockErr
     Ok(unknown.len() as u64)
 }
 
-pub fn remove_orphan(stock: Stock<'_>, orphan: &Orphan) -> Result<(), StockError> {
-    match (orphan.place, stock.far) {
-        (Where::Disk, _) => stock.near.delete(&orphan.key)?,
-        (Where::Bucket, Some(far)) => far.delete(&orphan.key)?,
+pub fn remove_orphan(stores: Stores<'_>, orphan: &Orphan) -> Result<(), StoresError> {
+    match (orphan.place, stores.remote) {
+        (Where::Disk, _) => stores.local.delete(&orphan.key)?,
+        (Where::Bucket, Some(remote)) => remote.delete(&orphan.key)?,
         (Where::Bucket, None) => {}
     }
     Ok(())

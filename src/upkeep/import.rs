@@ -23,10 +23,10 @@ use crate::model::{
     Day, ModelRef, Overlay, Recipe, RecordedAt, Recording, RecordingId, SoundFacts, SpeakerBounds,
     Talk, TimeSource,
 };
-use crate::publishing::claim::{self, Wanted};
+use crate::publishing::claim::{self, ClaimRequest};
 use crate::publishing::content_hash::content_hash;
-use crate::publishing::page_store::Shelves;
-use crate::publishing::stores::{Stock, StockError, Tiered};
+use crate::publishing::page_store::PageStore;
+use crate::publishing::stores::{Stores, StoresError, Tiered};
 use crate::publishing::{day_transcript, page_lock, pages};
 use crate::regular_file;
 
@@ -60,12 +60,12 @@ pub enum ImportError {
     #[error("cannot read {path}")]
     Source { path: PathBuf, source: io::Error },
     #[error(transparent)]
-    Stock(#[from] StockError),
+    Stores(#[from] StoresError),
 }
 
 /// Publishes a recording with the transcript `text`, as if scribefs had written it, and says that it has not.
 pub fn import(
-    stock: Stock<'_>,
+    stores: Stores<'_>,
     find: &Find,
     text: &Path,
     zone: &TimeZone,
@@ -77,7 +77,7 @@ pub fn import(
     };
     let audio = regular_file::open(&find.audio).map_err(unreadable(&find.audio))?;
     let blake3 = hash(&audio).map_err(unreadable(&find.audio))?;
-    if let Some(known) = known(stock.index, &blake3).map_err(StockError::Index)? {
+    if let Some(known) = known(stores.index, &blake3).map_err(StoresError::Index)? {
         return Ok(Imported::Known(known));
     }
     let stat = audio.metadata().map_err(unreadable(&find.audio))?;
@@ -104,7 +104,7 @@ pub fn import(
         facts,
         overlay: Overlay { names, custom: told.custom, ..Overlay::default() },
     };
-    Ok(publish(stock, find, heard, &talk, now).map(Imported::Published)?)
+    Ok(publish(stores, find, heard, &talk, now).map(Imported::Published)?)
 }
 
 fn hash(file: &File) -> io::Result<String> {
@@ -135,25 +135,25 @@ struct Heard<'a> {
 }
 
 fn publish(
-    stock: Stock<'_>,
+    stores: Stores<'_>,
     find: &Find,
     heard: Heard<'_>,
     talk: &Talk,
     now: Timestamp,
-) -> Result<RecordingId, StockError> {
-    let staged = stock.near.stage_file(heard.audio, &|| true)?;
+) -> Result<RecordingId, StoresError> {
+    let staged = stores.local.stage_file(heard.audio, &|| true)?;
     let mut staged = staged.ok_or(io::ErrorKind::Interrupted).map_err(io::Error::from)?;
     if hash(staged.file())? != heard.blake3 {
         return Err(io::Error::other("the recording has changed while it was copied").into());
     }
     // Words of other recordings of the day may be in the bucket only.
-    let tiered = Tiered(stock);
-    let shelves = Shelves { store: &tiered, index: stock.index };
-    let ahead = day_transcript::read_ahead_of_new(shelves, &find.conversation, find.day);
+    let tiered = Tiered(stores);
+    let page_store = PageStore { store: &tiered, index: stores.index };
+    let ahead = day_transcript::read_ahead_of_new(page_store, &find.conversation, find.day);
     let _ahead = ahead?;
     let _alone = page_lock::lock();
     let (stem, extension) = find.name.stem_and_extension(&heard.facts.container);
-    let wanted = Wanted {
+    let wanted = ClaimRequest {
         conversation: &find.conversation,
         day: find.day,
         stem: &stem,
@@ -161,7 +161,7 @@ fn publish(
         bytes: heard.bytes,
         blake3: &heard.blake3,
     };
-    let claimed = claim::claim(stock.near, stock.index, wanted, &mut staged, now);
+    let claimed = claim::claim(stores.local, stores.index, wanted, &mut staged, now);
     let claimed = claimed?;
     let conversation = claimed.conversation;
     let mut recording = Recording {
@@ -179,15 +179,15 @@ fn publish(
         language: None,
         speakers: u32::try_from(talk.speakers.len()).unwrap_or(u32::MAX),
         model: MODEL.to_owned(),
-        placement: stock.index.destination()?.first_placement(),
+        placement: stores.index.destination()?.first_placement(),
         revision: 1,
         overlay: heard.overlay,
     };
-    let text = pages::write_new(shelves, &conversation, &mut recording, (&recipe(), talk), now)?;
+    let text = pages::write_new(page_store, &conversation, &mut recording, (&recipe(), talk), now)?;
     let id = recording.id;
     let transcript = text.transcript().map(|transcript| transcript.object.clone());
-    stock.index.publish(recording.clone(), text, None)?;
-    pages::install(shelves, &recording, transcript.as_ref())?;
+    stores.index.publish(recording.clone(), text, None)?;
+    pages::install(page_store, &recording, transcript.as_ref())?;
     Ok(id)
 }
 

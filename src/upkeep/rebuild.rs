@@ -9,10 +9,10 @@ use jiff::Timestamp;
 
 use crate::index::{Index, IndexError, PagesDue};
 use crate::model::{DayTranscript, Key, Object, Page, PageKind, Placement, Recording};
-use crate::publishing::stores::{self, Home, Stock, StockError};
+use crate::publishing::stores::{self, StorageTarget, Stores, StoresError};
 use crate::render;
 use crate::store::{Bucket, Store, StoreError};
-use crate::upkeep::check::{Fault, Finding, unknown_objects};
+use crate::upkeep::check::{Finding, Problem, unknown_objects};
 use crate::upkeep::folders::{Folder, Folders, Sizes};
 use crate::upkeep::former_keys;
 use crate::upkeep::salvage::{self, Rows};
@@ -59,42 +59,42 @@ pub enum RebuildError {
     Disk(#[from] io::Error),
 }
 
-impl From<StockError> for RebuildError {
-    fn from(err: StockError) -> Self {
+impl From<StoresError> for RebuildError {
+    fn from(err: StoresError) -> Self {
         match err {
-            StockError::Store(err) => Self::Store(err),
-            StockError::Index(err) => Self::Index(err),
-            StockError::Disk(err) => Self::Disk(err),
-            StockError::Damaged { key } => Self::Store(StoreError::Missing { key }),
+            StoresError::Store(err) => Self::Store(err),
+            StoresError::Index(err) => Self::Index(err),
+            StoresError::Disk(err) => Self::Disk(err),
+            StoresError::Damaged { key } => Self::Store(StoreError::Missing { key }),
         }
     }
 }
 
 /// Forgets what the index says of recordings and fills it from the store. Jobs stay.
 pub fn rebuild(store: &dyn Store, index: &Index) -> Result<Rebuilt, RebuildError> {
-    Sources { near: store, bucket: None }.rebuild(index)
+    Sources { local: store, bucket: None }.rebuild(index)
 }
 
 /// The same where recordings belong into a bucket. What is on local disk wins over what is there; what is not
 /// there with the right size is brought there.
 pub fn rebuild_with_bucket(
-    near: &dyn Store,
+    local: &dyn Store,
     bucket: &dyn Bucket,
     index: &Index,
 ) -> Result<Rebuilt, RebuildError> {
-    Sources { near, bucket: Some(bucket) }.rebuild(index)
+    Sources { local, bucket: Some(bucket) }.rebuild(index)
 }
 
 struct Sources<'a> {
-    near: &'a dyn Store,
+    local: &'a dyn Store,
     bucket: Option<&'a dyn Bucket>,
 }
 
 /// What there is of some days, by size.
 #[derive(Default)]
 struct Holdings {
-    near: Sizes,
-    far: Sizes,
+    local: Sizes,
+    remote: Sizes,
 }
 
 impl Sources<'_> {
@@ -102,15 +102,15 @@ impl Sources<'_> {
         let mut rebuilt = Rebuilt::default();
         let now = Timestamp::now();
         index.clear_recordings()?;
-        let mut folders = Folders::of_places(self.near, self.bucket);
+        let mut folders = Folders::of_places(self.local, self.bucket);
         let mut has_left = false;
         loop {
             let mut holdings = Holdings::default();
             let mut is_last = true;
             while let Some(folder) = folders.next()? {
-                holdings.near.extend(folder.near);
-                holdings.far.extend(folder.far);
-                if BATCH <= holdings.near.len().max(holdings.far.len()) {
+                holdings.local.extend(folder.local);
+                holdings.remote.extend(folder.remote);
+                if BATCH <= holdings.local.len().max(holdings.remote.len()) {
                     is_last = false;
                     break;
                 }
@@ -131,8 +131,8 @@ impl Sources<'_> {
         Ok(rebuilt)
     }
 
-    fn stock<'a>(&'a self, index: &'a Index) -> Stock<'a> {
-        Stock { near: self.near, far: self.bucket, index, home: Home::Disk }
+    fn stores<'a>(&'a self, index: &'a Index) -> Stores<'a> {
+        Stores { local: self.local, remote: self.bucket, index, home: StorageTarget::Disk }
     }
 
     /// Files what the metadata pages of some days tell of. Whether anything else lies there.
@@ -167,14 +167,14 @@ impl Sources<'_> {
                 torn.push(rows.1.audio.key.clone());
                 rebuilt.torn.push(key.clone());
             }
-            let has_copy = self.bucket.is_some() && holdings.near.contains_key(&rows.1.audio.key);
+            let has_copy = self.bucket.is_some() && holdings.local.contains_key(&rows.1.audio.key);
             told.push((rows, has_copy));
         }
         let former = former_keys::take_former(&mut told, &|object| holdings.has(object));
         rebuilt.torn.retain(|key| former.iter().all(|it| it.metadata() != *key));
         rebuilt.recordings += told.len() as u64;
         index.adopt_with_copies(told, now)?;
-        former_keys::owe_removal(self.stock(index), former)?;
+        former_keys::owe_removal(self.stores(index), former)?;
         index.owe_pages(dues(index, &torn)?)?;
         Ok(holdings.keys().any(|key| !named.contains(key)))
     }
@@ -186,15 +186,15 @@ impl Sources<'_> {
         now: Timestamp,
         rebuilt: &mut Rebuilt,
     ) -> Result<(), RebuildError> {
-        let stock = self.stock(index);
-        let mut folders = Folders::of_all(stock);
+        let stores = self.stores(index);
+        let mut folders = Folders::of_all(stores);
         while let Some(mut folder) = folders.next()? {
-            claim_all(stock, &mut folder)?;
+            claim_all(stores, &mut folder)?;
             let mut strangers = Vec::new();
             // Whatever its age: nobody is at work here.
-            unknown_objects::judge(stock, &folder, Timestamp::MAX, &mut |it| strangers.push(it))?;
+            unknown_objects::judge(stores, &folder, Timestamp::MAX, &mut |it| strangers.push(it))?;
             for stranger in strangers {
-                self.file_by_json_page(stock, &folder, stranger, now, rebuilt)?;
+                self.file_by_json_page(stores, &folder, stranger, now, rebuilt)?;
             }
         }
         Ok(())
@@ -202,7 +202,7 @@ impl Sources<'_> {
 
     fn file_by_json_page(
         &self,
-        stock: Stock<'_>,
+        stores: Stores<'_>,
         folder: &Folder,
         stranger: Finding,
         now: Timestamp,
@@ -210,27 +210,27 @@ impl Sources<'_> {
     ) -> Result<(), RebuildError> {
         let key = stranger.key;
         match stranger.fault {
-            Fault::Unindexed { .. } if !key.is_metadata() => {
+            Problem::Unindexed { .. } if !key.is_metadata() => {
                 let Some((conversation, mut recording, transcript)) =
-                    salvage::rows_at(stock, &key)?
+                    salvage::rows_at(stores, &key)?
                 else {
                     rebuilt.unfiled.push(key);
                     return Ok(());
                 };
                 recording.placement = match self.bucket {
                     None => Placement::Stored,
-                    Some(_) if folder.far.contains_key(&recording.audio.key) => {
+                    Some(_) if folder.remote.contains_key(&recording.audio.key) => {
                         Placement::PagesChanged
                     }
                     Some(_) => Placement::Local,
                 };
                 let audio = &recording.audio.key;
-                let has_copy = self.bucket.is_some() && folder.near.contains_key(audio);
-                salvage::file(stock, (conversation, recording, transcript), has_copy, now)?;
+                let has_copy = self.bucket.is_some() && folder.local.contains_key(audio);
+                salvage::file(stores, (conversation, recording, transcript), has_copy, now)?;
                 rebuilt.recordings += 1;
                 rebuilt.salvaged.push(key);
             }
-            Fault::OnlyCopy { .. } if unknown_objects::holds_recording(&key) => {
+            Problem::OnlyCopy { .. } if unknown_objects::holds_recording(&key) => {
                 rebuilt.unfiled.push(key);
             }
             // Named already, or somebody else's.
@@ -245,14 +245,14 @@ impl Sources<'_> {
         keys: &[&'k Key],
         holdings: &Holdings,
     ) -> Result<Vec<(&'k Key, Vec<u8>)>, StoreError> {
-        let is_here = |key: &&Key| self.bucket.is_none() || holdings.near.contains_key(*key);
-        let (here, far): (Vec<&Key>, Vec<&Key>) = keys.iter().partition(|key| is_here(key));
+        let is_here = |key: &&Key| self.bucket.is_none() || holdings.local.contains_key(*key);
+        let (here, remote): (Vec<&Key>, Vec<&Key>) = keys.iter().partition(|key| is_here(key));
         let mut pages = Vec::new();
         for key in here {
-            pages.push((key, self.near.get_range(key, 0..u64::MAX)?));
+            pages.push((key, self.local.get_range(key, 0..u64::MAX)?));
         }
         if let Some(bucket) = self.bucket {
-            for some in far.chunks(FETCHED_AT_ONCE) {
+            for some in remote.chunks(FETCHED_AT_ONCE) {
                 pages.extend(fetch(bucket, some)?);
             }
         }
@@ -312,39 +312,39 @@ fn fetch<'k>(bucket: &dyn Bucket, keys: &[&'k Key]) -> Result<Vec<(&'k Key, Vec<
 
 impl Holdings {
     fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.near.keys().chain(self.far.keys().filter(|key| !self.near.contains_key(*key)))
+        self.local.keys().chain(self.remote.keys().filter(|key| !self.local.contains_key(*key)))
     }
 
     fn has(&self, object: &Object) -> bool {
         let is_right = |sizes: &Sizes| sizes.get(&object.key) == Some(&object.bytes);
-        is_right(&self.near) || is_right(&self.far)
+        is_right(&self.local) || is_right(&self.remote)
     }
 
     fn contains(&self, key: &Key) -> bool {
-        self.near.contains_key(key) || self.far.contains_key(key)
+        self.local.contains_key(key) || self.remote.contains_key(key)
     }
 
     /// By size: whether two pages of one size differ is found out by `scribefs fsck --deep`.
     fn placement(&self, recording: &Recording, transcript: &DayTranscript) -> Placement {
-        let is_far = |object: &Object| self.far.get(&object.key) == Some(&object.bytes);
+        let is_remote = |object: &Object| self.remote.get(&object.key) == Some(&object.bytes);
         let mut pages = recording.pages.iter().map(|page| &page.object);
-        match is_far(&recording.audio) {
+        match is_remote(&recording.audio) {
             false => Placement::Local,
-            true if pages.all(is_far) && is_far(&transcript.object) => Placement::Stored,
+            true if pages.all(is_remote) && is_remote(&transcript.object) => Placement::Stored,
             true => Placement::PagesChanged,
         }
     }
 }
 
 /// Takes out of a folder what the index names.
-fn claim_all(stock: Stock<'_>, folder: &mut Folder) -> Result<(), StockError> {
+fn claim_all(stores: Stores<'_>, folder: &mut Folder) -> Result<(), StoresError> {
     let Some((seq, day)) = folder.day else { return Ok(()) };
-    stock.each_recording_of(seq, day, &mut |recording| {
+    stores.each_recording_of(seq, day, &mut |recording| {
         recording.objects().for_each(|object| folder.remove(&object.key));
         folder.remove_pages(&recording);
         Ok(())
     })?;
-    if let Some(transcript) = stock.index.filed_transcript(seq, day)? {
+    if let Some(transcript) = stores.index.filed_transcript(seq, day)? {
         folder.remove(&transcript.object.key);
     }
     Ok(())

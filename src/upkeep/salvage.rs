@@ -14,7 +14,7 @@ use crate::model::{
     Object, Overlay, Page, PageKind, Placement, Recording, RecordingId, SpeakerId,
 };
 use crate::publishing::day_transcript;
-use crate::publishing::stores::{self, Stock, StockError};
+use crate::publishing::stores::{self, Stores, StoresError};
 use crate::render::{self, TranscriptSource};
 use crate::store::StoreError;
 use crate::upkeep::copies;
@@ -30,31 +30,31 @@ const TRIED: u32 = 100;
 
 /// What the json page at that key says of its recording; `None`: there is none, or it cannot be read.
 pub(crate) fn source_at(
-    stock: Stock<'_>,
+    stores: Stores<'_>,
     json: &Key,
-) -> Result<Option<TranscriptSource>, StockError> {
-    let page = stock.read(json)?;
+) -> Result<Option<TranscriptSource>, StoresError> {
+    let page = stores.read(json)?;
     Ok(page.and_then(|page| render::source_of_json(&page).ok()))
 }
 
 /// The audio that the page is about, in any place: the object beside it that has the bytes.
 fn audio_beside(
-    stock: Stock<'_>,
+    stores: Stores<'_>,
     json: &Key,
     source: &TranscriptSource,
-) -> Result<Option<Object>, StockError> {
+) -> Result<Option<Object>, StoresError> {
     let metadata = json.page_of(json.recording_stem(), PageKind::Metadata);
     let folder = json.parent();
-    let mut found = stock.near.list(folder)?;
-    if let Some(far) = stock.far {
-        found.extend(far.list(folder)?);
+    let mut found = stores.local.list(folder)?;
+    if let Some(remote) = stores.remote {
+        found.extend(remote.list(folder)?);
     }
     for it in found {
         if it.bytes != source.bytes || !it.key.is_audio_beside(&metadata) {
             continue;
         }
         let audio = Object { key: it.key, bytes: it.bytes, blake3: source.blake3.clone() };
-        if copies::is_there(stock, &audio)? {
+        if copies::is_there(stores, &audio)? {
             return Ok(Some(audio));
         }
     }
@@ -62,27 +62,27 @@ fn audio_beside(
 }
 
 /// The rows of the recording that the json page at that key is about, if its audio is there.
-pub(crate) fn rows_at(stock: Stock<'_>, json: &Key) -> Result<Option<Rows>, StockError> {
-    let Some(source) = source_at(stock, json)? else { return Ok(None) };
-    let Some(audio) = audio_beside(stock, json, &source)? else { return Ok(None) };
-    rows(stock, json, audio)
+pub(crate) fn rows_at(stores: Stores<'_>, json: &Key) -> Result<Option<Rows>, StoresError> {
+    let Some(source) = source_at(stores, json)? else { return Ok(None) };
+    let Some(audio) = audio_beside(stores, json, &source)? else { return Ok(None) };
+    rows(stores, json, audio)
 }
 
 /// The rows of the recording that the json page is about, whose audio was found. `None`: the page does not tell
 /// enough, or the place cannot be another conversation's.
-fn rows(stock: Stock<'_>, json_key: &Key, audio: Object) -> Result<Option<Rows>, StockError> {
-    let Some(json) = stock.read(json_key)? else { return Ok(None) };
+fn rows(stores: Stores<'_>, json_key: &Key, audio: Object) -> Result<Option<Rows>, StoresError> {
+    let Some(json) = stores.read(json_key)? else { return Ok(None) };
     let (Ok(source), Ok((talk, recipe))) =
         (render::source_of_json(&json), render::talk_from_json(&json))
     else {
         return Ok(None);
     };
-    let published_at = stock.written_at(json_key)?.unwrap_or_else(Timestamp::now);
-    let Some((conversation, day)) = conversation_of(stock, &source, &audio.key, published_at)?
+    let published_at = stores.written_at(json_key)?.unwrap_or_else(Timestamp::now);
+    let Some((conversation, day)) = conversation_of(stores, &source, &audio.key, published_at)?
     else {
         return Ok(None);
     };
-    let Some((stem, audio_name)) = names(stock, &source, &conversation, day, &audio.key)? else {
+    let Some((stem, audio_name)) = names(stores, &source, &conversation, day, &audio.key)? else {
         return Ok(None);
     };
     let names = talk.speakers.iter().filter_map(|it| Some((it.id, it.name.clone()?)));
@@ -98,7 +98,7 @@ fn rows(stock: Stock<'_>, json_key: &Key, audio: Object) -> Result<Option<Rows>,
             object: stores::object(json_key.clone(), &json),
             written_at: None,
         }],
-        modified_at: stock.written_at(&audio.key)?.unwrap_or(published_at),
+        modified_at: stores.written_at(&audio.key)?.unwrap_or(published_at),
         published_at,
         recorded_at: source.recorded_at,
         facts: source.facts,
@@ -118,27 +118,29 @@ fn rows(stock: Stock<'_>, json_key: &Key, audio: Object) -> Result<Option<Rows>,
 
 /// Writes the rows down, and that all pages are to be rendered. `has_copy`: what is in the bucket is here too.
 pub(crate) fn file(
-    stock: Stock<'_>,
+    stores: Stores<'_>,
     rows: Rows,
     has_copy: bool,
     now: Timestamp,
 ) -> Result<(), IndexError> {
     let audio = rows.1.audio.key.clone();
-    stock.index.adopt_with_copies(vec![(rows, has_copy)], now)?;
-    let Some(recording) = stock.index.filed_recording_at(&audio)? else { return Ok(()) };
+    stores.index.adopt_with_copies(vec![(rows, has_copy)], now)?;
+    let Some(recording) = stores.index.filed_recording_at(&audio)? else { return Ok(()) };
     let RecordingId { conversation, day, .. } = recording.id;
-    stock.index.owe_pages(vec![PagesDue::Recording(recording.id), PagesDue::Day(conversation, day)])
+    stores
+        .index
+        .owe_pages(vec![PagesDue::Recording(recording.id), PagesDue::Day(conversation, day)])
 }
 
 /// The conversation that is filed in that folder: the one that the index knows, else a new one.
 fn conversation_of(
-    stock: Stock<'_>,
+    stores: Stores<'_>,
     source: &TranscriptSource,
     audio: &Key,
     at: Timestamp,
-) -> Result<Option<(Conversation, Day)>, StockError> {
-    if let Some((seq, day)) = stock.index.day_at(audio)? {
-        let conversation = stock.index.filed_conversation(seq)?;
+) -> Result<Option<(Conversation, Day)>, StoresError> {
+    if let Some((seq, day)) = stores.index.day_at(audio)? {
+        let conversation = stores.index.filed_conversation(seq)?;
         return Ok(conversation.map(|conversation| (conversation, day)));
     }
     let Some((prefix, day)) = audio.folder() else { return Ok(None) };
@@ -153,12 +155,12 @@ fn conversation_of(
 
 /// Stem and name of the audio: those that its key was made of, as far as that can be found out.
 fn names(
-    stock: Stock<'_>,
+    stores: Stores<'_>,
     source: &TranscriptSource,
     conversation: &Conversation,
     day: Day,
     audio: &Key,
-) -> Result<Option<(FileName, FileName)>, StockError> {
+) -> Result<Option<(FileName, FileName)>, StoresError> {
     let (wanted, extension) = source.original_name.stem_and_extension(&source.facts.container);
     let key_extension = audio.file_name()[audio.stem().len()..].trim_start_matches('.');
     let spelled = |stem: &FileName| {
@@ -169,7 +171,7 @@ fn names(
     let by_key = FileName::new(audio.stem())
         .map(|stem| (stem.clone(), stem.with_extension(key_extension.as_bytes())));
     for (stem, name) in named.into_iter().chain(by_key) {
-        let known = stock.index.filed_recording_with_stem(conversation.seq, day, &stem)?;
+        let known = stores.index.filed_recording_with_stem(conversation.seq, day, &stem)?;
         if known.is_none_or(|known| known.audio.key == *audio) {
             return Ok(Some((stem, name)));
         }
@@ -177,22 +179,24 @@ fn names(
     Ok(None)
 }
 
-impl Stock<'_> {
+impl Stores<'_> {
     /// An object from local disk, else from the bucket; `None`: neither has it.
     pub(crate) fn read(self, key: &Key) -> Result<Option<Vec<u8>>, StoreError> {
-        match (self.near.get_range(key, 0..u64::MAX), self.far) {
-            (Err(StoreError::Missing { .. }), Some(far)) => match far.get_range(key, 0..u64::MAX) {
-                Err(StoreError::Missing { .. }) => Ok(None),
-                found => found.map(Some),
-            },
+        match (self.local.get_range(key, 0..u64::MAX), self.remote) {
+            (Err(StoreError::Missing { .. }), Some(remote)) => {
+                match remote.get_range(key, 0..u64::MAX) {
+                    Err(StoreError::Missing { .. }) => Ok(None),
+                    found => found.map(Some),
+                }
+            }
             (Err(StoreError::Missing { .. }), None) => Ok(None),
             (found, _) => found.map(Some),
         }
     }
 
     fn written_at(self, key: &Key) -> Result<Option<Timestamp>, StoreError> {
-        match (self.near.written_at(key), self.far) {
-            (Err(StoreError::Missing { .. }), Some(far)) => far.written_at(key),
+        match (self.local.written_at(key), self.remote) {
+            (Err(StoreError::Missing { .. }), Some(remote)) => remote.written_at(key),
             (found, _) => found,
         }
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use scribefs::fs::{Mount, MountOptions, Services};
+use scribefs::fs::{FsContext, Mount, MountOptions};
 use scribefs::index::Index;
 use scribefs::model::{
     Conversation, ConversationId, Day, DayTranscript, Failure, FailureCause, FileName, InboxId,
@@ -30,7 +30,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct World {
     pub(crate) dir: TempDir,
     pub(crate) options: MountOptions,
-    pub(crate) services: Services,
+    pub(crate) services: FsContext,
     mount: Option<Mount>,
 }
 
@@ -68,13 +68,13 @@ impl World {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
-        let services = Services { store, ..services_in(dir.path(), quiet_spool()) };
+        let services = FsContext { store, ..services_in(dir.path(), quiet_spool()) };
         let options =
             MountOptions { read_only: true, ..MountOptions::new(dir.path().join("mount")) };
         Some(Self::mounted(dir, options, services))
     }
 
-    fn mounted(dir: TempDir, options: MountOptions, services: Services) -> Self {
+    fn mounted(dir: TempDir, options: MountOptions, services: FsContext) -> Self {
         std::fs::create_dir(&options.mountpoint).unwrap();
         let mount = Some(Mount::start(&options, &services).unwrap());
         Self { dir, options, services, mount }
@@ -104,7 +104,7 @@ impl World {
         self.services.spool.close();
         self.services.index.close().unwrap();
         let index = dir.join("index.redb");
-        self.services = Services {
+        self.services = FsContext {
             spool: Spool::open(&dir.join("spool"), quiet_spool()).unwrap(),
             index: until("the index is free", || Index::open(&index).ok()),
             store,
@@ -141,8 +141,8 @@ pub(crate) fn quiet_spool() -> SpoolOptions {
     }
 }
 
-pub(crate) fn services_in(dir: &Path, spool: SpoolOptions) -> Services {
-    Services {
+pub(crate) fn services_in(dir: &Path, spool: SpoolOptions) -> FsContext {
+    FsContext {
         spool: Spool::open(&dir.join("spool"), spool).unwrap(),
         index: Index::open(&dir.join("index.redb")).unwrap(),
         store: Arc::new(LocalStore::open(&dir.join("uploads")).unwrap()),
@@ -165,12 +165,12 @@ fn object(store: &dyn Store, key: Key, bytes: &[u8]) -> Object {
 }
 
 /// A recording as the pipeline publishes it, through the same doors.
-pub(crate) fn publish(services: &Services, conversation: &str, day: Day, name: &str) -> Recording {
+pub(crate) fn publish(services: &FsContext, conversation: &str, day: Day, name: &str) -> Recording {
     publish_at(services, conversation, day, name, "2024-01-15T10:02:00Z".parse().unwrap())
 }
 
 pub(crate) fn publish_at(
-    services: &Services,
+    services: &FsContext,
     conversation: &str,
     day: Day,
     name: &str,
@@ -198,7 +198,7 @@ pub(crate) fn publish_at(
 }
 
 fn recording(
-    services: &Services,
+    services: &FsContext,
     conversation: &Conversation,
     id: scribefs::model::RecordingId,
     stem: &FileName,

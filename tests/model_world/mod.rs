@@ -11,7 +11,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use scribefs::fs::Services;
+use scribefs::fs::FsContext;
 use scribefs::model::{ConversationId, ConversationSeq, Failure, FailureCause};
 use scribefs::spool::{Dropped, SpoolError, SpoolEvent};
 
@@ -59,7 +59,7 @@ pub(crate) trait Inbox {
     fn trash_conversation(&mut self, id: &str) -> Outcome;
     fn restore_conversation(&mut self, id: &str, to: &str) -> Outcome;
     fn restart(&mut self);
-    fn services(&self) -> &Services;
+    fn services(&self) -> &FsContext;
     /// Whether both came to the same: a driver below the kernel chooses no errno.
     fn agrees(&self, wanted: Outcome, got: Outcome) -> bool;
 }
@@ -260,7 +260,7 @@ fn short(tree: &BTreeMap<String, Seen>) -> Vec<String> {
 }
 
 /// The recordings of the index by conversation, as both drivers show them.
-pub(crate) fn in_index(services: &Services, trashed: bool) -> BTreeMap<String, Vec<String>> {
+pub(crate) fn in_index(services: &FsContext, trashed: bool) -> BTreeMap<String, Vec<String>> {
     let index = &services.index;
     let conversations = match trashed {
         true => index.trashed_conversations().unwrap(),
@@ -279,7 +279,7 @@ pub(crate) fn in_index(services: &Services, trashed: bool) -> BTreeMap<String, V
     found
 }
 
-pub(crate) fn conversation(services: &Services, id: &str) -> Result<ConversationSeq, i32> {
+pub(crate) fn conversation(services: &FsContext, id: &str) -> Result<ConversationSeq, i32> {
     let id = ConversationId::new(id).unwrap();
     let found = services.index.conversation_named(&id).unwrap();
     found.map(|it| it.seq).ok_or(libc::ENOENT)

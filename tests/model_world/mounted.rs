@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use scribefs::fs::Services;
+use scribefs::fs::FsContext;
 
 use super::naive::Outcome;
 use super::operation::Rename;
@@ -167,7 +167,7 @@ impl Inbox for Mounted {
         self.world.remount();
     }
 
-    fn services(&self) -> &Services {
+    fn services(&self) -> &FsContext {
         &self.world.services
     }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use scribefs::fs::Services;
+use scribefs::fs::FsContext;
 use scribefs::index::Index;
 use scribefs::model::{ConversationId, InboxId};
 use scribefs::spool::{
@@ -21,7 +21,7 @@ use crate::common::{quiet_spool, services_in, until};
 
 pub(crate) struct Plain {
     dir: TempDir,
-    services: Services,
+    services: FsContext,
     held: Vec<Arc<OpenFile>>,
 }
 
@@ -227,7 +227,7 @@ impl Inbox for Plain {
         self.services.index.close().unwrap();
         let store = self.services.store.clone();
         let index = self.dir.path().join("index.redb");
-        self.services = Services {
+        self.services = FsContext {
             spool: Spool::open(&self.dir.path().join("spool"), quiet_spool()).unwrap(),
             index: until("the index is free", || Index::open(&index).ok()),
             store,
@@ -235,7 +235,7 @@ impl Inbox for Plain {
         };
     }
 
-    fn services(&self) -> &Services {
+    fn services(&self) -> &FsContext {
         &self.services
     }
 

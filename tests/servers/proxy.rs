@@ -34,13 +34,13 @@ pub(crate) enum Fault {
     StallUpload(usize),
     /// The same after so many bytes of the answer's body.
     StallDownload(usize),
-    /// Carried out, and the connection breaks instead of an answer.
+    /// UploadOutcome out, and the connection breaks instead of an answer.
     DropReply,
 }
 
 /// A fault, and which requests have it.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
+pub(crate) struct DaemonConfig {
     fault: Fault,
     /// In `METHOD path?query`; empty: in all of them.
     text: String,
@@ -50,7 +50,7 @@ pub(crate) struct Plan {
     left: u64,
 }
 
-impl Plan {
+impl DaemonConfig {
     /// Each request, until told otherwise.
     pub(crate) fn always(fault: Fault) -> Self {
         Self { fault, text: String::new(), one_in: 1, left: u64::MAX }
@@ -86,7 +86,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    plan: Option<Plan>,
+    plan: Option<DaemonConfig>,
     chance: u64,
     requests: BTreeMap<String, u64>,
     faults: u64,
@@ -119,7 +119,7 @@ impl Proxy {
     }
 
     /// What happens from now on, to open connections too.
-    pub(crate) fn plan(&self, plan: Plan) {
+    pub(crate) fn plan(&self, plan: DaemonConfig) {
         self.shared.state().plan = Some(plan);
     }
 

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use scribefs::index::Index;
 
-use super::Home;
+use super::StorageTarget;
 
 const PAGE: usize = 4096;
 const RECORDINGS: usize = 24;
 
-fn home() -> Home {
-    let home = Home { dir: tempfile::tempdir().unwrap(), variables: Vec::new() };
+fn home() -> StorageTarget {
+    let home = StorageTarget { dir: tempfile::tempdir().unwrap(), variables: Vec::new() };
     for number in 0..RECORDINGS {
         let day = home.dir.path().join(format!("old/talk-{}/2024/01/15", number % 6));
         fs::create_dir_all(&day).unwrap();

@@ -7,10 +7,10 @@ use scribefs::index::Index;
 use scribefs::store::{Bucket, BucketOptions, S3Bucket};
 use scribefs::sync::{LeaseKeeper, LeaseOptions};
 
-use super::Home;
+use super::StorageTarget;
 use super::servers::Server;
 
-impl Home {
+impl StorageTarget {
     /// From now on recordings belong into that bucket.
     fn name_bucket(&mut self, options: &BucketOptions) {
         self.variables = vec![
@@ -25,9 +25,9 @@ impl Home {
 }
 
 /// A bucket, and a home whose recordings are in it.
-fn moved_to_bucket(test: &str) -> Option<(Home, BucketOptions)> {
+fn moved_to_bucket(test: &str) -> Option<(StorageTarget, BucketOptions)> {
     let options = Server::moto(test)?.fresh_bucket();
-    let mut home = Home::new();
+    let mut home = StorageTarget::new();
     home.name_bucket(&options);
     home.succeeds(&["migrate", "--to", "s3"]);
     Some((home, options))

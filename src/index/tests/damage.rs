@@ -48,7 +48,7 @@ fn everything(index: &Index) -> Result<Vec<Recording>, IndexError> {
     }
     index.trashed_conversations()?;
     index.recent_jobs(usize::MAX)?;
-    index.unplaced(usize::MAX)?;
+    index.pending_uploads(usize::MAX)?;
     index.totals()?;
     index.every_recording(None, usize::MAX)
 }

@@ -13,11 +13,11 @@ use crate::jobs::duplicates::{self, Checked, DroppedFile, Kept, Known};
 use crate::jobs::publish::PublishError;
 use crate::jobs::remarks;
 use crate::model::{Job, PageKind, Placement, Recording};
-use crate::publishing::page_store::Shelves;
+use crate::publishing::page_store::PageStore;
 use crate::publishing::rewrite;
 use crate::store::{
     BlockCache, Bucket, Bytes, CacheOptions, Call, FlakyStore, Intercepted, Label, MemoryStore,
-    PlacedStore, ReadOptions, Store, StoreError,
+    ReadOptions, Store, StoreError, TieredStore,
 };
 use crate::sync::empty_trash;
 use crate::upkeep::rebuild;
@@ -41,11 +41,11 @@ fn keep(
 }
 
 fn path_of(archive: &Archive, recording: &Recording) -> PathBuf {
-    archive.near.root().join(recording.audio.key.as_str())
+    archive.local.root().join(recording.audio.key.as_str())
 }
 
 fn staged(archive: &Archive) -> usize {
-    fs::read_dir(archive.near.staging()).unwrap().count()
+    fs::read_dir(archive.local.staging()).unwrap().count()
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_copy_that_cannot_be_read_now_is_not_taken_for_a_damaged_one() {
                 false => Ok(()),
             }
         };
-        archive.services.store = Arc::new(Intercepted::new(archive.near.clone(), Before(refuse)));
+        archive.services.store = Arc::new(Intercepted::new(archive.local.clone(), Before(refuse)));
         let kept = keep(&archive, &recording, &dropped(&archive, "standup", b"sound"));
         assert!(matches!(kept, Err(PublishError::Store(_))), "{kept:?}");
         assert_eq!(fs::read(&path).unwrap(), b"soun!");
@@ -144,18 +144,18 @@ fn a_drop_gives_a_recording_its_lost_words_back() {
     };
     assert!(matches!(check(), Checked::Duplicate(_, Kept::Whole)));
     for kind in [PageKind::Json, PageKind::Metadata] {
-        archive.near.delete(&recording.page(kind).unwrap().object.key).unwrap();
+        archive.local.delete(&recording.page(kind).unwrap().object.key).unwrap();
     }
     assert!(matches!(check(), Checked::Unknown));
     let (job, file) = &again;
     let wordless = duplicates::wordless(services, job, file, &recording.audio.blake3).unwrap();
     assert_eq!(wordless.as_ref(), Some(&recording));
-    let shelves = Shelves { store: archive.near.as_ref(), index: &services.index };
-    rewrite::write_words(shelves, recording.id, (recipe(), talk())).unwrap();
+    let page_store = PageStore { store: archive.local.as_ref(), index: &services.index };
+    rewrite::write_words(page_store, recording.id, (recipe(), talk())).unwrap();
     assert!(matches!(check(), Checked::Duplicate(_, Kept::Whole)));
     let dir = tempfile::tempdir().unwrap();
     let anew = Index::open(&dir.path().join("index.redb")).unwrap();
-    let rebuilt = rebuild(archive.near.as_ref(), &anew).unwrap();
+    let rebuilt = rebuild(archive.local.as_ref(), &anew).unwrap();
     assert_eq!((rebuilt.recordings, rebuilt.salvaged.len(), rebuilt.torn.len()), (1, 0, 0));
 }
 
@@ -186,9 +186,9 @@ fn in_bucket(archive: &mut Archive, recording: &Recording, bucket: Arc<dyn Bucke
     index.set_stored(recording.id, recording.revision, None).unwrap();
     let limits = CacheOptions { limit_bytes: 1 << 20, keep_free_bytes: 0 };
     let cache = BlockCache::open(&archive.dir.path().join("cache"), limits).unwrap();
-    let near = archive.near.clone();
+    let local = archive.local.clone();
     archive.services.store =
-        Arc::new(PlacedStore::with_bucket(near, bucket, cache, ReadOptions::default()));
+        Arc::new(TieredStore::with_bucket(local, bucket, cache, ReadOptions::default()));
 }
 
 fn bucket_with(recording: &Recording, sound: &'static [u8]) -> Arc<MemoryStore> {
@@ -261,7 +261,7 @@ fn a_drop_is_no_duplicate_of_what_is_removed_while_the_stored_copy_is_looked_at(
             let (now, long) = (jiff::Timestamp::now(), Duration::from_hours(9_999));
             index.trash_conversation(it.id.conversation, now).unwrap();
             for _ in 0..2 {
-                empty_trash(archive.near.as_ref(), index, Duration::ZERO, now, long).unwrap();
+                empty_trash(archive.local.as_ref(), index, Duration::ZERO, now, long).unwrap();
             }
             assert_eq!(index.filed_recording(it.id).unwrap(), None);
         },
@@ -303,7 +303,7 @@ fn a_drop_is_heard_again_where_the_words_that_are_known_are_refused() {
         true => Err(StoreError::Refused { at: call.at.to_owned(), source: "in an archive".into() }),
         false => Ok(()),
     };
-    archive.services.store = Arc::new(Intercepted::new(archive.near.clone(), Before(refuse)));
+    archive.services.store = Arc::new(Intercepted::new(archive.local.clone(), Before(refuse)));
     assert!(archive.known("other", "again.wav", b"sound").is_none());
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::fixtures::pages::assert_settled;
 use crate::fixtures::{Bench, contents};
 use crate::index::PageWork;
-use crate::publishing::page_store::Shelves;
+use crate::publishing::page_store::PageStore;
 use crate::publishing::pages_update;
-use crate::publishing::stores::{Home, Stock, Tiered};
+use crate::publishing::stores::{StorageTarget, Stores, Tiered};
 use crate::store::{MemoryStore, Store};
 
 #[test]
@@ -29,8 +29,8 @@ fn parts_whose_names_tell_the_day_alone_stand_in_the_order_that_a_person_counts(
 
 #[test]
 fn a_day_whose_words_in_the_bucket_have_no_room_in_memory_gets_its_whole_transcript() {
-    let (near, far) = (Arc::new(MemoryStore::default()), MemoryStore::default());
-    let mut bench = Bench::new(near.clone());
+    let (local, remote) = (Arc::new(MemoryStore::default()), MemoryStore::default());
+    let mut bench = Bench::new(local.clone());
     let names = ["morning", "noon", "evening"];
     for name in names {
         bench.drop_another(&format!("long {name}.wav"));
@@ -39,18 +39,23 @@ fn a_day_whose_words_in_the_bucket_have_no_room_in_memory_gets_its_whole_transcr
         let recording = bench.publish().unwrap();
         for page in &recording.pages {
             let key = &page.object.key;
-            far.put(key, &near.get_range(key, 0..u64::MAX).unwrap()).unwrap();
-            near.delete(key).unwrap();
+            remote.put(key, &local.get_range(key, 0..u64::MAX).unwrap()).unwrap();
+            local.delete(key).unwrap();
         }
     }
     let index = &bench.services.index;
     let first = index.every_recording(None, 1).unwrap().remove(0);
     let (seq, day) = (first.id.conversation, first.id.day);
-    let store = Tiered(Stock { near: near.as_ref(), far: Some(&far), index, home: Home::Bucket });
-    let shelves = Shelves { store: &store, index };
-    assert!(pages_update::day(shelves, seq, day, PageWork::Render).unwrap(), "it is incomplete");
+    let store = Tiered(Stores {
+        local: local.as_ref(),
+        remote: Some(&remote),
+        index,
+        home: StorageTarget::Bucket,
+    });
+    let page_store = PageStore { store: &store, index };
+    assert!(pages_update::day(page_store, seq, day, PageWork::Render).unwrap(), "it is incomplete");
     let transcript = index.filed_transcript(seq, day).unwrap().unwrap().object;
-    let text = near.get_range(&transcript.key, 0..u64::MAX).unwrap();
+    let text = local.get_range(&transcript.key, 0..u64::MAX).unwrap();
     let text = String::from_utf8(text).unwrap();
     for name in names {
         let words = text.matches(&format!("{name} ")).count();

@@ -49,7 +49,7 @@ fn a_page_never_takes_the_place_of_a_recording_that_is_named_like_one() {
         assert!(!recording.audio.key.is_page(), "{name}: {}", recording.audio.key);
         assert_eq!(recording.original_name.display(), name);
     }
-    let texts = contents(archive.near.as_ref()).into_keys().filter(|key| key.ends_with(".txt"));
+    let texts = contents(archive.local.as_ref()).into_keys().filter(|key| key.ends_with(".txt"));
     assert_eq!(texts.count(), 1);
     assert_eq!(
         archive.services.index.recordings(first_seq(&archive), day()).unwrap().len(),
@@ -67,12 +67,12 @@ fn what_the_index_does_not_know_is_never_written_over() {
     for lost in ["rec.srt", "rec_metadata.json", "rec.json", "rec.wav", "standup_transcript.txt"] {
         let mut archive = Archive::new();
         let first = archive.publish("standup", "rec.wav", b"the sound of this morning");
-        fs::remove_file(archive.near.root().join("standup/2024/01/15").join(lost)).unwrap();
-        let before = contents(archive.near.as_ref());
+        fs::remove_file(archive.local.root().join("standup/2024/01/15").join(lost)).unwrap();
+        let before = contents(archive.local.as_ref());
         archive.forget();
         let second = archive.publish("standup", "rec.wav", b"this afternoon's");
         assert_ne!(second.audio.key, first.audio.key);
-        assert!(is_in(&contents(archive.near.as_ref()), &before), "without {lost}");
+        assert!(is_in(&contents(archive.local.as_ref()), &before), "without {lost}");
         assert_eq!(archive.audio_of(&second), b"this afternoon's");
     }
 }
@@ -85,7 +85,7 @@ fn a_stranger_in_a_folder_of_ours_is_left_alone() {
         archive.write(&format!("standup/2024/01/15/{stranger}"), b"another's");
         let recording = archive.publish("standup", "rec.wav", b"ours");
         assert_eq!(recording.stem.display(), "rec-2", "{stranger}");
-        let all = contents(archive.near.as_ref());
+        let all = contents(archive.local.as_ref());
         assert_eq!(all[&format!("standup/2024/01/15/{stranger}")], b"another's");
         assert_eq!(archive.audio_of(&recording), b"ours");
     }
@@ -96,7 +96,7 @@ fn bytes_that_a_lost_index_has_left_are_taken_over_with_what_was_said_of_them() 
     let mut archive = Archive::new();
     let first = archive.publish("standup", "rec.wav", b"sound");
     let names = BTreeMap::from([(SpeakerId(0), "Anna".to_owned())]);
-    name_speakers(archive.near.as_ref(), &archive.services.index, first.id, &names).unwrap();
+    name_speakers(archive.local.as_ref(), &archive.services.index, first.id, &names).unwrap();
     archive.forget();
     // The folder is known, the recording in it is not.
     let index = &archive.services.index;
@@ -105,7 +105,7 @@ fn bytes_that_a_lost_index_has_left_are_taken_over_with_what_was_said_of_them() 
     let again = archive.publish("standup", "rec.wav", b"sound");
     assert_eq!(again.audio.key, first.audio.key);
     assert_eq!(again.overlay.names, names);
-    let vtt = archive.near.get_range(&again.audio.key.page_beside(PageKind::Vtt), 0..999).unwrap();
+    let vtt = archive.local.get_range(&again.audio.key.page_beside(PageKind::Vtt), 0..999).unwrap();
     assert!(String::from_utf8_lossy(&vtt).contains("Anna"));
 }
 
@@ -153,7 +153,7 @@ fn the_same_bytes_are_at_home_in_every_conversation_that_has_them() {
 
     // What goes for good leaves the others known.
     for _ in 0..2 {
-        index.condemn_old(Duration::ZERO, Timestamp::now(), Duration::from_secs(1)).unwrap();
+        index.mark_old_purging(Duration::ZERO, Timestamp::now(), Duration::from_secs(1)).unwrap();
     }
     index.remove_conversation(first.id.conversation).unwrap();
     assert!(is(archive.known("b", "y.wav", b"sound"), &second));

@@ -11,68 +11,68 @@ use jiff::Timestamp;
 
 use crate::fixtures::Bench;
 use crate::model::{Key, PageKind};
-use crate::publishing::page_store::Shelves;
+use crate::publishing::page_store::PageStore;
 use crate::publishing::{day_transcript, name_speakers, page_lock, pages_update};
 use crate::store::{Found, MemoryStore, ObjectFacts, Store, StoreError};
 
 /// Local disk and a bucket that says when it is read from, and answers when it is told to.
 struct Slow {
-    near: Arc<MemoryStore>,
-    far: Arc<MemoryStore>,
+    local: Arc<MemoryStore>,
+    remote: Arc<MemoryStore>,
     asked: Sender<Key>,
     may_answer: Mutex<Receiver<()>>,
 }
 
 impl Store for Slow {
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
-        self.near.put(key, bytes)
+        self.local.put(key, bytes)
     }
     fn put_file(&self, key: &Key, file: &File) -> Result<(), StoreError> {
-        self.near.put_file(key, file)
+        self.local.put_file(key, file)
     }
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
-        match self.near.get_range(key, range.clone()) {
-            Err(StoreError::Missing { .. }) if self.far.is_taken(key.as_str())? => {
+        match self.local.get_range(key, range.clone()) {
+            Err(StoreError::Missing { .. }) if self.remote.is_taken(key.as_str())? => {
                 self.asked.send(key.clone()).unwrap();
                 let _ = self.may_answer.lock().unwrap().recv_timeout(Duration::from_secs(300));
-                self.far.get_range(key, range)
+                self.remote.get_range(key, range)
             }
             found => found,
         }
     }
     fn head(&self, key: &Key) -> Result<Found, StoreError> {
-        self.near.head(key)
+        self.local.head(key)
     }
     fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
-        self.near.is_taken(place)
+        self.local.is_taken(place)
     }
     fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
-        self.near.facts(key)
+        self.local.facts(key)
     }
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
-        self.near.list(prefix)
+        self.local.list(prefix)
     }
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.near.delete(key)
+        self.local.delete(key)
     }
     fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError> {
-        self.near.open_local(key)
+        self.local.open_local(key)
     }
 }
 
 /// A bench whose first recording has its pages in the bucket only. `words`: what makes its chapter unlike any other.
 fn fixture(words: &str) -> (Bench, Arc<Slow>, Receiver<Key>, Sender<()>) {
-    let (near, far) = (Arc::new(MemoryStore::default()), Arc::new(MemoryStore::default()));
-    let mut bench = Bench::new(near.clone());
+    let (local, remote) = (Arc::new(MemoryStore::default()), Arc::new(MemoryStore::default()));
+    let mut bench = Bench::new(local.clone());
     bench.drop_another(&format!("{words}.wav"));
     let first = bench.publish().unwrap();
     for page in &first.pages {
         let key = &page.object.key;
-        far.put(key, &near.get_range(key, 0..u64::MAX).unwrap()).unwrap();
-        near.delete(key).unwrap();
+        remote.put(key, &local.get_range(key, 0..u64::MAX).unwrap()).unwrap();
+        local.delete(key).unwrap();
     }
     let ((asked, asks), (answer, may_answer)) = (channel(), channel());
-    let slow = Arc::new(Slow { near, far, asked, may_answer: Mutex::new(may_answer) });
+    let slow = Arc::new(Slow { local, remote, asked, may_answer: Mutex::new(may_answer) });
     bench.services.store = slow.clone();
     (bench, slow, asks, answer)
 }
@@ -113,7 +113,7 @@ fn a_publication_reads_from_the_bucket_before_it_makes_others_wait() {
         (bench, second)
     });
     let transcript = bench.services.index.day_transcript(second.id.conversation, second.id.day);
-    let text = slow.near.get_range(&transcript.unwrap().unwrap().object.key, 0..u64::MAX).unwrap();
+    let text = slow.local.get_range(&transcript.unwrap().unwrap().object.key, 0..u64::MAX).unwrap();
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains("published meanwhile.wav") && text.contains("second.wav"), "{text}");
 }
@@ -129,7 +129,7 @@ fn pages_that_are_written_again_are_read_before_others_have_to_wait() {
     });
     let row = index.recording(first.id).unwrap().unwrap();
     let json = &row.page(PageKind::Json).unwrap().object.key;
-    let json = slow.near.get_range(json, 0..u64::MAX).unwrap();
+    let json = slow.local.get_range(json, 0..u64::MAX).unwrap();
     assert!(String::from_utf8_lossy(&json).contains("Anna"));
 }
 
@@ -139,10 +139,10 @@ fn pages_that_are_due_are_read_before_others_have_to_wait() {
     let index = &bench.services.index;
     let first = index.every_recording(None, 1).unwrap().remove(0);
     let seq = first.id.conversation;
-    let shelves = Shelves { store: slow.as_ref(), index };
+    let page_store = PageStore { store: slow.as_ref(), index };
     index.rename_conversation(seq, &crate::model::ConversationId::new("renamed").unwrap()).unwrap();
     nobody_waits_while(&asks, &answer, || {
-        assert!(pages_update::conversation(shelves, seq).unwrap());
+        assert!(pages_update::conversation(page_store, seq).unwrap());
     });
     let row = index.recording(first.id).unwrap().unwrap();
     assert!(first.revision < row.revision && first.published_at <= Timestamp::now());
@@ -154,12 +154,12 @@ fn what_was_read_ahead_is_not_read_from_the_bucket_again() {
     let index = &bench.services.index;
     let first = index.every_recording(None, 9).unwrap().remove(0);
     let conversation = index.filed_conversation(first.id.conversation).unwrap().unwrap();
-    let shelves = Shelves { store: slow.as_ref(), index };
+    let page_store = PageStore { store: slow.as_ref(), index };
     nobody_waits_while(&asks, &answer, || {
-        drop(day_transcript::read_ahead(shelves, &conversation, first.id.day).unwrap());
+        drop(day_transcript::read_ahead(page_store, &conversation, first.id.day).unwrap());
     });
     // It would be given another time too.
     answer.send(()).unwrap();
-    drop(day_transcript::read_ahead(shelves, &conversation, first.id.day).unwrap());
+    drop(day_transcript::read_ahead(page_store, &conversation, first.id.day).unwrap());
     assert!(asks.try_recv().is_err());
 }

@@ -180,7 +180,7 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
     dot(&a, &b)
 }
 
-fn is_near(found: f64, wanted: f64, share: f64) -> bool {
+fn is_local(found: f64, wanted: f64, share: f64) -> bool {
     (found - wanted).abs() <= share * wanted.abs().max(1.0)
 }
 
@@ -225,22 +225,22 @@ fn the_speaker_space_and_the_linkage_are_as_golden() {
         let wanted = golden.matrix("plda");
         for (i, row) in wanted.rows().enumerate() {
             let found = features.row(i).iter().zip(row);
-            assert!(found.clone().all(|(a, b)| is_near(*a, *b, 1e-5)), "{}: {i}", golden.name);
+            assert!(found.clone().all(|(a, b)| is_local(*a, *b, 1e-5)), "{}: {i}", golden.name);
         }
         let labels = centroid_linkage(&training.to_unit_rows(), 0.6);
         let wanted = numbered_by_appearance(golden.indices("ahc"));
         assert_eq!(labels, wanted, "{}", golden.name);
         let price = fb(training.height());
-        assert!(is_near(price, golden.values("fb")[0], 1e-9), "{}: {price}", golden.name);
+        assert!(is_local(price, golden.values("fb")[0], 1e-9), "{}: {price}", golden.name);
         let posterior = vbx(&features, &plda.phi, &golden_labels(&golden), price);
         let bounds = posterior.elbo.iter().zip(golden.values("elbo"));
-        assert!(bounds.clone().all(|(a, b)| is_near(*a, *b, 1e-5)), "{}", golden.name);
+        assert!(bounds.clone().all(|(a, b)| is_local(*a, *b, 1e-5)), "{}", golden.name);
         let mut priors = posterior.priors.clone();
         let mut expected = golden.values("prior").to_vec();
         priors.sort_by(f64::total_cmp);
         expected.sort_by(f64::total_cmp);
         assert!(
-            priors.iter().zip(&expected).all(|(a, b)| is_near(*a, *b, 1e-5)),
+            priors.iter().zip(&expected).all(|(a, b)| is_local(*a, *b, 1e-5)),
             "{}",
             golden.name
         );

@@ -54,7 +54,7 @@ fn changes(segmentation: &Segmentation) -> Vec<usize> {
     let mut cover = vec![0_u32; segmentation.frames()];
     let mut hits = vec![0_u32; segmentation.frames()];
     for (first, bits) in segmentation.windows() {
-        let near = near_change(bits);
+        let near = local_change(bits);
         for i in EDGE..FRAMES - EDGE {
             cover[first + i] += 1;
             hits[first + i] += u32::from(near[i]);
@@ -66,7 +66,7 @@ fn changes(segmentation: &Segmentation) -> Vec<usize> {
 }
 
 /// Frames that are at most [`REACH`] from a change within the window.
-fn near_change(bits: &Bits) -> [bool; FRAMES] {
+fn local_change(bits: &Bits) -> [bool; FRAMES] {
     let mut near = [false; FRAMES];
     for i in (1..FRAMES).filter(|i| bits[*i] != bits[i - 1]) {
         near[i.saturating_sub(REACH)..(i + REACH + 1).min(FRAMES)].fill(true);

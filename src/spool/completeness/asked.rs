@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::model::JobState;
 use crate::spool::Work;
 use crate::spool::completeness::{Completeness, Phase};
-use crate::spool::signs::{Ending, Mark, Stamp};
+use crate::spool::state_inputs::{Ending, FileStamp, Mark};
 
 /// What is asked.
 impl Completeness {
@@ -43,7 +43,7 @@ impl Completeness {
         matches!(self.phase, Phase::Fading { .. })
     }
 
-    pub(crate) fn offered(&self) -> Option<Stamp> {
+    pub(crate) fn offered(&self) -> Option<FileStamp> {
         match self.phase {
             Phase::Offered { stamp, .. } => Some(stamp),
             _ => None,
@@ -62,7 +62,7 @@ impl Completeness {
     }
 
     /// What the disk showed last, where that is known.
-    pub(crate) fn seen(&self) -> Option<Stamp> {
+    pub(crate) fn seen(&self) -> Option<FileStamp> {
         match &self.phase {
             Phase::Resting | Phase::Receiving { .. } | Phase::Fading { .. } => None,
             Phase::Settling { seen, .. } | Phase::Ended { seen, .. } => *seen,

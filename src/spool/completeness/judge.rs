@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::spool::signs::{Look, Mark, Schedule, Verdict};
+use crate::spool::state_inputs::{Look, Mark, Schedule, Verdict};
 
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -104,8 +104,8 @@ impl World {
         }
     }
 
-    fn stamp(&self) -> Stamp {
-        Stamp { bytes: self.bytes, modified_ns: self.modified_ns, changed_ns: self.clock_ns }
+    fn stamp(&self) -> FileStamp {
+        FileStamp { bytes: self.bytes, modified_ns: self.modified_ns, changed_ns: self.clock_ns }
     }
 
     fn change_bytes(&mut self, bytes: u64) {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use crate::model::{JobState, Waiting};
 use crate::spool::Work;
 use crate::spool::completeness::{Completeness, Phase};
-use crate::spool::signs::{Candidate, End, Ending, Look, Mark, Reaction, Schedule, Stamp, Verdict};
+use crate::spool::state_inputs::{
+    Candidate, End, Ending, FileStamp, Look, Mark, Reaction, Schedule, Verdict,
+};
 
 /// What the daemon does.
 impl Completeness {
@@ -14,7 +16,7 @@ impl Completeness {
         &mut self,
         mark: Mark,
         candidate: Candidate,
-        stamp: Stamp,
+        stamp: FileStamp,
         due: Duration,
     ) -> Reaction {
         if self.phase != Phase::Resting || self.writers > 0 {
@@ -78,7 +80,7 @@ impl Completeness {
         Verdict::Complete
     }
 
-    fn seen_anew(&mut self, was_known: bool, stamp: Stamp, due: Duration) {
+    fn seen_anew(&mut self, was_known: bool, stamp: FileStamp, due: Duration) {
         self.generation += u64::from(was_known);
         self.is_safe &= !was_known;
         self.phase = Phase::Settling { due, seen: Some(stamp), patience: None };
@@ -86,7 +88,7 @@ impl Completeness {
 
     /// Bytes and names have been brought to the disk. `false` where it is about something else than what is
     /// there now.
-    pub(crate) fn synced(&mut self, generation: u64, stamp: Stamp, next: Duration) -> bool {
+    pub(crate) fn synced(&mut self, generation: u64, stamp: FileStamp, next: Duration) -> bool {
         let Phase::Syncing { seen } = self.phase else { return false };
         if self.generation != generation {
             return false;
@@ -100,7 +102,7 @@ impl Completeness {
     }
 
     /// It is on the disk, and nothing there says that it is not whole.
-    pub(crate) fn offer(&mut self, generation: u64, stamp: Stamp, next: Duration) -> bool {
+    pub(crate) fn offer(&mut self, generation: u64, stamp: FileStamp, next: Duration) -> bool {
         if !self.synced(generation, stamp, next) {
             return false;
         }
@@ -196,7 +198,7 @@ impl Completeness {
     pub(crate) fn changed_behind(
         &mut self,
         candidate: Candidate,
-        stamp: Stamp,
+        stamp: FileStamp,
         due: Duration,
     ) -> Reaction {
         if self.offered().is_none() {

@@ -1,7 +1,7 @@
 //! The rule of completeness, case by case.
 
 use super::*;
-use crate::spool::signs::{Look, Mark, Schedule, Verdict};
+use crate::spool::state_inputs::{Look, Mark, Schedule, Verdict};
 
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -9,11 +9,11 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn stamp(bytes: u64, modified_ns: i128) -> Stamp {
-    Stamp { bytes, modified_ns, changed_ns: modified_ns }
+fn stamp(bytes: u64, modified_ns: i128) -> FileStamp {
+    FileStamp { bytes, modified_ns, changed_ns: modified_ns }
 }
 
-fn look(stamp: Stamp) -> Look {
+fn look(stamp: FileStamp) -> Look {
     Look { stamp, is_recording: true, is_too_large: false, is_unfinished: false }
 }
 
@@ -22,13 +22,13 @@ fn at(now: Duration) -> Schedule {
 }
 
 /// The last writer goes.
-fn close(file: &mut Completeness, stamp: Option<Stamp>) -> Reaction {
+fn close(file: &mut Completeness, stamp: Option<FileStamp>) -> Reaction {
     assert!(file.writer_left());
     file.closed(Candidate::ByName, stamp, SETTLE, seconds(0))
 }
 
 /// Looked at, brought to the disk and offered.
-fn take_up(file: &mut Completeness, stamp: Stamp, now: Duration) {
+fn take_up(file: &mut Completeness, stamp: FileStamp, now: Duration) {
     assert_eq!(file.looked(look(stamp), at(now)), Verdict::Complete);
     assert!(file.synced(file.generation(), stamp, now + SETTLE));
     assert!(file.offer(file.generation(), stamp, now + SETTLE));

@@ -261,10 +261,10 @@ mod tests {
         assert_eq!(at(&options()), "https://recordings.s3.us-east-1.amazonaws.com");
         let dotted = BucketOptions { bucket: "my.bucket".to_owned(), ..options() };
         assert_eq!(at(&dotted), "https://s3.us-east-1.amazonaws.com/my.bucket");
-        let near =
+        let local =
             BucketOptions { endpoint: Some("http://127.0.0.1:3900/".to_owned()), ..options() };
-        assert_eq!(at(&near), "http://127.0.0.1:3900/recordings");
-        let named = BucketOptions { addressing: Some(Addressing::VirtualHost), ..near };
+        assert_eq!(at(&local), "http://127.0.0.1:3900/recordings");
+        let named = BucketOptions { addressing: Some(Addressing::VirtualHost), ..local };
         assert_eq!(at(&named), "http://recordings.127.0.0.1:3900");
         let china = BucketOptions { region: Some("cn-north-1".to_owned()), ..options() };
         assert_eq!(at(&china), "https://recordings.s3.cn-north-1.amazonaws.com.cn");

@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn only_https_and_hosts_that_are_near_are_safe_from_strangers() {
-        for near in [
+        for local in [
             "https://s3.amazonaws.com",
             "http://127.0.0.1:9000",
             "http://[::1]:9000",
@@ -78,9 +78,9 @@ mod tests {
             "http://[::ffff:10.0.0.1]",
             "http://s3.home.arpa",
         ] {
-            assert!(!is_open_to_strangers(near), "{near}");
+            assert!(!is_open_to_strangers(local), "{local}");
         }
-        for far in [
+        for remote in [
             "http://s3.example.com",
             "HTTP://s3.example.com",
             "http://8.8.8.8:9000",
@@ -90,7 +90,7 @@ mod tests {
             "http://localhost@evil.example",
             "http://localhost.example.com",
         ] {
-            assert!(is_open_to_strangers(far), "{far}");
+            assert!(is_open_to_strangers(remote), "{remote}");
         }
     }
 

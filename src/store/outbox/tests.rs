@@ -10,8 +10,8 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn errand(placement: Placement, cargo: Vec<u64>) -> Errand {
-    Errand::new(placement, cargo, Sizes::default())
+fn steps(placement: Placement, cargo: Vec<u64>) -> UploadSteps {
+    UploadSteps::new(placement, cargo, Sizes::default())
 }
 
 fn fresh() -> Placement {
@@ -32,7 +32,7 @@ fn part(number: u32, bytes: u64) -> UploadedPart {
 
 #[test]
 fn a_small_recording_goes_object_by_object_and_the_metadata_last() {
-    let mut it = errand(Placement::Local, vec![1_000, 10, 20, 30]);
+    let mut it = steps(Placement::Local, vec![1_000, 10, 20, 30]);
     let mut action = it.step(Event::Woken, at(0), 0.5);
     for place in 0..4 {
         assert_eq!(action, Action::Put { place });
@@ -46,7 +46,7 @@ fn a_small_recording_goes_object_by_object_and_the_metadata_last() {
 #[test]
 fn large_audio_goes_in_parts_whose_upload_is_known_before_the_first() {
     let size = 4 * SINGLE_PUT_BYTES + 1;
-    let mut it = errand(Placement::Local, vec![size, 10]);
+    let mut it = steps(Placement::Local, vec![size, 10]);
     assert_eq!(it.step(Event::Woken, at(0), 0.5), Action::Begin);
     let mut action = it.step(Event::Began { upload_id: "u".into() }, at(0), 0.5);
     let mut sent = 0;
@@ -69,7 +69,7 @@ fn large_audio_goes_in_parts_whose_upload_is_known_before_the_first() {
 #[test]
 fn four_uploads_at_once_hold_no_more_than_64_mib() {
     for size in [1, SINGLE_PUT_BYTES, SINGLE_PUT_BYTES + 1, 10 << 30, 100 << 30] {
-        let mut it = errand(Placement::Local, vec![size]);
+        let mut it = steps(Placement::Local, vec![size]);
         let held = match it.step(Event::Woken, at(0), 0.5) {
             Action::Put { .. } => size,
             _ => match it.step(Event::Began { upload_id: "u".into() }, at(0), 0.5) {
@@ -90,14 +90,14 @@ fn an_upload_that_began_with_larger_parts_goes_on_with_them() {
         attempts: 0,
         not_before: None,
     };
-    let mut it = errand(placement, vec![90 << 20]);
+    let mut it = steps(placement, vec![90 << 20]);
     let Action::PutPart { range, .. } = it.step(Event::Woken, at(0), 0.5) else { panic!() };
     assert_eq!(range, 32 << 20..64 << 20);
 }
 
 #[test]
 fn exactly_16_mib_go_in_one_request() {
-    let mut it = errand(Placement::Local, vec![SINGLE_PUT_BYTES]);
+    let mut it = steps(Placement::Local, vec![SINGLE_PUT_BYTES]);
     assert_eq!(it.step(Event::Woken, at(0), 0.5), Action::Put { place: 0 });
 }
 
@@ -117,7 +117,7 @@ fn a_process_that_died_goes_on_after_the_last_part() {
         attempts: 3,
         not_before: None,
     };
-    let mut it = errand(placement, vec![GIB, 10]);
+    let mut it = steps(placement, vec![GIB, 10]);
     let action = it.step(Event::Woken, at(0), 0.5);
     let range = 16 << 20..32 << 20;
     assert_eq!(action, Action::PutPart { upload_id: "u".into(), number: 2, range });
@@ -125,7 +125,7 @@ fn a_process_that_died_goes_on_after_the_last_part() {
 
 #[test]
 fn a_process_that_died_after_the_audio_does_not_send_it_again() {
-    let mut it = errand(fresh(), vec![GIB, 10]);
+    let mut it = steps(fresh(), vec![GIB, 10]);
     assert_eq!(it.step(Event::Woken, at(0), 0.5), Action::LookForAudio);
     assert_eq!(it.clone().step(Event::Found, at(0), 0.5), Action::Put { place: 1 });
     assert_eq!(it.step(Event::NotFound, at(0), 0.5), Action::Begin);
@@ -133,7 +133,7 @@ fn a_process_that_died_after_the_audio_does_not_send_it_again() {
 
 #[test]
 fn small_audio_too_is_looked_for_when_it_may_be_there() {
-    let mut it = errand(Placement::Local, vec![1_000, 10]);
+    let mut it = steps(Placement::Local, vec![1_000, 10]);
     assert_eq!(it.step(Event::Woken, at(0), 0.0), Action::Put { place: 0 });
     // The answer may be all that was lost.
     assert_eq!(it.step(passing(), at(0), 0.0), Action::LookForAudio);
@@ -142,10 +142,10 @@ fn small_audio_too_is_looked_for_when_it_may_be_there() {
 
 #[test]
 fn changed_pages_go_without_the_audio() {
-    let mut it = errand(Placement::PagesChanged, vec![GIB, 10, 20]);
+    let mut it = steps(Placement::PagesChanged, vec![GIB, 10, 20]);
     assert_eq!(it.step(Event::Woken, at(0), 0.5), Action::Put { place: 1 });
     // A process that dies now looks for the audio, and finds it.
-    let mut restarted = errand(it.placement().clone(), vec![GIB, 10, 20]);
+    let mut restarted = steps(it.placement().clone(), vec![GIB, 10, 20]);
     assert_eq!(restarted.step(Event::Woken, at(0), 0.5), Action::LookForAudio);
     assert_eq!(it.step(Event::PutDone, at(0), 0.5), Action::Put { place: 2 });
     assert_eq!(it.step(Event::PutDone, at(0), 0.5), Action::Rest);
@@ -172,7 +172,7 @@ fn pages_written_anew_leave_an_upload_as_it_is() {
 
 #[test]
 fn who_is_called_waits_no_longer() {
-    let mut it = errand(Placement::Local, vec![1]);
+    let mut it = steps(Placement::Local, vec![1]);
     it.step(Event::Woken, at(0), 1.0);
     it.step(passing(), at(0), 1.0);
     assert_eq!(it.step(Event::Called, at(0), 1.0), Action::LookForAudio);
@@ -188,7 +188,7 @@ fn an_upload_that_ended_unheard_is_looked_for_and_not_repeated() {
         attempts: 0,
         not_before: None,
     };
-    let mut it = errand(placement, vec![GIB, 10]);
+    let mut it = steps(placement, vec![GIB, 10]);
     assert!(matches!(it.step(Event::Woken, at(0), 0.5), Action::Complete { .. }));
     let action = it.step(Event::Failed(Trouble::UploadLost), at(0), 0.5);
     let Action::Wait { until } = action else { panic!("{action:?}") };
@@ -198,7 +198,7 @@ fn an_upload_that_ended_unheard_is_looked_for_and_not_repeated() {
 
 #[test]
 fn waiting_doubles_from_one_second_to_five_minutes() {
-    let mut it = errand(Placement::Local, vec![1]);
+    let mut it = steps(Placement::Local, vec![1]);
     it.step(Event::Woken, at(0), 1.0);
     let mut waits = Vec::new();
     for _ in 0..12 {
@@ -219,12 +219,12 @@ fn chance_spreads_the_waiting_over_the_whole_bound() {
 
 #[test]
 fn nothing_is_done_before_the_time_has_come() {
-    let mut it = errand(Placement::Local, vec![1]);
+    let mut it = steps(Placement::Local, vec![1]);
     it.step(Event::Woken, at(0), 1.0);
     let wait = it.step(passing(), at(0), 1.0);
     assert_eq!(wait, Action::Wait { until: at(1) });
     assert_eq!(it.step(Event::Woken, at(0), 1.0), wait);
-    let mut restarted = errand(it.placement().clone(), vec![1]);
+    let mut restarted = steps(it.placement().clone(), vec![1]);
     assert_eq!(restarted.step(Event::Woken, at(0), 1.0), wait);
     assert_eq!(it.step(Event::Woken, at(1), 1.0), Action::LookForAudio);
 }
@@ -234,13 +234,13 @@ fn a_clock_that_was_set_back_keeps_nobody_waiting() {
     let not_before = Some(at(100_000));
     let placement =
         Placement::Uploading { upload_id: None, parts: Vec::new(), attempts: 1, not_before };
-    let mut it = errand(placement, vec![1]);
+    let mut it = steps(placement, vec![1]);
     assert_eq!(it.step(Event::Woken, at(0), 1.0), Action::LookForAudio);
 }
 
 #[test]
 fn progress_makes_the_waiting_short_again() {
-    let mut it = errand(Placement::Local, vec![1, 2]);
+    let mut it = steps(Placement::Local, vec![1, 2]);
     it.step(Event::Woken, at(0), 1.0);
     for _ in 0..5 {
         it.step(passing(), at(0), 1.0);
@@ -253,7 +253,7 @@ fn progress_makes_the_waiting_short_again() {
 
 #[test]
 fn a_refusal_pauses_says_why_and_is_probed() {
-    let mut it = errand(Placement::Local, vec![1]);
+    let mut it = steps(Placement::Local, vec![1]);
     it.step(Event::Woken, at(0), 0.5);
     assert_eq!(it.step(refused(), at(0), 0.5), Action::Wait { until: at(300) });
     assert_eq!(*it.placement(), Placement::paused("access denied"));
@@ -264,7 +264,7 @@ fn a_refusal_pauses_says_why_and_is_probed() {
 
 #[test]
 fn an_answer_that_comes_twice_counts_once() {
-    let mut it = errand(Placement::Local, vec![GIB, 10]);
+    let mut it = steps(Placement::Local, vec![GIB, 10]);
     it.step(Event::Woken, at(0), 0.5);
     it.step(Event::Began { upload_id: "u".into() }, at(0), 0.5);
     let first = it.step(Event::PartDone(part(1, 16 << 20)), at(0), 0.5);
@@ -368,7 +368,7 @@ proptest! {
     ) {
         let sizes: Vec<u64> = std::iter::once(audio).chain((0..pages as u64).map(|_| 10)).collect();
         let mut bucket = Bucket::default();
-        let mut it = errand(Placement::Local, sizes.clone());
+        let mut it = steps(Placement::Local, sizes.clone());
         let (mut event, mut now) = (Event::Woken, at(0));
         let mut fates = fates.into_iter();
         for step in 0.. {
@@ -384,7 +384,7 @@ proptest! {
                 prop_assert!(until <= later(now, LONGEST_DELAY));
                 now = until.max(now);
             }
-            let dead = |saved: Placement| errand(saved, sizes.clone());
+            let dead = |saved: Placement| steps(saved, sizes.clone());
             event = match fates.next().unwrap_or(Fate::Fine) {
                 Fate::Fine => bucket.carry_out(&action, &sizes),
                 Fate::Lost => passing(),

@@ -47,7 +47,7 @@ pub fn discover(bucket: &dyn Bucket, index: &Index) -> Result<u64, StorageError>
         }
     }
     owe_shared_days(index, &filed)?;
-    index.owe_discovery(left_out != 0)?;
+    index.set_needs_remote_scan(left_out != 0)?;
     Ok(filed.len() as u64)
 }
 

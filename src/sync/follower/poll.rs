@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::index::Followed;
 use crate::model::Key;
-use crate::publishing::change_log::Told;
+use crate::publishing::change_log::BucketChange;
 use crate::sync::bucket_identity;
-use crate::sync::follower::state::{FollowError, Following, Watch};
+use crate::sync::follower::state::{FollowError, FollowerConfig, Watch};
 use crate::sync::follower::{reading, rows, scan};
 
 /// Markers of one listing: what S3 answers at most.
@@ -30,8 +30,8 @@ const SURVEYED_EVERY: SignedDuration = SignedDuration::from_hours(7 * 24);
 const CONFIRMED_FOR: Duration = Duration::from_hours(1);
 
 /// The rounds of one follower, and what it remembers from one to the next.
-pub(crate) struct Rounds {
-    with: Following,
+pub(crate) struct Poll {
+    with: FollowerConfig,
     watch: Arc<Watch>,
     /// Markers that were heard and will be listed again.
     heard: BTreeSet<Key>,
@@ -39,8 +39,8 @@ pub(crate) struct Rounds {
     confirmed_at: Option<Instant>,
 }
 
-impl Rounds {
-    pub(crate) fn new(with: Following, watch: Arc<Watch>) -> Self {
+impl Poll {
+    pub(crate) fn new(with: FollowerConfig, watch: Arc<Watch>) -> Self {
         Self { with, watch, heard: BTreeSet::new(), confirmed_at: None }
     }
 
@@ -125,8 +125,8 @@ impl Rounds {
         let (mut put, mut removed) = (Vec::new(), Vec::new());
         for marker in reading::markers(self.with.bucket.as_ref(), keys)? {
             match marker {
-                Told::Metadata(key) => put.push(key),
-                Told::Removed(key) => removed.push(key),
+                BucketChange::Metadata(key) => put.push(key),
+                BucketChange::Removed(key) => removed.push(key),
             }
         }
         rows::take(&self.with, &put, &|| self.watch.is_stopping())?;

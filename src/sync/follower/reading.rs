@@ -7,7 +7,7 @@ use std::thread::{self, Builder};
 use crate::model::{
     Conversation, DayTranscript, Key, Object, Page, PageKind, Placement, Recording,
 };
-use crate::publishing::change_log::Told;
+use crate::publishing::change_log::BucketChange;
 use crate::render;
 use crate::store::{Bucket, StoreError};
 
@@ -21,7 +21,7 @@ const READERS: usize = 8;
 pub(crate) type Row = (Conversation, Recording, DayTranscript);
 
 /// What the markers at `keys` say; of several about one page the last one counts.
-pub(crate) fn markers(bucket: &dyn Bucket, keys: &[Key]) -> Result<Vec<Told>, StoreError> {
+pub(crate) fn markers(bucket: &dyn Bucket, keys: &[Key]) -> Result<Vec<BucketChange>, StoreError> {
     let found = many(keys, |key| whole(bucket, key))?;
     let mut last = BTreeMap::new();
     for (key, json) in keys.iter().zip(found) {
@@ -29,7 +29,7 @@ pub(crate) fn markers(bucket: &dyn Bucket, keys: &[Key]) -> Result<Vec<Told>, St
         let Some(json) = json else { continue };
         match serde_json::from_slice(&json) {
             Ok(told) => {
-                let (Told::Metadata(page) | Told::Removed(page)) = &told;
+                let (BucketChange::Metadata(page) | BucketChange::Removed(page)) = &told;
                 last.insert(page.clone(), told);
             }
             Err(why) => log::warn!("{key}: cannot be read: {why}"),

@@ -3,14 +3,14 @@
 
 use crate::model::Key;
 use crate::sync::follower::reading;
-use crate::sync::follower::state::{FollowError, Following};
+use crate::sync::follower::state::{FollowError, FollowerConfig};
 
 /// Recordings that share one commit.
 const BATCH: usize = 200;
 
 /// Files what the metadata pages at `keys` describe.
 pub(crate) fn take(
-    with: &Following,
+    with: &FollowerConfig,
     keys: &[Key],
     is_stopping: &dyn Fn() -> bool,
 ) -> Result<(), FollowError> {
@@ -24,7 +24,7 @@ pub(crate) fn take(
 }
 
 /// Forgets the recordings that had these metadata pages.
-pub(crate) fn forget(with: &Following, keys: &[Key]) -> Result<(), FollowError> {
+pub(crate) fn forget(with: &FollowerConfig, keys: &[Key]) -> Result<(), FollowError> {
     for key in keys {
         if let Some(recording) = with.index.filed_recording_at(key)? {
             with.index.forget_recording(recording.id)?;

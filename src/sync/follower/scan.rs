@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::index::{Followed, Surveying};
 use crate::model::Key;
 use crate::store::Found;
-use crate::sync::follower::state::{FollowError, Following};
+use crate::sync::follower::state::{FollowError, FollowerConfig};
 use crate::sync::follower::{reading, rows};
 
 /// Keys of one listing: what S3 answers at most.
@@ -22,7 +22,7 @@ pub(crate) const MARKERS_LAST: SignedDuration = SignedDuration::from_hours(29 * 
 
 /// Begins one, or goes on with the one that was under way. From its beginning on markers are heard afterwards:
 /// what changes behind the listing's back is among them.
-pub(crate) fn begin(with: &Following, now: Timestamp) -> Result<Surveying, FollowError> {
+pub(crate) fn begin(with: &FollowerConfig, now: Timestamp) -> Result<Surveying, FollowError> {
     let under_way = with.index.surveying()?;
     let is_recent = |it: &Surveying| now.duration_since(it.from.asked_at) < MARKERS_LAST;
     if let Some(under_way) = under_way.filter(is_recent) {
@@ -34,7 +34,7 @@ pub(crate) fn begin(with: &Following, now: Timestamp) -> Result<Surveying, Follo
 
 /// Lists and compares the next page. Whether there is more.
 pub(crate) fn go_on(
-    with: &Following,
+    with: &FollowerConfig,
     survey: &mut Surveying,
     is_stopping: &dyn Fn() -> bool,
 ) -> Result<bool, FollowError> {
@@ -57,7 +57,7 @@ pub(crate) fn go_on(
 /// Reads what is new or has another size, and forgets what is not there any more. What has the same size is the
 /// same, but for a change whose marker was missed as well.
 fn compare(
-    with: &Following,
+    with: &FollowerConfig,
     survey: &Surveying,
     listed: &[Found],
     last: Option<&str>,

@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use crate::index::{Index, IndexError};
 use crate::model::causes;
 use crate::store::{Bucket, StoreError};
-use crate::sync::bucket_identity::PlaceError;
+use crate::sync::bucket_identity::BucketIdentityError;
 
 /// What a follower works with.
 #[derive(Clone)]
-pub struct Following {
+pub struct FollowerConfig {
     pub bucket: Arc<dyn Bucket>,
     pub index: Index,
     /// Rung when the index can no longer be written: the daemon must end and be started anew.
@@ -39,7 +39,7 @@ pub(crate) enum FollowError {
     Index(#[from] IndexError),
     /// It is not the bucket that the index is of.
     #[error(transparent)]
-    Place(#[from] PlaceError),
+    Place(#[from] BucketIdentityError),
     #[error("told to stop")]
     Stopped,
 }

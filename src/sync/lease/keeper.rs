@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crate::index::{Index, IndexError};
 use crate::model::causes;
-use crate::publishing::change_log::Changes;
+use crate::publishing::change_log::ChangeLog;
 use crate::store::{Backoff, Bucket, StoreError, boot_time, chance};
-use crate::sync::bucket_identity::{self, PlaceError};
+use crate::sync::bucket_identity::{self, BucketIdentityError};
 use crate::sync::lease::claim::{Lease, LeaseError, Now};
 use crate::sync::lease::fence::{Fence, FencedBucket};
 use crate::sync::lease::watch::Watch;
@@ -44,7 +44,7 @@ pub(crate) enum NotHeld {
     #[error(transparent)]
     Lease(#[from] LeaseError),
     #[error(transparent)]
-    Place(#[from] PlaceError),
+    Place(#[from] BucketIdentityError),
 }
 
 /// Holds the lease until it is stopped.
@@ -52,7 +52,7 @@ pub struct LeaseKeeper {
     shared: Arc<Shared>,
     thread: JoinHandle<Option<Lease>>,
     bucket: Arc<dyn Bucket>,
-    changes: Arc<Changes>,
+    changes: Arc<ChangeLog>,
 }
 
 struct Shared {
@@ -69,16 +69,16 @@ struct State {
     is_called: bool,
 }
 
-/// Told why the bucket may not be changed at present; `None`: it may.
+/// BucketChange why the bucket may not be changed at present; `None`: it may.
 pub(crate) type Report = Box<dyn Fn(Option<String>) + Send>;
 
 /// The thread's own.
-struct Keeper {
+struct LeaseThread {
     shared: Arc<Shared>,
     options: LeaseOptions,
     writer: Writer,
     watch: Watch,
-    changes: Arc<Changes>,
+    changes: Arc<ChangeLog>,
     report: Report,
     lease: Option<Lease>,
     /// The lease is confirmed, and the bucket is the one that the index is of.
@@ -97,14 +97,16 @@ impl LeaseKeeper {
     /// `NotHeld`: the bucket answers, and another scribefs writes to it, or it is not the bucket of the index.
     pub(crate) fn start(
         options: LeaseOptions,
-        changes: Arc<Changes>,
+        changes: Arc<ChangeLog>,
         report: Report,
     ) -> io::Result<Result<Self, NotHeld>> {
-        let mut keeper = Keeper::new(options, changes, report)?;
+        let mut keeper = LeaseThread::new(options, changes, report)?;
         match keeper.step(Now::read()) {
             Err(
                 NotHeld::Lease(LeaseError::Store(_))
-                | NotHeld::Place(PlaceError::Store(_) | PlaceError::Index(IndexError::Full(_))),
+                | NotHeld::Place(
+                    BucketIdentityError::Store(_) | BucketIdentityError::Index(IndexError::Full(_)),
+                ),
             )
             | Ok(()) => {}
             Err(err) => return Ok(Err(err)),
@@ -114,7 +116,7 @@ impl LeaseKeeper {
 
     /// Takes the lease for a tool, which does nothing without.
     pub fn hold(options: LeaseOptions) -> Result<Self, HoldError> {
-        let mut keeper = Keeper::new(options, Arc::default(), Box::new(|_| ()))?;
+        let mut keeper = LeaseThread::new(options, Arc::default(), Box::new(|_| ()))?;
         keeper.step(Now::read()).map_err(HoldError::from)?;
         if !keeper.is_ready {
             log::info!(
@@ -174,7 +176,7 @@ pub enum HoldError {
     #[error(transparent)]
     Lease(#[from] LeaseError),
     #[error(transparent)]
-    Place(#[from] PlaceError),
+    Place(#[from] BucketIdentityError),
     #[error("the writer's name cannot be kept, or no thread be started")]
     Io(#[from] io::Error),
 }
@@ -202,8 +204,8 @@ impl Shared {
     }
 }
 
-impl Keeper {
-    fn new(options: LeaseOptions, changes: Arc<Changes>, report: Report) -> io::Result<Self> {
+impl LeaseThread {
+    fn new(options: LeaseOptions, changes: Arc<ChangeLog>, report: Report) -> io::Result<Self> {
         let writer = Writer::kept_in(&options.writer)?;
         let watch = Watch::kept_in(options.writer.with_extension("watch"));
         let shared =
@@ -314,7 +316,9 @@ impl Keeper {
                 let free_in = Duration::try_from(*free_in).unwrap_or(RENEWED);
                 RENEWED.min(free_in.max(FIRST_TRY))
             }
-            NotHeld::Place(PlaceError::Other { .. } | PlaceError::Unknown { .. }) => {
+            NotHeld::Place(
+                BucketIdentityError::Other { .. } | BucketIdentityError::Unknown { .. },
+            ) => {
                 if let Some(lease) = self.lose() {
                     lease.release(None);
                 }
@@ -346,7 +350,7 @@ impl Keeper {
         let is_passing = matches!(
             err,
             NotHeld::Lease(LeaseError::Store(StoreError::Unavailable { .. }))
-                | NotHeld::Place(PlaceError::Store(StoreError::Unavailable { .. }))
+                | NotHeld::Place(BucketIdentityError::Store(StoreError::Unavailable { .. }))
         );
         if is_passing {
             log::warn!("nothing is uploaded for now: {why}");

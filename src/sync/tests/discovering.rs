@@ -23,14 +23,14 @@ fn met(is_trashed: bool) -> (Arc<MemoryStore>, Archive, Recording) {
     assert_eq!(other.carry(&bucket), None);
     if is_trashed {
         other.services.index.trash_conversation(STANDUP, long_ago()).unwrap();
-        write_pages_due(other.near.as_ref(), &other.services.index).unwrap();
+        write_pages_due(other.local.as_ref(), &other.services.index).unwrap();
         let metadata = Key::new(MONDAY).unwrap();
-        let bytes = other.near.get_range(&metadata, 0..u64::MAX).unwrap();
+        let bytes = other.local.get_range(&metadata, 0..u64::MAX).unwrap();
         bucket.put(&metadata, &bytes).unwrap();
     }
     let archive = Archive::for_bucket();
     let own = archive.publish("standup", "rec.wav", b"sound");
-    archive.services.index.owe_discovery(true).unwrap();
+    archive.services.index.set_needs_remote_scan(true).unwrap();
     (bucket, archive, own)
 }
 
@@ -51,7 +51,7 @@ fn a_conversation_that_is_in_the_trash_by_the_bucket_takes_only_what_was_found_t
     assert_eq!(index.recording(own.id).unwrap().unwrap().overlay.trashed_at, None);
     let monday = found(&archive).unwrap();
     assert_eq!(monday.overlay.trashed_at, Some(long_ago()));
-    assert!(!index.owes_discovery().unwrap());
+    assert!(!index.needs_remote_scan().unwrap());
     // From there it comes back by itself.
     index.restore_recording(monday.id).unwrap();
     assert_eq!(index.recordings(STANDUP, Day::from_ymd(2024, 1, 15).unwrap()).unwrap().len(), 2);
@@ -77,10 +77,10 @@ fn what_belongs_into_a_conversation_of_the_trash_waits_until_that_is_back() {
     assert_eq!(discover(bucket.as_ref(), index).unwrap(), 0);
     let standup = index.filed_conversation(STANDUP).unwrap().unwrap();
     assert_eq!((standup.trashed_at, found(&archive)), (Some(at), None));
-    assert!(index.owes_discovery().unwrap());
+    assert!(index.needs_remote_scan().unwrap());
     index.restore_conversation(STANDUP).unwrap();
     assert_eq!(discover(bucket.as_ref(), index).unwrap(), 1);
-    assert!(found(&archive).is_some() && !index.owes_discovery().unwrap());
+    assert!(found(&archive).is_some() && !index.needs_remote_scan().unwrap());
 }
 
 #[test]
@@ -90,10 +90,10 @@ fn what_belongs_into_a_conversation_that_is_being_removed_outlives_it() {
         let index = &archive.services.index;
         let now = Timestamp::now();
         index.trash_conversation(STANDUP, now).unwrap();
-        let condemn = || index.condemn_old(Duration::ZERO, now, Duration::ZERO).unwrap();
+        let condemn = || index.mark_old_purging(Duration::ZERO, now, Duration::ZERO).unwrap();
         assert_eq!(condemn() + condemn(), 1);
         assert_eq!(discover(bucket.as_ref(), index).unwrap(), 0);
-        assert_eq!(index.condemned().unwrap().len(), 1);
+        assert_eq!(index.purging_conversations().unwrap().len(), 1);
         assert_eq!(found(&archive), None);
         index.remove_conversation(STANDUP).unwrap();
         assert_eq!(discover(bucket.as_ref(), index).unwrap(), 1);

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::fixtures::archive::{Archive, keeps_all};
 use crate::fixtures::contents;
 use crate::model::{ConversationSeq, Destination, Key, Object, PageKind, Placement, SpeakerId};
-use crate::publishing::{Home, Stock, name_speakers, verify, write_pages_due};
+use crate::publishing::{StorageTarget, Stores, name_speakers, verify, write_pages_due};
 use crate::store::{Bucket, Bytes, Label, MemoryStore, Store};
 use crate::sync::discover;
 use crate::sync::eviction::{self, Retention};
@@ -36,7 +36,7 @@ fn an_object_of_the_bucket_is_never_replaced_by_another_recording() {
                 assert!(bucket.facts(&page.object.key).unwrap().is_ours);
             }
             // Nothing of the old name is left here, and the day's transcript names it once.
-            let here = contents(archive.near.as_ref());
+            let here = contents(archive.local.as_ref());
             assert!(
                 here.keys().all(|key| !key.contains("/rec.") && !key.contains("/rec_")),
                 "{here:?}"
@@ -85,8 +85,8 @@ fn what_was_copied_to_the_bucket_without_labels_is_taken_for_what_it_is() {
     let archive = Archive::for_bucket();
     let recording = archive.publish("standup", "rec.wav", b"sound");
     let bucket = Arc::new(MemoryStore::default());
-    for found in archive.near.list("").unwrap() {
-        let bytes = archive.near.get_range(&found.key, 0..u64::MAX).unwrap();
+    for found in archive.local.list("").unwrap() {
+        let bytes = archive.local.get_range(&found.key, 0..u64::MAX).unwrap();
         bucket.put(&found.key, &bytes).unwrap();
     }
     assert_eq!(archive.carry(&bucket), None);
@@ -103,22 +103,22 @@ fn a_local_copy_goes_only_when_the_bucket_has_these_very_bytes() {
         assert_eq!(archive.carry(&bucket), None);
         // Another tool has put something of equal size there.
         bucket.put_labelled(&recording.audio.key, Bytes::from_static(b"other"), &label).unwrap();
-        let grounds = archive.grounds(bucket.clone());
+        let context = archive.context(bucket.clone());
         let evicting = Retention { copied_bytes: 0, ..keeps_all() };
-        assert_eq!(eviction::evict(&grounds, &evicting, Timestamp::now()).unwrap(), 0);
+        assert_eq!(eviction::evict(&context, &evicting, Timestamp::now()).unwrap(), 0);
         assert_eq!(archive.audio_of(&recording), b"sound");
         let row = archive.services.index.recording(recording.id).unwrap().unwrap();
         assert_ne!(row.placement, Placement::Stored);
 
         let (id, revision) = (row.id, row.revision);
         archive.services.index.set_stored(id, revision, Some(Timestamp::now())).unwrap();
-        let stock = Stock {
-            near: archive.near.as_ref(),
-            far: Some(bucket.as_ref()),
+        let stores = Stores {
+            local: archive.local.as_ref(),
+            remote: Some(bucket.as_ref()),
             index: &archive.services.index,
-            home: Home::Bucket,
+            home: StorageTarget::Bucket,
         };
-        let moved = leave_disk(stock, bucket.as_ref()).unwrap();
+        let moved = leave_disk(stores, bucket.as_ref()).unwrap();
         assert_eq!((moved.objects, moved.kept), (0, 1));
         assert_eq!(archive.audio_of(&recording), b"sound");
     }
@@ -156,12 +156,13 @@ fn a_days_transcript_of_another_index_is_replaced_by_one_of_all_recordings_only(
     // What the bucket has becomes known, and the day gets one text.
     let index = &archive.services.index;
     assert_eq!(discover(bucket.as_ref(), index).unwrap(), 1);
-    for found in other.near.list("").unwrap().into_iter().filter(|it| it.key.as_str() != TRANSCRIPT)
+    for found in
+        other.local.list("").unwrap().into_iter().filter(|it| it.key.as_str() != TRANSCRIPT)
     {
-        let bytes = other.near.get_range(&found.key, 0..u64::MAX).unwrap();
-        archive.near.put(&found.key, &bytes).unwrap();
+        let bytes = other.local.get_range(&found.key, 0..u64::MAX).unwrap();
+        archive.local.put(&found.key, &bytes).unwrap();
     }
-    write_pages_due(archive.near.as_ref(), index).unwrap();
+    write_pages_due(archive.local.as_ref(), index).unwrap();
     // What was refused is tried again at each start.
     assert!((0..100).any(|_| archive.carry(&bucket).is_none()));
     let text = text_of(&bucket, TRANSCRIPT);
@@ -209,7 +210,7 @@ fn a_page_of_an_older_version_belongs_to_the_recording_that_it_is_about() {
         drop_field(&bucket, &page.object.key, Label::RECORDING);
     }
     let names = [(SpeakerId(0), "Anna".to_owned())].into();
-    name_speakers(archive.near.as_ref(), &archive.services.index, ours.id, &names).unwrap();
+    name_speakers(archive.local.as_ref(), &archive.services.index, ours.id, &names).unwrap();
     assert_eq!(archive.carry(&bucket), None);
     let row = archive.services.index.recording(recording.id).unwrap().unwrap();
     assert_eq!((row.stem.display().as_str(), row.placement), ("rec-2", Placement::Stored));
@@ -264,7 +265,7 @@ fn what_an_older_version_has_labelled_is_removed_for_good_only_if_it_is_the_very
     }
     assert_eq!(remove_all(&bucket), pages.len() + 1);
     for object in pages.iter().copied().chain([&transcript]) {
-        let bytes = archive.near.get_range(&object.key, 0..u64::MAX).unwrap();
+        let bytes = archive.local.get_range(&object.key, 0..u64::MAX).unwrap();
         bucket.put_labelled(&object.key, bytes.clone().into(), &label_of(&bytes)).unwrap();
     }
     assert_eq!(remove_all(&bucket), 0);
@@ -273,9 +274,9 @@ fn what_an_older_version_has_labelled_is_removed_for_good_only_if_it_is_the_very
 #[test]
 fn a_bucket_that_is_new_to_an_index_is_asked_for_what_it_has() {
     let index = Archive::new().services.index;
-    assert!(!index.owes_discovery().unwrap());
-    index.settle(&Destination::Bucket { place: "s3://talks/".to_owned() }).unwrap();
-    assert!(index.owes_discovery().unwrap());
+    assert!(!index.needs_remote_scan().unwrap());
+    index.set_destination(&Destination::Bucket { place: "s3://talks/".to_owned() }).unwrap();
+    assert!(index.needs_remote_scan().unwrap());
 }
 
 #[test]
@@ -284,18 +285,18 @@ fn a_move_believes_no_label_and_leaves_the_copy_of_what_is_damaged_in_the_bucket
     let recording = archive.publish("standup", "rec.wav", b"sound");
     let bucket = Arc::new(MemoryStore::default());
     assert_eq!(archive.carry(&bucket), None);
-    let stock = Stock {
-        near: archive.near.as_ref(),
-        far: Some(bucket.as_ref()),
+    let stores = Stores {
+        local: archive.local.as_ref(),
+        remote: Some(bucket.as_ref()),
         index: &archive.services.index,
-        home: Home::Bucket,
+        home: StorageTarget::Bucket,
     };
     // A disk of the server has turned a bit; the label is what it was.
     let audio = &recording.audio.key;
     bucket.put_labelled(audio, Bytes::from_static(b"sOund"), &label_of(b"sound")).unwrap();
-    let moved = leave_disk(stock, bucket.as_ref()).unwrap();
+    let moved = leave_disk(stores, bucket.as_ref()).unwrap();
     assert_eq!((moved.objects, moved.kept), (0, 1));
     assert_eq!(archive.audio_of(&recording), b"sound");
     bucket.put_labelled(audio, Bytes::from_static(b"sound"), &label_of(b"sound")).unwrap();
-    assert_eq!(leave_disk(stock, bucket.as_ref()).unwrap().objects, 1);
+    assert_eq!(leave_disk(stores, bucket.as_ref()).unwrap().objects, 1);
 }

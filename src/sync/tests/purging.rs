@@ -8,26 +8,26 @@ use jiff::Timestamp;
 
 use crate::fixtures::archive::{Archive, Before};
 use crate::fixtures::pages::assert_settled;
-use crate::publishing::change_log::Changes;
+use crate::publishing::change_log::ChangeLog;
 use crate::publishing::pages_due::write_pages_due;
 use crate::store::{Call, Intercepted, MemoryStore, Store, StoreError};
-use crate::sync::purge::{self, Bins};
+use crate::sync::purge::{self, PurgeContext};
 use crate::sync::refusals::Refusals;
 
 #[test]
 fn a_recording_that_is_published_while_its_days_last_one_is_purged_keeps_its_transcript() {
     let archive = Archive::for_bucket();
-    let (index, near) = (&archive.services.index, &archive.near);
+    let (index, local) = (&archive.services.index, &archive.local);
     let bucket = Arc::new(MemoryStore::default());
     // Another day keeps the conversation.
     archive.publish("standup", "2024-03-01_10-00-00.wav", b"other");
     let first = archive.publish("standup", "first.wav", b"first");
-    write_pages_due(near.as_ref(), index).unwrap();
+    write_pages_due(local.as_ref(), index).unwrap();
     assert_eq!(archive.carry(&bucket), None);
     let (seq, day) = (first.id.conversation, first.id.day);
     let key = index.filed_transcript(seq, day).unwrap().unwrap().object.key;
     index.trash_recording(first.id, Timestamp::now()).unwrap();
-    write_pages_due(near.as_ref(), index).unwrap();
+    write_pages_due(local.as_ref(), index).unwrap();
     // Where the bucket is asked for the day's text, it is the last one's no longer.
     let is_published = AtomicBool::new(false);
     let at = key.clone();
@@ -39,13 +39,17 @@ fn a_recording_that_is_published_while_its_days_last_one_is_purged_keeps_its_tra
         Ok::<(), StoreError>(())
     };
     let hooked = Intercepted::new(bucket.clone(), Before(publish));
-    let changes = Changes::default();
+    let changes = ChangeLog::default();
     let refusals = Refusals::default();
-    let bins =
-        Bins { near: near.as_ref(), far: Some((&hooked, &changes)), index, refusals: &refusals };
+    let context = PurgeContext {
+        local: local.as_ref(),
+        remote: Some((&hooked, &changes)),
+        index,
+        refusals: &refusals,
+    };
     let long = Duration::from_hours(9_999);
     for _ in 0..2 {
-        purge::empty(bins, Duration::ZERO, &|_| false, Timestamp::now(), long).unwrap();
+        purge::empty(context, Duration::ZERO, &|_| false, Timestamp::now(), long).unwrap();
     }
     assert!(is_published.load(Ordering::Relaxed));
     assert_eq!(index.filed_recording(first.id).unwrap(), None);
@@ -55,8 +59,8 @@ fn a_recording_that_is_published_while_its_days_last_one_is_purged_keeps_its_tra
         let text = store.get_range(&key, 0..u64::MAX).unwrap();
         String::from_utf8(text).unwrap().contains("second.wav")
     };
-    assert!(has_second(near.as_ref()));
-    assert_settled(near.as_ref(), index, "purged");
+    assert!(has_second(local.as_ref()));
+    assert_settled(local.as_ref(), index, "purged");
     assert_eq!(archive.carry(&bucket), None);
     assert!(has_second(bucket.as_ref()));
 }
@@ -71,9 +75,9 @@ fn a_copy_that_cannot_be_looked_at_counts_as_a_copy() {
         true => Err(StoreError::Refused { at: call.at.to_owned(), source: "an I/O error".into() }),
         false => Ok(()),
     };
-    let mut grounds = archive.grounds(bucket);
-    grounds.near = Arc::new(Intercepted::new(archive.near.clone(), Before(fail)));
-    assert_eq!(archive.carry_on(grounds), None);
+    let mut context = archive.context(bucket);
+    context.local = Arc::new(Intercepted::new(archive.local.clone(), Before(fail)));
+    assert_eq!(archive.carry_on(context), None);
     let index = &archive.services.index;
     assert_eq!(index.copied_bytes().unwrap(), recording.audio.bytes);
     assert_eq!(index.copies(9, Timestamp::now()).unwrap().len(), 1);

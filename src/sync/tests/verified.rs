@@ -8,21 +8,21 @@ use jiff::Timestamp;
 use crate::fixtures::archive::{Archive, Before, keeps_all};
 use crate::index::Verification;
 use crate::model::{Key, PageKind, Placement, Recording};
-use crate::publishing::change_log::Changes;
-use crate::publishing::{Home, Stock};
+use crate::publishing::change_log::ChangeLog;
+use crate::publishing::{StorageTarget, Stores};
 use crate::store::{Bucket, Bytes, Call, Intercepted, MemoryStore, Store, StoreError};
 use crate::sync::eviction::{self, Retention};
 use crate::sync::refusals::Refusals;
-use crate::sync::{Grounds, bucket_removals};
-use crate::upkeep::{Depth, Fault, Where, check};
+use crate::sync::{SyncContext, bucket_removals};
+use crate::upkeep::{Depth, Problem, Where, check};
 
 const SMALL: &[u8] = b"sound";
 const LARGE: &[u8] = b"a recording that is sent in several parts, one by one";
 
 /// How many local copies of audio have gone.
-fn evict(grounds: &Grounds) -> u64 {
+fn evict(context: &SyncContext) -> u64 {
     let evicting = Retention { copied_bytes: 0, ..keeps_all() };
-    eviction::evict(grounds, &evicting, Timestamp::now()).unwrap()
+    eviction::evict(context, &evicting, Timestamp::now()).unwrap()
 }
 
 /// Puts other bytes of that size there, under the label that is there.
@@ -48,9 +48,9 @@ fn check_other_bytes_are_noticed(
     let key = &recording.audio.key;
     let other = bucket.get_range(key, 0..u64::MAX).unwrap();
     assert_ne!(other, sound);
-    let grounds = archive.grounds(bucket.clone());
+    let context = archive.context(bucket.clone());
     let index = &archive.services.index;
-    assert_eq!(evict(&grounds), 0);
+    assert_eq!(evict(&context), 0);
     assert_eq!(archive.audio_of(recording), sound);
     assert_ne!(row(archive, recording).placement, Placement::Stored);
     assert_eq!(index.totals().unwrap().pending, 1);
@@ -60,21 +60,22 @@ fn check_other_bytes_are_noticed(
     assert_eq!((moved.stem.display().as_str(), &moved.placement), ("rec-2", &Placement::Stored));
     assert_eq!(archive.audio_of(&moved), sound);
     assert_eq!(bucket.get_range(&moved.audio.key, 0..u64::MAX).unwrap(), sound);
-    let (changes, refusals) = (Changes::default(), Refusals::default());
+    let (changes, refusals) = (ChangeLog::default(), Refusals::default());
     let now = Timestamp::now();
     bucket_removals::remove_from_bucket(bucket.as_ref(), &changes, index, &refusals, now).unwrap();
     assert_eq!(index.removals_due().unwrap(), []);
     assert!(bucket.head(&key.page_beside(PageKind::Metadata)).is_err());
     // Whosever it is, it may be the only one.
     assert_eq!(bucket.get_range(key, 0..u64::MAX).unwrap(), other);
-    let near = archive.near.as_ref();
-    let stock = Stock { near, far: Some(bucket.as_ref()), index, home: Home::Bucket };
-    let found = check(stock, Depth::Sizes, Timestamp::MAX, &mut |_| ()).unwrap().findings;
+    let local = archive.local.as_ref();
+    let stores =
+        Stores { local, remote: Some(bucket.as_ref()), index, home: StorageTarget::Bucket };
+    let found = check(stores, Depth::Sizes, Timestamp::MAX, &mut |_| ()).unwrap().findings;
     let found: Vec<_> = found.into_iter().map(|finding| (finding.key, finding.fault)).collect();
-    assert_eq!(found, [(key.clone(), Fault::OnlyCopy { place: Where::Bucket })]);
+    assert_eq!(found, [(key.clone(), Problem::OnlyCopy { place: Where::Bucket })]);
 
-    assert_eq!(evict(&grounds), 1);
-    assert!(archive.near.head(&moved.audio.key).is_err());
+    assert_eq!(evict(&context), 1);
+    assert!(archive.local.head(&moved.audio.key).is_err());
 }
 
 #[test]
@@ -116,7 +117,7 @@ fn what_was_replaced_before_it_was_looked_at_is_not_taken_for_what_was_sent() {
             Ok(())
         };
         let hooked = Intercepted::<MemoryStore, _>::new(bucket.clone(), Before(hook));
-        assert_eq!(archive.carry_on(archive.grounds(Arc::new(hooked))), None);
+        assert_eq!(archive.carry_on(archive.context(Arc::new(hooked))), None);
         assert_eq!(row(&archive, &recording).placement, Placement::Stored);
         check_other_bytes_are_noticed(&archive, &bucket, &recording, sound);
     }
@@ -143,7 +144,7 @@ fn only_bytes_of_an_unknown_version_are_read_and_once() {
                 }
             };
             archive
-                .grounds(Arc::new(Intercepted::<MemoryStore, _>::new(bucket.clone(), Before(hook))))
+                .context(Arc::new(Intercepted::<MemoryStore, _>::new(bucket.clone(), Before(hook))))
         };
         let index = &archive.services.index;
         let version = bucket.facts(&recording.audio.key).unwrap().version.unwrap();
@@ -173,6 +174,6 @@ fn a_place_that_recordings_have_left_says_nothing_about_the_next_one() {
     let index = &archive.services.index;
     assert!(index.verification(recording.id).unwrap().is_some());
     let place = "s3://another/".to_owned();
-    index.settle(&crate::model::Destination::Bucket { place }).unwrap();
+    index.set_destination(&crate::model::Destination::Bucket { place }).unwrap();
     assert_eq!(index.verification(recording.id).unwrap(), None);
 }

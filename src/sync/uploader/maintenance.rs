@@ -1,4 +1,4 @@
-//! Wakes the carriers when there is something new, and sees to what is due now and then: uploads given up, local
+//! Wakes the upload threads when there is something new, and sees to what is due now and then: uploads given up, local
 //! copies that make room, the trash, old change markers.
 
 use std::iter;
@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use crate::index::{Change, ChangeQueue, IndexError};
 use crate::model::causes;
 use crate::publishing::StorageError;
-use crate::publishing::change_log::Changes;
-use crate::sync::context::Grounds;
+use crate::publishing::change_log::ChangeLog;
+use crate::sync::context::SyncContext;
 use crate::sync::lease::Now;
-use crate::sync::purge::{self, Bins, TrashClock};
+use crate::sync::purge::{self, PurgeContext, TrashClock};
 use crate::sync::refusals::Refusals;
 use crate::sync::uploader::shared::Shared;
 use crate::sync::{bucket_removals, eviction};
@@ -31,7 +31,7 @@ const HOUSEKEEPING: Duration = Duration::from_hours(1);
 /// After a failure of the bucket.
 const AGAIN: Duration = Duration::from_mins(5);
 
-pub(crate) struct Steward {
+pub(crate) struct Maintenance {
     shared: Arc<Shared>,
     eviction_due: Instant,
     housekeeping_due: Instant,
@@ -39,7 +39,7 @@ pub(crate) struct Steward {
     refusals: Refusals,
 }
 
-impl Steward {
+impl Maintenance {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let now = Instant::now();
         let trash = TrashClock::new(Now::read());
@@ -49,7 +49,7 @@ impl Steward {
 
     /// Serves until the end.
     pub(crate) fn serve(mut self, changed: &ChangeQueue) {
-        while !self.shared.rounds.is_closing() {
+        while !self.shared.scheduler.is_closing() {
             match self.look_around() {
                 // It is looked at again; uploads say why they wait.
                 Ok(()) | Err(IndexError::Full(_)) => {}
@@ -67,7 +67,7 @@ impl Steward {
                         self.eviction_due = Instant::now();
                     }
                     changes.for_each(drop);
-                    self.shared.rounds.wake();
+                    self.shared.scheduler.wake();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -77,7 +77,7 @@ impl Steward {
 
     fn look_around(&mut self) -> Result<(), IndexError> {
         let now = Instant::now();
-        if self.shared.rounds.take_call() {
+        if self.shared.scheduler.take_call() {
             self.housekeeping_due = now;
             self.refusals.forget();
         }
@@ -86,17 +86,17 @@ impl Steward {
         }
         if self.eviction_due <= now {
             let retention = &self.shared.options.retention;
-            let grounds = &self.shared.grounds;
+            let context = &self.shared.context;
             let wall = Timestamp::now();
-            let evicted = eviction::evict(grounds, retention, wall);
-            let (bucket, changes) = (grounds.bucket.as_ref(), &self.shared.changes);
-            let (index, refusals) = (&grounds.index, &self.refusals);
+            let evicted = eviction::evict(context, retention, wall);
+            let (bucket, changes) = (context.bucket.as_ref(), &self.shared.changes);
+            let (index, refusals) = (&context.index, &self.refusals);
             let removed = evicted.and_then(|_| {
                 bucket_removals::remove_from_bucket(bucket, changes, index, refusals, wall)
             });
             let removed = removed.and_then(|()| self.remove_purged(wall));
             self.eviction_due = now + pause(removed, EVICTION)?;
-            (grounds.copied)(grounds.index.copied_bytes()?);
+            (context.copied)(context.index.copied_bytes()?);
         }
         if self.housekeeping_due <= now {
             self.housekeeping_due = now + pause(self.keep_house(), HOUSEKEEPING)?;
@@ -106,41 +106,42 @@ impl Steward {
 
     /// What users have purged, and what an end in the middle has left of an earlier removal.
     fn remove_purged(&self, now: Timestamp) -> Result<(), StorageError> {
-        let Shared { grounds, rounds, changes, .. } = self.shared.as_ref();
-        let is_busy = |seq| rounds.is_busy_with(|id| id.conversation == seq);
-        purge::remove_due(Bins::of(grounds, changes, &self.refusals), &is_busy, now).map(drop)
+        let Shared { context, scheduler, changes, .. } = self.shared.as_ref();
+        let is_busy = |seq| scheduler.is_busy_with(|id| id.conversation == seq);
+        purge::remove_due(PurgeContext::of(context, changes, &self.refusals), &is_busy, now)
+            .map(drop)
     }
 
     fn keep_house(&mut self) -> Result<(), StorageError> {
         let now = Now::read();
-        let Shared { grounds, options, rounds, changes, .. } = self.shared.as_ref();
-        give_up_uploads(grounds, &self.refusals, now.wall)?;
+        let Shared { context, options, scheduler, changes, .. } = self.shared.as_ref();
+        give_up_uploads(context, &self.refusals, now.wall)?;
         if let (Some(kept), Some(observed)) = (options.retention.trash, self.trash.observe(now)) {
-            let is_busy = |seq| rounds.is_busy_with(|id| id.conversation == seq);
-            let bins = Bins::of(grounds, changes, &self.refusals);
+            let is_busy = |seq| scheduler.is_busy_with(|id| id.conversation == seq);
+            let bins = PurgeContext::of(context, changes, &self.refusals);
             purge::empty(bins, kept, &is_busy, now.wall, observed)?;
         }
-        Changes::prune(grounds.bucket.as_ref(), Timestamp::now())?;
+        ChangeLog::prune(context.bucket.as_ref(), Timestamp::now())?;
         Ok(())
     }
 }
 
 /// Gives up multipart uploads that no recording goes on with: it was looked for again, or is gone.
 pub(crate) fn give_up_uploads(
-    grounds: &Grounds,
+    context: &SyncContext,
     refusals: &Refusals,
     now: Timestamp,
 ) -> Result<(), StorageError> {
-    let bucket = grounds.bucket.as_ref();
-    for (id, key) in grounds.index.uploads()? {
+    let bucket = context.bucket.as_ref();
+    for (id, key) in context.index.uploads()? {
         let item = format!("{key}: upload {id}");
         if refusals.rests(&item, now) {
             continue;
         }
-        let recording = grounds.index.filed_recording_at(&key)?;
+        let recording = context.index.filed_recording_at(&key)?;
         if recording.is_none_or(|it| it.placement.upload_id() != Some(id.as_str())) {
             match bucket.abort_upload(&key, &id) {
-                Ok(()) => grounds.index.forget_upload(&id)?,
+                Ok(()) => context.index.forget_upload(&id)?,
                 Err(err) => refusals.pass_over(Some(bucket), item, err, now)?,
             }
         }

@@ -11,7 +11,7 @@ use crate::sync::eviction::Retention;
 
 /// How recordings are carried, and what is kept for how long.
 #[derive(Debug, Clone)]
-pub struct CarrierOptions {
+pub struct UploaderConfig {
     /// Recordings that are carried at once. Default 4: enough to fill a line. Each may hold one object of up to
     /// `sizes.single_put_bytes` in memory.
     pub uploads_at_once: usize,
@@ -25,7 +25,7 @@ pub struct CarrierOptions {
 
 /// How it goes, for `storage.json`. Says nothing secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct CarrierStatus {
+pub struct UploaderStatus {
     /// Recordings that are not in the bucket yet, and those that were refused.
     pub pending: u64,
     pub paused: u64,

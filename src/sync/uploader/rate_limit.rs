@@ -1,4 +1,4 @@
-//! How fast the carrier may send, and how fast it does. One pace for all threads.
+//! How fast the uploader may send, and how fast it does. One limit for all threads.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 const WINDOW: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct RateLimit {
     bytes_per_second: Option<NonZeroU64>,
     state: Mutex<State>,
     bell: Condvar,
 }
 
-/// Guarded by `Pace::state`.
+/// Guarded by `RateLimit::state`.
 #[derive(Debug, Default)]
 struct State {
     /// When what was promised so far will have been sent at the pace allowed.
@@ -25,7 +25,7 @@ struct State {
     is_closed: bool,
 }
 
-impl Pace {
+impl RateLimit {
     pub(crate) fn new(bytes_per_second: Option<NonZeroU64>) -> Self {
         Self { bytes_per_second, state: Mutex::default(), bell: Condvar::new() }
     }
@@ -89,30 +89,30 @@ mod tests {
 
     #[test]
     fn without_a_limit_nobody_waits() {
-        let pace = Pace::new(None);
+        let rate_limit = RateLimit::new(None);
         let begun = Instant::now();
-        pace.take(u64::MAX);
-        pace.take(1);
+        rate_limit.take(u64::MAX);
+        rate_limit.take(1);
         assert!(begun.elapsed() < Duration::from_secs(60));
     }
 
     #[test]
     fn the_pace_is_kept_from_one_request_to_the_next() {
-        let pace = Pace::new(NonZeroU64::new(1_000));
+        let rate_limit = RateLimit::new(NonZeroU64::new(1_000));
         let begun = Instant::now();
         for _ in 0..3 {
-            pace.take(50);
+            rate_limit.take(50);
         }
         assert!(Duration::from_millis(100) <= begun.elapsed());
-        assert_eq!(pace.bytes_per_second(Instant::now()), 15);
+        assert_eq!(rate_limit.bytes_per_second(Instant::now()), 15);
     }
 
     #[test]
     fn the_end_lets_everybody_go() {
-        let pace = Pace::new(NonZeroU64::new(1));
-        pace.take(1 << 40);
-        pace.close();
-        pace.take(1 << 40);
-        assert!(pace.is_closed());
+        let rate_limit = RateLimit::new(NonZeroU64::new(1));
+        rate_limit.take(1 << 40);
+        rate_limit.close();
+        rate_limit.take(1 << 40);
+        assert!(rate_limit.is_closed());
     }
 }

@@ -11,9 +11,9 @@ use crate::model::{Recording, RecordingId};
 use crate::store::outbox::{Event, Trouble};
 use crate::store::{Admission, BucketHealth, Permit, boot_time};
 use crate::sync::lease::Now;
-use crate::sync::uploader::CarrierStatus;
+use crate::sync::uploader::UploaderStatus;
 use crate::sync::uploader::disk_pause::DiskPause;
-use crate::sync::uploader::upload::{Carried, Trip};
+use crate::sync::uploader::upload::{Upload, UploadOutcome};
 use crate::sync::uploader::upload_error::Blame;
 
 /// Rows of the index that are looked at in one step.
@@ -26,8 +26,8 @@ const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 const LONGEST_REST: Duration = Duration::from_mins(5);
 
 /// What a thread is to do now.
-pub(crate) enum Turn {
-    Carry(Box<Recording>, Option<Box<Trip>>, Ticket),
+pub(crate) enum Next {
+    Carry(Box<Recording>, Option<Box<Upload>>, UploadSlot),
     /// Nothing before `until` (by [`Now::boot`]), or before anything has changed since `seen`.
     Wait {
         until: Option<Duration>,
@@ -38,33 +38,33 @@ pub(crate) enum Turn {
 
 /// The right to carry one recording.
 #[derive(Debug)]
-pub(crate) struct Ticket {
+pub(crate) struct UploadSlot {
     permit: Permit,
     /// Somebody has asked for it.
     pub(crate) is_requested: bool,
 }
 
-impl Ticket {
+impl UploadSlot {
     /// Who may go does not wait for a time of its own: it was waited for by everybody.
     pub(crate) fn event(&self) -> Event {
         Event::Called
     }
 }
 
-/// Shared by all threads of the carrier.
+/// Shared by all threads of the uploader.
 #[derive(Debug, Default)]
-pub(crate) struct Rounds {
+pub(crate) struct Scheduler {
     state: Mutex<State>,
     bell: Condvar,
     /// What readers know of the bucket, and are told.
     health: Arc<BucketHealth>,
 }
 
-/// Guarded by `Rounds::state`.
+/// Guarded by `Scheduler::state`.
 #[derive(Debug, Default)]
 struct State {
     busy: HashSet<RecordingId>,
-    /// Those that wait for a time of their own, and their trips.
+    /// Those that wait for a time of their own, and their uploads.
     resting: HashMap<RecordingId, Rest>,
     /// Why nobody may go at all.
     barred: Option<String>,
@@ -83,36 +83,36 @@ struct State {
 #[derive(Debug)]
 struct Rest {
     until: Duration,
-    trip: Box<Trip>,
+    upload: Box<Upload>,
     /// Somebody asks for a try: what looks hopeless is looked at all the same.
     is_requested: bool,
 }
 
-impl Rounds {
+impl Scheduler {
     pub(crate) fn new(health: Arc<BucketHealth>) -> Self {
         Self { health, ..Self::default() }
     }
 
     /// The next for a thread that has nothing to do.
-    pub(crate) fn turn(&self, index: &Index, now: Now) -> Result<Turn, IndexError> {
+    pub(crate) fn turn(&self, index: &Index, now: Now) -> Result<Next, IndexError> {
         let (permit, seen) = {
             let mut state = self.state();
             state.notice_recovery(&self.health);
             let seen = state.changes;
             if state.is_closing {
-                return Ok(Turn::Closed);
+                return Ok(Next::Closed);
             }
             if state.barred.is_some() {
-                return Ok(Turn::Wait { until: None, seen });
+                return Ok(Next::Wait { until: None, seen });
             }
             if let Some(left) = state.disk.left() {
-                return Ok(Turn::Wait { until: Some(now.boot + left), seen });
+                return Ok(Next::Wait { until: Some(now.boot + left), seen });
             }
             match self.health.upload_admission(now.boot) {
                 Admission::Open => (Permit::Ordinary, seen),
                 Admission::Probe => (Permit::Probe, seen),
-                Admission::Wait(until) => return Ok(Turn::Wait { until: Some(until), seen }),
-                Admission::Probing => return Ok(Turn::Wait { until: None, seen }),
+                Admission::Wait(until) => return Ok(Next::Wait { until: Some(until), seen }),
+                Admission::Probing => return Ok(Next::Wait { until: None, seen }),
             }
         };
         match self.oldest(index, now)? {
@@ -120,14 +120,14 @@ impl Rounds {
             None => {
                 let mut state = self.state();
                 state.disk.end();
-                Ok(Turn::Wait { until: state.next_awake(now.boot), seen })
+                Ok(Next::Wait { until: state.next_awake(now.boot), seen })
             }
         }
     }
 
     /// The oldest recording that nobody carries and that does not rest.
     fn oldest(&self, index: &Index, now: Now) -> Result<Option<Recording>, IndexError> {
-        let mut page = index.unplaced(PAGE)?;
+        let mut page = index.pending_uploads(PAGE)?;
         while let Some(last) = page.last().cloned() {
             let found = {
                 let state = self.state();
@@ -136,18 +136,18 @@ impl Rounds {
             if found.is_some() {
                 return Ok(found);
             }
-            page = index.unplaced_after(&last, PAGE)?;
+            page = index.pending_uploads_after(&last, PAGE)?;
         }
         Ok(None)
     }
 
     /// Unless another thread was faster.
-    fn hand_out(&self, recording: Recording, permit: Permit, now: Now, seen: u64) -> Turn {
+    fn hand_out(&self, recording: Recording, permit: Permit, now: Now, seen: u64) -> Next {
         let mut state = self.state();
         let is_probe = permit == Permit::Probe;
         let is_free = !is_probe || self.health.upload_admission(now.boot) == Admission::Probe;
         if !is_free || !state.may_go(recording.id, now.boot) {
-            return Turn::Wait { until: Some(now.boot), seen };
+            return Next::Wait { until: Some(now.boot), seen };
         }
         if is_probe {
             self.health.send_upload_probe();
@@ -155,44 +155,44 @@ impl Rounds {
         state.busy.insert(recording.id);
         let rest = state.resting.remove(&recording.id);
         let is_requested = rest.as_ref().is_some_and(|rest| rest.is_requested);
-        let ticket = Ticket { permit, is_requested };
-        Turn::Carry(Box::new(recording), rest.map(|rest| rest.trip), ticket)
+        let ticket = UploadSlot { permit, is_requested };
+        Next::Carry(Box::new(recording), rest.map(|rest| rest.upload), ticket)
     }
 
     /// Takes note of how it went.
     pub(crate) fn done(
         &self,
         id: RecordingId,
-        ticket: &Ticket,
-        carried: Carried,
+        ticket: &UploadSlot,
+        carried: UploadOutcome,
         now: Now,
         chance: f64,
     ) {
         let mut state = self.state();
         state.busy.remove(&id);
-        if !matches!(carried, Carried::DiskFull(_)) {
+        if !matches!(carried, UploadOutcome::DiskFull(_)) {
             state.disk.end();
         }
         match carried {
-            Carried::Stored => {
+            UploadOutcome::Stored => {
                 state.last_success = Some(now.wall);
                 self.health.upload_succeeded(now.boot);
                 state.notice_recovery(&self.health);
             }
-            Carried::DiskFull(trip) => {
-                if let Some(trip) = trip {
+            UploadOutcome::DiskFull(upload) => {
+                if let Some(upload) = upload {
                     let is_requested = ticket.is_requested;
-                    state.resting.insert(id, Rest { until: now.boot, trip, is_requested });
+                    state.resting.insert(id, Rest { until: now.boot, upload, is_requested });
                 }
                 self.health.upload_withdrawn(ticket.permit, now.boot);
                 state.disk.start();
             }
-            Carried::Overtaken | Carried::Stopped => {
+            UploadOutcome::Overtaken | UploadOutcome::Stopped => {
                 self.health.upload_withdrawn(ticket.permit, now.boot);
             }
-            Carried::Waits { until, blame, why, trip } => {
+            UploadOutcome::Waits { until, blame, why, upload } => {
                 let until = now.boot + rest_until(until, now.wall);
-                state.resting.insert(id, Rest { until, trip, is_requested: false });
+                state.resting.insert(id, Rest { until, upload, is_requested: false });
                 state.complain(id, blame.as_ref(), &why);
                 match &blame {
                     Some(Blame::Bucket(trouble, reach)) => {
@@ -291,17 +291,17 @@ impl Rounds {
         self.state().is_closing
     }
 
-    pub(crate) fn status(&self, now: Now) -> CarrierStatus {
+    pub(crate) fn status(&self, now: Now) -> UploaderStatus {
         let state = self.state();
         let refused = self.health.upload_refusal();
         let wait = self.health.uploads_wait(now.boot);
         let wait = wait.and_then(|wait| SignedDuration::try_from(wait).ok());
-        CarrierStatus {
+        UploaderStatus {
             paused_because: state.barred.clone().or(state.disk.reason()).or(refused),
             away_until: wait.and_then(|wait| now.wall.checked_add(wait).ok()),
             last_error: state.last_error.clone(),
             last_success: state.last_success,
-            ..CarrierStatus::default()
+            ..UploaderStatus::default()
         }
     }
 

@@ -6,37 +6,37 @@ use jiff::Timestamp;
 
 use crate::index::IndexError;
 use crate::model::causes;
-use crate::publishing::change_log::Changes;
+use crate::publishing::change_log::ChangeLog;
 use crate::store::chance;
-use crate::sync::context::Grounds;
+use crate::sync::context::SyncContext;
 use crate::sync::lease::{Fence, Now};
 use crate::sync::uploader::memory_budget::MemoryBudget;
-use crate::sync::uploader::options::CarrierOptions;
-use crate::sync::uploader::rate_limit::Pace;
-use crate::sync::uploader::scheduler::{Rounds, Turn};
-use crate::sync::uploader::upload_worker::Courier;
+use crate::sync::uploader::options::UploaderConfig;
+use crate::sync::uploader::rate_limit::RateLimit;
+use crate::sync::uploader::scheduler::{Next, Scheduler};
+use crate::sync::uploader::upload_worker::UploadWorker;
 
 /// What the threads share.
 pub(crate) struct Shared {
-    pub(crate) grounds: Grounds,
-    pub(crate) options: CarrierOptions,
-    pub(crate) rounds: Arc<Rounds>,
-    pub(crate) pace: Pace,
+    pub(crate) context: SyncContext,
+    pub(crate) options: UploaderConfig,
+    pub(crate) scheduler: Arc<Scheduler>,
+    pub(crate) rate_limit: RateLimit,
     pub(crate) budget: MemoryBudget,
-    pub(crate) changes: Arc<Changes>,
+    pub(crate) changes: Arc<ChangeLog>,
     /// Shut while the lease on the bucket may be somebody else's.
     pub(crate) fence: Arc<Fence>,
 }
 
 impl Shared {
-    pub(crate) fn courier<'a>(&'a self, heard: &'a dyn Fn()) -> Courier<'a> {
-        Courier {
-            near: self.grounds.near.as_ref(),
-            store: self.grounds.store.as_ref(),
-            bucket: self.grounds.bucket.as_ref(),
-            index: &self.grounds.index,
+    pub(crate) fn worker<'a>(&'a self, heard: &'a dyn Fn()) -> UploadWorker<'a> {
+        UploadWorker {
+            local: self.context.local.as_ref(),
+            store: self.context.store.as_ref(),
+            bucket: self.context.bucket.as_ref(),
+            index: &self.context.index,
             sizes: self.options.sizes,
-            pace: &self.pace,
+            rate_limit: &self.rate_limit,
             budget: &self.budget,
             changes: &self.changes,
             clock: &Timestamp::now,
@@ -52,7 +52,7 @@ impl Shared {
             match self.carry_one() {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(IndexError::Full(_)) => self.rounds.wait_for_room(),
+                Err(IndexError::Full(_)) => self.scheduler.wait_for_room(),
                 Err(err) => return self.give_up(&err),
             }
         }
@@ -62,35 +62,34 @@ impl Shared {
     pub(crate) fn carry_one(&self) -> Result<bool, IndexError> {
         if !self.fence.is_open() {
             // Whoever holds the lease lets everybody go again.
-            self.rounds.bar_unless_barred("there is no lease on the bucket at present");
+            self.scheduler.bar_unless_barred("there is no lease on the bucket at present");
         }
-        match self.rounds.turn(&self.grounds.index, Now::read())? {
-            Turn::Carry(recording, rested, ticket) => {
+        match self.scheduler.turn(&self.context.index, Now::read())? {
+            Next::Carry(recording, rested, ticket) => {
                 let id = recording.id;
-                let heard = || self.rounds.heard();
+                let heard = || self.scheduler.heard();
                 let (event, is_requested) = (ticket.event(), ticket.is_requested);
-                let carried =
-                    self.courier(&heard).carry(*recording, rested, event, is_requested)?;
-                self.rounds.done(id, &ticket, carried, Now::read(), chance());
+                let carried = self.worker(&heard).carry(*recording, rested, event, is_requested)?;
+                self.scheduler.done(id, &ticket, carried, Now::read(), chance());
             }
-            Turn::Wait { until, seen } => self.rounds.wait(until, seen),
-            Turn::Closed => return Ok(false),
+            Next::Wait { until, seen } => self.scheduler.wait(until, seen),
+            Next::Closed => return Ok(false),
         }
         Ok(true)
     }
 
     /// Without an index nothing can be carried safely.
     pub(crate) fn give_up(&self, err: &IndexError) {
-        if !self.rounds.is_closing() {
-            log::error!("the carrier ends: {}", causes(err));
-            (self.grounds.alarm)();
+        if !self.scheduler.is_closing() {
+            log::error!("uploads end: {}", causes(err));
+            (self.context.alarm)();
         }
         self.close();
     }
 
     pub(crate) fn close(&self) {
-        self.rounds.close();
-        self.pace.close();
+        self.scheduler.close();
+        self.rate_limit.close();
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use super::maintenance::give_up_uploads;
-use super::upload::Carried;
+use super::upload::UploadOutcome;
 use crate::model::{PageKind, Placement, SpeakerId};
-use crate::publishing::change_log::Told;
+use crate::publishing::change_log::BucketChange;
 use crate::publishing::name_speakers;
 use crate::store::{FlakyStore, Store, StoreError};
 use crate::sync::refusals::Refusals;
@@ -38,7 +38,7 @@ fn a_recording_arrives_with_its_pages_and_labels_and_is_told_of() {
         assert_eq!(label.fields["duration"], "2.000");
         assert_eq!(label.fields["original-name"], recording.audio_name.display());
         let metadata = recording.page(PageKind::Metadata).unwrap();
-        assert_eq!(told, Told::Metadata(metadata.object.key.clone()));
+        assert_eq!(told, BucketChange::Metadata(metadata.object.key.clone()));
     }
     let bytes = (SMALL + LARGE) as u64;
     assert_eq!(world.index.copied_bytes().unwrap(), bytes);
@@ -126,7 +126,8 @@ fn names_that_are_given_at_any_moment_arrive_too() {
             if calls.fetch_add(1, Ordering::Relaxed) == at {
                 let names = BTreeMap::from([(SpeakerId(0), "Anna".to_owned())]);
                 for recording in &recordings {
-                    name_speakers(world.near.as_ref(), &world.index, recording.id, &names).unwrap();
+                    name_speakers(world.local.as_ref(), &world.index, recording.id, &names)
+                        .unwrap();
                 }
             }
             Ok(())
@@ -152,11 +153,11 @@ fn changed_pages_go_without_the_audio() {
     world.finish();
     let recording = world.all().pop().unwrap();
     let names = BTreeMap::from([(SpeakerId(0), "Anna".to_owned())]);
-    name_speakers(world.near.as_ref(), &world.index, recording.id, &names).unwrap();
+    name_speakers(world.local.as_ref(), &world.index, recording.id, &names).unwrap();
     let row = world.index.recording(recording.id).unwrap().unwrap();
     assert_eq!(row.placement, Placement::PagesChanged);
     // The local copy of the audio is not needed for it.
-    world.near.delete(&recording.audio.key).unwrap();
+    world.local.delete(&recording.audio.key).unwrap();
     world.index.set_evicted(recording.id).unwrap();
     world.finish();
     let row = world.index.recording(recording.id).unwrap().unwrap();
@@ -168,17 +169,17 @@ fn changed_pages_go_without_the_audio() {
 fn a_local_copy_that_is_damaged_is_never_sent_as_if_it_were_right() {
     let world = World::with_two();
     for recording in world.all() {
-        let mut bytes = world.near.get_range(&recording.audio.key, 0..u64::MAX).unwrap();
+        let mut bytes = world.local.get_range(&recording.audio.key, 0..u64::MAX).unwrap();
         bytes[3] ^= 1;
-        world.near.put(&recording.audio.key, &bytes).unwrap();
+        world.local.put(&recording.audio.key, &bytes).unwrap();
         let carried = world.carry(world.bucket.as_ref(), recording.clone(), None, &|| {});
-        let Carried::Waits { why, .. } = carried else { panic!("{carried:?}") };
+        let UploadOutcome::Waits { why, .. } = carried else { panic!("{carried:?}") };
         assert!(why.contains("damaged"), "{why}");
         let row = world.index.recording(recording.id).unwrap().unwrap();
         assert!(matches!(row.placement, Placement::Paused { .. }));
         assert!(world.bucket.head(&recording.audio.key).is_err());
     }
-    give_up_uploads(&world.grounds(world.bucket.clone()), &Refusals::default(), world.now())
+    give_up_uploads(&world.context(world.bucket.clone()), &Refusals::default(), world.now())
         .unwrap();
     assert_eq!(world.bucket.open_uploads(), Vec::<String>::new());
 }
@@ -188,7 +189,7 @@ fn pages_that_a_power_cut_has_left_behind_are_written_anew() {
     let world = World::with_two();
     let recording = world.all().remove(0);
     let srt = recording.page(PageKind::Srt).unwrap();
-    world.near.put(&srt.object.key, b"of another time").unwrap();
+    world.local.put(&srt.object.key, b"of another time").unwrap();
     world.finish();
     world.check("");
     assert!(world.index.recording(recording.id).unwrap().unwrap().revision == 2);
@@ -223,14 +224,14 @@ fn an_upload_that_is_refused_in_the_middle_goes_on_where_it_was() {
         let (left, parts) = (AtomicU64::new(refused_at), AtomicU64::new(0));
         let bucket = refusing(&world, "put_part", &left, &parts);
         let carried = world.carry(&bucket, recording.clone(), None, &|| {});
-        assert!(matches!(carried, Carried::Waits { .. }), "{carried:?}");
+        assert!(matches!(carried, UploadOutcome::Waits { .. }), "{carried:?}");
         let uploads = world.bucket.open_uploads();
         assert_eq!(uploads.len(), 1);
         let row = world.index.recording(recording.id).unwrap().unwrap();
         assert!(matches!(row.placement, Placement::Paused { .. }));
         assert_eq!(row.placement.upload_id(), Some(uploads[0].as_str()));
-        // The steward leaves it alone, and so does a new process.
-        give_up_uploads(&world.grounds(world.bucket.clone()), &Refusals::default(), world.now())
+        // Maintenance leaves it alone, and so does a new process.
+        give_up_uploads(&world.context(world.bucket.clone()), &Refusals::default(), world.now())
             .unwrap();
         assert_eq!(world.bucket.open_uploads(), uploads);
         left.store(u64::MAX, Ordering::Relaxed);
@@ -251,10 +252,10 @@ fn an_upload_that_is_refused_in_the_middle_goes_on_where_it_was() {
 fn a_damaged_local_copy_is_not_sent_again_before_it_has_changed() {
     let world = World::new();
     let recording = world.publish("standup", "large", LARGE);
-    let whole = world.near.get_range(&recording.audio.key, 0..u64::MAX).unwrap();
+    let whole = world.local.get_range(&recording.audio.key, 0..u64::MAX).unwrap();
     let mut damaged = whole.clone();
     damaged[3] ^= 1;
-    world.near.put(&recording.audio.key, &damaged).unwrap();
+    world.local.put(&recording.audio.key, &damaged).unwrap();
     let (never, parts) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
     let bucket = refusing(&world, "none", &never, &parts);
     assert!(!world.carry_all(&bucket, 1, &|| {}));
@@ -268,13 +269,13 @@ fn a_damaged_local_copy_is_not_sent_again_before_it_has_changed() {
     assert!(!world.carry_all(&bucket, 20, &|| {}));
     assert_eq!(parts.load(Ordering::Relaxed), sent);
     // Touched, it is hashed and found as bad as before.
-    world.near.put(&recording.audio.key, &damaged).unwrap();
+    world.local.put(&recording.audio.key, &damaged).unwrap();
     assert!(!world.carry_all(&bucket, 20, &|| {}));
     assert_eq!(parts.load(Ordering::Relaxed), sent);
-    world.near.put(&recording.audio.key, &whole).unwrap();
+    world.local.put(&recording.audio.key, &whole).unwrap();
     assert!(world.carry_all(&bucket, 20, &|| {}));
     drop(bucket);
-    give_up_uploads(&world.grounds(world.bucket.clone()), &Refusals::default(), world.now())
+    give_up_uploads(&world.context(world.bucket.clone()), &Refusals::default(), world.now())
         .unwrap();
     world.check("");
 }
@@ -291,7 +292,7 @@ fn an_upload_under_way_stops_when_the_lease_is_lost() {
     };
     let bucket = hooked(&world.bucket, hook);
     let carried = world.carry(&bucket, recording.clone(), None, &|| {});
-    assert!(matches!(carried, Carried::Stopped), "{carried:?}");
+    assert!(matches!(carried, UploadOutcome::Stopped), "{carried:?}");
     drop(bucket);
     assert_eq!(world.in_bucket().len(), 0);
     // What had arrived counts when the lease is there again.

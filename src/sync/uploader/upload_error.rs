@@ -8,7 +8,7 @@ use crate::store::{Reach, StoreError};
 
 /// Why an action was not carried out.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Fault {
+pub(crate) enum UploadError {
     #[error("the bucket failed")]
     Bucket(#[source] StoreError),
     /// The bucket has forgotten the upload.
@@ -54,7 +54,7 @@ impl Blame {
     }
 }
 
-impl Fault {
+impl UploadError {
     /// `None`: there is nobody to blame, the recording is to be looked at anew.
     pub(crate) fn blame(&self) -> Option<Blame> {
         let refused = || Trouble::Refused { why: causes(self) };

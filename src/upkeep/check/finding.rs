@@ -24,7 +24,7 @@ impl fmt::Display for Where {
 /// What is wrong with an object.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case", tag = "fault")]
-pub enum Fault {
+pub enum Problem {
     /// It should be there and is not, or not whole.
     Missing {
         place: Where,
@@ -60,7 +60,7 @@ pub enum Fault {
     },
 }
 
-impl Fault {
+impl Problem {
     fn place(&self) -> Where {
         match self {
             Self::Missing { place }
@@ -75,7 +75,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = self.place();
         match self {
@@ -106,7 +106,7 @@ impl fmt::Display for Fault {
 pub struct Finding {
     pub key: Key,
     #[serde(flatten)]
-    pub fault: Fault,
+    pub fault: Problem,
     /// As the index has it; `None` where the index does not know the object.
     #[serde(skip)]
     pub object: Option<Object>,
@@ -117,7 +117,7 @@ pub struct Finding {
 
 impl Finding {
     /// Of an object that the index does not know.
-    pub(crate) fn of_stranger(key: Key, fault: Fault) -> Self {
+    pub(crate) fn of_stranger(key: Key, fault: Problem) -> Self {
         Self { key, fault, object: None, recording: None }
     }
 }

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{Key, Object, PageKind, Recording, StateRole};
-use crate::publishing::stores::{self, Stock, StockError};
+use crate::publishing::stores::{self, Stores, StoresError};
 use crate::render;
 use crate::store::{ObjectFacts, Store, StoreError};
-use crate::upkeep::check::finding::{Fault, Finding, Where};
+use crate::upkeep::check::finding::{Finding, Problem, Where};
 use crate::upkeep::folders::Folder;
 use crate::upkeep::{copies, salvage};
 
@@ -21,25 +21,25 @@ const YOUNG: SignedDuration = SignedDuration::from_hours(1);
 
 /// Says what is to be said of everything in a folder that no row names.
 pub(crate) fn judge(
-    stock: Stock<'_>,
+    stores: Stores<'_>,
     folder: &Folder,
     now: Timestamp,
     found: &mut dyn FnMut(Finding),
-) -> Result<(), StockError> {
+) -> Result<(), StoresError> {
     let mut stems: BTreeMap<&str, Vec<&Key>> = BTreeMap::new();
     for key in folder.keys().filter(|key| !key.is_transcript()) {
         stems.entry(key.recording_stem()).or_default().push(key);
     }
-    let judging = Judging { stock, folder, now };
+    let judging = Judging { stores, folder, now };
     let (mut is_touched, mut left) = (false, Vec::new());
     for keys in stems.into_values() {
         match judging.verdict(&keys)? {
             Verdict::Recording { page, place } => {
-                found(Finding::of_stranger(page, Fault::Unindexed { place }));
+                found(Finding::of_stranger(page, Problem::Unindexed { place }));
                 is_touched = true;
             }
             Verdict::Strange { page, place } => {
-                found(Finding::of_stranger(page, Fault::Strange { place }));
+                found(Finding::of_stranger(page, Problem::Strange { place }));
                 is_touched = true;
             }
             Verdict::Left { about } => {
@@ -74,13 +74,13 @@ enum Verdict {
 }
 
 struct Judging<'a> {
-    stock: Stock<'a>,
+    stores: Stores<'a>,
     folder: &'a Folder,
     now: Timestamp,
 }
 
 impl Judging<'_> {
-    fn verdict(&self, keys: &[&Key]) -> Result<Verdict, StockError> {
+    fn verdict(&self, keys: &[&Key]) -> Result<Verdict, StoresError> {
         let page = |suffix: PageKind| {
             keys.iter().find(|key| key.file_name().ends_with(suffix.suffix())).copied()
         };
@@ -94,7 +94,7 @@ impl Judging<'_> {
             return Ok(verdict);
         }
         let Some(json) = json else { return Ok(Verdict::Left { about: None }) };
-        let Some(source) = salvage::source_at(self.stock, json)? else {
+        let Some(source) = salvage::source_at(self.stores, json)? else {
             return Ok(Verdict::Left { about: None });
         };
         let about = Some(source.blake3.clone());
@@ -109,7 +109,7 @@ impl Judging<'_> {
                 blake3: source.blake3.clone(),
             };
             if self.folder.has(&audio)
-                && copies::is_there(self.stock, &audio)?
+                && copies::is_there(self.stores, &audio)?
                 && !self.is_young(&audio.key)?
             {
                 let place = self.place_of(json);
@@ -120,30 +120,30 @@ impl Judging<'_> {
     }
 
     /// `None`: the page is as good as lost.
-    fn of_metadata(&self, page: &Key) -> Result<Option<Verdict>, StockError> {
+    fn of_metadata(&self, page: &Key) -> Result<Option<Verdict>, StoresError> {
         let place = self.place_of(page);
         let strange = Some(Verdict::Strange { page: page.clone(), place });
         let Some(recording) = self.read_metadata(page)? else {
             let is_empty = |sizes: &BTreeMap<Key, u64>| sizes.get(page).is_none_or(|it| *it == 0);
-            let is_empty = is_empty(&self.folder.near) && is_empty(&self.folder.far);
+            let is_empty = is_empty(&self.folder.local) && is_empty(&self.folder.remote);
             return Ok(if is_empty { None } else { strange });
         };
         if self.folder.has(&recording.audio) {
             return Ok(Some(Verdict::Recording { page: page.clone(), place }));
         }
         let about = recording.audio.blake3;
-        match copies::are_words_kept(self.stock, &about)? {
+        match copies::are_words_kept(self.stores, &about)? {
             true => Ok(Some(Verdict::Left { about: Some(about) })),
             false => Ok(strange),
         }
     }
 
     /// The recording that the metadata page of either place tells of.
-    fn read_metadata(&self, page: &Key) -> Result<Option<Recording>, StockError> {
-        let Stock { near, far, .. } = self.stock;
+    fn read_metadata(&self, page: &Key) -> Result<Option<Recording>, StoresError> {
+        let Stores { local, remote, .. } = self.stores;
         for json in [
-            Some(near.get_range(page, 0..u64::MAX)),
-            far.map(|far| far.get_range(page, 0..u64::MAX)),
+            Some(local.get_range(page, 0..u64::MAX)),
+            remote.map(|remote| remote.get_range(page, 0..u64::MAX)),
         ] {
             let json = match json {
                 None | Some(Err(StoreError::Missing { .. })) => continue,
@@ -157,8 +157,8 @@ impl Judging<'_> {
     }
 
     /// Whether a recording of this folder has these bytes already.
-    fn is_known_here(&self, blake3: &str, key: &Key) -> Result<bool, StockError> {
-        let known = self.stock.index.recordings_with_audio(blake3)?;
+    fn is_known_here(&self, blake3: &str, key: &Key) -> Result<bool, StoresError> {
+        let known = self.stores.index.recordings_with_audio(blake3)?;
         Ok(known.iter().any(|it| it.audio.key.folder() == key.folder()))
     }
 
@@ -169,7 +169,7 @@ impl Judging<'_> {
         about: Option<&str>,
         is_touched: bool,
         found: &mut dyn FnMut(Finding),
-    ) -> Result<(), StockError> {
+    ) -> Result<(), StoresError> {
         for (place, store) in self.places_with(key) {
             let facts = match store.facts(key) {
                 // It has gone meanwhile.
@@ -178,15 +178,15 @@ impl Judging<'_> {
             };
             let is_old = is_old(&facts, self.now);
             let fault = if !facts.is_ours {
-                Fault::Foreign { place }
+                Problem::Foreign { place }
             } else if !(is_old || holds_recording(key) && self.is_alone()?) {
                 continue;
             } else if !self.is_kept(key, place, &facts, about)? {
-                Fault::OnlyCopy { place }
+                Problem::OnlyCopy { place }
             } else {
-                Fault::Orphan { place }
+                Problem::Orphan { place }
             };
-            let is_loss = matches!(fault, Fault::OnlyCopy { .. });
+            let is_loss = matches!(fault, Problem::OnlyCopy { .. });
             if !is_loss && (is_touched || !is_old && facts.is_ours) {
                 continue;
             }
@@ -197,8 +197,8 @@ impl Judging<'_> {
 
     /// Whether whoever files recordings here has this index, and does nothing now: what a follower finds in the bucket,
     /// somebody else may be about to name.
-    fn is_alone(&self) -> Result<bool, StockError> {
-        Ok(self.stock.index.role()? != Some(StateRole::Follower))
+    fn is_alone(&self) -> Result<bool, StoresError> {
+        Ok(self.stores.index.role()? != Some(StateRole::Follower))
     }
 
     fn is_kept(
@@ -207,34 +207,34 @@ impl Judging<'_> {
         place: Where,
         facts: &ObjectFacts,
         about: Option<&str>,
-    ) -> Result<bool, StockError> {
+    ) -> Result<bool, StoresError> {
         if key.is_page() {
             let about = about.or(facts.recording.as_deref());
-            return about.map_or(Ok(false), |about| copies::are_words_kept(self.stock, about));
+            return about.map_or(Ok(false), |about| copies::are_words_kept(self.stores, about));
         }
         match self.hash(key, place)? {
-            Some(hash) => copies::is_audio_kept(self.stock, &hash),
+            Some(hash) => copies::is_audio_kept(self.stores, &hash),
             None => Ok(false),
         }
     }
 
     /// BLAKE3 of what is there.
-    fn hash(&self, key: &Key, place: Where) -> Result<Option<String>, StockError> {
+    fn hash(&self, key: &Key, place: Where) -> Result<Option<String>, StoresError> {
         let object = Object { key: key.clone(), bytes: 0, blake3: String::new() };
-        let hash = match (place, self.stock.far) {
-            (Where::Disk, _) => stores::hash_near(self.stock.near, &object),
+        let hash = match (place, self.stores.remote) {
+            (Where::Disk, _) => stores::hash_local(self.stores.local, &object),
             // Other programs put other bytes under our labels, and these may be nowhere else.
-            (Where::Bucket, Some(far)) => stores::hash_far(far, &object, None),
+            (Where::Bucket, Some(remote)) => stores::hash_remote(remote, &object, None),
             (Where::Bucket, None) => return Ok(None),
         };
         match hash {
             Ok(hash) => Ok(Some(hash)),
-            Err(StockError::Store(StoreError::Missing { .. })) => Ok(None),
+            Err(StoresError::Store(StoreError::Missing { .. })) => Ok(None),
             Err(err) => Err(err),
         }
     }
 
-    fn is_young(&self, key: &Key) -> Result<bool, StockError> {
+    fn is_young(&self, key: &Key) -> Result<bool, StoresError> {
         for (_, store) in self.places_with(key) {
             if is_old(&store.facts(key)?, self.now) {
                 return Ok(false);
@@ -244,13 +244,13 @@ impl Judging<'_> {
     }
 
     fn places_with(&self, key: &Key) -> impl Iterator<Item = (Where, &dyn Store)> {
-        let near = self.folder.near.contains_key(key).then_some((Where::Disk, self.stock.near));
-        let far = self.stock.far.filter(|_| self.folder.far.contains_key(key));
-        near.into_iter().chain(far.map(|far| (Where::Bucket, far as &dyn Store)))
+        let local = self.folder.local.contains_key(key).then_some((Where::Disk, self.stores.local));
+        let remote = self.stores.remote.filter(|_| self.folder.remote.contains_key(key));
+        local.into_iter().chain(remote.map(|remote| (Where::Bucket, remote as &dyn Store)))
     }
 
     fn place_of(&self, key: &Key) -> Where {
-        if self.folder.near.contains_key(key) { Where::Disk } else { Where::Bucket }
+        if self.folder.local.contains_key(key) { Where::Disk } else { Where::Bucket }
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use crate::model::{Day, Key};
-use crate::publishing::stores::StockError;
+use crate::publishing::stores::StoresError;
 use crate::store::{Bucket, Foreign};
 
 /// Names beside the days' folders that are told of.
@@ -25,7 +25,7 @@ pub struct BucketDays {
 }
 
 /// Lists all of it.
-pub fn days(bucket: &dyn Bucket) -> Result<BucketDays, StockError> {
+pub fn days(bucket: &dyn Bucket) -> Result<BucketDays, StoresError> {
     let mut days: BTreeMap<(String, Day), Vec<Key>> = BTreeMap::new();
     let mut elsewhere = Vec::new();
     // What others have listed before is not of this listing.
@@ -45,7 +45,7 @@ pub fn days(bucket: &dyn Bucket) -> Result<BucketDays, StockError> {
 
 /// Brings a day's objects below `root`, where [`survey`](crate::upkeep::survey) finds them, each with the
 /// time at which it was put.
-pub fn fetch_day(bucket: &dyn Bucket, day: &[Key], root: &Path) -> Result<(), StockError> {
+pub fn fetch_day(bucket: &dyn Bucket, day: &[Key], root: &Path) -> Result<(), StoresError> {
     for key in day {
         let path = root.join(key.as_str());
         fs::create_dir_all(path.parent().unwrap_or(root))?;

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use crate::fixtures::archive::Archive;
 use crate::model::{ConversationId, Day, FileName};
-use crate::publishing::{Home, Stock};
+use crate::publishing::{StorageTarget, Stores};
 use crate::store::{Bucket, MemoryStore, Store};
 use crate::upkeep::{Find, Imported, import};
 
@@ -32,13 +32,13 @@ fn find(archive: &Archive, name: &str, sound: &[u8]) -> (Find, std::path::PathBu
 
 fn imported(archive: &Archive, bucket: Option<&dyn Bucket>, name: &str, sound: &[u8]) -> Imported {
     let (find, text) = find(archive, name, sound);
-    let stock = Stock {
-        near: archive.near.as_ref(),
-        far: bucket,
+    let stores = Stores {
+        local: archive.local.as_ref(),
+        remote: bucket,
         index: &archive.services.index,
-        home: if bucket.is_some() { Home::Bucket } else { Home::Disk },
+        home: if bucket.is_some() { StorageTarget::Bucket } else { StorageTarget::Disk },
     };
-    import(stock, &find, &text, &TimeZone::UTC, Timestamp::now()).unwrap()
+    import(stores, &find, &text, &TimeZone::UTC, Timestamp::now()).unwrap()
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn bytes_that_are_being_removed_for_good_are_imported() {
     let old = archive.publish("old", "x.wav", b"sound");
     index.trash_conversation(old.id.conversation, Timestamp::now()).unwrap();
     for _ in 0..2 {
-        index.condemn_old(Duration::ZERO, Timestamp::now(), Duration::from_secs(1)).unwrap();
+        index.mark_old_purging(Duration::ZERO, Timestamp::now(), Duration::from_secs(1)).unwrap();
     }
     assert!(matches!(imported(&archive, None, "a.wav", b"sound"), Imported::Published(_)));
 }
@@ -76,13 +76,13 @@ fn an_import_keeps_the_words_of_the_day_that_are_in_the_bucket_only() {
     let bucket = Arc::new(MemoryStore::default());
     for page in &first.pages {
         let key = &page.object.key;
-        bucket.put(key, &archive.near.get_range(key, 0..u64::MAX).unwrap()).unwrap();
-        archive.near.delete(key).unwrap();
+        bucket.put(key, &archive.local.get_range(key, 0..u64::MAX).unwrap()).unwrap();
+        archive.local.delete(key).unwrap();
     }
     let published = imported(&archive, Some(bucket.as_ref()), "a.wav", b"imported");
     let Imported::Published(id) = published else { panic!("{published:?}") };
     let transcript = archive.services.index.day_transcript(id.conversation, id.day).unwrap();
-    let text = archive.near.get_range(&transcript.unwrap().object.key, 0..u64::MAX).unwrap();
+    let text = archive.local.get_range(&transcript.unwrap().object.key, 0..u64::MAX).unwrap();
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains("Good morning.") && text.contains("the imported words"), "{text}");
 }

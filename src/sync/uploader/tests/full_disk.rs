@@ -7,9 +7,9 @@ use super::hooked::hooked;
 use super::threads::{options, until};
 use super::world::World;
 use crate::index::failing_disk::FailingDisk;
-use crate::sync::Carrier;
-use crate::sync::Grounds;
-use crate::sync::uploader::upload::Carried;
+use crate::sync::SyncContext;
+use crate::sync::Uploader;
+use crate::sync::uploader::upload::UploadOutcome;
 
 #[test]
 fn a_disk_that_is_full_at_any_moment_costs_no_upload() {
@@ -26,19 +26,19 @@ fn a_disk_that_is_full_at_any_moment_costs_no_upload() {
         };
         let bucket = hooked(&world.bucket, hook);
         let (mut held, mut was_full) = (None, false);
-        while let Some(recording) = world.index.unplaced(1).unwrap().pop() {
+        while let Some(recording) = world.index.pending_uploads(1).unwrap().pop() {
             match world.carry(&bucket, recording, held.take(), &|| {}) {
-                Carried::DiskFull(upload) => {
+                UploadOutcome::DiskFull(upload) => {
                     was_full = true;
                     disk.fill(false);
-                    until("the index is open again", || world.index.unplaced(1).is_ok());
+                    until("the index is open again", || world.index.pending_uploads(1).is_ok());
                     held = upload;
                 }
-                Carried::Waits { until, trip, .. } => {
+                UploadOutcome::Waits { until, upload, .. } => {
                     world.jump_to(until);
-                    held = Some(trip);
+                    held = Some(upload);
                 }
-                Carried::Stored | Carried::Overtaken | Carried::Stopped => {}
+                UploadOutcome::Stored | UploadOutcome::Overtaken | UploadOutcome::Stopped => {}
             }
         }
         drop(bucket);
@@ -68,16 +68,16 @@ fn a_full_disk_pauses_uploads_and_says_so_until_there_is_room() {
     let has_ended = Arc::new(AtomicBool::new(false));
     let alarmed = has_ended.clone();
     let alarm = Arc::new(move || alarmed.store(true, Ordering::Relaxed));
-    let grounds = Grounds { alarm, ..world.grounds(bucket) };
-    let carrier = Carrier::start(options(&world), grounds).unwrap();
-    let why = || carrier.status().ok().and_then(|it| it.paused_because).unwrap_or_default();
+    let context = SyncContext { alarm, ..world.context(bucket) };
+    let uploader = Uploader::start(options(&world), context).unwrap();
+    let why = || uploader.status().ok().and_then(|it| it.paused_because).unwrap_or_default();
     until("the pause is told of", || why().contains("disk is full"));
     disk.fill(false);
     until("everything has arrived", || {
-        world.index.unplaced(1).is_ok_and(|unplaced| unplaced.is_empty())
+        world.index.pending_uploads(1).is_ok_and(|pending_uploads| pending_uploads.is_empty())
     });
     world.check("");
     assert_eq!(why(), "");
     assert!(!has_ended.load(Ordering::Relaxed), "the daemon was told to end");
-    carrier.stop();
+    uploader.stop();
 }

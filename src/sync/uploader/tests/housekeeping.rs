@@ -12,13 +12,13 @@ use super::hooked::hooked;
 use super::world::{LARGE, SMALL, World, retention};
 use crate::index::Index;
 use crate::model::{ConversationSeq, Destination, Key, Placement, Recording};
-use crate::publishing::change_log::{Changes, Told};
+use crate::publishing::change_log::{BucketChange, ChangeLog};
 use crate::publishing::write_pages_due;
 use crate::render;
 use crate::store::{Bucket, FlakyStore, MemoryStore, Store, StoreError};
 use crate::sync::eviction::{Retention, evict};
 use crate::sync::purge;
-use crate::sync::purge::Bins;
+use crate::sync::purge::PurgeContext;
 use crate::sync::refusals::Refusals;
 use crate::upkeep::rebuild_with_bucket;
 
@@ -28,7 +28,7 @@ fn a_trashed_conversation_says_so_in_its_metadata_here_and_in_the_bucket() {
     world.finish();
     let seq = ConversationSeq(1);
     let follow = || {
-        let left = write_pages_due(world.near.as_ref(), &world.index).unwrap().left;
+        let left = write_pages_due(world.local.as_ref(), &world.index).unwrap().left;
         assert_eq!(left, 0);
     };
     let is_trashed = |json: &[u8]| render::from_metadata(json).unwrap().0.trashed_at.is_some();
@@ -65,7 +65,7 @@ fn a_days_text_that_is_rendered_while_its_recordings_are_on_their_way_arrives_to
             let recording = world.all().remove(0);
             let (seq, day) = (recording.id.conversation, recording.id.day);
             let mut transcript = world.index.filed_transcript(seq, day).unwrap().unwrap();
-            world.near.put(&transcript.object.key, newer).unwrap();
+            world.local.put(&transcript.object.key, newer).unwrap();
             transcript.object.bytes = newer.len() as u64;
             transcript.object.blake3 = blake3::hash(newer).to_hex().to_string();
             world.index.set_transcript(transcript.into()).unwrap();
@@ -93,10 +93,10 @@ fn the_trash_is_emptied_from_the_bucket_first_and_from_the_index_last() {
         world.index.trash_conversation(seq, trashed_at).unwrap();
         let empty = |bucket: Arc<dyn Bucket>, hours: i64| {
             let now = trashed_at + SignedDuration::from_hours(hours);
-            let bins = &world.grounds(bucket);
+            let bins = &world.context(bucket);
             let observed = Duration::from_hours(12);
             purge::empty(
-                Bins::of(bins, &world.changes, &Refusals::default()),
+                PurgeContext::of(bins, &world.changes, &Refusals::default()),
                 day,
                 &|_| false,
                 now,
@@ -122,8 +122,8 @@ fn the_trash_is_emptied_from_the_bucket_first_and_from_the_index_last() {
             .told()
             .iter()
             .filter_map(|told| match told {
-                Told::Removed(key) => Some(key.file_name().to_owned()),
-                Told::Metadata(_) => None,
+                BucketChange::Removed(key) => Some(key.file_name().to_owned()),
+                BucketChange::Metadata(_) => None,
             })
             .collect();
         let expected = ["large_metadata.json", "small_metadata.json"].map(str::to_owned);
@@ -143,9 +143,9 @@ fn a_purged_recording_leaves_the_bucket_wherever_its_removal_is_cut_off() {
         let [purged, kept] = &world.all()[..] else { panic!() };
         world.index.purge_recording(purged.id, world.now()).unwrap();
         let remove = |bucket: Arc<dyn Bucket>| {
-            let grounds = &world.grounds(bucket);
+            let context = &world.context(bucket);
             let refusals = Refusals::default();
-            let bins = Bins::of(grounds, &world.changes, &refusals);
+            let bins = PurgeContext::of(context, &world.changes, &refusals);
             purge::remove_due(bins, &|_| false, world.now())
         };
         let is_done =
@@ -154,7 +154,7 @@ fn a_purged_recording_leaves_the_bucket_wherever_its_removal_is_cut_off() {
         let held = world.in_bucket();
         for object in purged.objects() {
             assert!(!held.contains_key(object.key.as_str()), "{calls}: {}", object.key);
-            assert!(world.near.head(&object.key).is_err(), "{calls}: {}", object.key);
+            assert!(world.local.head(&object.key).is_err(), "{calls}: {}", object.key);
         }
         assert!(kept.objects().all(|object| held.contains_key(object.key.as_str())), "{calls}");
         assert_eq!(world.index.purging_recordings().unwrap(), [], "{calls}");
@@ -172,15 +172,15 @@ fn a_conversation_on_its_way_is_not_removed_under_it() {
     let refusals = Refusals::default();
     let empty = |is_busy: bool| {
         let now = world.now() + SignedDuration::from_hours(1);
-        let grounds = world.grounds(world.bucket.clone());
-        let bins = Bins::of(&grounds, &world.changes, &refusals);
+        let context = world.context(world.bucket.clone());
+        let bins = PurgeContext::of(&context, &world.changes, &refusals);
         purge::empty(bins, Duration::ZERO, &|_| is_busy, now, Duration::ZERO).unwrap()
     };
     // Seen there for the first time.
     assert_eq!(empty(true), 0);
     assert_eq!(empty(true), 0);
     // And nothing of it begins any more.
-    assert_eq!(world.index.unplaced(9).unwrap(), []);
+    assert_eq!(world.index.pending_uploads(9).unwrap(), []);
     assert_eq!(empty(false), 1);
     assert_eq!((world.all(), world.in_bucket().len()), (Vec::new(), 0));
 }
@@ -189,42 +189,42 @@ fn a_conversation_on_its_way_is_not_removed_under_it() {
 fn copies_make_room_oldest_first_and_only_if_the_bucket_has_them() {
     let world = World::with_two();
     let [small, large] = world.all().try_into().unwrap();
-    let grounds = world.grounds(world.bucket.clone());
+    let context = world.context(world.bucket.clone());
     let limit = Retention { copied_bytes: LARGE as u64, ..retention() };
     // Nothing that has not arrived goes, whatever the limit.
     let nothing = Retention { copied_bytes: 0, ..retention() };
-    assert_eq!(evict(&grounds, &nothing, world.now()).unwrap(), 0);
+    assert_eq!(evict(&context, &nothing, world.now()).unwrap(), 0);
     world.finish();
-    let both = Retention { keeps_near: true, ..nothing.clone() };
-    assert_eq!(evict(&grounds, &both, world.now()).unwrap(), 0);
-    assert_eq!(evict(&grounds, &limit, world.now()).unwrap(), 1);
-    assert!(world.near.head(&small.audio.key).is_err());
-    assert!(world.near.head(&large.audio.key).is_ok());
+    let both = Retention { keeps_local: true, ..nothing.clone() };
+    assert_eq!(evict(&context, &both, world.now()).unwrap(), 0);
+    assert_eq!(evict(&context, &limit, world.now()).unwrap(), 1);
+    assert!(world.local.head(&small.audio.key).is_err());
+    assert!(world.local.head(&large.audio.key).is_ok());
     assert_eq!(world.index.copied_bytes().unwrap(), LARGE as u64);
     // Somebody has removed it from the bucket: the copy is all there is.
     world.bucket.delete(&large.audio.key).unwrap();
-    assert_eq!(evict(&grounds, &nothing, world.now()).unwrap(), 0);
-    assert!(world.near.head(&large.audio.key).is_ok());
+    assert_eq!(evict(&context, &nothing, world.now()).unwrap(), 0);
+    assert!(world.local.head(&large.audio.key).is_ok());
     world.finish();
     assert!(world.bucket.head(&large.audio.key).is_ok());
-    let away = world.grounds(Arc::new(FlakyStore::failing_after(0, world.bucket.clone())));
+    let away = world.context(Arc::new(FlakyStore::failing_after(0, world.bucket.clone())));
     assert!(evict(&away, &nothing, world.now()).is_err());
-    assert!(world.near.head(&large.audio.key).is_ok());
+    assert!(world.local.head(&large.audio.key).is_ok());
 }
 
 #[test]
 fn copies_go_when_they_are_old_or_when_the_disk_is_full() {
     let world = World::with_two();
     world.finish();
-    let mut grounds = world.grounds(world.bucket.clone());
+    let mut context = world.context(world.bucket.clone());
     let days = Retention { audio: Some(Duration::from_hours(24)), ..retention() };
     let later = |hours| world.now() + SignedDuration::from_hours(hours);
-    assert_eq!(evict(&grounds, &days, later(23)).unwrap(), 0);
-    grounds.free_bytes = Arc::new(|| Some(10));
+    assert_eq!(evict(&context, &days, later(23)).unwrap(), 0);
+    context.free_bytes = Arc::new(|| Some(10));
     let floor = Retention { keep_free_bytes: 10, ..retention() };
-    assert_eq!(evict(&grounds, &floor, later(0)).unwrap(), 0);
-    assert_eq!(evict(&grounds, &days, later(25)).unwrap(), 2);
-    assert_eq!(evict(&grounds, &days, later(25)).unwrap(), 0);
+    assert_eq!(evict(&context, &floor, later(0)).unwrap(), 0);
+    assert_eq!(evict(&context, &days, later(25)).unwrap(), 2);
+    assert_eq!(evict(&context, &days, later(25)).unwrap(), 0);
 }
 
 #[test]
@@ -246,11 +246,11 @@ fn a_copy_whose_object_is_in_an_archive_stays_and_is_asked_for_once_a_day() {
     };
     let archive = hooked(&world.bucket, archive);
     let (archived, readable) =
-        (world.grounds(Arc::new(archive)), world.grounds(world.bucket.clone()));
+        (world.context(Arc::new(archive)), world.context(world.bucket.clone()));
     let nothing = Retention { copied_bytes: 0, ..retention() };
-    let evict = |grounds, hours| {
+    let evict = |context, hours| {
         let now = world.now() + SignedDuration::from_hours(hours);
-        let evicted = evict(grounds, &nothing, now).unwrap();
+        let evicted = evict(context, &nothing, now).unwrap();
         (evicted, asked.swap(0, Ordering::Relaxed))
     };
     let (gone, looks) = evict(&archived, 0);
@@ -263,12 +263,12 @@ fn a_copy_whose_object_is_in_an_archive_stays_and_is_asked_for_once_a_day() {
     let third = world.publish("other", "third", SMALL);
     world.finish();
     assert_eq!(evict(&readable, 23), (1, 0));
-    assert!(world.near.head(&third.audio.key).is_err());
+    assert!(world.local.head(&third.audio.key).is_err());
     assert!(evict(&archived, 25).1 != 0);
     // Brought back from there, they make room.
     assert_eq!(evict(&readable, 50), (2, 0));
     for audio in [&small.audio, &large.audio] {
-        assert!(world.near.head(&audio.key).is_err());
+        assert!(world.local.head(&audio.key).is_err());
     }
 }
 
@@ -278,13 +278,13 @@ fn another_bucket_is_filled_and_local_disk_is_gone_back_to_only_with_everything(
     world.finish();
     let [small, _] = world.all().try_into().unwrap();
     let other = Destination::Bucket { place: "s3://other/".into() };
-    assert_eq!(world.index.settle(&other).unwrap(), 2);
-    assert_eq!(world.index.settle(&other).unwrap(), 0);
+    assert_eq!(world.index.set_destination(&other).unwrap(), 2);
+    assert_eq!(world.index.set_destination(&other).unwrap(), 0);
     assert_eq!(world.index.totals().unwrap().pending, 2);
     world.finish();
-    world.near.delete(&small.audio.key).unwrap();
+    world.local.delete(&small.audio.key).unwrap();
     world.index.set_evicted(small.id).unwrap();
-    let refused = world.index.settle(&Destination::Here).unwrap_err().to_string();
+    let refused = world.index.set_destination(&Destination::Here).unwrap_err().to_string();
     assert_eq!(
         refused,
         "1 recordings are only in s3://other/: bring them back with `scribefs migrate --to local` first"
@@ -298,14 +298,14 @@ fn an_index_is_made_anew_from_local_disk_and_bucket_together() {
     world.finish();
     let waiting = world.publish("other", "waiting", LARGE);
     let [small, large, _] = world.all().try_into().unwrap();
-    world.near.delete(&small.audio.key).unwrap();
+    world.local.delete(&small.audio.key).unwrap();
     for page in &small.pages {
-        world.near.delete(&page.object.key).unwrap();
+        world.local.delete(&page.object.key).unwrap();
     }
     let dir = tempfile::tempdir().unwrap();
     let index = Index::open(&dir.path().join("index.redb")).unwrap();
-    index.settle(&world.index.destination().unwrap()).unwrap();
-    let rebuilt = rebuild_with_bucket(world.near.as_ref(), world.bucket.as_ref(), &index).unwrap();
+    index.set_destination(&world.index.destination().unwrap()).unwrap();
+    let rebuilt = rebuild_with_bucket(world.local.as_ref(), world.bucket.as_ref(), &index).unwrap();
     assert_eq!((rebuilt.recordings, rebuilt.incomplete.len()), (3, 0));
     let placement = |recording: &Recording| {
         index.recordings_with_audio(&recording.audio.blake3).unwrap().remove(0).placement
@@ -322,17 +322,17 @@ fn old_markers_are_removed_and_young_ones_kept() {
     let world = World::with_two();
     world.finish();
     let days = |days: i64| world.now() + SignedDuration::from_hours(24 * days);
-    Changes::prune(world.bucket.as_ref(), days(29)).unwrap();
+    ChangeLog::prune(world.bucket.as_ref(), days(29)).unwrap();
     assert_eq!(world.told().len(), 2);
-    Changes::prune(world.bucket.as_ref(), days(31)).unwrap();
+    ChangeLog::prune(world.bucket.as_ref(), days(31)).unwrap();
     assert_eq!(world.told(), []);
 }
 
 #[test]
 fn a_marker_never_comes_before_an_earlier_one() {
     let bucket = MemoryStore::default();
-    let changes = Changes::default();
-    let told = |count: u64| Told::Removed(Key::new(&format!("a/{count}")).unwrap());
+    let changes = ChangeLog::default();
+    let told = |count: u64| BucketChange::Removed(Key::new(&format!("a/{count}")).unwrap());
     // A clock that stands still, and one that was set back.
     for (count, second) in [(0, 9), (1, 9), (2, 1)] {
         let clock = || Timestamp::from_second(second).unwrap();
@@ -340,7 +340,7 @@ fn a_marker_never_comes_before_an_earlier_one() {
     }
     let found = bucket.list_after(Key::CHANGES, "", 9).unwrap();
     let read = |key: &Key| bucket.get_range(key, 0..u64::MAX).unwrap();
-    let all: Vec<Told> =
+    let all: Vec<BucketChange> =
         found.iter().map(|it| serde_json::from_slice(&read(&it.key)).unwrap()).collect();
     assert_eq!(all, [told(0), told(1), told(2)]);
     assert_eq!(serde_json::to_string(&told(0)).unwrap(), r#"{"removed":"a/0"}"#);
@@ -361,7 +361,7 @@ fn the_last_marker_is_known_while_one_is_on_its_way() {
         Ok(())
     };
     let bucket = hooked(&world.bucket, hook);
-    let told = Told::Removed(Key::probe());
+    let told = BucketChange::Removed(Key::probe());
     std::thread::scope(|scope| {
         scope.spawn(|| world.changes.tell(&bucket, &told, &|| world.now()));
         begun.recv().unwrap();

@@ -10,8 +10,8 @@ use super::hooked::hooked;
 use super::world::{SMALL, World};
 use crate::model::{ConversationSeq, FileName};
 use crate::store::{Bucket, BucketHealth, FlakyStore, StoreError};
-use crate::sync::uploader::scheduler::{Rounds, Turn};
-use crate::sync::uploader::upload::Carried;
+use crate::sync::uploader::scheduler::{Next, Scheduler};
+use crate::sync::uploader::upload::UploadOutcome;
 
 /// A thousand recordings that wait, as cheap as can be.
 fn a_thousand() -> World {
@@ -32,17 +32,17 @@ fn a_thousand() -> World {
 }
 
 /// Four threads at once until then, over a bucket that takes nothing.
-fn simulate(world: &World, bucket: &dyn Bucket, rounds: &Rounds, until: Duration) {
+fn simulate(world: &World, bucket: &dyn Bucket, scheduler: &Scheduler, until: Duration) {
     loop {
         let mut going = Vec::new();
         let mut wait = None;
         while going.len() < 4 && wait.is_none() {
-            match rounds.turn(&world.index, world.both_clocks()).unwrap() {
-                Turn::Carry(recording, rested, ticket) => {
+            match scheduler.turn(&world.index, world.both_clocks()).unwrap() {
+                Next::Carry(recording, rested, ticket) => {
                     going.push((recording, rested, ticket));
                 }
-                Turn::Wait { until, .. } => wait = Some(until.unwrap_or(Duration::MAX)),
-                Turn::Closed => panic!("nobody has closed it"),
+                Next::Wait { until, .. } => wait = Some(until.unwrap_or(Duration::MAX)),
+                Next::Closed => panic!("nobody has closed it"),
             }
         }
         if going.is_empty() {
@@ -55,8 +55,8 @@ fn simulate(world: &World, bucket: &dyn Bucket, rounds: &Rounds, until: Duration
         for (recording, rested, ticket) in going {
             let id = recording.id;
             let carried = world.carry(bucket, *recording, rested, &|| {});
-            assert!(matches!(carried, Carried::Waits { .. }), "{carried:?}");
-            rounds.done(id, &ticket, carried, world.both_clocks(), 1.0);
+            assert!(matches!(carried, UploadOutcome::Waits { .. }), "{carried:?}");
+            scheduler.done(id, &ticket, carried, world.both_clocks(), 1.0);
         }
     }
 }
@@ -65,16 +65,16 @@ fn simulate(world: &World, bucket: &dyn Bucket, rounds: &Rounds, until: Duration
 fn a_thousand_that_wait_for_a_dead_bucket_make_few_requests() {
     let world = a_thousand();
     let dead = FlakyStore::failing_after(0, world.bucket.clone());
-    let rounds = Rounds::default();
+    let scheduler = Scheduler::default();
     let hour = world.both_clocks().boot + Duration::from_hours(1);
-    simulate(&world, &dead, &rounds, hour);
+    simulate(&world, &dead, &scheduler, hour);
     assert!(dead.calls() < 40, "{} requests in an hour", dead.calls());
-    assert!(rounds.status(world.both_clocks()).away_until.is_some());
-    assert_eq!(rounds.status(world.both_clocks()).paused_because, None);
+    assert!(scheduler.status(world.both_clocks()).away_until.is_some());
+    assert_eq!(scheduler.status(world.both_clocks()).paused_because, None);
     // When it is back all go by themselves, within the longest wait, and the oldest first.
     world.jump_to_boot(hour);
     let soon = hour + Duration::from_mins(5);
-    let arrived = arrivals(&world, world.bucket.as_ref(), &rounds, soon, 20);
+    let arrived = arrivals(&world, world.bucket.as_ref(), &scheduler, soon, 20);
     let expected: Vec<u16> = (1..=20).collect();
     assert_eq!(arrived, expected);
 }
@@ -83,26 +83,26 @@ fn a_thousand_that_wait_for_a_dead_bucket_make_few_requests() {
 fn arrivals(
     world: &World,
     bucket: &dyn Bucket,
-    rounds: &Rounds,
+    scheduler: &Scheduler,
     until: Duration,
     count: usize,
 ) -> Vec<u16> {
     let mut arrived = Vec::new();
     while arrived.len() < count {
-        match rounds.turn(&world.index, world.both_clocks()).unwrap() {
-            Turn::Carry(recording, rested, ticket) => {
+        match scheduler.turn(&world.index, world.both_clocks()).unwrap() {
+            Next::Carry(recording, rested, ticket) => {
                 let id = recording.id;
                 let carried = world.carry(bucket, *recording, rested, &|| {});
-                assert!(matches!(carried, Carried::Stored), "{carried:?}");
+                assert!(matches!(carried, UploadOutcome::Stored), "{carried:?}");
                 arrived.push(id.number);
-                rounds.done(id, &ticket, carried, world.both_clocks(), 1.0);
+                scheduler.done(id, &ticket, carried, world.both_clocks(), 1.0);
             }
-            Turn::Wait { until: wake, .. } => {
+            Next::Wait { until: wake, .. } => {
                 let wake = wake.unwrap();
                 assert!(wake <= until, "nobody goes before {wake:?}");
                 world.jump_to_boot(wake);
             }
-            Turn::Closed => panic!("nobody has closed it"),
+            Next::Closed => panic!("nobody has closed it"),
         }
     }
     arrived
@@ -122,20 +122,20 @@ fn a_refusal_pauses_everybody_loudly_and_heals() {
     };
     let refusing = hooked(&world.bucket, hook);
     let health = Arc::<BucketHealth>::default();
-    let rounds = Rounds::new(health.clone());
+    let scheduler = Scheduler::new(health.clone());
     let hour = world.both_clocks().boot + Duration::from_hours(1);
-    simulate(&world, &refusing, &rounds, hour);
+    simulate(&world, &refusing, &scheduler, hour);
     let calls = calls.load(Ordering::Relaxed);
     assert!(calls < 60, "{calls} requests in an hour");
-    let why = rounds.status(world.both_clocks()).paused_because.unwrap();
+    let why = scheduler.status(world.both_clocks()).paused_because.unwrap();
     assert!(why.contains("access denied"), "{why}");
     assert!(0 < world.index.totals().unwrap().paused);
     assert!(health.is_well(), "readers are not held up by what uploads are refused");
     // Somebody has mended it and says so.
-    rounds.call();
+    scheduler.call();
     let now = world.both_clocks();
-    assert_eq!(arrivals(&world, world.bucket.as_ref(), &rounds, now.boot, 3), [1, 2, 3]);
-    assert_eq!(rounds.status(now).paused_because, None);
+    assert_eq!(arrivals(&world, world.bucket.as_ref(), &scheduler, now.boot, 3), [1, 2, 3]);
+    assert_eq!(scheduler.status(now).paused_because, None);
 }
 
 #[test]
@@ -143,17 +143,17 @@ fn readers_and_uploads_know_the_same_of_the_bucket() {
     let world = a_thousand();
     let dead = FlakyStore::failing_after(0, world.bucket.clone());
     let health = Arc::<BucketHealth>::default();
-    let rounds = Rounds::new(health.clone());
+    let scheduler = Scheduler::new(health.clone());
     let hour = world.both_clocks().boot + Duration::from_hours(1);
     assert!(health.is_well());
-    simulate(&world, &dead, &rounds, hour);
+    simulate(&world, &dead, &scheduler, hour);
     // Readers need not find out for themselves.
     assert!(!health.is_well());
     let waits =
-        || matches!(rounds.turn(&world.index, world.both_clocks()).unwrap(), Turn::Wait { .. });
-    assert!(waits() && rounds.status(world.both_clocks()).away_until.is_some());
+        || matches!(scheduler.turn(&world.index, world.both_clocks()).unwrap(), Next::Wait { .. });
+    assert!(waits() && scheduler.status(world.both_clocks()).away_until.is_some());
     // One of them is answered: nobody waits any longer.
     health.answered();
     assert!(!waits());
-    assert_eq!(rounds.status(world.both_clocks()).away_until, None);
+    assert_eq!(scheduler.status(world.both_clocks()).away_until, None);
 }

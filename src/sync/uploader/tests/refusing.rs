@@ -10,7 +10,7 @@ use super::world::{SMALL, World, retention};
 use crate::model::{Key, Recording};
 use crate::store::{Bucket, Call, Intercepted, Interceptor, Label, Store, StoreError};
 use crate::sync::eviction::{Retention, evict};
-use crate::sync::purge::{self, Bins};
+use crate::sync::purge::{self, PurgeContext};
 use crate::sync::refusals::Refusals;
 use crate::sync::uploader::maintenance::give_up_uploads;
 
@@ -41,15 +41,15 @@ fn a_copy_whose_object_is_refused_keeps_no_other_from_making_room() {
     world.finish();
     let [small, large] = world.all().try_into().unwrap();
     let nothing = Retention { copied_bytes: 0, ..retention() };
-    let grounds = world.grounds(refusing(&world, &["facts"], &small.audio.key));
-    assert_eq!(evict(&grounds, &nothing, world.now()).unwrap(), 1);
-    assert!(world.near.head(&small.audio.key).is_ok());
-    assert!(world.near.head(&large.audio.key).is_err());
+    let context = world.context(refusing(&world, &["facts"], &small.audio.key));
+    assert_eq!(evict(&context, &nothing, world.now()).unwrap(), 1);
+    assert!(world.local.head(&small.audio.key).is_ok());
+    assert!(world.local.head(&large.audio.key).is_err());
     // The day after it is asked for again.
-    let grounds = world.grounds(world.bucket.clone());
-    assert_eq!(evict(&grounds, &nothing, world.now()).unwrap(), 0);
+    let context = world.context(world.bucket.clone());
+    assert_eq!(evict(&context, &nothing, world.now()).unwrap(), 0);
     let later = world.now() + SignedDuration::from_hours(25);
-    assert_eq!(evict(&grounds, &nothing, later).unwrap(), 1);
+    assert_eq!(evict(&context, &nothing, later).unwrap(), 1);
 }
 
 #[test]
@@ -60,10 +60,10 @@ fn a_bucket_that_refuses_everything_leaves_all_copies_to_be_looked_at_again() {
     let refuse = |_: &str, _: bool| {
         Err(StoreError::Refused { at: String::new(), source: "expired keys".into() })
     };
-    let grounds = world.grounds(Arc::new(hooked(&world.bucket, refuse)));
-    assert!(evict(&grounds, &nothing, world.now()).is_err());
-    let grounds = world.grounds(world.bucket.clone());
-    assert_eq!(evict(&grounds, &nothing, world.now()).unwrap(), 2);
+    let context = world.context(Arc::new(hooked(&world.bucket, refuse)));
+    assert!(evict(&context, &nothing, world.now()).is_err());
+    let context = world.context(world.bucket.clone());
+    assert_eq!(evict(&context, &nothing, world.now()).unwrap(), 2);
 }
 
 #[test]
@@ -76,10 +76,10 @@ fn an_upload_that_cannot_be_given_up_keeps_no_other_open() {
     }
     let refusals = Refusals::default();
     let first = world.index.uploads().unwrap().remove(0).1;
-    let grounds = world.grounds(refusing(&world, &["abort_upload"], &first));
-    give_up_uploads(&grounds, &refusals, world.now()).unwrap();
+    let context = world.context(refusing(&world, &["abort_upload"], &first));
+    give_up_uploads(&context, &refusals, world.now()).unwrap();
     assert_eq!(world.index.uploads().unwrap().len(), 1);
-    give_up_uploads(&world.grounds(world.bucket.clone()), &Refusals::default(), world.now())
+    give_up_uploads(&world.context(world.bucket.clone()), &Refusals::default(), world.now())
         .unwrap();
     assert_eq!(world.index.uploads().unwrap(), []);
 }
@@ -99,9 +99,15 @@ fn what_cannot_be_removed_for_good_keeps_nothing_else_in_the_trash() {
     let day = Duration::from_hours(24);
     let empty = |bucket: Arc<dyn Bucket>, hours: i64| {
         let now = at + SignedDuration::from_hours(hours);
-        let grounds = world.grounds(bucket);
-        purge::empty(Bins::of(&grounds, &world.changes, &refusals), day, &|_| false, now, day)
-            .unwrap()
+        let context = world.context(bucket);
+        purge::empty(
+            PurgeContext::of(&context, &world.changes, &refusals),
+            day,
+            &|_| false,
+            now,
+            day,
+        )
+        .unwrap()
     };
     assert_eq!(empty(world.bucket.clone(), 1), 0);
     assert_eq!(empty(refusing(&world, &["delete"], &kept.audio.key), 25), 1);

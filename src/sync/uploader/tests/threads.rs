@@ -1,4 +1,4 @@
-//! The carrier with its threads, over a bucket that goes and comes.
+//! The uploader with its threads, over a bucket that goes and comes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use super::hooked::hooked;
 use super::world::{SIZES, SMALL, World, retention};
 use crate::store::StoreError;
-use crate::sync::{Carrier, CarrierOptions, Lease, Now, Watch, Writer};
+use crate::sync::{Lease, Now, Uploader, UploaderConfig, Watch, Writer};
 
-pub(super) fn options(world: &World) -> CarrierOptions {
-    CarrierOptions {
+pub(super) fn options(world: &World) -> UploaderConfig {
+    UploaderConfig {
         uploads_at_once: 2,
         bytes_per_second: None,
         sizes: SIZES,
@@ -37,16 +37,16 @@ fn a_bucket_that_is_away_at_the_start_is_filled_when_it_is_back() {
         false => Ok(()),
     };
     let bucket = Arc::new(hooked(&world.bucket, hook));
-    let carrier = Carrier::start(options(&world), world.grounds(bucket)).unwrap();
-    let status = carrier.status().unwrap();
+    let uploader = Uploader::start(options(&world), world.context(bucket)).unwrap();
+    let status = uploader.status().unwrap();
     assert_eq!(status.pending, 2);
     assert!(status.paused_because.is_some());
     is_away.store(false, Ordering::Relaxed);
-    carrier.retry_now();
-    until("everything has arrived", || world.index.unplaced(1).unwrap().is_empty());
-    assert_eq!(carrier.status().unwrap().paused_because, None);
+    uploader.retry_now();
+    until("everything has arrived", || world.index.pending_uploads(1).unwrap().is_empty());
+    assert_eq!(uploader.status().unwrap().paused_because, None);
     world.check("");
-    carrier.stop();
+    uploader.stop();
 }
 
 #[test]
@@ -59,18 +59,18 @@ fn a_writer_who_comes_later_holds_the_carrier_up_and_is_named() {
         false => Ok(()),
     };
     let bucket = Arc::new(hooked(&world.bucket, hook));
-    let carrier = Carrier::start(options(&world), world.grounds(bucket)).unwrap();
+    let uploader = Uploader::start(options(&world), world.context(bucket)).unwrap();
     let other = Writer { id: "other".to_owned(), host: "elsewhere".to_owned() };
     let lease =
         Lease::take(world.bucket.clone(), &other, &mut Watch::default(), Now::read()).unwrap();
     is_away.store(false, Ordering::Relaxed);
     world.publish("standup", "small", SMALL);
-    carrier.retry_now();
-    let why = || carrier.status().unwrap().paused_because.unwrap_or_default();
+    uploader.retry_now();
+    let why = || uploader.status().unwrap().paused_because.unwrap_or_default();
     until("the other one is named", || why().contains("elsewhere"));
     assert_eq!(world.in_bucket().len(), 0);
     lease.release(None);
-    carrier.retry_now();
-    until("everything has arrived", || world.index.unplaced(1).unwrap().is_empty());
-    carrier.stop();
+    uploader.retry_now();
+    until("everything has arrived", || world.index.pending_uploads(1).unwrap().is_empty());
+    uploader.stop();
 }

@@ -1,4 +1,4 @@
-//! A daemon's rooms as far as the carrier sees them, and the end of its process.
+//! A daemon's rooms as far as the uploader sees them, and the end of its process.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,38 +15,38 @@ use crate::model::{
     ConversationId, ConversationSeq, Day, Destination, FileName, Key, Object, Overlay, Placement,
     RecordedAt, Recording, TimeSource,
 };
-use crate::publishing::change_log::{Changes, Told};
-use crate::publishing::page_store::Shelves;
+use crate::publishing::change_log::{BucketChange, ChangeLog};
+use crate::publishing::page_store::PageStore;
 use crate::publishing::pages;
 use crate::render;
 use crate::store::outbox::{Event, Sizes};
 use crate::store::{Bucket, MemoryStore, Store};
-use crate::sync::Grounds;
+use crate::sync::SyncContext;
 use crate::sync::eviction::Retention;
 use crate::sync::lease::{Fence, Now};
 use crate::sync::refusals::Refusals;
 use crate::sync::uploader::maintenance::give_up_uploads;
 use crate::sync::uploader::memory_budget::MemoryBudget;
-use crate::sync::uploader::rate_limit::Pace;
-use crate::sync::uploader::upload::{Carried, Trip};
-use crate::sync::uploader::upload_worker::Courier;
+use crate::sync::uploader::rate_limit::RateLimit;
+use crate::sync::uploader::upload::{Upload, UploadOutcome};
+use crate::sync::uploader::upload_worker::UploadWorker;
 
 /// Small enough that a few hundred bytes go in parts.
 pub(super) const SIZES: Sizes = Sizes { single_put_bytes: 100, part_bytes: 60 };
 pub(super) const SMALL: usize = 90;
 pub(super) const LARGE: usize = 250;
 
-/// A daemon's rooms as far as the carrier sees them.
+/// A daemon's rooms as far as the uploader sees them.
 pub(super) struct World {
     pub(super) dir: tempfile::TempDir,
-    pub(super) near: Arc<MemoryStore>,
+    pub(super) local: Arc<MemoryStore>,
     pub(super) bucket: Arc<MemoryStore>,
     pub(super) index: Index,
     /// Microseconds. It goes on with every look, and jumps to what is waited for.
     pub(super) clock: AtomicI64,
-    pub(super) pace: Pace,
+    pub(super) rate_limit: RateLimit,
     budget: MemoryBudget,
-    pub(super) changes: Changes,
+    pub(super) changes: ChangeLog,
     pub(super) fence: Fence,
 }
 
@@ -58,17 +58,17 @@ impl World {
     }
 
     fn on(index: Index, dir: tempfile::TempDir) -> Self {
-        index.settle(&Destination::Bucket { place: "s3://talks/".into() }).unwrap();
-        index.owe_discovery(false).unwrap();
+        index.set_destination(&Destination::Bucket { place: "s3://talks/".into() }).unwrap();
+        index.set_needs_remote_scan(false).unwrap();
         Self {
             dir,
-            near: Arc::default(),
+            local: Arc::default(),
             bucket: Arc::default(),
             index,
             clock: AtomicI64::new(1_700_000_000_000_000),
-            pace: Pace::new(None),
+            rate_limit: RateLimit::new(None),
             budget: MemoryBudget::default(),
-            changes: Changes::default(),
+            changes: ChangeLog::default(),
             fence: open_fence(),
         }
     }
@@ -123,7 +123,7 @@ impl World {
             .chain([u8::try_from(bytes % 251).unwrap()])
             .collect();
         let key = Key::audio(&conversation.filed_as, day, reserved.stem.as_bytes(), b"wav");
-        self.near.put(&key, &content).unwrap();
+        self.local.put(&key, &content).unwrap();
         let blake3 = blake3::hash(&content).to_hex().to_string();
         let mut recording = Recording {
             id: reserved.id,
@@ -149,12 +149,12 @@ impl World {
             revision: 1,
             overlay: Overlay::default(),
         };
-        let shelves = Shelves { store: self.near.as_ref(), index: &self.index };
+        let page_store = PageStore { store: self.local.as_ref(), index: &self.index };
         let said = (&recipe(), &talk());
-        let text = pages::write_new(shelves, &conversation, &mut recording, said, now).unwrap();
+        let text = pages::write_new(page_store, &conversation, &mut recording, said, now).unwrap();
         let transcript = text.transcript().map(|transcript| transcript.object.clone());
         self.index.publish(recording.clone(), text, None).unwrap();
-        pages::install(shelves, &recording, transcript.as_ref()).unwrap();
+        pages::install(page_store, &recording, transcript.as_ref()).unwrap();
         recording
     }
 
@@ -162,20 +162,20 @@ impl World {
         &self,
         bucket: &dyn Bucket,
         recording: Recording,
-        rested: Option<Box<Trip>>,
+        rested: Option<Box<Upload>>,
         look: &dyn Fn(),
-    ) -> Carried {
+    ) -> UploadOutcome {
         let clock = || {
             look();
             self.now()
         };
-        let courier = Courier {
-            near: self.near.as_ref(),
-            store: self.near.as_ref(),
+        let worker = UploadWorker {
+            local: self.local.as_ref(),
+            store: self.local.as_ref(),
             bucket,
             index: &self.index,
             sizes: SIZES,
-            pace: &self.pace,
+            rate_limit: &self.rate_limit,
             budget: &self.budget,
             changes: &self.changes,
             clock: &clock,
@@ -183,37 +183,37 @@ impl World {
             heard: &|| {},
             fence: &self.fence,
         };
-        courier.carry(recording, rested, Event::Woken, false).unwrap()
+        worker.carry(recording, rested, Event::Woken, false).unwrap()
     }
 
-    /// Carries the oldest again and again, as long as it takes, but no more than `trips` times.
-    pub(super) fn carry_all(&self, bucket: &dyn Bucket, trips: usize, look: &dyn Fn()) -> bool {
+    /// Carries the oldest again and again, as long as it takes, but no more than `attempts` times.
+    pub(super) fn carry_all(&self, bucket: &dyn Bucket, attempts: usize, look: &dyn Fn()) -> bool {
         let mut rested = None;
-        for _ in 0..trips {
-            let Some(recording) = self.index.unplaced(1).unwrap().pop() else { return true };
+        for _ in 0..attempts {
+            let Some(recording) = self.index.pending_uploads(1).unwrap().pop() else { return true };
             match self.carry(bucket, recording, rested.take(), look) {
-                Carried::Waits { until, trip, .. } => {
+                UploadOutcome::Waits { until, upload, .. } => {
                     self.jump_to(until);
-                    rested = Some(trip);
+                    rested = Some(upload);
                 }
-                Carried::DiskFull(upload) => rested = upload,
-                Carried::Stored | Carried::Overtaken | Carried::Stopped => {}
+                UploadOutcome::DiskFull(upload) => rested = upload,
+                UploadOutcome::Stored | UploadOutcome::Overtaken | UploadOutcome::Stopped => {}
             }
         }
-        self.index.unplaced(1).unwrap().is_empty()
+        self.index.pending_uploads(1).unwrap().is_empty()
     }
 
     /// To the end, over a bucket that answers.
     pub(super) fn finish(&self) {
         assert!(self.carry_all(self.bucket.as_ref(), 50, &|| {}), "it does not come to an end");
-        give_up_uploads(&self.grounds(self.bucket.clone()), &Refusals::default(), self.now())
+        give_up_uploads(&self.context(self.bucket.clone()), &Refusals::default(), self.now())
             .unwrap();
     }
 
-    pub(super) fn grounds(&self, bucket: Arc<dyn Bucket>) -> Grounds {
-        Grounds {
-            near: self.near.clone(),
-            store: self.near.clone(),
+    pub(super) fn context(&self, bucket: Arc<dyn Bucket>) -> SyncContext {
+        SyncContext {
+            local: self.local.clone(),
+            store: self.local.clone(),
             bucket,
             index: self.index.clone(),
             free_bytes: Arc::new(|| None),
@@ -227,7 +227,7 @@ impl World {
     pub(super) fn restart(self) -> Self {
         self.index.close().unwrap();
         let index = Index::open(&self.dir.path().join("index.redb")).unwrap();
-        Self { index, changes: Changes::default(), ..self }
+        Self { index, changes: ChangeLog::default(), ..self }
     }
 
     pub(super) fn in_bucket(&self) -> BTreeMap<String, Vec<u8>> {
@@ -246,7 +246,7 @@ impl World {
 
     /// Bucket, local disk and index say the same.
     pub(super) fn check(&self, context: &str) {
-        assert_eq!(self.in_bucket(), contents(self.near.as_ref()), "{context}");
+        assert_eq!(self.in_bucket(), contents(self.local.as_ref()), "{context}");
         for recording in self.all() {
             assert_eq!(recording.placement, Placement::Stored, "{context}");
             for object in recording.pages.iter().map(|it| &it.object).chain([&recording.audio]) {
@@ -272,7 +272,7 @@ impl World {
     }
 
     /// What followers are told, in order.
-    pub(super) fn told(&self) -> Vec<Told> {
+    pub(super) fn told(&self) -> Vec<BucketChange> {
         let found = self.bucket.list_after(Key::CHANGES, "", usize::MAX).unwrap();
         let read = |key: &Key| self.bucket.get_range(key, 0..u64::MAX).unwrap();
         found.iter().map(|found| serde_json::from_slice(&read(&found.key)).unwrap()).collect()
@@ -313,7 +313,7 @@ pub(super) fn carry_until(world: &World, death: &Death) -> bool {
 
 pub(super) fn retention() -> Retention {
     Retention {
-        keeps_near: false,
+        keeps_local: false,
         copied_bytes: u64::MAX,
         keep_free_bytes: 0,
         audio: None,

@@ -6,73 +6,75 @@ use crate::publishing::verify::{self, InBucket, Proof};
 use crate::store::outbox::Event;
 use crate::store::{Bytes, StoreError, Written};
 use crate::sync::uploader::object_labels;
-use crate::sync::uploader::upload::Trip;
-use crate::sync::uploader::upload_error::Fault;
-use crate::sync::uploader::upload_worker::{Courier, upload_fault};
+use crate::sync::uploader::upload::Upload;
+use crate::sync::uploader::upload_error::UploadError;
+use crate::sync::uploader::upload_worker::{UploadWorker, upload_fault};
 
-impl Courier<'_> {
+impl UploadWorker<'_> {
     /// Makes the parts one object, if they are the recording.
     pub(crate) fn complete(
         &self,
-        trip: &mut Trip,
+        upload: &mut Upload,
         upload_id: &str,
         parts: &[UploadedPart],
-    ) -> Result<Event, Fault> {
-        let audio = &trip.recording.audio;
-        trip.seen.is_new = true;
-        trip.tally.catch_up(audio.bytes, |from, to| self.read(audio, from, to))?;
-        if !trip.tally.is(audio) {
+    ) -> Result<Event, UploadError> {
+        let audio = &upload.recording.audio;
+        upload.seen.is_new = true;
+        upload.throughput.catch_up(audio.bytes, |from, to| self.read(audio, from, to))?;
+        if !upload.throughput.is(audio) {
             return Err(self.damaged(audio));
         }
         // Parts become an object whatever is there: somebody may have come first.
-        if self.has_audio(&trip.recording)? {
+        if self.has_audio(&upload.recording)? {
             self.index.forget_upload(upload_id)?;
             self.drop_upload(&audio.key, Some(upload_id.to_owned()))?;
         } else {
             let completed = self.bucket.complete_upload(&audio.key, upload_id, parts);
-            trip.version = self.verify(audio, completed.map_err(upload_fault)?)?;
+            upload.version = self.verify(audio, completed.map_err(upload_fault)?)?;
             self.index.forget_upload(upload_id)?;
         }
         Ok(Event::Completed)
     }
 
-    pub(crate) fn put_audio(&self, trip: &mut Trip) -> Result<Event, Fault> {
-        let Trip { recording, seen, version, .. } = trip;
+    pub(crate) fn put_audio(&self, upload: &mut Upload) -> Result<Event, UploadError> {
+        let Upload { recording, seen, version, .. } = upload;
         let audio = &recording.audio;
         let _room = self.budget.reserve(audio.bytes);
         let bytes = self.read(audio, 0, audio.bytes)?;
         if !is(audio, &bytes) {
             return Err(self.damaged(audio));
         }
-        self.pace.take(audio.bytes);
+        self.rate_limit.take(audio.bytes);
         let label = object_labels::of_audio(recording);
-        if let Some(put) = self.bucket.put_new(&audio.key, bytes, &label).map_err(Fault::Bucket)? {
+        if let Some(put) =
+            self.bucket.put_new(&audio.key, bytes, &label).map_err(UploadError::Bucket)?
+        {
             seen.is_new = true;
             *version = self.verify(audio, put)?;
         } else if !self.has_audio(recording)? {
             // What was there has gone meanwhile.
-            return Err(Fault::Torn { key: audio.key.clone() });
+            return Err(UploadError::Torn { key: audio.key.clone() });
         }
         Ok(Event::PutDone)
     }
 
     /// Whether the bucket has the audio. Where its bytes were known once, a label says nothing.
-    pub(crate) fn has_audio(&self, recording: &Recording) -> Result<bool, Fault> {
+    pub(crate) fn has_audio(&self, recording: &Recording) -> Result<bool, UploadError> {
         let audio = &recording.audio;
         let known = self.index.verification(recording.id)?;
         let found = match &known {
-            None => verify::look(self.bucket, audio).map_err(Fault::Bucket)?,
+            None => verify::look(self.bucket, audio).map_err(UploadError::Bucket)?,
             known => match verify::prove(self.bucket, audio, known.as_ref()) {
                 Ok(Proof::Nothing) => InBucket::Nothing,
                 Ok(Proof::Same(_)) => InBucket::Same,
                 Ok(Proof::Other(_)) => InBucket::Other,
-                Err(err) => return Err(Fault::Bucket(err)),
+                Err(err) => return Err(UploadError::Bucket(err)),
             },
         };
         match found {
             InBucket::Nothing => Ok(false),
             InBucket::Same => Ok(true),
-            InBucket::Other => Err(Fault::Taken { key: audio.key.clone() }),
+            InBucket::Other => Err(UploadError::Taken { key: audio.key.clone() }),
         }
     }
 
@@ -81,11 +83,11 @@ impl Courier<'_> {
         &self,
         audio: &Object,
         sent: Written,
-    ) -> Result<Option<ObjectVersion>, Fault> {
-        let torn = || Fault::Torn { key: audio.key.clone() };
+    ) -> Result<Option<ObjectVersion>, UploadError> {
+        let torn = || UploadError::Torn { key: audio.key.clone() };
         let facts = match self.bucket.facts(&audio.key) {
             Err(StoreError::Missing { .. }) => return Err(torn()),
-            facts => facts.map_err(Fault::Bucket)?,
+            facts => facts.map_err(UploadError::Bucket)?,
         };
         // A bucket that keeps no labels has told the size.
         let is_it =
@@ -97,8 +99,8 @@ impl Courier<'_> {
     }
 
     /// Bytes of the local copy. Fewer than asked for are damage.
-    pub(crate) fn read(&self, object: &Object, from: u64, to: u64) -> Result<Bytes, Fault> {
-        let bytes = self.near.get_range(&object.key, from..to).map_err(Fault::Near)?;
+    pub(crate) fn read(&self, object: &Object, from: u64, to: u64) -> Result<Bytes, UploadError> {
+        let bytes = self.local.get_range(&object.key, from..to).map_err(UploadError::Near)?;
         if (bytes.len() as u64) < to.saturating_sub(from) {
             return Err(self.damaged(object));
         }

@@ -6,7 +6,7 @@ use crate::model::{Conversation, Object, PageKind, Recording};
 use crate::publishing::verify::{self, InBucket};
 use crate::render;
 use crate::store::{Bucket, ObjectFacts, StoreError};
-use crate::sync::uploader::upload_error::Fault;
+use crate::sync::uploader::upload_error::UploadError;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
@@ -48,12 +48,12 @@ pub(crate) fn of_transcript(
     index: &Index,
     conversation: &Conversation,
     transcript: &Object,
-) -> Result<Owner, Fault> {
-    let Some(facts) = facts(bucket, transcript).map_err(Fault::Bucket)? else {
+) -> Result<Owner, UploadError> {
+    let Some(facts) = facts(bucket, transcript).map_err(UploadError::Bucket)? else {
         return Ok(Owner::Nobody);
     };
     if !facts.is_ours {
-        return Ok(match verify::look(bucket, transcript).map_err(Fault::Bucket)? {
+        return Ok(match verify::look(bucket, transcript).map_err(UploadError::Bucket)? {
             InBucket::Nothing => Owner::Nobody,
             InBucket::Same => Owner::Ours,
             InBucket::Other => Owner::Other,
@@ -73,14 +73,14 @@ fn knows_all_beside(
     bucket: &dyn Bucket,
     index: &Index,
     transcript: &Object,
-) -> Result<bool, Fault> {
+) -> Result<bool, UploadError> {
     let key = transcript.key.as_str();
     let folder = &key[..key.rfind('/').map_or(0, |end| end + 1)];
-    let beside = bucket.list(folder).map_err(Fault::Bucket)?;
+    let beside = bucket.list(folder).map_err(UploadError::Bucket)?;
     for found in beside.iter().filter(|found| found.key.is_metadata()) {
         let Some(row) = index.filed_recording_at(&found.key)? else { return Ok(false) };
         let Some(page) = row.page(PageKind::Metadata) else { return Ok(false) };
-        if of_page(bucket, &row, &page.object).map_err(Fault::Bucket)? == Owner::Other {
+        if of_page(bucket, &row, &page.object).map_err(UploadError::Bucket)? == Owner::Other {
             return Ok(false);
         }
     }

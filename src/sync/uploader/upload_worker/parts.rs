@@ -1,6 +1,6 @@
 //! The parts of large audio on their way: one after the other on a slow line, several at once on a quick one.
 //!
-//! The errand knows of one part at a time. What was sent ahead of it is remembered until its turn comes, and is sent again
+//! The state machine knows of one part at a time. What was sent ahead of it is remembered until its turn comes, and is sent again
 //! if the process dies before.
 
 use std::ops::Range;
@@ -11,9 +11,9 @@ use crate::model::UploadedPart;
 use crate::store::Bytes;
 use crate::store::outbox::Event;
 use crate::sync::uploader::memory_budget::Reserved;
-use crate::sync::uploader::upload::Trip;
-use crate::sync::uploader::upload_error::Fault;
-use crate::sync::uploader::upload_worker::{Courier, upload_fault};
+use crate::sync::uploader::upload::Upload;
+use crate::sync::uploader::upload_error::UploadError;
+use crate::sync::uploader::upload_worker::{UploadWorker, upload_fault};
 
 /// A part that goes now.
 struct Piece<'a> {
@@ -22,54 +22,54 @@ struct Piece<'a> {
     _room: Reserved<'a>,
 }
 
-type Sent = (Result<UploadedPart, Fault>, Duration);
+type Sent = (Result<UploadedPart, UploadError>, Duration);
 
-impl Courier<'_> {
+impl UploadWorker<'_> {
     /// Sends a part, and with it some of those behind it.
     pub(crate) fn put_part(
         &self,
-        trip: &mut Trip,
+        upload: &mut Upload,
         upload_id: &str,
         number: u32,
         range: Range<u64>,
-    ) -> Result<Event, Fault> {
-        if let Some(part) = trip.parts_ahead.take(upload_id, number) {
+    ) -> Result<Event, UploadError> {
+        if let Some(part) = upload.parts_ahead.take(upload_id, number) {
             return Ok(Event::PartDone(part));
         }
-        let pieces = self.pieces(trip, number, range)?;
-        let mut all = self.send(trip, upload_id, pieces).into_iter();
-        let Some((first, took)) = all.next() else { return Err(Fault::Overtaken) };
+        let pieces = self.pieces(upload, number, range)?;
+        let mut all = self.send(upload, upload_id, pieces).into_iter();
+        let Some((first, took)) = all.next() else { return Err(UploadError::Overtaken) };
         let mut slowest = first.is_ok().then_some(took);
         for (sent, took) in all {
             slowest = slowest.filter(|_| sent.is_ok()).map(|slowest| slowest.max(took));
             // What has failed is sent when its turn comes, and what comes of it is told then.
-            sent.into_iter().for_each(|part| trip.parts_ahead.add(part));
+            sent.into_iter().for_each(|part| upload.parts_ahead.add(part));
         }
-        trip.parts_ahead.adapt(slowest);
+        upload.parts_ahead.adapt(slowest);
         first.map(Event::PartDone)
     }
 
     /// The bytes of the part and of those behind it that go at once, as far as there is room for them.
     fn pieces<'a>(
         &'a self,
-        trip: &mut Trip,
+        upload: &mut Upload,
         first: u32,
         range: Range<u64>,
-    ) -> Result<Vec<Piece<'a>>, Fault> {
-        let audio = &trip.recording.audio;
+    ) -> Result<Vec<Piece<'a>>, UploadError> {
+        let audio = &upload.recording.audio;
         let part_bytes = range.end - range.start;
         let mut pieces = Vec::new();
         let (mut number, mut start) = (first, range.start);
-        while start < audio.bytes && pieces.len() < trip.parts_ahead.at_once {
+        while start < audio.bytes && pieces.len() < upload.parts_ahead.at_once {
             let end = audio.bytes.min(start.saturating_add(part_bytes));
             let room = match pieces.is_empty() {
                 true => Some(self.budget.reserve(end - start)),
                 false => self.budget.try_reserve(end - start),
             };
-            let Some(_room) = room.filter(|_| !trip.parts_ahead.has(number)) else { break };
+            let Some(_room) = room.filter(|_| !upload.parts_ahead.has(number)) else { break };
             let bytes = self.read(audio, start, end)?;
-            trip.tally.catch_up(start, |from, to| self.read(audio, from, to))?;
-            trip.tally.add(&bytes);
+            upload.throughput.catch_up(start, |from, to| self.read(audio, from, to))?;
+            upload.throughput.add(&bytes);
             pieces.push(Piece { number, bytes, _room });
             (number, start) = (number + 1, end);
         }
@@ -77,10 +77,10 @@ impl Courier<'_> {
     }
 
     /// How each of them went, and how long it took.
-    fn send(&self, trip: &Trip, upload_id: &str, pieces: Vec<Piece<'_>>) -> Vec<Sent> {
-        let (bucket, pace, key) = (self.bucket, self.pace, &trip.recording.audio.key);
+    fn send(&self, upload: &Upload, upload_id: &str, pieces: Vec<Piece<'_>>) -> Vec<Sent> {
+        let (bucket, rate_limit, key) = (self.bucket, self.rate_limit, &upload.recording.audio.key);
         let send = |Piece { number, bytes, _room }: Piece<'_>| {
-            pace.take(bytes.len() as u64);
+            rate_limit.take(bytes.len() as u64);
             let begun = Instant::now();
             let sent = bucket.put_part(key, upload_id, number, bytes);
             (sent.map_err(upload_fault), begun.elapsed())

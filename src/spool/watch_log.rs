@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::spool::signs::Stamp;
+use crate::spool::state_inputs::FileStamp;
 
 /// One line of the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,12 +47,12 @@ const SPARE_LINES: usize = 1000;
 
 /// Nothing is forgotten, not even what is gone: a disk that is unplugged comes back.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct WatchLog {
     file: File,
     copied: HashMap<PathBuf, (u64, i128)>,
 }
 
-impl Ledger {
+impl WatchLog {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.create(true).append(true).read(true);
@@ -79,12 +79,12 @@ impl Ledger {
         Ok(Self { file: options.open(path)?, copied })
     }
 
-    pub(crate) fn has(&self, path: &Path, stamp: Stamp) -> bool {
+    pub(crate) fn has(&self, path: &Path, stamp: FileStamp) -> bool {
         self.copied.get(path) == Some(&(stamp.bytes, stamp.modified_ns))
     }
 
-    pub(crate) fn add(&mut self, path: &Path, stamp: Stamp) -> io::Result<()> {
-        let Stamp { bytes, modified_ns, .. } = stamp;
+    pub(crate) fn add(&mut self, path: &Path, stamp: FileStamp) -> io::Result<()> {
+        let FileStamp { bytes, modified_ns, .. } = stamp;
         self.copied.insert(path.to_owned(), (bytes, modified_ns));
         self.file.write_all(&line(path, bytes, modified_ns)?)?;
         self.file.sync_data()
@@ -106,16 +106,16 @@ mod tests {
     fn what_was_copied_is_known_after_a_crash_in_the_middle_of_a_line() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("watched");
-        let stamp = Stamp { bytes: 7, modified_ns: -5, changed_ns: 0 };
+        let stamp = FileStamp { bytes: 7, modified_ns: -5, changed_ns: 0 };
         let odd = PathBuf::from(std::ffi::OsStr::from_bytes(b"/a/\xff\n.wav"));
-        Ledger::open(&file).unwrap().add(&odd, stamp).unwrap();
+        WatchLog::open(&file).unwrap().add(&odd, stamp).unwrap();
         OpenOptions::new().append(true).open(&file).unwrap().write_all(b"\n{\"pa").unwrap();
-        let mut ledger = Ledger::open(&file).unwrap();
+        let mut ledger = WatchLog::open(&file).unwrap();
         assert!(ledger.has(&odd, stamp));
         ledger.add(Path::new("/b"), stamp).unwrap();
-        let ledger = Ledger::open(&file).unwrap();
+        let ledger = WatchLog::open(&file).unwrap();
         assert!(ledger.has(Path::new("/b"), stamp));
-        assert!(!ledger.has(Path::new("/b"), Stamp { bytes: 8, ..stamp }));
+        assert!(!ledger.has(Path::new("/b"), FileStamp { bytes: 8, ..stamp }));
     }
 
     #[test]
@@ -124,12 +124,12 @@ mod tests {
         let file = dir.path().join("watched");
         let old = r#"{"path":[47,98],"bytes":3,"modified_ns":4}"#;
         std::fs::write(&file, format!("{old}\n").repeat(SPARE_LINES + 3)).unwrap();
-        let stamp = Stamp { bytes: 3, modified_ns: 4, changed_ns: 0 };
-        assert!(Ledger::open(&file).unwrap().has(Path::new("/b"), stamp));
+        let stamp = FileStamp { bytes: 3, modified_ns: 4, changed_ns: 0 };
+        assert!(WatchLog::open(&file).unwrap().has(Path::new("/b"), stamp));
         let text = std::fs::read_to_string(&file).unwrap();
         assert_eq!(text.trim(), r#"{"path":"/b","bytes":3,"modified_ns":4}"#);
-        let mut ledger = Ledger::open(&file).unwrap();
+        let mut ledger = WatchLog::open(&file).unwrap();
         ledger.add(Path::new("/c"), stamp).unwrap();
-        assert!(Ledger::open(&file).unwrap().has(Path::new("/c"), stamp));
+        assert!(WatchLog::open(&file).unwrap().has(Path::new("/c"), stamp));
     }
 }

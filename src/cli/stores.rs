@@ -2,51 +2,52 @@
 
 use std::sync::Arc;
 
-use crate::cli::report::Trouble;
+use crate::cli::print::CliError;
 use crate::config::{Config, Storage};
 use crate::daemon::{
-    DaemonError, cache_options, carrier_options, open_bucket, open_index, open_near, open_placed,
+    DaemonError, cache_options, open_bucket, open_index, open_local_store, open_placed,
+    uploader_config,
 };
 use crate::index::{Index, IndexError};
 use crate::model::Destination;
-use crate::publishing::{Home, Stock, StockError};
-use crate::store::{BlockCache, Bucket, LocalStore, PlacedStore};
+use crate::publishing::{StorageTarget, Stores, StoresError};
+use crate::store::{BlockCache, Bucket, LocalStore, TieredStore};
 use crate::sync::{LeaseKeeper, LeaseOptions};
 
 /// All that belongs to one state folder. While this lives, nobody can mount it.
 pub(crate) struct Opened {
-    pub(crate) near: Arc<LocalStore>,
+    pub(crate) local: Arc<LocalStore>,
     pub(crate) bucket: Option<Arc<dyn Bucket>>,
     pub(crate) index: Index,
-    home: Home,
+    home: StorageTarget,
 }
 
 impl Opened {
-    pub(crate) fn open(config: &Config) -> Result<Self, Trouble> {
+    pub(crate) fn open(config: &Config) -> Result<Self, CliError> {
         Self::try_open(config).map_err(|trouble| match trouble {
-            Trouble::Daemon(err) => unless_mounted(err),
+            CliError::Daemon(err) => unless_mounted(err),
             trouble => trouble,
         })
     }
 
     /// The same for who knows what to do where the state folder is in use.
-    pub(crate) fn try_open(config: &Config) -> Result<Self, Trouble> {
-        let near = Arc::new(open_near(config)?);
+    pub(crate) fn try_open(config: &Config) -> Result<Self, CliError> {
+        let local = Arc::new(open_local_store(config)?);
         let bucket = open_bucket(config)?;
-        let index = open_index(config, &near, bucket.as_ref())?;
+        let index = open_index(config, &local, bucket.as_ref())?;
         // Settings that were changed since the last mount count from the next one on.
-        let home = match (index.destination().map_err(StockError::Index)?, config.storage) {
-            (Destination::Here, _) | (_, Storage::Local) => Home::Disk,
-            (Destination::Bucket { .. }, Storage::S3) => Home::Bucket,
-            (Destination::Bucket { .. }, Storage::Both) => Home::Both,
+        let home = match (index.destination().map_err(StoresError::Index)?, config.storage) {
+            (Destination::Here, _) | (_, Storage::Local) => StorageTarget::Disk,
+            (Destination::Bucket { .. }, Storage::S3) => StorageTarget::Bucket,
+            (Destination::Bucket { .. }, Storage::Both) => StorageTarget::Both,
         };
-        Ok(Self { near, bucket, index, home })
+        Ok(Self { local, bucket, index, home })
     }
 
     /// The same where there is a state folder: a mistyped one has nothing to be checked, which is no good news.
-    pub(crate) fn open_existing(config: &Config) -> Result<Self, Trouble> {
+    pub(crate) fn open_existing(config: &Config) -> Result<Self, CliError> {
         if !config.state.is_dir() {
-            return Err(Trouble::plain(
+            return Err(CliError::plain(
                 format!("there is no state folder {}", config.state.display()),
                 "Name the one you mount with: `--state DIR`.",
             ));
@@ -54,9 +55,9 @@ impl Opened {
         Self::open(config)
     }
 
-    pub(crate) fn stock(&self) -> Stock<'_> {
-        let far = self.bucket.as_deref();
-        Stock { near: self.near.as_ref(), far, index: &self.index, home: self.home }
+    pub(crate) fn stores(&self) -> Stores<'_> {
+        let remote = self.bucket.as_deref();
+        Stores { local: self.local.as_ref(), remote, index: &self.index, home: self.home }
     }
 
     /// Does something to both places, while nobody else may change the bucket where that belongs to it too. A bucket
@@ -65,36 +66,36 @@ impl Opened {
         &self,
         config: &Config,
         clears: bool,
-        work: impl FnOnce(Stock<'_>) -> Result<T, Trouble>,
-    ) -> Result<T, Trouble> {
+        work: impl FnOnce(Stores<'_>) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
         let lease = match &self.bucket {
-            Some(bucket) if clears || self.home != Home::Disk => {
+            Some(bucket) if clears || self.home != StorageTarget::Disk => {
                 Some(hold_lease(self, bucket, config)?)
             }
             _ => None,
         };
-        let far = lease.as_ref().map(|lease| lease.bucket().as_ref());
-        let done = work(Stock { far: far.or(self.bucket.as_deref()), ..self.stock() });
+        let remote = lease.as_ref().map(|lease| lease.bucket().as_ref());
+        let done = work(Stores { remote: remote.or(self.bucket.as_deref()), ..self.stores() });
         lease.into_iter().for_each(LeaseKeeper::release);
         done
     }
 
     /// Both places as the mount sees them.
-    pub(crate) fn placed(&self, config: &Config) -> Result<PlacedStore, Trouble> {
-        Ok(open_placed(config, self.near.clone(), self.bucket.clone())?)
+    pub(crate) fn placed(&self, config: &Config) -> Result<TieredStore, CliError> {
+        Ok(open_placed(config, self.local.clone(), self.bucket.clone())?)
     }
 
     /// About how many there are: for progress bars.
-    pub(crate) fn recordings(&self) -> Result<u64, Trouble> {
-        let totals = self.index.totals().map_err(StockError::Index)?;
+    pub(crate) fn recordings(&self) -> Result<u64, CliError> {
+        let totals = self.index.totals().map_err(StoresError::Index)?;
         Ok(totals.recordings)
     }
 }
 
 /// Says of a state folder in use what to do about it.
-pub(crate) fn unless_mounted(err: DaemonError) -> Trouble {
+pub(crate) fn unless_mounted(err: DaemonError) -> CliError {
     match err {
-        DaemonError::Index(IndexError::InUse { .. }) => Trouble::plain(
+        DaemonError::Index(IndexError::InUse { .. }) => CliError::plain(
             "the recordings are mounted, or another command is working on them",
             "Unmount first: `scribefs umount`. Or use another state folder with `--state DIR`.",
         ),
@@ -107,22 +108,22 @@ pub(crate) fn hold_lease(
     opened: &Opened,
     bucket: &Arc<dyn Bucket>,
     config: &Config,
-) -> Result<LeaseKeeper, Trouble> {
+) -> Result<LeaseKeeper, CliError> {
     Ok(LeaseKeeper::hold(LeaseOptions {
         bucket: bucket.clone(),
         index: opened.index.clone(),
-        writer: carrier_options(config).writer,
+        writer: uploader_config(config).writer,
     })?)
 }
 
 /// What was read from the bucket, where there is any of it.
-pub(crate) fn cache(config: &Config) -> Result<Option<BlockCache>, Trouble> {
+pub(crate) fn cache(config: &Config) -> Result<Option<BlockCache>, CliError> {
     let path = config.state.join("cache");
     if !path.is_dir() {
         return Ok(None);
     }
     let opened = BlockCache::open(&path, cache_options(config));
-    opened.map(Some).map_err(|source| Trouble::File {
+    opened.map(Some).map_err(|source| CliError::File {
         path,
         source,
         remedy: "It holds only copies: remove the folder.".to_owned(),

@@ -25,9 +25,9 @@ pub(crate) const KEYS_END_AT: [&str; 2] = ["AWS_CREDENTIAL_EXPIRATION", "AWS_SES
 
 /// What was said of clouds in one place, by variable. Empty values count as not said.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) struct Cloud(BTreeMap<String, String>);
+pub(crate) struct AwsEnvironment(BTreeMap<String, String>);
 
-impl Cloud {
+impl AwsEnvironment {
     pub(crate) fn from_variables(variables: &BTreeMap<String, String>) -> Self {
         let is_ours = |name: &str| name.starts_with(PREFIX) || name == CUSTOMER_KEY;
         let said = variables.iter().filter(|(name, value)| is_ours(name) && !value.is_empty());
@@ -63,7 +63,7 @@ impl Cloud {
 }
 
 /// Names only.
-impl fmt::Debug for Cloud {
+impl fmt::Debug for AwsEnvironment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
@@ -73,9 +73,9 @@ impl fmt::Debug for Cloud {
 mod tests {
     use super::*;
 
-    fn cloud(said: &[(&str, &str)]) -> Cloud {
+    fn cloud(said: &[(&str, &str)]) -> AwsEnvironment {
         let said = said.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Cloud::from_variables(&said.collect())
+        AwsEnvironment::from_variables(&said.collect())
     }
 
     #[test]

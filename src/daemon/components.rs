@@ -6,20 +6,20 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::daemon::end_mark::EndMark;
-use crate::daemon::errands::Errands;
+use crate::daemon::control::ControlCommands;
+use crate::daemon::daemon_config::DaemonConfig;
 use crate::daemon::error::DaemonError;
-use crate::daemon::facts::Known;
 use crate::daemon::overlap::check_folders;
-use crate::daemon::plan::Plan;
 use crate::daemon::reindex::{existing_index, open_index};
 use crate::daemon::shutdown::Shutdown;
+use crate::daemon::shutdown_mark::ShutdownMark;
 use crate::daemon::state;
 use crate::daemon::state_folder::{close_if_empty, private_folder};
+use crate::daemon::status::DaemonStatus;
 use crate::daemon::storage::{open_placed, sync_role};
 use crate::fs::{self as filesystem, Mount, MountOptions};
 use crate::index::Index;
-use crate::jobs::{Pipeline, Services, Setup};
+use crate::jobs::{JobConfig, JobContext, Jobs};
 use crate::spool::{Spool, SpoolOptions, Watch};
 #[cfg(feature = "s3")]
 use crate::store::S3Bucket;
@@ -27,23 +27,23 @@ use crate::store::{Bucket, BucketOptions, LocalStore, Store};
 use crate::sync::Storage;
 
 /// All that runs while the mount is up.
-pub(crate) struct Rooms {
+pub(crate) struct Components {
     pub(crate) mount: Arc<Mount>,
     spool: Spool,
     index: Index,
-    near: Arc<LocalStore>,
+    local: Arc<LocalStore>,
     storage: Arc<Storage>,
     /// `None`: nothing is written here, a bucket is followed.
-    pipeline: Option<Pipeline>,
-    errands: Arc<Errands>,
+    pipeline: Option<Jobs>,
+    control_commands: Arc<ControlCommands>,
     watch: Option<Watch>,
-    end_mark: EndMark,
+    shutdown_mark: ShutdownMark,
 }
 
-impl Rooms {
+impl Components {
     /// Opens everything; the mount, which everybody waits for, comes last.
     pub(crate) fn open(
-        plan: &Plan,
+        plan: &DaemonConfig,
         alarm: Arc<dyn Fn() + Send + Sync>,
         shutdown: &Shutdown,
     ) -> Result<Self, DaemonError> {
@@ -51,36 +51,36 @@ impl Rooms {
         private_state(config)?;
         let bucket = open_bucket(config)?;
         // Whoever has the index has the state: a second daemon ends here.
-        let (near, index) = open_state(config, bucket.as_ref())?;
+        let (local, index) = open_state(config, bucket.as_ref())?;
         index.when_damaged({
             let alarm = alarm.clone();
             move || alarm()
         });
-        let leaving = EndMark::clear(&config.state)?;
+        let leaving = ShutdownMark::clear(&config.state)?;
         shutdown.begins();
-        let store = Arc::new(open_placed(config, near.clone(), bucket.clone())?);
+        let store = Arc::new(open_placed(config, local.clone(), bucket.clone())?);
         let role = sync_role(config, bucket.is_some());
-        let storage = Arc::new(Storage::start(role, near.clone(), store, &index, &alarm)?);
-        let rest = Self::open_rest(plan, alarm, shutdown, &index, near, &storage, leaving);
+        let storage = Arc::new(Storage::start(role, local.clone(), store, &index, &alarm)?);
+        let rest = Self::open_rest(plan, alarm, shutdown, &index, local, &storage, leaving);
         rest.inspect_err(|_| storage.stop())
     }
 
     fn open_rest(
-        plan: &Plan,
+        plan: &DaemonConfig,
         alarm: Arc<dyn Fn() + Send + Sync>,
         shutdown: &Shutdown,
         index: &Index,
-        near: Arc<LocalStore>,
+        local: Arc<LocalStore>,
         storage: &Arc<Storage>,
-        end_mark: EndMark,
+        shutdown_mark: ShutdownMark,
     ) -> Result<Self, DaemonError> {
         let config = &plan.config;
         let store: Arc<dyn Store> = storage.store.clone();
         set_inbox_mode(config)?;
         let spool = Spool::open(&config.state.join("spool"), spool_options(config))?;
-        let errands = Arc::new(Errands::start(store.clone(), index.clone())?);
-        let known = Known::new(plan, errands.clone(), storage.clone());
-        let shown = filesystem::Services {
+        let control_commands = Arc::new(ControlCommands::start(store.clone(), index.clone())?);
+        let known = DaemonStatus::new(plan, control_commands.clone(), storage.clone());
+        let shown = filesystem::FsContext {
             spool: spool.clone(),
             index: index.clone(),
             store: store.clone(),
@@ -88,8 +88,8 @@ impl Rooms {
         };
         let (mut pipeline, mut watching) = (None, None);
         if !config.read_only {
-            let services = Services { spool: spool.clone(), store, index: index.clone(), alarm };
-            pipeline = Some(Pipeline::start(setup(plan)?, services)?);
+            let services = JobContext { spool: spool.clone(), store, index: index.clone(), alarm };
+            pipeline = Some(Jobs::start(setup(plan)?, services)?);
             watching = watch(plan, &spool)?;
         }
         let options = MountOptions { read_only: config.read_only, ..plan.mount.clone() };
@@ -100,7 +100,7 @@ impl Rooms {
         let mount = match mounted {
             Ok(mount) => Arc::new(mount),
             Err(err) => {
-                pipeline.into_iter().for_each(Pipeline::stop);
+                pipeline.into_iter().for_each(Jobs::stop);
                 return Err(err);
             }
         };
@@ -109,33 +109,33 @@ impl Rooms {
             mount,
             spool,
             index,
-            near,
+            local,
             storage,
             pipeline,
-            errands,
+            control_commands,
             watch: watching,
-            end_mark,
+            shutdown_mark,
         })
     }
 
     /// Refuses new recordings, lets readers finish, stops the work and commits what there is.
     pub(crate) fn close(self) {
-        self.end_mark.set();
+        self.shutdown_mark.set();
         drop(self.watch);
         self.spool.close();
         // Whoever waits for news would else notice the end only when its time is over.
         self.spool.end_subscriptions();
         self.index.end_subscriptions();
         self.mount.stop();
-        self.pipeline.into_iter().for_each(Pipeline::stop);
-        self.errands.stop();
+        self.pipeline.into_iter().for_each(Jobs::stop);
+        self.control_commands.stop();
         self.storage.stop();
         // Whoever finds the index free finds the store free.
-        self.near.unlock();
+        self.local.unlock();
         if let Err(err) = self.index.close() {
             log::error!("the index could not be closed: {err}");
         }
-        self.end_mark.remove();
+        self.shutdown_mark.remove();
     }
 }
 
@@ -152,13 +152,13 @@ fn open_state(
         let index = state::open_follower(config, bucket.as_ref(), found)?;
         let path = config.state.join("followed");
         let opened = LocalStore::open(&path);
-        let near = opened.map_err(|source| DaemonError::Folder { path, source })?;
-        return Ok((Arc::new(near), index));
+        let local = opened.map_err(|source| DaemonError::Folder { path, source })?;
+        return Ok((Arc::new(local), index));
     }
-    let near = Arc::new(open_near(config)?);
-    let index = open_index(config, &near, bucket)?;
+    let local = Arc::new(open_local_store(config)?);
+    let index = open_index(config, &local, bucket)?;
     state::settle_writer(config, bucket.map(AsRef::as_ref), &index)?;
-    Ok((near, index))
+    Ok((local, index))
 }
 
 fn private_state(config: &Config) -> Result<(), DaemonError> {
@@ -169,7 +169,7 @@ fn private_state(config: &Config) -> Result<(), DaemonError> {
 }
 
 /// Local disk, where everything that is published comes first.
-pub fn open_near(config: &Config) -> Result<LocalStore, DaemonError> {
+pub fn open_local_store(config: &Config) -> Result<LocalStore, DaemonError> {
     check_folders(config)?;
     private_state(config)?;
     let path = &config.uploads;
@@ -214,7 +214,7 @@ fn spool_options(config: &Config) -> SpoolOptions {
     }
 }
 
-fn setup(plan: &Plan) -> Result<Setup, DaemonError> {
+fn setup(plan: &DaemonConfig) -> Result<JobConfig, DaemonError> {
     let setup = plan.setup();
     // What workers of a dead daemon have left behind.
     match fs::remove_dir_all(&setup.scratch) {
@@ -227,7 +227,7 @@ fn setup(plan: &Plan) -> Result<Setup, DaemonError> {
     Ok(setup)
 }
 
-fn watch(plan: &Plan, spool: &Spool) -> Result<Option<Watch>, DaemonError> {
+fn watch(plan: &DaemonConfig, spool: &Spool) -> Result<Option<Watch>, DaemonError> {
     let config = &plan.config;
     if config.watch.is_empty() {
         return Ok(None);

@@ -14,7 +14,7 @@ const DISTRUSTED: Duration = Duration::from_mins(1);
 
 /// What is known of the objects that are being read.
 #[derive(Debug, Default)]
-pub(crate) struct Proofs {
+pub(crate) struct Integrity {
     proofs: HashMap<ContentHash, Proof>,
     last_turn: u64,
 }
@@ -38,7 +38,7 @@ pub(crate) enum Verdict {
     KnownWrong,
 }
 
-impl Proofs {
+impl Integrity {
     /// `None`: nothing is known, and sums of blocks from former times would help.
     pub(crate) fn verdict(&mut self, content: Content, now: Instant) -> Option<Verdict> {
         let proof = self.proofs.get(&content.hash)?;
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn right_blocks_in_any_order_are_a_proof() {
         let (content, sums) = object();
-        let mut proofs = Proofs::default();
+        let mut proofs = Integrity::default();
         for number in [2, 0, 3, 0, 1] {
             let verdict = proofs.note(content, number, sums[number as usize], Instant::now());
             assert_eq!(verdict, Verdict::Fine);
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_wrong_block_is_found_when_the_last_one_comes() {
         let (content, sums) = object();
-        let mut proofs = Proofs::default();
+        let mut proofs = Integrity::default();
         let now = Instant::now();
         assert_eq!(proofs.note(content, 1, [9; 32], now), Verdict::Fine);
         assert_eq!(proofs.note(content, 0, sums[0], now), Verdict::Fine);
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn two_blocks_at_one_place_must_be_the_same() {
         let (content, sums) = object();
-        let mut proofs = Proofs::default();
+        let mut proofs = Integrity::default();
         assert_eq!(proofs.note(content, 1, sums[1], Instant::now()), Verdict::Fine);
         assert_eq!(proofs.note(content, 1, [9; 32], Instant::now()), Verdict::Wrong);
     }

@@ -10,7 +10,7 @@ const TOUCHED_EVERY: Duration = Duration::from_mins(10);
 
 /// The books of the cache. The least recently used block goes first.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub(crate) struct Lru {
     entries: BTreeMap<BlockId, Entry>,
     /// The same blocks, the next to go first.
     order: BTreeMap<u64, BlockId>,
@@ -27,7 +27,7 @@ struct Entry {
     touched: SystemTime,
 }
 
-impl Ledger {
+impl Lru {
     /// Bytes of all files, those that are being written too.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes + self.promised_bytes
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn the_least_recently_used_goes_first() {
         let now = SystemTime::now();
-        let mut ledger = Ledger::default();
+        let mut ledger = Lru::default();
         (0..3).for_each(|number| ledger.add(id(number), 10, now));
         assert_eq!(ledger.touch(&id(0), now), Some(false));
         assert_eq!(ledger.promise(10, 30), [id(1)]);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_block_that_is_added_twice_is_counted_once() {
-        let mut ledger = Ledger::default();
+        let mut ledger = Lru::default();
         ledger.add(id(1), 10, SystemTime::now());
         ledger.add(id(1), 10, SystemTime::now());
         assert_eq!(ledger.bytes(), 10);
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_file_is_touched_when_its_time_is_old() {
         let now = SystemTime::now();
-        let mut ledger = Ledger::default();
+        let mut ledger = Lru::default();
         ledger.add(id(1), 10, now - Duration::from_hours(1));
         assert_eq!(ledger.touch(&id(1), now), Some(true));
         assert_eq!(ledger.touch(&id(1), now), Some(false));

@@ -7,20 +7,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::store::content::{BLOCK_BYTES, BlockId, Content, ContentHash};
-use crate::store::far::flight::{Flight, Purpose};
+use crate::store::remote::in_flight::{InFlight, Purpose};
 
 /// With less there is no room for what several readers wait for at once.
 const LEAST_BYTES: u64 = 16 << 20;
 
 /// The least recently used blocks go when others come. Blocks on their way count as if they were there.
 #[derive(Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct BlockBuffer {
     budget_bytes: u64,
     here: HashMap<BlockId, Here>,
     /// The blocks that are here, the next to go first.
     order: BTreeMap<u64, BlockId>,
     last_turn: u64,
-    flying: HashMap<BlockId, Arc<Flight>>,
+    flying: HashMap<BlockId, Arc<InFlight>>,
 }
 
 #[derive(Debug)]
@@ -29,7 +29,7 @@ struct Here {
     turn: u64,
 }
 
-impl Shelf {
+impl BlockBuffer {
     pub(crate) fn new(budget_bytes: u64) -> Self {
         Self {
             budget_bytes: budget_bytes.max(LEAST_BYTES),
@@ -50,7 +50,7 @@ impl Shelf {
         Some(here.bytes.clone())
     }
 
-    pub(crate) fn flight(&self, id: &BlockId) -> Option<&Arc<Flight>> {
+    pub(crate) fn in_flight(&self, id: &BlockId) -> Option<&Arc<InFlight>> {
         self.flying.get(id)
     }
 
@@ -68,10 +68,10 @@ impl Shelf {
         (self.budget_bytes / BLOCK_BYTES).saturating_sub(self.flying.len() as u64)
     }
 
-    /// The blocks of a flight are on their way from now on.
-    pub(crate) fn take_off(&mut self, flight: &Arc<Flight>) {
-        for number in flight.blocks.clone() {
-            self.flying.insert(flight.content.block(number), flight.clone());
+    /// The blocks of a fetch are on their way from now on.
+    pub(crate) fn take_off(&mut self, in_flight: &Arc<InFlight>) {
+        for number in in_flight.blocks.clone() {
+            self.flying.insert(in_flight.content.block(number), in_flight.clone());
         }
         self.keep_budget();
     }
@@ -87,11 +87,11 @@ impl Shelf {
         self.keep_budget();
     }
 
-    /// A flight is over: what it has not brought is on its way no more.
-    pub(crate) fn land(&mut self, flight: &Arc<Flight>) {
-        for number in flight.blocks.clone() {
-            let id = flight.content.block(number);
-            if self.flying.get(&id).is_some_and(|other| Arc::ptr_eq(other, flight)) {
+    /// A fetch is over: what it has not brought is on its way no more.
+    pub(crate) fn land(&mut self, in_flight: &Arc<InFlight>) {
+        for number in in_flight.blocks.clone() {
+            let id = in_flight.content.block(number);
+            if self.flying.get(&id).is_some_and(|other| Arc::ptr_eq(other, in_flight)) {
                 self.flying.remove(&id);
             }
         }
@@ -100,9 +100,9 @@ impl Shelf {
     /// Calls off what was sent for ahead of a reader who has gone elsewhere.
     pub(crate) fn call_off(&self, hash: ContentHash) {
         let of_object = self.flying.iter().filter(|(id, _)| id.hash == hash);
-        for (_, flight) in of_object {
-            if flight.purpose == Purpose::Ahead {
-                flight.call_off();
+        for (_, in_flight) in of_object {
+            if in_flight.purpose == Purpose::Ahead {
+                in_flight.call_off();
             }
         }
     }
@@ -147,56 +147,56 @@ mod tests {
 
     const CONTENT: Content = Content { hash: [1; 32], bytes: 1 << 30 };
 
-    fn flight(blocks: Range<u64>, purpose: Purpose) -> Arc<Flight> {
+    fn in_flight(blocks: Range<u64>, purpose: Purpose) -> Arc<InFlight> {
         let key = Key::new("a/b").unwrap();
         let object = Object { key, bytes: CONTENT.bytes, blake3: "01".repeat(32) };
-        Arc::new(Flight::new(&object, CONTENT, blocks, purpose, Permit::Ordinary))
+        Arc::new(InFlight::new(&object, CONTENT, blocks, purpose, Permit::Ordinary))
     }
 
-    fn put(shelf: &mut Shelf, number: u64) {
-        shelf.put(CONTENT.block(number), Bytes::from_static(b"block"));
+    fn put(buffer: &mut BlockBuffer, number: u64) {
+        buffer.put(CONTENT.block(number), Bytes::from_static(b"block"));
     }
 
     #[test]
     fn a_block_is_sent_for_once() {
-        let mut shelf = Shelf::new(0);
-        shelf.take_off(&flight(2..4, Purpose::Asked));
-        put(&mut shelf, 6);
+        let mut buffer = BlockBuffer::new(0);
+        buffer.take_off(&in_flight(2..4, Purpose::Asked));
+        put(&mut buffer, 6);
         let numbers: Vec<u64> = (0..10).collect();
-        assert_eq!(shelf.missing(CONTENT, &numbers), [0..2, 4..6, 7..10]);
-        assert_eq!(shelf.missing(CONTENT, &[0, 2, 5, 8, 9]), [0..1, 5..6, 8..10]);
+        assert_eq!(buffer.missing(CONTENT, &numbers), [0..2, 4..6, 7..10]);
+        assert_eq!(buffer.missing(CONTENT, &[0, 2, 5, 8, 9]), [0..1, 5..6, 8..10]);
     }
 
     #[test]
     fn blocks_here_make_room_for_those_on_their_way() {
-        let mut shelf = Shelf::new(0);
-        (0..16).for_each(|number| put(&mut shelf, number));
-        assert!(shelf.take(&CONTENT.block(0)).is_some());
-        shelf.take_off(&flight(20..24, Purpose::Asked));
-        assert_eq!(shelf.room(), 12);
+        let mut buffer = BlockBuffer::new(0);
+        (0..16).for_each(|number| put(&mut buffer, number));
+        assert!(buffer.take(&CONTENT.block(0)).is_some());
+        buffer.take_off(&in_flight(20..24, Purpose::Asked));
+        assert_eq!(buffer.room(), 12);
         let gone: Vec<u64> =
-            (0..16).filter(|number| shelf.take(&CONTENT.block(*number)).is_none()).collect();
+            (0..16).filter(|number| buffer.take(&CONTENT.block(*number)).is_none()).collect();
         assert_eq!(gone, [1, 2, 3, 4]);
     }
 
     #[test]
     fn what_a_flight_has_not_brought_is_on_its_way_no_more() {
-        let mut shelf = Shelf::new(0);
-        let flight = flight(0..3, Purpose::Asked);
-        shelf.take_off(&flight);
-        put(&mut shelf, 0);
-        shelf.land(&flight);
-        assert!(shelf.take(&CONTENT.block(0)).is_some());
-        assert_eq!(shelf.missing(CONTENT, &[0, 1, 2]), vec![1..3]);
+        let mut buffer = BlockBuffer::new(0);
+        let in_flight = in_flight(0..3, Purpose::Asked);
+        buffer.take_off(&in_flight);
+        put(&mut buffer, 0);
+        buffer.land(&in_flight);
+        assert!(buffer.take(&CONTENT.block(0)).is_some());
+        assert_eq!(buffer.missing(CONTENT, &[0, 1, 2]), vec![1..3]);
     }
 
     #[test]
     fn only_what_nobody_waits_for_is_called_off() {
-        let mut shelf = Shelf::new(0);
-        let (asked, ahead) = (flight(0..2, Purpose::Asked), flight(2..6, Purpose::Ahead));
-        shelf.take_off(&asked);
-        shelf.take_off(&ahead);
-        shelf.call_off(CONTENT.hash);
+        let mut buffer = BlockBuffer::new(0);
+        let (asked, ahead) = (in_flight(0..2, Purpose::Asked), in_flight(2..6, Purpose::Ahead));
+        buffer.take_off(&asked);
+        buffer.take_off(&ahead);
+        buffer.call_off(CONTENT.hash);
         assert_eq!((asked.is_called_off(), ahead.is_called_off()), (false, true));
     }
 }

@@ -2,16 +2,16 @@
 //!
 //! A reader asks for bytes. What is neither in memory nor in the cache is sent for, with more ahead of who
 //! reads on ([`window`]), by threads ([`fetching`]) that hand blocks out as they arrive. Many readers of one
-//! block wait for one request ([`desk`]), nobody for longer than the deadline, and for a bucket that does not
+//! block wait for one request ([`queue`]), nobody for longer than the deadline, and for a bucket that does not
 //! answer nobody at all ([`BucketHealth`]). Blocks are added up to the hash of their object ([`proof`]).
 
-mod desk;
+mod block_buffer;
+mod fetch_queue;
 mod fetching;
-mod flight;
+mod in_flight;
+mod integrity;
 #[cfg(all(test, feature = "shuttle"))]
 mod orders;
-mod proof;
-mod shelf;
 mod window;
 
 use std::ops::Range;
@@ -25,10 +25,10 @@ use crate::model::{Key, Object};
 use crate::store::bucket_health::BucketHealth;
 use crate::store::cache::BlockCache;
 use crate::store::content::{BLOCK_BYTES, Content};
-use crate::store::far::desk::{Waited, Wanted};
-use crate::store::far::fetching::{Depot, Fetchers};
-use crate::store::far::flight::{Failure, Flight};
-use crate::store::far::window::ReadAhead;
+use crate::store::remote::fetch_queue::{Waited, Wanted};
+use crate::store::remote::fetching::{FetchContext, Fetchers};
+use crate::store::remote::in_flight::{Failure, InFlight};
+use crate::store::remote::window::ReadAhead;
 use crate::store::{Bucket, CacheUse, StoreError};
 
 /// Times that a block is sent for in the name of one read: what another reader had sent for may fail, or be
@@ -51,8 +51,8 @@ impl Default for ReadOptions {
 }
 
 /// Objects of a bucket, to be read.
-pub(crate) struct Far {
-    depot: Arc<Depot>,
+pub(crate) struct RemoteReader {
+    context: Arc<FetchContext>,
     fetchers: Fetchers,
     /// Guards where readers are.
     ahead: Mutex<ReadAhead>,
@@ -65,27 +65,28 @@ struct Reading<'a> {
     wanted: Wanted<'a>,
     deadline: Instant,
     /// Flights that were sent out for it.
-    sent: Vec<Arc<Flight>>,
+    sent: Vec<Arc<InFlight>>,
 }
 
 impl Reading<'_> {
     /// Why a block that has been sent for is not there.
     fn failure_of(&self, number: u64) -> Failure {
-        let flight = self.sent.iter().rfind(|flight| flight.blocks.contains(&number));
-        let failure = flight.and_then(|flight| flight.failure());
+        let in_flight = self.sent.iter().rfind(|in_flight| in_flight.blocks.contains(&number));
+        let failure = in_flight.and_then(|in_flight| in_flight.failure());
         failure.unwrap_or_else(|| {
             Failure::unavailable("the block was evicted each time it was fetched")
         })
     }
 }
 
-impl Far {
+impl RemoteReader {
     pub(crate) fn new(bucket: Arc<dyn Bucket>, cache: BlockCache, options: ReadOptions) -> Self {
         let health = Arc::<BucketHealth>::default();
-        let depot = Arc::new(Depot::new(bucket, cache, options.memory_bytes, health.clone()));
-        let fetchers = Fetchers::new(depot.clone());
+        let context =
+            Arc::new(FetchContext::new(bucket, cache, options.memory_bytes, health.clone()));
+        let fetchers = Fetchers::new(context.clone());
         let (ahead, deadline) = (Mutex::default(), options.deadline);
-        Self { depot, fetchers, ahead, deadline, health }
+        Self { context, fetchers, ahead, deadline, health }
     }
 
     pub(crate) fn deadline(&self) -> Duration {
@@ -97,7 +98,7 @@ impl Far {
     }
 
     pub(crate) fn bucket(&self) -> &Arc<dyn Bucket> {
-        &self.depot.bucket
+        &self.context.bucket
     }
 
     /// The bytes of `range`, cut short at the object's end. Blocks until they are there or the deadline has
@@ -119,7 +120,7 @@ impl Far {
     }
 
     fn read_blocks(&self, reading: &mut Reading<'_>, range: &Range<u64>) -> Result<Bytes, Failure> {
-        self.depot.begin(reading.wanted.content)?;
+        self.context.begin(reading.wanted.content)?;
         self.look_ahead(reading, range);
         let asked = reading.wanted.asked.clone();
         let mut piece = |number| -> Result<Bytes, Failure> {
@@ -147,16 +148,16 @@ impl Far {
         let window = ahead.note(content, range);
         drop(ahead);
         if window.is_seek {
-            self.depot.desk.call_off(content.hash);
+            self.context.queue.call_off(content.hash);
         }
         // Whoever waits for one of these blocks hears of the failure.
         let _ = self.send(reading, window.blocks);
     }
 
     fn send(&self, reading: &mut Reading<'_>, blocks: Range<u64>) -> Result<(), Failure> {
-        let lacking = self.depot.cache.lacking(reading.wanted.content, blocks);
+        let lacking = self.context.cache.lacking(reading.wanted.content, blocks);
         if !lacking.is_empty() {
-            let sent = self.depot.desk.send(&reading.wanted, &lacking)?;
+            let sent = self.context.queue.send(&reading.wanted, &lacking)?;
             reading.sent.extend(sent.flights);
             if sent.needs_thread {
                 self.fetchers.add();
@@ -169,7 +170,7 @@ impl Far {
         let content = reading.wanted.content;
         let mut tries = 0;
         loop {
-            let failure = match self.depot.desk.wait(&content.block(number), reading.deadline) {
+            let failure = match self.context.queue.wait(&content.block(number), reading.deadline) {
                 Waited::Here(bytes) => return Ok(bytes),
                 Waited::TooLong => return Err(Failure::unavailable("the deadline has passed")),
                 Waited::Failed(failure) => failure,
@@ -188,25 +189,25 @@ impl Far {
 
     /// From the cache.
     fn load(&self, content: Content, number: u64) -> Result<Option<Bytes>, Failure> {
-        let Some(block) = self.depot.cache.get(content, number) else { return Ok(None) };
-        self.depot.prove(content, number, &block)?;
-        self.depot.desk.put(content.block(number), block.bytes.clone());
+        let Some(block) = self.context.cache.get(content, number) else { return Ok(None) };
+        self.context.prove(content, number, &block)?;
+        self.context.queue.put(content.block(number), block.bytes.clone());
         Ok(Some(block.bytes))
     }
 
     /// Throws away what is kept of it, and what is known of it.
     pub(crate) fn forget(&self, object: &Object) {
         if let Some(content) = Content::of(object) {
-            self.depot.forget(content);
+            self.context.forget(content);
         }
     }
 
     pub(crate) fn cache(&self) -> &BlockCache {
-        &self.depot.cache
+        &self.context.cache
     }
 
     pub(crate) fn usage(&self) -> CacheUse {
-        self.depot.cache.usage()
+        self.context.cache.usage()
     }
 
     /// Asks the bucket something else, unless it has not answered lately.
@@ -215,9 +216,9 @@ impl Far {
         key: &Key,
         question: impl FnOnce(&dyn Bucket) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let permit = self.depot.desk.permit().map_err(|failure| failure.into_error(key))?;
-        let answer = question(&*self.depot.bucket).map_err(Failure::from);
-        self.depot.desk.answered(permit, answer.as_ref().err());
+        let permit = self.context.queue.permit().map_err(|failure| failure.into_error(key))?;
+        let answer = question(&*self.context.bucket).map_err(Failure::from);
+        self.context.queue.answered(permit, answer.as_ref().err());
         answer.map_err(|failure| failure.into_error(key))
     }
 }

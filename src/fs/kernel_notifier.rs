@@ -1,4 +1,4 @@
-//! `Herald`: tells the kernel what it must forget, and `.scribefs/events` what has happened.
+//! `KernelNotifier`: tells the kernel what it must forget, and `.scribefs/events` what has happened.
 //!
 //! Threads of their own: the kernel may take a lock for an invalidation that it also holds while it waits for one
 //! of our answers, so no handler may do this, and no lock of ours may be held meanwhile. The kernel is told first:
@@ -20,8 +20,8 @@ use serde_json::json;
 
 use crate::fs::control::shown;
 use crate::fs::errno::FsError;
+use crate::fs::event_lines;
 use crate::fs::invalidation::Invalidation;
-use crate::fs::news;
 use crate::fs::page_drops::PageDrops;
 use crate::fs::replies::log_repetitions;
 use crate::fs::tree::Tree;
@@ -40,14 +40,14 @@ const REST: Duration = Duration::from_millis(10);
 /// News that are told in one go.
 const BATCH: usize = 1024;
 
-pub(crate) struct Herald {
+pub(crate) struct KernelNotifier {
     is_stopping: Arc<AtomicBool>,
-    teller: Teller,
+    notifications: Notifications,
     threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Clone)]
-struct Teller {
+struct Notifications {
     kernel: Notifier,
     tree: Arc<Tree>,
     pages: Arc<PageDrops>,
@@ -55,7 +55,7 @@ struct Teller {
     told: Arc<Mutex<BTreeSet<Node>>>,
 }
 
-impl Herald {
+impl KernelNotifier {
     pub(crate) fn start(
         kernel: Notifier,
         tree: &Arc<Tree>,
@@ -64,9 +64,11 @@ impl Herald {
     ) -> io::Result<Self> {
         let is_stopping = Arc::new(AtomicBool::new(false));
         let (pages, told) = (Arc::default(), Arc::default());
-        let teller = Teller { kernel, tree: tree.clone(), pages, told };
-        let mut herald = Self { is_stopping, teller: teller.clone(), threads: Vec::new() };
-        let (of_index, of_spool, of_clock) = (teller.clone(), teller.clone(), teller.clone());
+        let notifications = Notifications { kernel, tree: tree.clone(), pages, told };
+        let mut notifier =
+            Self { is_stopping, notifications: notifications.clone(), threads: Vec::new() };
+        let (of_index, of_spool, of_clock) =
+            (notifications.clone(), notifications.clone(), notifications.clone());
         let published = move || {
             let first = changes.recv_timeout(TICK)?;
             fail_point!("fs-changes-received");
@@ -76,18 +78,18 @@ impl Herald {
             let first = drops.recv_timeout(TICK)?;
             Ok(std::iter::once(first).chain(drops.try_iter().take(BATCH - 1)).collect())
         };
-        herald.listen("fs-published", published, Duration::ZERO, move |news| {
+        notifier.listen("fs-published", published, Duration::ZERO, move |news| {
             of_index.tell_changes(&news);
         })?;
-        herald.listen("fs-dropped", dropped, REST, move |news| of_spool.tell_drops(&news))?;
-        herald.spawn("fs-pages", move || {
-            teller.pages.work(|node| {
-                teller.note(teller.kernel.inval_inode(INodeNo(node.inode().0), 0, 0));
+        notifier.listen("fs-dropped", dropped, REST, move |news| of_spool.tell_drops(&news))?;
+        notifier.spawn("fs-pages", move || {
+            notifications.pages.work(|node| {
+                notifications.note(notifications.kernel.inval_inode(INodeNo(node.inode().0), 0, 0));
             });
         })?;
-        let is_stopping = herald.is_stopping.clone();
-        herald.spawn("fs-tick", move || of_clock.tick_until(&is_stopping))?;
-        Ok(herald)
+        let is_stopping = notifier.is_stopping.clone();
+        notifier.spawn("fs-tick", move || of_clock.tick_until(&is_stopping))?;
+        Ok(notifier)
     }
 
     /// `tell` hears news in order, several at a time where they came faster than they were told. After news it
@@ -124,7 +126,7 @@ impl Herald {
 
     pub(crate) fn stop(self) {
         self.is_stopping.store(true, Ordering::Relaxed);
-        self.teller.pages.stop();
+        self.notifications.pages.stop();
         for thread in self.threads {
             thread.thread().unpark();
             if thread.join().is_err() {
@@ -135,7 +137,7 @@ impl Herald {
 }
 
 /// To the kernel.
-impl Teller {
+impl Notifications {
     fn tell(&self, invalidation: &Invalidation) {
         for (folder, name) in &invalidation.entries {
             self.forget_entry(*folder, name);
@@ -184,7 +186,7 @@ impl Teller {
 }
 
 /// What has happened.
-impl Teller {
+impl Notifications {
     fn tell_changes(&self, changes: &[Change]) {
         let mut invalidation = Invalidation::default();
         for change in changes {
@@ -200,7 +202,7 @@ impl Teller {
             });
         }
         for change in changes {
-            self.tree.events.append(&news::line(&self.tree.archive, change));
+            self.tree.events.append(&event_lines::line(&self.tree.archive, change));
         }
     }
 

@@ -6,13 +6,13 @@ use crate::model::JobState;
 
 /// What the disk shows of a file's bytes: another stamp, another content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub(crate) struct FileStamp {
     pub(crate) bytes: u64,
     pub(crate) modified_ns: i128,
     pub(crate) changed_ns: i128,
 }
 
-impl Stamp {
+impl FileStamp {
     /// The same as far as writers can be seen; `changed_ns` also moves when we put or take a mark.
     pub(crate) fn has_bytes_of(self, other: Self) -> bool {
         self.bytes == other.bytes && self.modified_ns == other.modified_ns
@@ -85,7 +85,7 @@ impl Reaction {
 /// What a look at the disk shows when the settle time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Look {
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: FileStamp,
     /// An empty one is by its name only.
     pub(crate) is_recording: bool,
     pub(crate) is_too_large: bool,

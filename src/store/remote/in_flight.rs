@@ -10,7 +10,7 @@ use crate::store::StoreError;
 use crate::store::circuit::Permit;
 use crate::store::content::{BLOCK_BYTES, Content};
 
-/// Why a flight did not bring its blocks. As [`StoreError`], for many readers at once.
+/// Why a fetch did not bring its blocks. As [`StoreError`], for many readers at once.
 #[derive(Debug, Clone)]
 pub(crate) enum Failure {
     Missing,
@@ -51,7 +51,7 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// What a flight is for.
+/// What a fetch is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// A reader waits for its first block, or nearly.
@@ -61,7 +61,7 @@ pub(crate) enum Purpose {
 }
 
 #[derive(Debug)]
-pub(crate) struct Flight {
+pub(crate) struct InFlight {
     pub(crate) object: Object,
     pub(crate) content: Content,
     pub(crate) blocks: Range<u64>,
@@ -71,7 +71,7 @@ pub(crate) struct Flight {
     failure: OnceLock<Failure>,
 }
 
-impl Flight {
+impl InFlight {
     pub(crate) fn new(
         object: &Object,
         content: Content,

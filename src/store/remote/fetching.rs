@@ -11,33 +11,33 @@ use crate::store::Bucket;
 use crate::store::bucket_health::BucketHealth;
 use crate::store::cache::{Block, BlockCache};
 use crate::store::content::Content;
-use crate::store::far::desk::Desk;
-use crate::store::far::flight::{Failure, Flight};
-use crate::store::far::proof::{Proofs, Verdict};
+use crate::store::remote::fetch_queue::FetchQueue;
+use crate::store::remote::in_flight::{Failure, InFlight};
+use crate::store::remote::integrity::{Integrity, Verdict};
 
 /// Requests that are under way at once. They wait for the network and do little else, and an object that comes
 /// slowly must not keep others from being asked for.
 const THREADS: usize = 32;
 
 /// What fetching threads and readers share.
-pub(crate) struct Depot {
+pub(crate) struct FetchContext {
     pub(crate) bucket: Arc<dyn Bucket>,
     pub(crate) cache: BlockCache,
-    pub(crate) desk: Desk,
+    pub(crate) queue: FetchQueue,
     /// Guards what is known of the objects' hashes.
-    proofs: Mutex<Proofs>,
+    proofs: Mutex<Integrity>,
 }
 
 /// The threads. Each is started when all others are busy, the first one with the first read.
 pub(crate) struct Fetchers {
-    depot: Arc<Depot>,
+    context: Arc<FetchContext>,
     /// Guards the handles.
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
 impl Fetchers {
-    pub(crate) fn new(depot: Arc<Depot>) -> Self {
-        Self { depot, threads: Mutex::default() }
+    pub(crate) fn new(context: Arc<FetchContext>) -> Self {
+        Self { context, threads: Mutex::default() }
     }
 
     /// One thread more, if there may be one.
@@ -46,9 +46,9 @@ impl Fetchers {
         if THREADS <= threads.len() {
             return;
         }
-        let depot = self.depot.clone();
+        let context = self.context.clone();
         let thread = thread::Builder::new().name(format!("store-fetch-{}", threads.len()));
-        match thread.spawn(move || depot.work()) {
+        match thread.spawn(move || context.work()) {
             Ok(thread) => threads.push(thread),
             Err(err) if threads.is_empty() => {
                 log::error!("store: cannot start a thread to read from the bucket: {err}");
@@ -62,7 +62,7 @@ impl Fetchers {
 impl Drop for Fetchers {
     /// Waits for requests that are under way until their next bytes or the bucket's deadline.
     fn drop(&mut self) {
-        self.depot.desk.close();
+        self.context.queue.close();
         let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {
             if thread.join().is_err() {
@@ -72,48 +72,54 @@ impl Drop for Fetchers {
     }
 }
 
-impl Depot {
+impl FetchContext {
     pub(crate) fn new(
         bucket: Arc<dyn Bucket>,
         cache: BlockCache,
         budget_bytes: u64,
         health: Arc<BucketHealth>,
     ) -> Self {
-        Self { bucket, cache, desk: Desk::new(budget_bytes, health), proofs: Mutex::default() }
+        Self {
+            bucket,
+            cache,
+            queue: FetchQueue::new(budget_bytes, health),
+            proofs: Mutex::default(),
+        }
     }
 
     fn work(&self) {
-        while let Some(flight) = self.desk.next() {
-            let mut aloft = Aloft { desk: &self.desk, flight: &flight, asked: None };
-            match self.desk.is_wanted(&flight) {
+        while let Some(in_flight) = self.queue.next() {
+            let mut guard =
+                InFlightGuard { queue: &self.queue, in_flight: &in_flight, asked: None };
+            match self.queue.is_wanted(&in_flight) {
                 Ok(true) => {
-                    aloft.asked = Some(Err(Failure::unavailable("a thread has panicked")));
-                    aloft.asked = Some(self.fly(&flight));
+                    guard.asked = Some(Err(Failure::unavailable("a thread has panicked")));
+                    guard.asked = Some(self.fly(&in_flight));
                 }
                 Ok(false) => {}
-                Err(failure) => flight.fail(failure),
+                Err(failure) => in_flight.fail(failure),
             }
         }
     }
 
-    fn fly(&self, flight: &Flight) -> Result<(), Failure> {
-        let mut unpacking = Unpacking::new(flight.content, flight.blocks.clone());
+    fn fly(&self, in_flight: &InFlight) -> Result<(), Failure> {
+        let mut unpacking = Unpacking::new(in_flight.content, in_flight.blocks.clone());
         let mut end = Ok(true);
-        let key = &flight.object.key;
-        self.bucket.stream_range(key, flight.bytes(), &mut |bytes| {
+        let key = &in_flight.object.key;
+        self.bucket.stream_range(key, in_flight.bytes(), &mut |bytes| {
             end = unpacking.add(bytes, |number, bytes| {
-                self.arrive(flight.content, number, bytes)?;
-                Ok(!flight.is_called_off() && self.desk.is_wanted(flight)?)
+                self.arrive(in_flight.content, number, bytes)?;
+                Ok(!in_flight.is_called_off() && self.queue.is_wanted(in_flight)?)
             });
             if let Ok(true) = end { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        if end? && !unpacking.is_done() { Err(self.explain_end(flight)) } else { Ok(()) }
+        if end? && !unpacking.is_done() { Err(self.explain_end(in_flight)) } else { Ok(()) }
     }
 
     fn arrive(&self, content: Content, number: u64, bytes: Bytes) -> Result<(), Failure> {
         let block = Block { sum: content.sum(number, &bytes), bytes };
         self.prove(content, number, &block)?;
-        self.desk.bring(content.block(number), block.bytes.clone());
+        self.queue.bring(content.block(number), block.bytes.clone());
         self.cache.insert(content, number, &block);
         // Another thread may have found the object wrong meanwhile, and thrown away all but this block.
         let verdict = self.proofs().verdict(content, Instant::now());
@@ -124,19 +130,19 @@ impl Depot {
     }
 
     /// The bucket has sent less than it was asked for.
-    fn explain_end(&self, flight: &Flight) -> Failure {
-        match self.bucket.head(&flight.object.key) {
-            Ok(found) if found.bytes == flight.content.bytes => {
+    fn explain_end(&self, in_flight: &InFlight) -> Failure {
+        match self.bucket.head(&in_flight.object.key) {
+            Ok(found) if found.bytes == in_flight.content.bytes => {
                 Failure::unavailable("the answer was cut off")
             }
-            Ok(found) => other_size(found.bytes, flight.content.bytes),
+            Ok(found) => other_size(found.bytes, in_flight.content.bytes),
             Err(err) => err.into(),
         }
     }
 }
 
-/// Proofs.
-impl Depot {
+/// Integrity.
+impl FetchContext {
     /// To be called before an object is read. What the cache has of it counts for its hash too.
     pub(crate) fn begin(&self, content: Content) -> Result<(), Failure> {
         let now = Instant::now();
@@ -178,7 +184,7 @@ impl Depot {
     }
 
     fn throw_away(&self, content: Content) {
-        self.desk.forget(content.hash);
+        self.queue.forget(content.hash);
         self.cache.forget(content.hash);
     }
 
@@ -188,21 +194,21 @@ impl Depot {
         self.proofs().forget(content.hash);
     }
 
-    fn proofs(&self) -> MutexGuard<'_, Proofs> {
+    fn proofs(&self) -> MutexGuard<'_, Integrity> {
         self.proofs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Lands the flight whatever happens, so that no reader waits in vain.
-struct Aloft<'a> {
-    desk: &'a Desk,
-    flight: &'a Arc<Flight>,
+/// Ends the fetch whatever happens, so that no reader waits in vain.
+struct InFlightGuard<'a> {
+    queue: &'a FetchQueue,
+    in_flight: &'a Arc<InFlight>,
     asked: Option<Result<(), Failure>>,
 }
 
-impl Drop for Aloft<'_> {
+impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
-        self.desk.land(self.flight, self.asked.take());
+        self.queue.land(self.in_flight, self.asked.take());
     }
 }
 

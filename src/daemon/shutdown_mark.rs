@@ -21,9 +21,9 @@ const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
-pub(crate) struct EndMark(PathBuf);
+pub(crate) struct ShutdownMark(PathBuf);
 
-impl EndMark {
+impl ShutdownMark {
     /// Removes what a daemon has left behind that was killed while it ended. Only its successor, who has the
     /// index, may do so.
     pub(crate) fn clear(state: &Path) -> Result<Self, DaemonError> {
@@ -76,7 +76,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("index.redb");
         let held = crate::index::Index::open(&path).unwrap();
-        EndMark::clear(dir.path()).unwrap().set();
+        ShutdownMark::clear(dir.path()).unwrap().set();
         thread::scope(|scope| {
             let opening = scope.spawn(|| patiently(&path, || crate::index::Index::open(&path)));
             thread::sleep(FIRST_PATIENCE + LOOK);

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::cli::report::Trouble;
+use crate::cli::print::CliError;
 use crate::daemon::{Environment, effective_user};
 use crate::fs as filesystem;
 
 /// The mount that is meant where none is named: the one that the user stands in, or else his only one.
-pub(crate) fn only_mount(working_directory: &Path) -> Result<PathBuf, Trouble> {
+pub(crate) fn only_mount(working_directory: &Path) -> Result<PathBuf, CliError> {
     let mounts = filesystem::mounts();
     if let Some(mount) = around(&mounts, working_directory) {
         return Ok(mount.clone());
@@ -21,15 +21,15 @@ pub(crate) fn only_mount(working_directory: &Path) -> Result<PathBuf, Trouble> {
     match own.as_slice() {
         [mount] => Ok(mount.clone()),
         [] if mounts.is_empty() => {
-            Err(Trouble::plain("nothing is mounted", "Mount one with `scribefs mount FOLDER`."))
+            Err(CliError::plain("nothing is mounted", "Mount one with `scribefs mount FOLDER`."))
         }
         // That of somebody else, who may let this user in.
         [] if mounts.len() == 1 => Ok(mounts[0].clone()),
-        [] => Err(Trouble::plain(
+        [] => Err(CliError::plain(
             format!("you have no mount; others are at {}", listed(&mounts)),
             "Name the one you mean, or mount your own: `scribefs mount FOLDER`.",
         )),
-        several => Err(Trouble::plain(
+        several => Err(CliError::plain(
             format!("you have several mounts: {}", listed(several)),
             "Name the one you mean.",
         )),
@@ -37,7 +37,10 @@ pub(crate) fn only_mount(working_directory: &Path) -> Result<PathBuf, Trouble> {
 }
 
 /// A mount, and a path below it.
-pub(crate) fn inside(path: &Path, working_directory: &Path) -> Result<(PathBuf, PathBuf), Trouble> {
+pub(crate) fn inside(
+    path: &Path,
+    working_directory: &Path,
+) -> Result<(PathBuf, PathBuf), CliError> {
     let path = working_directory.join(path);
     // The file may be gone already; its folder may be reached through a link.
     let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
@@ -45,7 +48,7 @@ pub(crate) fn inside(path: &Path, working_directory: &Path) -> Result<(PathBuf, 
     let path = folder.map_or(path.clone(), |folder| folder.join(name));
     let mounts = filesystem::mounts();
     let Some(mount) = around(&mounts, &path) else {
-        return Err(Trouble::plain(
+        return Err(CliError::plain(
             format!("{} is not in a scribefs mount", path.display()),
             "Use a path inside a mount; `findmnt -t fuse.scribefs` lists them.",
         ));
@@ -68,7 +71,7 @@ fn around<'a>(mounts: &'a [PathBuf], path: &Path) -> Option<&'a PathBuf> {
 pub(crate) fn mount_of(
     named: Option<&Path>,
     environment: &Environment,
-) -> Result<PathBuf, Trouble> {
+) -> Result<PathBuf, CliError> {
     match named {
         Some(path) => Ok(environment.working_directory().join(path)),
         None => only_mount(environment.working_directory()),
@@ -79,11 +82,11 @@ pub(crate) fn mount_of(
 pub(crate) fn inbox_file(
     path: &Path,
     working_directory: &Path,
-) -> Result<(PathBuf, PathBuf), Trouble> {
+) -> Result<(PathBuf, PathBuf), CliError> {
     let (mount, below) = inside(path, working_directory)?;
     match below.strip_prefix("inbox") {
         Ok(file) if file != Path::new("") => Ok((mount, file.to_owned())),
-        _ => Err(Trouble::plain(
+        _ => Err(CliError::plain(
             format!("{} is not in the inbox", path.display()),
             format!("Recordings that are being processed are in {}/inbox.", mount.display()),
         )),
@@ -91,16 +94,16 @@ pub(crate) fn inbox_file(
 }
 
 /// `.scribefs/status.json` of a mount.
-pub(crate) fn status(mount: &Path) -> Result<Value, Trouble> {
+pub(crate) fn status(mount: &Path) -> Result<Value, CliError> {
     told(mount, "status.json")
 }
 
 /// A file of `.scribefs/` that holds JSON.
-pub(crate) fn told(mount: &Path, name: &str) -> Result<Value, Trouble> {
+pub(crate) fn told(mount: &Path, name: &str) -> Result<Value, CliError> {
     let path = mount.join(".scribefs").join(name);
     let text = fs::read(&path).map_err(|source| unanswered(path.clone(), source))?;
     serde_json::from_slice(&text).map_err(|err| {
-        Trouble::plain(
+        CliError::plain(
             format!("cannot parse {}: {err}", path.display()),
             "Is the daemon another version? Mount again with this one.",
         )
@@ -108,18 +111,18 @@ pub(crate) fn told(mount: &Path, name: &str) -> Result<Value, Trouble> {
 }
 
 /// Whether recordings are brought to a bucket.
-pub(crate) fn has_bucket(mount: &Path) -> Result<bool, Trouble> {
+pub(crate) fn has_bucket(mount: &Path) -> Result<bool, CliError> {
     let storage = told(mount, "storage.json")?;
     Ok(matches!(storage["backend"]["storage"].as_str(), Some("s3" | "both")))
 }
 
 /// A file of `.scribefs/` cannot be read.
-pub(crate) fn unanswered(path: PathBuf, source: io::Error) -> Trouble {
+pub(crate) fn unanswered(path: PathBuf, source: io::Error) -> CliError {
     // What lies in `.scribefs` is there as long as a mount is.
     let is_missing = matches!(source.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));
     let mount = path.ancestors().find(|it| it.ends_with(".scribefs")).and_then(Path::parent);
     if let (true, Some(mount)) = (is_missing, mount) {
-        return Trouble::plain(
+        return CliError::plain(
             format!("scribefs is not mounted at {}", mount.display()),
             "`findmnt -t fuse.scribefs` lists mounts; mount one with `scribefs mount FOLDER`.",
         );
@@ -130,15 +133,15 @@ pub(crate) fn unanswered(path: PathBuf, source: io::Error) -> Trouble {
         }
         _ => "No scribefs answers there. Mount it with `scribefs mount`.",
     };
-    Trouble::File { path, source, remedy: remedy.to_owned() }
+    CliError::File { path, source, remedy: remedy.to_owned() }
 }
 
 /// Writes an order to `.scribefs/control`.
-pub(crate) fn order(mount: &Path, line: &str) -> Result<(), Trouble> {
+pub(crate) fn order(mount: &Path, line: &str) -> Result<(), CliError> {
     let path = mount.join(".scribefs/control");
     fs::write(&path, format!("{line}\n")).map_err(|source| match source.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR | libc::ENOTCONN) => unanswered(path, source),
-        _ => Trouble::File {
+        _ => CliError::File {
             path,
             source,
             remedy: "The daemon did not accept the command: check the path with `scribefs status`."

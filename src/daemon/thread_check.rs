@@ -18,12 +18,13 @@ const ALWAYS: [&str; 14] = [
     "pages",
     "decode-",
     "runner-",
-    "errands",
+    "control",
     "signals",
 ];
 
 /// These are there where the settings want them, some of them only when a bucket has answered.
-const WHERE_WANTED: [&str; 6] = ["spool-watch", "follow", "trash", "lease", "steward", "carrier-"];
+const WHERE_WANTED: [&str; 6] =
+    ["spool-watch", "follow", "trash", "lease", "maintenance", "upload-"];
 
 fn is_needed(name: &str) -> bool {
     ALWAYS.iter().chain(&WHERE_WANTED).any(|needed| match name.strip_prefix(needed) {
@@ -35,9 +36,9 @@ fn is_needed(name: &str) -> bool {
 
 /// How many threads of each needed name there were.
 #[derive(Debug)]
-pub(crate) struct Census(BTreeMap<String, usize>);
+pub(crate) struct ThreadCheck(BTreeMap<String, usize>);
 
-impl Census {
+impl ThreadCheck {
     /// Of this process, now.
     pub(crate) fn take() -> Self {
         let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
@@ -61,7 +62,7 @@ impl Census {
         }
     }
 
-    /// A thread that was there in this census and is not in the `later` one.
+    /// A thread that was there in this check and is not in the `later` one.
     pub(crate) fn missing_in(&self, later: &Self) -> Option<&str> {
         let is_missing = |(name, count): &(&String, &usize)| {
             later.0.get(name.as_str()).copied().unwrap_or(0) < **count
@@ -90,29 +91,36 @@ mod tests {
         // A thread takes its name when it begins.
         begun.recv().unwrap();
         let other = Builder::new().name("scratch-77".into()).spawn(move || other_waits.recv());
-        let before = Census::take();
+        let before = ThreadCheck::take();
         assert_eq!(before.0.get("runner-77"), Some(&1), "{before:?}");
         drop(other_ends);
         other.unwrap().join().unwrap().unwrap_err();
-        let mine = |census: &Census| census.0.get("runner-77").copied();
-        assert_eq!(mine(&Census::take()), Some(1));
+        let mine = |thread_check: &ThreadCheck| thread_check.0.get("runner-77").copied();
+        assert_eq!(mine(&ThreadCheck::take()), Some(1));
         drop(ends);
         thread.join().unwrap().unwrap_err();
-        let after =
-            Census(BTreeMap::from_iter(mine(&Census::take()).map(|it| ("runner-77".into(), it))));
-        let before = Census(BTreeMap::from([("runner-77".to_owned(), 1)]));
+        let after = ThreadCheck(BTreeMap::from_iter(
+            mine(&ThreadCheck::take()).map(|it| ("runner-77".into(), it)),
+        ));
+        let before = ThreadCheck(BTreeMap::from([("runner-77".to_owned(), 1)]));
         assert_eq!(before.missing_in(&after), Some("runner-77"));
         assert_eq!(before.missing_in(&before), None);
     }
 
     #[test]
     fn what_begins_later_is_counted_from_then_on_and_what_only_starts_others_is_not() {
-        let of = |names: &[&str]| Census::of(names.iter().map(|name| (*name).to_owned()));
-        let mut census = of(&["index", "carrier-start"]);
-        let later = of(&["index", "steward", "carrier-0", "carrier-1"]);
-        assert_eq!(census.missing_in(&later), None);
-        census.add_new_in(later);
-        assert_eq!(census.missing_in(&of(&["index", "carrier-0", "carrier-1"])), Some("steward"));
-        assert_eq!(census.missing_in(&of(&["index", "steward", "carrier-1"])), Some("carrier-0"));
+        let of = |names: &[&str]| ThreadCheck::of(names.iter().map(|name| (*name).to_owned()));
+        let mut thread_check = of(&["index", "upload-start"]);
+        let later = of(&["index", "maintenance", "upload-0", "upload-1"]);
+        assert_eq!(thread_check.missing_in(&later), None);
+        thread_check.add_new_in(later);
+        assert_eq!(
+            thread_check.missing_in(&of(&["index", "upload-0", "upload-1"])),
+            Some("maintenance")
+        );
+        assert_eq!(
+            thread_check.missing_in(&of(&["index", "maintenance", "upload-1"])),
+            Some("upload-0")
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What the carrier asks of the index and says to it: what is still to be moved, what has a local copy, what
+//! What the uploader asks of the index and says to it: what is still to be moved, what has a local copy, what
 //! is removed for good.
 
 use jiff::Timestamp;
@@ -22,17 +22,17 @@ pub struct Copy {
 /// Questions. What the name calls filed is there whether or not its conversation is in the trash.
 impl Index {
     /// Recordings that are not yet where they belong, oldest first; those in the trash too.
-    pub fn unplaced(&self, limit: usize) -> Result<Vec<Recording>, IndexError> {
-        self.ask(|now| now.unplaced(None, limit))
+    pub fn pending_uploads(&self, limit: usize) -> Result<Vec<Recording>, IndexError> {
+        self.ask(|now| now.pending_uploads(None, limit))
     }
 
     /// The same from the one behind `after` on.
-    pub fn unplaced_after(
+    pub fn pending_uploads_after(
         &self,
         after: &Recording,
         limit: usize,
     ) -> Result<Vec<Recording>, IndexError> {
-        self.ask(|now| now.unplaced(Some(after), limit))
+        self.ask(|now| now.pending_uploads(Some(after), limit))
     }
 
     /// A conversation, whether or not it is in the trash.
@@ -72,8 +72,8 @@ impl Index {
     }
 
     /// Conversations that are being removed for good, of which some files may be gone.
-    pub fn condemned(&self) -> Result<Vec<Conversation>, IndexError> {
-        self.ask(|now| now.condemned())
+    pub fn purging_conversations(&self) -> Result<Vec<Conversation>, IndexError> {
+        self.ask(|now| now.purging_conversations())
     }
 
     /// Local copies that may go: of recordings that are in the bucket with all their pages, and were not seen in an
@@ -101,8 +101,8 @@ impl Index {
         placing::destination_of(self.note("destination")?)
     }
 
-    /// See [`Index::owe_discovery`].
-    pub fn owes_discovery(&self) -> Result<bool, IndexError> {
+    /// See [`Index::set_needs_remote_scan`].
+    pub fn needs_remote_scan(&self) -> Result<bool, IndexError> {
         Ok(self.note(placing::DISCOVERY)?.is_some())
     }
 
@@ -112,7 +112,7 @@ impl Index {
     }
 }
 
-/// Changes. Each returns when it is durable.
+/// ChangeLog. Each returns when it is durable.
 impl Index {
     /// How far a recording is on its way. `false`, and nothing is changed: its row is no longer the one of that
     /// revision.
@@ -204,9 +204,9 @@ impl Index {
     ///
     /// # Errors
     /// `OnlyInBucket`: some could not be found any more. Nothing was changed.
-    pub fn settle(&self, destination: &Destination) -> Result<u64, IndexError> {
+    pub fn set_destination(&self, destination: &Destination) -> Result<u64, IndexError> {
         let destination = destination.clone();
-        self.inner.writer.change(move |writing| placing::settle(writing, &destination))
+        self.inner.writer.change(move |writing| placing::set_destination(writing, &destination))
     }
 
     /// Forgets a condemned conversation, after its objects are gone.
@@ -216,8 +216,8 @@ impl Index {
 
     /// Whether the bucket may have recordings that this index lacks, because it did not answer when the index
     /// was made anew. Until it has, new conversations are filed under keys that nobody can have used before.
-    pub fn owe_discovery(&self, owes: bool) -> Result<(), IndexError> {
-        self.inner.writer.change(move |writing| placing::owe_discovery(writing, owes))
+    pub fn set_needs_remote_scan(&self, owes: bool) -> Result<(), IndexError> {
+        self.inner.writer.change(move |writing| placing::set_needs_remote_scan(writing, owes))
     }
 
     /// Keeps a small fact by that name, in place of the one that was there.

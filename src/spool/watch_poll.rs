@@ -1,4 +1,4 @@
-//! `Rounds`: one look after the other at all watched folders, and what is decided about each file there.
+//! `WatchPoll`: one look after the other at all watched folders, and what is decided about each file there.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::model::FileName;
-use crate::spool::signs::{Candidate, Stamp};
+use crate::spool::state_inputs::{Candidate, FileStamp};
 use crate::spool::timer::PATIENCE;
 use crate::spool::watch_hints::{Hint, Hints};
-use crate::spool::watch_ledger::Ledger;
-use crate::spool::watch_tree::{Found, Mounts, open_root, visit_below};
+use crate::spool::watch_log::WatchLog;
+use crate::spool::watch_scan::{Found, Mounts, open_root, visit_below};
 use crate::spool::{Inner, SpoolError, disk, names, unfinished};
 
 /// Everything is looked at again without a hint: some network folders never give one.
@@ -23,15 +23,15 @@ const POLL: Duration = Duration::from_secs(60);
 /// Rest between looks for a folder that is not there.
 const ABSENT: Duration = Duration::from_secs(5);
 
-pub(crate) struct Rounds {
+pub(crate) struct WatchPoll {
     inner: Arc<Inner>,
     folders: Vec<Folder>,
     ours: Vec<PathBuf>,
-    ledger: Ledger,
+    ledger: WatchLog,
     /// What may still be changing.
     pending: HashMap<PathBuf, Pending>,
     /// What cannot be taken as it is; said once.
-    refused: HashMap<PathBuf, Stamp>,
+    refused: HashMap<PathBuf, FileStamp>,
 }
 
 struct Folder {
@@ -55,18 +55,18 @@ struct Pending {
     folder: usize,
     below: Vec<FileName>,
     /// How it was seen, and since when.
-    stamp: Stamp,
+    stamp: FileStamp,
     since: Instant,
     /// How long it must have been so.
     wait: Duration,
 }
 
-impl Rounds {
+impl WatchPoll {
     pub(crate) fn new(
         inner: Arc<Inner>,
         folders: Vec<PathBuf>,
         ours: Vec<PathBuf>,
-        ledger: Ledger,
+        ledger: WatchLog,
     ) -> Self {
         let folders = folders.into_iter();
         let folders = folders.map(|path| Folder { path, state: FolderState::Expected }).collect();
@@ -241,7 +241,7 @@ impl Rounds {
         self.bring_in(&path, found, stamp);
     }
 
-    fn bring_in(&mut self, path: &Path, found: &Found<'_>, stamp: Stamp) {
+    fn bring_in(&mut self, path: &Path, found: &Found<'_>, stamp: FileStamp) {
         let err = match self.inner.bring_in(found, stamp) {
             Ok(true) => {
                 self.pending.remove(path);

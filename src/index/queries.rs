@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition, TableError};
 
 use crate::index::failure::damaged;
-use crate::index::filing::unplaced_key;
+use crate::index::filing::pending_upload_key;
 use crate::index::placing::COPIED_BYTES;
 use crate::index::same_audio::with_audio;
 use crate::index::tables::{
@@ -34,9 +34,9 @@ pub struct Totals {
 }
 
 /// A snapshot, for one question.
-pub(crate) struct Moment(pub(crate) ReadTransaction);
+pub(crate) struct Snapshot(pub(crate) ReadTransaction);
 
-impl Moment {
+impl Snapshot {
     pub(crate) fn table<K: redb::Key + 'static, V: redb::Value + 'static>(
         &self,
         definition: TableDefinition<'_, K, V>,
@@ -90,11 +90,11 @@ impl Moment {
     }
 
     pub(crate) fn trashed_conversations(&self) -> Result<Vec<Conversation>, IndexError> {
-        let (table, condemned) = (self.table(CONVERSATIONS)?, self.table(CONDEMNED)?);
+        let (table, purging_conversations) = (self.table(CONVERSATIONS)?, self.table(CONDEMNED)?);
         let mut found = Vec::new();
         for trashed in self.table(TRASH)?.iter()? {
             let seq = trashed?.0.value();
-            if condemned.get(seq)?.is_none() {
+            if purging_conversations.get(seq)?.is_none() {
                 let row = table.get(seq)?;
                 found.extend(row.and_then(|row| readable::<Conversation>(seq, row.value())));
             }
@@ -194,34 +194,34 @@ impl Moment {
             Err(redb::TableError::TableDoesNotExist(_)) => Vec::new(),
             Err(err) => return Err(err.into()),
         };
-        let (recordings, condemned) = (self.table(RECORDINGS)?, self.table(CONDEMNED)?);
+        let (recordings, purging_conversations) = (self.table(RECORDINGS)?, self.table(CONDEMNED)?);
         let purging = self.table(PURGING)?;
         let mut found = Vec::new();
         for key in first.into_iter().chain(others) {
-            if condemned.get(key.0)?.is_none() && purging.get(key)?.is_none() {
+            if purging_conversations.get(key.0)?.is_none() && purging.get(key)?.is_none() {
                 found.extend(row_at::<RecordingKey, Recording>(&recordings, key)?);
             }
         }
         Ok(found)
     }
 
-    pub(crate) fn unplaced(
+    pub(crate) fn pending_uploads(
         &self,
         after: Option<&Recording>,
         limit: usize,
     ) -> Result<Vec<Recording>, IndexError> {
-        let (recordings, condemned) = (self.table(RECORDINGS)?, self.table(CONDEMNED)?);
+        let (recordings, purging_conversations) = (self.table(RECORDINGS)?, self.table(CONDEMNED)?);
         let purging = self.table(PURGING)?;
         let mut found = Vec::new();
         let table = self.table(UNPLACED)?;
-        let begin = after.map_or(Bound::Unbounded, |it| Bound::Excluded(unplaced_key(it)));
+        let begin = after.map_or(Bound::Unbounded, |it| Bound::Excluded(pending_upload_key(it)));
         let mut rows = table.range((begin, Bound::Unbounded))?;
         while found.len() < limit
             && let Some(row) = rows.next().transpose()?
         {
             let (_, key) = row.0.value();
             // What is being removed from the bucket must not be put there again.
-            if condemned.get(key.0)?.is_none() && purging.get(key)?.is_none() {
+            if purging_conversations.get(key.0)?.is_none() && purging.get(key)?.is_none() {
                 let row = recordings.get(key)?;
                 found.extend(row.and_then(|row| readable::<Recording>(key, row.value())));
             }
@@ -279,7 +279,7 @@ impl Moment {
         Ok(row.and_then(|row| row.transcript))
     }
 
-    pub(crate) fn condemned(&self) -> Result<Vec<Conversation>, IndexError> {
+    pub(crate) fn purging_conversations(&self) -> Result<Vec<Conversation>, IndexError> {
         let table = self.table(CONVERSATIONS)?;
         let mut found = Vec::new();
         for seq in self.table(CONDEMNED)?.iter()? {
@@ -304,7 +304,7 @@ impl Moment {
             let seen_at = archived.get(key)?;
             Ok(seen_at.is_some_and(|at| archived_before.as_microsecond() < at.value()))
         };
-        let (recordings, condemned) = (self.table(RECORDINGS)?, self.table(CONDEMNED)?);
+        let (recordings, purging_conversations) = (self.table(RECORDINGS)?, self.table(CONDEMNED)?);
         let purging = self.table(PURGING)?;
         let mut found = Vec::new();
         let table = self.table(COPIES)?;
@@ -313,7 +313,8 @@ impl Moment {
             && let Some(row) = rows.next().transpose()?
         {
             let (since, key) = row.0.value();
-            let is_going = condemned.get(key.0)?.is_some() || purging.get(key)?.is_some();
+            let is_going =
+                purging_conversations.get(key.0)?.is_some() || purging.get(key)?.is_some();
             if is_going || is_archived(key)? {
                 continue;
             }

@@ -15,13 +15,13 @@ use crate::fs::MountError;
 use crate::index::IndexError;
 use crate::model::{Failure, escaped_json, printable, printable_lines, without_error_numbers};
 use crate::models::ModelsError;
-use crate::publishing::StockError;
-use crate::sync::{CarrierError, HoldError, LeaseError};
+use crate::publishing::StoresError;
+use crate::sync::{HoldError, LeaseError, UploaderError};
 use crate::upkeep::RebuildError;
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Trouble {
+pub(crate) enum CliError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
@@ -31,9 +31,9 @@ pub(crate) enum Trouble {
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
     #[error(transparent)]
-    Stock(#[from] StockError),
+    Stores(#[from] StoresError),
     #[error(transparent)]
-    Carrier(#[from] CarrierError),
+    Uploader(#[from] UploaderError),
     #[error(transparent)]
     Lease(#[from] HoldError),
     #[error(transparent)]
@@ -54,7 +54,7 @@ pub(crate) enum Trouble {
     Output(#[from] io::Error),
 }
 
-impl Trouble {
+impl CliError {
     pub(crate) fn plain(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Plain { what: what.into(), remedy: remedy.into() }
     }
@@ -78,12 +78,12 @@ impl Trouble {
             Self::Daemon(err) => remedy_of(err).to_owned(),
             Self::Overlap(overlap) => overlap.remedy().to_owned(),
             Self::Rebuild(_) => "`scribefs doctor` checks store and state.".to_owned(),
-            Self::Carrier(_) => "`scribefs doctor` tests the bucket.".to_owned(),
+            Self::Uploader(_) => "`scribefs doctor` tests the bucket.".to_owned(),
             Self::Lease(HoldError::Lease(LeaseError::Held { .. })) => {
                 "Unmount that one, or run the command there.".to_owned()
             }
             Self::Lease(_) => "`scribefs doctor` tests the bucket.".to_owned(),
-            Self::Stock(_) => {
+            Self::Stores(_) => {
                 "Check store and state with `scribefs doctor`, then run the command again: it continues where it \
                  stopped."
                     .to_owned()
@@ -109,13 +109,14 @@ fn remedy_of(err: &DaemonError) -> &'static str {
         DaemonError::Bucket { .. } => {
             "Check `[s3]` in the settings; `scribefs doctor` tests the bucket."
         }
-        DaemonError::Carrier(CarrierError::Lease(_)) => {
+        DaemonError::Uploader(UploaderError::Lease(_)) => {
             "Unmount that one, mount with --read-only, or choose another prefix."
         }
-        DaemonError::Carrier(CarrierError::Place(_)) | DaemonError::State(StateError::Place(_)) => {
+        DaemonError::Uploader(UploaderError::Place(_))
+        | DaemonError::State(StateError::Place(_)) => {
             "Check `[s3]` in the settings, or give each bucket a state folder of its own with `--state DIR`."
         }
-        DaemonError::Carrier(_) => "`scribefs doctor` checks the bucket and the state folder.",
+        DaemonError::Uploader(_) => "`scribefs doctor` checks the bucket and the state folder.",
         DaemonError::Index(IndexError::OtherRole { .. })
         | DaemonError::State(StateError::Index(IndexError::OtherRole { .. }))
         | DaemonError::State(StateError::Recordings { .. }) => {
@@ -163,8 +164,8 @@ pub(crate) fn explain(err: &DaemonError) -> String {
 }
 
 /// Prints a trouble as people are to read it.
-pub(crate) fn complain(trouble: &Trouble) {
-    if let Trouble::Output(err) = trouble
+pub(crate) fn complain(trouble: &CliError) {
+    if let CliError::Output(err) = trouble
         && err.kind() == io::ErrorKind::BrokenPipe
     {
         // Whoever reads us has seen enough.
@@ -173,7 +174,7 @@ pub(crate) fn complain(trouble: &Trouble) {
     let what = Causes(trouble).to_string();
     let what = match trouble {
         // Two lines, and what strangers chose was taken out by `explain`.
-        Trouble::NotMounted(_) => printable_lines(&what),
+        CliError::NotMounted(_) => printable_lines(&what),
         _ => printable(&what),
     };
     let mut text = format!("scribefs: {what}\n");
@@ -208,7 +209,7 @@ impl std::fmt::Display for Causes<'_> {
 }
 
 /// Data, to standard output. On a terminal nothing in it can do more than be read; what is no text is left alone.
-pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), Trouble> {
+pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     match std::str::from_utf8(text.as_ref()) {
         Ok(text) if out.is_terminal() => out.write_all(printable_lines(text).as_bytes())?,
@@ -218,12 +219,12 @@ pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), Trouble> {
 }
 
 /// A JSON document for programs.
-pub(crate) fn print_json(value: &Value) -> Result<(), Trouble> {
+pub(crate) fn print_json(value: &Value) -> Result<(), CliError> {
     print(format!("{}\n", escaped_json(&format!("{value:#}"))))
 }
 
 /// A path that a script may go on with: as it is, unless a person reads it.
-pub(crate) fn print_path(path: &Path) -> Result<(), Trouble> {
+pub(crate) fn print_path(path: &Path) -> Result<(), CliError> {
     if io::stdout().is_terminal() {
         return print(format!("{}\n", printable(&path.display().to_string())));
     }

@@ -15,7 +15,7 @@ const MIB: u64 = 1 << 20;
 
 /// A bucket with one object behind the queue of fetches.
 struct Fixture {
-    far: Arc<Far>,
+    remote: Arc<RemoteReader>,
     bucket: Arc<FlakyStore<MemoryStore>>,
     object: Object,
     bytes: &'static [u8],
@@ -36,8 +36,8 @@ impl Fixture {
         let dir = folder();
         let limits = CacheOptions { limit_bytes: 1 << 30, keep_free_bytes: 0 };
         let cache = BlockCache::open(dir.path(), limits).unwrap();
-        let far = Arc::new(Far::new(bucket.clone(), cache, ReadOptions::default()));
-        Self { far, bucket, object, bytes, _cache: dir }
+        let remote = Arc::new(RemoteReader::new(bucket.clone(), cache, ReadOptions::default()));
+        Self { remote, bucket, object, bytes, _cache: dir }
     }
 
     fn well(bytes: u64) -> Self {
@@ -46,10 +46,10 @@ impl Fixture {
 
     /// A reader on a thread of its own; `Err`: the bucket, or we, would not.
     fn reader(&self, ranges: &'static [Range<u64>]) -> thread::JoinHandle<Result<(), StoreError>> {
-        let (far, object, bytes) = (self.far.clone(), self.object.clone(), self.bytes);
+        let (remote, object, bytes) = (self.remote.clone(), self.object.clone(), self.bytes);
         thread::spawn(move || {
             for range in ranges {
-                let read = far.read(&object, range.clone())?;
+                let read = remote.read(&object, range.clone())?;
                 let (from, to) = (range.start as usize, (range.end as usize).min(bytes.len()));
                 assert!(read[..] == bytes[from..to], "other bytes at {range:?}");
             }
@@ -100,7 +100,7 @@ fn shuttle_a_bucket_that_fails_leaves_no_reader_waiting_and_nothing_under_way() 
                 assert!(matches!(err, StoreError::Unavailable { .. }), "{err:?}");
             }
         }
-        while !fixture.far.depot.desk.is_idle() {
+        while !fixture.remote.context.queue.is_idle() {
             thread::yield_now();
         }
     });
@@ -112,7 +112,7 @@ fn shuttle_closing_lets_all_readers_and_threads_go() {
         let fixture = Fixture::well(2 * MIB);
         let readers =
             [&[0..9_u64, MIB..MIB + 9][..], &[0..2 * MIB][..]].map(|ranges| fixture.reader(ranges));
-        fixture.far.depot.desk.close();
+        fixture.remote.context.queue.close();
         for reader in readers {
             if let Err(err) = reader.join().unwrap() {
                 assert!(matches!(err, StoreError::Unavailable { .. }), "{err:?}");

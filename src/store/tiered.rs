@@ -12,86 +12,86 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use crate::model::{Key, Object};
-use crate::store::far::Far;
+use crate::store::remote::RemoteReader;
 use crate::store::{
     BlockCache, Bucket, BucketHealth, Bytes, CacheUse, Found, LocalStore, ObjectFacts, ReadOptions,
     StagedFile, Store, StoreError,
 };
 
 /// The store that the rest of the house sees.
-pub struct PlacedStore {
-    near: Arc<LocalStore>,
-    far: Option<Far>,
+pub struct TieredStore {
+    local: Arc<LocalStore>,
+    remote: Option<RemoteReader>,
     on_replaced: OnceLock<OnReplaced>,
 }
 
 /// Receives a page in the bucket that is not the one that the reader knows of, and returns before the reader's deadline.
 type OnReplaced = Box<dyn Fn(&Object, Instant) + Send + Sync>;
 
-impl PlacedStore {
+impl TieredStore {
     /// Without a bucket: local disk alone.
-    pub fn new(near: impl Into<Arc<LocalStore>>) -> Self {
-        Self { near: near.into(), far: None, on_replaced: OnceLock::new() }
+    pub fn new(local: impl Into<Arc<LocalStore>>) -> Self {
+        Self { local: local.into(), remote: None, on_replaced: OnceLock::new() }
     }
 
     /// Starts no thread; the first read from the bucket does.
     pub fn with_bucket(
-        near: impl Into<Arc<LocalStore>>,
+        local: impl Into<Arc<LocalStore>>,
         bucket: Arc<dyn Bucket>,
         cache: BlockCache,
         options: ReadOptions,
     ) -> Self {
-        let far = Some(Far::new(bucket, cache, options));
-        Self { near: near.into(), far, on_replaced: OnceLock::new() }
+        let remote = Some(RemoteReader::new(bucket, cache, options));
+        Self { local: local.into(), remote, on_replaced: OnceLock::new() }
     }
 
-    pub fn near(&self) -> &Arc<LocalStore> {
-        &self.near
+    pub fn local(&self) -> &Arc<LocalStore> {
+        &self.local
     }
 
     pub fn bucket(&self) -> Option<&Arc<dyn Bucket>> {
-        self.far.as_ref().map(Far::bucket)
+        self.remote.as_ref().map(RemoteReader::bucket)
     }
 
     /// What readers know of the bucket, and whoever uploads to it; `None` without a bucket.
     pub fn health(&self) -> Option<Arc<BucketHealth>> {
-        self.far.as_ref().map(|far| far.health().clone())
+        self.remote.as_ref().map(|remote| remote.health().clone())
     }
 
     /// Whether it is on local disk. No network is asked.
-    pub fn has_near(&self, key: &Key) -> Result<bool, StoreError> {
-        Ok(absent(self.near.head(key))?.is_some())
+    pub fn has_local(&self, key: &Key) -> Result<bool, StoreError> {
+        Ok(absent(self.local.head(key))?.is_some())
     }
 
     /// Removes the local copy. Whoever has it open goes on reading it; others read from the bucket.
     ///
     /// That the bucket has it is the caller's to know.
-    pub fn drop_near(&self, key: &Key) -> Result<(), StoreError> {
-        self.near.delete(key)
+    pub fn drop_local(&self, key: &Key) -> Result<(), StoreError> {
+        self.local.delete(key)
     }
 
     /// How the cache of blocks does; `None` without a bucket.
     pub fn cache_use(&self) -> Option<CacheUse> {
-        self.far.as_ref().map(Far::usage)
+        self.remote.as_ref().map(RemoteReader::usage)
     }
 
     /// Local copies of what is in the bucket take so many bytes of what the cache may take.
     pub fn share_cache_with(&self, copied_bytes: u64) {
-        if let Some(far) = &self.far {
-            far.cache().share_with(copied_bytes);
+        if let Some(remote) = &self.remote {
+            remote.cache().share_with(copied_bytes);
         }
     }
 
     /// Hashes of the objects that have blocks in the cache, as the index spells them.
     pub fn cached(&self) -> Vec<String> {
-        let hashes = self.far.iter().flat_map(|far| far.cache().contents());
+        let hashes = self.remote.iter().flat_map(|remote| remote.cache().contents());
         hashes.map(|hash| blake3::Hash::from_bytes(hash).to_hex().to_string()).collect()
     }
 
     /// Throws away what is cached of an object.
     pub fn forget(&self, object: &Object) {
-        if let Some(far) = &self.far {
-            far.forget(object);
+        if let Some(remote) = &self.remote {
+            remote.forget(object);
         }
     }
 
@@ -102,9 +102,14 @@ impl PlacedStore {
         let _ = self.on_replaced.set(look);
     }
 
-    fn read_far(&self, far: &Far, object: &Object, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let deadline = Instant::now() + far.deadline();
-        let read = far.read(object, range);
+    fn read_remote(
+        &self,
+        remote: &RemoteReader,
+        object: &Object,
+        range: Range<u64>,
+    ) -> Result<Bytes, StoreError> {
+        let deadline = Instant::now() + remote.deadline();
+        let read = remote.read(object, range);
         if let (Err(StoreError::Refused { .. }), Some(look)) = (&read, self.on_replaced.get())
             && object.key.is_page()
         {
@@ -117,12 +122,12 @@ impl PlacedStore {
     /// place it can have come from meanwhile.
     fn nearest<T>(
         &self,
-        near: impl Fn() -> Result<T, StoreError>,
-        far: impl FnOnce(&Far) -> Result<T, StoreError>,
+        local: impl Fn() -> Result<T, StoreError>,
+        remote: impl FnOnce(&RemoteReader) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        match (near(), &self.far) {
-            (Err(StoreError::Missing { .. }), Some(bucket)) => match far(bucket) {
-                Err(StoreError::Missing { .. }) => near(),
+        match (local(), &self.remote) {
+            (Err(StoreError::Missing { .. }), Some(bucket)) => match remote(bucket) {
+                Err(StoreError::Missing { .. }) => local(),
                 found => found,
             },
             (found, _) => found,
@@ -130,17 +135,17 @@ impl PlacedStore {
     }
 }
 
-impl Store for PlacedStore {
+impl Store for TieredStore {
     fn put(&self, key: &Key, bytes: &[u8]) -> Result<(), StoreError> {
-        self.near.put(key, bytes)
+        self.local.put(key, bytes)
     }
 
     fn put_file(&self, key: &Key, file: &File) -> Result<(), StoreError> {
-        self.near.put_file(key, file)
+        self.local.put_file(key, file)
     }
 
     fn put_file_new(&self, key: &Key, file: &File) -> Result<bool, StoreError> {
-        self.near.put_file_new(key, file)
+        self.local.put_file_new(key, file)
     }
 
     fn stage_file(
@@ -148,77 +153,77 @@ impl Store for PlacedStore {
         file: &File,
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Option<StagedFile>, StoreError> {
-        self.near.stage_file(file, may_go_on)
+        self.local.stage_file(file, may_go_on)
     }
 
     fn stage_new(&self) -> Result<StagedFile, StoreError> {
-        self.near.stage_new()
+        self.local.stage_new()
     }
 
     fn put_staged(&self, key: &Key, staged: StagedFile) -> Result<(), StoreError> {
-        self.near.put_staged(key, staged)
+        self.local.put_staged(key, staged)
     }
 
     fn put_staged_new(&self, key: &Key, staged: &mut StagedFile) -> Result<bool, StoreError> {
-        self.near.put_staged_new(key, staged)
+        self.local.put_staged_new(key, staged)
     }
 
     /// On local disk.
     fn rename(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
-        self.near.rename(from, to)
+        self.local.rename(from, to)
     }
 
     /// On local disk, where a put goes.
     fn is_taken(&self, place: &str) -> Result<bool, StoreError> {
-        self.near.is_taken(place)
+        self.local.is_taken(place)
     }
 
     fn facts(&self, key: &Key) -> Result<ObjectFacts, StoreError> {
-        self.nearest(|| self.near.facts(key), |far| far.ask(key, |bucket| bucket.facts(key)))
+        self.nearest(|| self.local.facts(key), |remote| remote.ask(key, |bucket| bucket.facts(key)))
     }
 
     fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
         if key.is_staged() {
-            return self.near.get_range(key, range);
+            return self.local.get_range(key, range);
         }
         self.nearest(
-            || self.near.get_range(key, range.clone()),
-            |far| far.ask(key, |bucket| bucket.get_range(key, range.clone())),
+            || self.local.get_range(key, range.clone()),
+            |remote| remote.ask(key, |bucket| bucket.get_range(key, range.clone())),
         )
     }
 
     fn read(&self, object: &Object, range: Range<u64>) -> Result<Bytes, StoreError> {
         self.nearest(
-            || self.near.read(object, range.clone()),
-            |far| self.read_far(far, object, range.clone()),
+            || self.local.read(object, range.clone()),
+            |remote| self.read_remote(remote, object, range.clone()),
         )
     }
 
     fn url(&self, key: &Key) -> Option<String> {
-        self.near.url(key)
+        self.local.url(key)
     }
 
     fn head(&self, key: &Key) -> Result<Found, StoreError> {
-        self.nearest(|| self.near.head(key), |far| far.ask(key, |bucket| bucket.head(key)))
+        self.nearest(|| self.local.head(key), |remote| remote.ask(key, |bucket| bucket.head(key)))
     }
 
     fn written_at(&self, key: &Key) -> Result<Option<Timestamp>, StoreError> {
         self.nearest(
-            || self.near.written_at(key),
-            |far| far.ask(key, |bucket| bucket.written_at(key)),
+            || self.local.written_at(key),
+            |remote| remote.ask(key, |bucket| bucket.written_at(key)),
         )
     }
 
     /// Both places' objects. What is in both counts as it is here.
     fn list(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
-        let mut found = self.near.list(prefix)?;
+        let mut found = self.local.list(prefix)?;
         if prefix == Key::STAGED {
             return Ok(found);
         }
-        if let Some(far) = &self.far {
+        if let Some(remote) = &self.remote {
             let here: std::collections::HashSet<Key> =
                 found.iter().map(|found| found.key.clone()).collect();
-            let there = far.bucket().list(prefix)?;
+            let there = remote.bucket().list(prefix)?;
             found.extend(there.into_iter().filter(|found| !here.contains(&found.key)));
         }
         Ok(found)
@@ -226,12 +231,12 @@ impl Store for PlacedStore {
 
     /// The local copy alone: what is in the bucket is removed by who has put it there.
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.near.delete(key)
+        self.local.delete(key)
     }
 
     fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError> {
-        match self.near.open_local(key) {
-            Err(StoreError::Missing { .. }) if self.far.is_some() => Ok(None),
+        match self.local.open_local(key) {
+            Err(StoreError::Missing { .. }) if self.remote.is_some() => Ok(None),
             opened => opened,
         }
     }

@@ -1,16 +1,16 @@
-//! [`Plan`]: what a daemon is started with.
+//! [`DaemonConfig`]: what a daemon is started with.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::config::Config;
 use crate::fs::MountOptions;
-use crate::jobs::Setup;
+use crate::jobs::JobConfig;
 use crate::models::Library;
 
 /// What a daemon is started with.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct DaemonConfig {
     pub config: Config,
     pub mount: MountOptions,
     /// This very program: workers are its children.
@@ -21,11 +21,11 @@ pub struct Plan {
     pub ffmpeg: Option<PathBuf>,
 }
 
-impl Plan {
+impl DaemonConfig {
     /// How recordings are worked on.
-    pub fn setup(&self) -> Setup {
+    pub fn setup(&self) -> JobConfig {
         let config = &self.config;
-        Setup {
+        JobConfig {
             executable: self.executable.clone(),
             variables: self.worker_variables.clone(),
             library: Library::new(&config.models),

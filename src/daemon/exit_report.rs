@@ -1,4 +1,4 @@
-//! `LastWords`: why the daemon ends by itself, told to its supervisor, which logs it beside the exit code.
+//! `ExitReport`: why the daemon ends by itself, told to its supervisor, which logs it beside the exit code.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -13,12 +13,12 @@ static SUPERVISOR: OnceLock<File> = OnceLock::new();
 
 /// Both ends of the pipe between a supervisor and its daemon.
 #[derive(Debug)]
-pub(crate) struct LastWords {
+pub(crate) struct ExitReport {
     reader: File,
     writer: File,
 }
 
-impl LastWords {
+impl ExitReport {
     pub(crate) fn pipe() -> io::Result<Self> {
         let mut ends = [-1; 2];
         // SAFETY: `ends` has room for the two descriptors.
@@ -62,11 +62,11 @@ mod tests {
 
     #[test]
     fn a_supervisor_hears_why_and_never_waits_for_it() {
-        let words = LastWords::pipe().unwrap();
+        let words = ExitReport::pipe().unwrap();
         (&words.writer).write_all(b"no room\nat all\n").unwrap();
         assert_eq!(words.heard().as_deref(), Some("no room; at all"));
         // Also while somebody else still has the other end.
-        let words = LastWords::pipe().unwrap();
+        let words = ExitReport::pipe().unwrap();
         let _held = words.writer.try_clone().unwrap();
         assert_eq!(words.heard(), None);
     }

@@ -7,27 +7,37 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
-use crate::daemon::errands::Errands;
-use crate::daemon::plan::Plan;
-use crate::fs::{CommandError, Facts};
+use crate::daemon::control::ControlCommands;
+use crate::daemon::daemon_config::DaemonConfig;
+use crate::fs::{CommandError, StatusSource};
 use crate::model::Key;
 use crate::models::Library;
 use crate::sync::Storage;
 use crate::worker::has_landlock;
 
-/// Facts that do not change while the daemon lives, and where to look for those that do.
-pub(crate) struct Known {
-    plan: Plan,
+/// StatusSource that do not change while the daemon lives, and where to look for those that do.
+pub(crate) struct DaemonStatus {
+    plan: DaemonConfig,
     library: Library,
     started_at: Timestamp,
-    errands: Arc<Errands>,
+    control_commands: Arc<ControlCommands>,
     storage: Arc<Storage>,
 }
 
-impl Known {
-    pub(crate) fn new(plan: &Plan, errands: Arc<Errands>, storage: Arc<Storage>) -> Self {
+impl DaemonStatus {
+    pub(crate) fn new(
+        plan: &DaemonConfig,
+        control_commands: Arc<ControlCommands>,
+        storage: Arc<Storage>,
+    ) -> Self {
         let library = Library::new(&plan.config.models);
-        Self { plan: plan.clone(), library, started_at: Timestamp::now(), errands, storage }
+        Self {
+            plan: plan.clone(),
+            library,
+            started_at: Timestamp::now(),
+            control_commands,
+            storage,
+        }
     }
 
     fn config(&self) -> &Config {
@@ -39,7 +49,7 @@ impl Known {
     }
 }
 
-impl Facts for Known {
+impl StatusSource for DaemonStatus {
     fn status(&self) -> Map<String, Value> {
         let config = self.config();
         let mut facts = Map::new();
@@ -84,7 +94,7 @@ impl Facts for Known {
         match verb {
             "retry-uploads" if self.storage.retry_now() => Ok(()),
             "retry-uploads" => Err(CommandError::Unknown),
-            _ => self.errands.take(verb, rest),
+            _ => self.control_commands.take(verb, rest),
         }
     }
 }

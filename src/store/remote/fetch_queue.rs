@@ -12,8 +12,8 @@ use crate::model::Object;
 use crate::store::bucket_health::BucketHealth;
 use crate::store::circuit::Permit;
 use crate::store::content::{BlockId, Content, ContentHash};
-use crate::store::far::flight::{Failure, Flight, Purpose};
-use crate::store::far::shelf::Shelf;
+use crate::store::remote::block_buffer::BlockBuffer;
+use crate::store::remote::in_flight::{Failure, InFlight, Purpose};
 
 /// Flights ahead that may wait for a thread. More are not even asked for: whoever reads on asks again.
 const AHEAD: usize = 32;
@@ -31,23 +31,23 @@ pub(crate) struct Wanted<'a> {
 }
 
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct FetchQueue {
     /// Guards plain memory.
     state: Mutex<State>,
     /// A block has arrived, or will not.
     arrived: Condvar,
-    /// There is a flight for a thread, or no more.
+    /// There is a fetch for a thread, or no more.
     queued: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
-    shelf: Shelf,
+    buffer: BlockBuffer,
     health: Arc<BucketHealth>,
     /// Flights that readers wait for, first come first served.
-    asked: VecDeque<Arc<Flight>>,
+    asked: VecDeque<Arc<InFlight>>,
     /// Flights that nobody waits for yet: their turn comes when there are no others.
-    ahead: VecDeque<Arc<Flight>>,
+    ahead: VecDeque<Arc<InFlight>>,
     ahead_under_way: usize,
     idle_threads: usize,
     is_closed: bool,
@@ -56,7 +56,7 @@ struct State {
 /// What has been sent out.
 #[derive(Debug)]
 pub(crate) struct Sent {
-    pub(crate) flights: Vec<Arc<Flight>>,
+    pub(crate) flights: Vec<Arc<InFlight>>,
     /// All threads are busy.
     pub(crate) needs_thread: bool,
 }
@@ -73,10 +73,10 @@ pub(crate) enum Waited {
 }
 
 /// For readers.
-impl Desk {
+impl FetchQueue {
     pub(crate) fn new(budget_bytes: u64, health: Arc<BucketHealth>) -> Self {
         let state = State {
-            shelf: Shelf::new(budget_bytes),
+            buffer: BlockBuffer::new(budget_bytes),
             health,
             asked: VecDeque::new(),
             ahead: VecDeque::new(),
@@ -93,7 +93,7 @@ impl Desk {
     /// The bucket is left alone at present, and something would have to be sent for.
     pub(crate) fn send(&self, wanted: &Wanted<'_>, numbers: &[u64]) -> Result<Sent, Failure> {
         let mut state = self.lock();
-        let runs = state.shelf.missing(wanted.content, numbers);
+        let runs = state.buffer.missing(wanted.content, numbers);
         let flights = runs.into_iter().filter_map(|run| state.send(wanted, run).transpose());
         let flights = flights.collect::<Result<Vec<_>, _>>();
         let needs_thread = state.idle_threads < state.asked.len() + state.ahead.len();
@@ -103,29 +103,29 @@ impl Desk {
     }
 
     pub(crate) fn call_off(&self, hash: ContentHash) {
-        self.lock().shelf.call_off(hash);
+        self.lock().buffer.call_off(hash);
     }
 
     /// Waits for a block that is on its way.
     pub(crate) fn wait(&self, id: &BlockId, deadline: Instant) -> Waited {
         let mut state = self.lock();
-        let mut flight = None;
+        let mut in_flight = None;
         loop {
-            if let Some(bytes) = state.shelf.take(id) {
+            if let Some(bytes) = state.buffer.take(id) {
                 return Waited::Here(bytes);
             }
-            let Some(flying) = state.shelf.flight(id) else {
-                let failure = flight.and_then(|flight: Arc<Flight>| flight.failure());
+            let Some(flying) = state.buffer.in_flight(id) else {
+                let failure = in_flight.and_then(|in_flight: Arc<InFlight>| in_flight.failure());
                 return failure.map_or(Waited::Nowhere, Waited::Failed);
             };
             // Whoever comes now need not wait as long as those who have found out.
             let is_hopeless = flying.permit == Permit::Ordinary && !state.health.is_well();
-            if flight.is_none() && is_hopeless {
+            if in_flight.is_none() && is_hopeless {
                 return Waited::Failed(left_alone());
             }
             let flying = flying.clone();
             state.put_forward(&flying);
-            flight = Some(flying);
+            in_flight = Some(flying);
             let now = Instant::now();
             let left = deadline.saturating_duration_since(now);
             if left.is_zero() {
@@ -142,15 +142,15 @@ impl Desk {
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.lock();
         let is_queue_empty = state.asked.is_empty() && state.ahead.is_empty();
-        is_queue_empty && state.ahead_under_way == 0 && state.shelf.is_idle()
+        is_queue_empty && state.ahead_under_way == 0 && state.buffer.is_idle()
     }
 
     pub(crate) fn put(&self, id: BlockId, bytes: Bytes) {
-        self.lock().shelf.put(id, bytes);
+        self.lock().buffer.put(id, bytes);
     }
 
     pub(crate) fn forget(&self, hash: ContentHash) {
-        self.lock().shelf.forget(hash);
+        self.lock().buffer.forget(hash);
     }
 
     /// Leave to ask the bucket something beside the flights. To be followed by [`Self::answered`].
@@ -170,40 +170,40 @@ impl State {
         &mut self,
         wanted: &Wanted<'_>,
         mut run: Range<u64>,
-    ) -> Result<Option<Arc<Flight>>, Failure> {
+    ) -> Result<Option<Arc<InFlight>>, Failure> {
         let is_asked = run.start < wanted.asked.end && wanted.asked.start < run.end;
         // What a reader waits for is always sent for; the rest only within the budget.
         let least = if is_asked { wanted.asked.end.min(run.end) } else { run.start };
-        run.end = run.end.min(least.max(run.start + self.shelf.room()));
+        run.end = run.end.min(least.max(run.start + self.buffer.room()));
         let is_too_much = !is_asked && AHEAD <= self.ahead.len();
         if run.is_empty() || is_too_much || self.is_closed {
             return Ok(None);
         }
         let permit = self.health.permit().ok_or_else(left_alone)?;
         let purpose = if is_asked { Purpose::Asked } else { Purpose::Ahead };
-        let flight = Flight::new(wanted.object, wanted.content, run, purpose, permit);
-        let flight = Arc::new(flight);
-        self.shelf.take_off(&flight);
+        let in_flight = InFlight::new(wanted.object, wanted.content, run, purpose, permit);
+        let in_flight = Arc::new(in_flight);
+        self.buffer.take_off(&in_flight);
         match purpose {
-            Purpose::Asked => self.asked.push_back(flight.clone()),
-            Purpose::Ahead => self.ahead.push_back(flight.clone()),
+            Purpose::Asked => self.asked.push_back(in_flight.clone()),
+            Purpose::Ahead => self.ahead.push_back(in_flight.clone()),
         }
-        Ok(Some(flight))
+        Ok(Some(in_flight))
     }
 
-    /// Somebody waits for a flight now that was for nobody: it comes after those who wait already.
-    fn put_forward(&mut self, flight: &Arc<Flight>) {
-        if let Some(place) = self.ahead.iter().position(|other| Arc::ptr_eq(other, flight)) {
+    /// Somebody waits for a fetch now that was for nobody: it comes after those who wait already.
+    fn put_forward(&mut self, in_flight: &Arc<InFlight>) {
+        if let Some(place) = self.ahead.iter().position(|other| Arc::ptr_eq(other, in_flight)) {
             self.asked.extend(self.ahead.remove(place));
         }
     }
 
-    fn take(&mut self) -> Option<Arc<Flight>> {
+    fn take(&mut self) -> Option<Arc<InFlight>> {
         let has_room = self.ahead_under_way < AHEAD_UNDER_WAY;
         let ahead = || if has_room { self.ahead.pop_front() } else { None };
-        let flight = self.asked.pop_front().or_else(ahead)?;
-        self.ahead_under_way += usize::from(flight.purpose == Purpose::Ahead);
-        Some(flight)
+        let in_flight = self.asked.pop_front().or_else(ahead)?;
+        self.ahead_under_way += usize::from(in_flight.purpose == Purpose::Ahead);
+        Some(in_flight)
     }
 
     fn note(&mut self, permit: Permit, failure: Option<&Failure>) {
@@ -217,13 +217,13 @@ impl State {
 }
 
 /// For the threads that fetch.
-impl Desk {
-    /// The next flight; waits for one. `None`: there will be no more.
-    pub(crate) fn next(&self) -> Option<Arc<Flight>> {
+impl FetchQueue {
+    /// The next fetch; waits for one. `None`: there will be no more.
+    pub(crate) fn next(&self) -> Option<Arc<InFlight>> {
         let mut state = self.lock();
         loop {
-            if let Some(flight) = state.take() {
-                return Some(flight);
+            if let Some(in_flight) = state.take() {
+                return Some(in_flight);
             }
             if state.is_closed {
                 return None;
@@ -234,39 +234,39 @@ impl Desk {
         }
     }
 
-    /// Whether a flight should still set out, or go on. The failure, if that is what its readers hear.
-    pub(crate) fn is_wanted(&self, flight: &Flight) -> Result<bool, Failure> {
+    /// Whether a fetch should still set out, or go on. The failure, if that is what its readers hear.
+    pub(crate) fn is_wanted(&self, in_flight: &InFlight) -> Result<bool, Failure> {
         let state = self.lock();
-        if flight.permit == Permit::Ordinary && !state.health.is_well() {
+        if in_flight.permit == Permit::Ordinary && !state.health.is_well() {
             return Err(left_alone());
         }
-        Ok(!flight.is_called_off() && !state.is_closed)
+        Ok(!in_flight.is_called_off() && !state.is_closed)
     }
 
-    /// A block of a flight is there.
+    /// A block of a fetch is there.
     pub(crate) fn bring(&self, id: BlockId, bytes: Bytes) {
         let mut state = self.lock();
-        state.shelf.put(id, bytes);
+        state.buffer.put(id, bytes);
         state.health.answered();
         drop(state);
         self.arrived.notify_all();
     }
 
-    /// A flight is over: has been asked for and `Err`: has failed, or `None`: has never set out.
-    pub(crate) fn land(&self, flight: &Arc<Flight>, asked: Option<Result<(), Failure>>) {
+    /// A fetch is over: has been asked for and `Err`: has failed, or `None`: has never set out.
+    pub(crate) fn land(&self, in_flight: &Arc<InFlight>, asked: Option<Result<(), Failure>>) {
         let mut state = self.lock();
         match asked {
-            None => state.health.withdrawn(flight.permit),
+            None => state.health.withdrawn(in_flight.permit),
             Some(outcome) => {
-                state.note(flight.permit, outcome.as_ref().err());
+                state.note(in_flight.permit, outcome.as_ref().err());
                 if let Err(failure) = outcome {
-                    flight.fail(failure);
+                    in_flight.fail(failure);
                 }
             }
         }
-        state.shelf.land(flight);
-        let may_go_on = flight.purpose == Purpose::Ahead && !state.ahead.is_empty();
-        state.ahead_under_way -= usize::from(flight.purpose == Purpose::Ahead);
+        state.buffer.land(in_flight);
+        let may_go_on = in_flight.purpose == Purpose::Ahead && !state.ahead.is_empty();
+        state.ahead_under_way -= usize::from(in_flight.purpose == Purpose::Ahead);
         drop(state);
         self.arrived.notify_all();
         if may_go_on {
@@ -279,9 +279,9 @@ impl Desk {
         let mut state = self.lock();
         state.is_closed = true;
         let (asked, ahead) = (std::mem::take(&mut state.asked), std::mem::take(&mut state.ahead));
-        for flight in asked.into_iter().chain(ahead) {
-            flight.fail(Failure::unavailable("the store is being closed"));
-            state.shelf.land(&flight);
+        for in_flight in asked.into_iter().chain(ahead) {
+            in_flight.fail(Failure::unavailable("the store is being closed"));
+            state.buffer.land(&in_flight);
         }
         drop(state);
         self.queued.notify_all();
@@ -308,59 +308,59 @@ mod tests {
         Object { key, bytes: 4 << 20, blake3 }
     }
 
-    fn send(desk: &Desk, object: &Object, asked: Range<u64>, numbers: &[u64]) {
+    fn send(queue: &FetchQueue, object: &Object, asked: Range<u64>, numbers: &[u64]) {
         let content = Content::of(object).unwrap();
-        desk.send(&Wanted { object, content, asked }, numbers).unwrap();
+        queue.send(&Wanted { object, content, asked }, numbers).unwrap();
     }
 
-    fn next(desk: &Desk) -> (String, u64) {
-        let flight = desk.next().unwrap();
-        let taken = (flight.object.key.to_string(), flight.blocks.start);
-        desk.land(&flight, Some(Ok(())));
+    fn next(queue: &FetchQueue) -> (String, u64) {
+        let in_flight = queue.next().unwrap();
+        let taken = (in_flight.object.key.to_string(), in_flight.blocks.start);
+        queue.land(&in_flight, Some(Ok(())));
         taken
     }
 
     #[test]
     fn who_waits_longest_is_served_first_and_what_nobody_waits_for_last() {
-        let desk = Desk::new(64 << 20, Arc::default());
+        let queue = FetchQueue::new(64 << 20, Arc::default());
         let [a, b, c] = ["a/1.wav", "b/1.wav", "c/1.wav"].map(object);
-        send(&desk, &a, 0..0, &[3]);
+        send(&queue, &a, 0..0, &[3]);
         for object in [&a, &b, &c] {
-            send(&desk, object, 0..1, &[0]);
+            send(&queue, object, 0..1, &[0]);
         }
         let order = [&a, &b, &c].map(|object| (object.key.to_string(), 0));
-        assert_eq!([next(&desk), next(&desk), next(&desk)], order);
-        assert_eq!(next(&desk), (a.key.to_string(), 3));
+        assert_eq!([next(&queue), next(&queue), next(&queue)], order);
+        assert_eq!(next(&queue), (a.key.to_string(), 3));
     }
 
     #[test]
     fn what_was_sent_for_ahead_is_put_forward_when_somebody_waits_for_it() {
-        let desk = Desk::new(64 << 20, Arc::default());
+        let queue = FetchQueue::new(64 << 20, Arc::default());
         let [a, b] = ["a/1.wav", "b/1.wav"].map(object);
         // The bucket has answered, so that one reader whose time is over says nothing of it.
-        desk.answered(Permit::Ordinary, None);
-        send(&desk, &a, 0..0, &[1]);
-        send(&desk, &a, 0..0, &[3]);
+        queue.answered(Permit::Ordinary, None);
+        send(&queue, &a, 0..0, &[1]);
+        send(&queue, &a, 0..0, &[3]);
         let block = Content::of(&a).unwrap().block(3);
-        assert!(matches!(desk.wait(&block, Instant::now()), Waited::TooLong));
-        send(&desk, &b, 0..1, &[0]);
-        assert_eq!(next(&desk), (a.key.to_string(), 3));
-        assert_eq!(next(&desk), (b.key.to_string(), 0));
-        assert_eq!(next(&desk), (a.key.to_string(), 1));
+        assert!(matches!(queue.wait(&block, Instant::now()), Waited::TooLong));
+        send(&queue, &b, 0..1, &[0]);
+        assert_eq!(next(&queue), (a.key.to_string(), 3));
+        assert_eq!(next(&queue), (b.key.to_string(), 0));
+        assert_eq!(next(&queue), (a.key.to_string(), 1));
     }
 
     #[test]
     fn reading_ahead_never_takes_all_threads() {
-        let desk = Desk::new(64 << 20, Arc::default());
+        let queue = FetchQueue::new(64 << 20, Arc::default());
         let objects: Vec<Object> = (0..20).map(|at| object(&format!("a/{at}.wav"))).collect();
         for object in &objects {
-            send(&desk, object, 0..0, &[0]);
+            send(&queue, object, 0..0, &[0]);
         }
-        let under_way: Vec<_> = (0..AHEAD_UNDER_WAY).map(|_| desk.next().unwrap()).collect();
-        assert!(desk.lock().take().is_none());
-        send(&desk, &object("b/1.wav"), 0..1, &[0]);
-        assert_eq!(next(&desk), ("b/1.wav".to_owned(), 0));
-        desk.land(&under_way[0], Some(Ok(())));
-        assert!(desk.lock().take().is_some());
+        let under_way: Vec<_> = (0..AHEAD_UNDER_WAY).map(|_| queue.next().unwrap()).collect();
+        assert!(queue.lock().take().is_none());
+        send(&queue, &object("b/1.wav"), 0..1, &[0]);
+        assert_eq!(next(&queue), ("b/1.wav".to_owned(), 0));
+        queue.land(&under_way[0], Some(Ok(())));
+        assert!(queue.lock().take().is_some());
     }
 }

@@ -22,7 +22,7 @@ const WAITING: usize = 64;
 
 /// `name {"path": "standup/2024/01/15/meeting.json", "names": {"S1": "Anna"}}`
 #[derive(Debug, Deserialize)]
-struct NameOrder {
+struct NameRequest {
     /// Any file of the recording, below `conversations/`.
     path: String,
     /// An empty name takes one back.
@@ -31,25 +31,25 @@ struct NameOrder {
 
 /// A checked order: the recording is there, and so are the speakers.
 #[derive(Debug)]
-struct Naming {
+struct CheckedNames {
     recording: RecordingId,
     names: BTreeMap<SpeakerId, String>,
 }
 
 /// The thread and the way to it.
 #[derive(Debug)]
-pub(crate) struct Errands {
-    sender: Mutex<Option<SyncSender<Naming>>>,
+pub(crate) struct ControlCommands {
+    sender: Mutex<Option<SyncSender<CheckedNames>>>,
     index: Index,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Errands {
+impl ControlCommands {
     pub(crate) fn start(store: Arc<dyn Store>, index: Index) -> Result<Self, DaemonError> {
         let (sender, orders) = sync_channel(WAITING);
         let runs_with = index.clone();
         let thread = Builder::new()
-            .name("errands".to_owned())
+            .name("control".to_owned())
             .spawn(move || run(&orders, store.as_ref(), &runs_with))
             .map_err(DaemonError::Threads)?;
         let (sender, thread) = (Mutex::new(Some(sender)), Mutex::new(Some(thread)));
@@ -61,7 +61,7 @@ impl Errands {
         if verb != "name" {
             return Err(CommandError::Unknown);
         }
-        let order: NameOrder = serde_json::from_str(rest).map_err(|_| CommandError::Unknown)?;
+        let order: NameRequest = serde_json::from_str(rest).map_err(|_| CommandError::Unknown)?;
         let found = find(&self.index, &order.path).map_err(|err| {
             log::error!("name: the index could not be asked: {err}");
             CommandError::Busy
@@ -70,7 +70,7 @@ impl Errands {
         if order.names.keys().any(|speaker| recording.speakers <= u32::from(speaker.0)) {
             return Err(CommandError::NoSpeaker);
         }
-        let naming = Naming { recording: recording.id, names: order.names };
+        let naming = CheckedNames { recording: recording.id, names: order.names };
         let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = sender.as_ref().map(|sender| sender.try_send(naming));
         match sent {
@@ -85,13 +85,13 @@ impl Errands {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
-            log::error!("the thread of errands has panicked");
+            log::error!("the thread for control commands has panicked");
         }
     }
 }
 
-fn run(orders: &Receiver<Naming>, store: &dyn Store, index: &Index) {
-    for Naming { recording, names } in orders {
+fn run(orders: &Receiver<CheckedNames>, store: &dyn Store, index: &Index) {
+    for CheckedNames { recording, names } in orders {
         if let Err(err) = publishing::name_speakers(store, index, recording, &names) {
             log::warn!(
                 "name: {recording}: its pages could not be rewritten: {}",
