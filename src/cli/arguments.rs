@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Mount(Mount),
+    Mount(Box<Mount>),
     Umount(Umount),
     Status(Status),
     Wait(Wait),
@@ -247,7 +247,7 @@ pub(crate) struct Import {
     /// Folder or bucket that contains conversations, and in them years, months and days
     #[arg(value_name = "DIR|s3://BUCKET/PREFIX")]
     pub(crate) source: String,
-    /// Mount to drop recordings into; not needed if there is only one
+    /// Mount to drop recordings into [default: the one that uses the state folder]
     #[arg(long, value_name = "DIR")]
     pub(crate) mount: Option<PathBuf>,
     /// Transcribe recordings anew even if they have a transcript
