@@ -155,9 +155,9 @@ fn an_old_tree_is_imported_checked_and_cleared_up_without_a_mount() {
         let text = String::from_utf8(output.stdout).unwrap();
         (output.status.code().unwrap(), text)
     };
-    let imported = "1 recordings published with their transcripts, 0 already known\n";
+    let imported = "1 recording published with transcript, 0 already known\n";
     assert_eq!(said(&["import", "old"]), (0, imported.to_owned()));
-    assert_eq!(said(&["fsck", "--deep"]), (0, "1 recordings, 6 objects: no problems\n".to_owned()));
+    assert_eq!(said(&["fsck", "--deep"]), (0, "1 recording, 6 objects: no problems\n".to_owned()));
     let page = "state/scribefs/uploads/standup/2024/01/15/monday.srt";
     fs::remove_file(home.dir.path().join(".local").join(page)).unwrap();
     let (code, text) = said(&["fsck"]);
@@ -183,12 +183,12 @@ fn an_import_names_what_it_did_not_take_and_goes_on() {
     let (out, err) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(output.status.code(), Some(1), "{err}");
-    assert_eq!(out, "1 recordings published with their transcripts, 0 already known\n");
+    assert_eq!(out, "1 recording published with transcript, 0 already known\n");
     assert_eq!(
         err,
         "loose.wav: not imported: not in a folder <conversation>/<yyyy>/<mm>/<dd>/\n\
          a/2024/01/15/large.txt: not imported: cannot be read: it is larger than 16384 KiB\n\
-         2 files were not imported\n"
+         2 files not imported\n"
     );
 }
 

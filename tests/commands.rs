@@ -453,12 +453,12 @@ fn a_command_means_the_mount_that_one_stands_in() {
         let output = world.command(&["status"]).current_dir(world.dir.path().join(folder)).output();
         said(&output.unwrap())
     };
-    assert!(of("mount/inbox").contains("mount: 1 recordings"), "{}", of("mount/inbox"));
+    assert!(of("mount/inbox").contains("mount: 1 recording in"), "{}", of("mount/inbox"));
     assert!(of("second").contains("second: 0 recordings"), "{}", of("second"));
     assert!(of(".").contains("you have several mounts"), "{}", of("."));
     let mut command = world.command(&["umount"]);
     assert!(command.current_dir(world.dir.path().join("second")).status().unwrap().success());
-    assert!(of("mount/inbox").contains("1 recordings"));
+    assert!(of("mount/inbox").contains("1 recording in"));
 }
 
 #[test]

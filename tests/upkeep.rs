@@ -113,7 +113,7 @@ fn an_original_of_which_nothing_else_is_left_is_named_and_kept() {
     home.remove(home.state().join("index.redb"));
     home.grow_old();
     let (code, out, err) = home.run(&["reindex"]);
-    assert_eq!((code, out.as_str()), (1, "1 recordings\n"), "{err}");
+    assert_eq!((code, out.as_str()), (1, "1 recording\n"), "{err}");
     assert!(err.contains("a1.wav: left out: "), "{err}");
     let (code, out, _) = home.run(&["fsck"]);
     assert_eq!(code, 1);

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -106,13 +106,14 @@ fn as_text(finding: &Finding, is_mended: bool) -> String {
 }
 
 fn verdict(counts: Counts, tally: Tally) -> String {
-    let (recordings, objects) = (HumanCount(counts.recordings), HumanCount(counts.objects));
+    let recordings = print::counted(counts.recordings, "recording");
+    let objects = print::counted(counts.objects, "object");
     let verdict = match (tally.found, tally.mended) {
         (0, _) => "no problems".to_owned(),
         (found, 0) => format!("problems found: {found}"),
         (found, mended) => format!("problems found: {found}, repaired: {mended}"),
     };
-    format!("{recordings} recordings, {objects} objects: {verdict}\n")
+    format!("{recordings}, {objects}: {verdict}\n")
 }
 
 /// What to do about it.
@@ -160,11 +161,11 @@ fn clear_up(args: &Gc, stores: Stores<'_>, config: &Config) -> Result<ExitCode, 
     }
     if left.only_copies != 0 {
         print::remark(&format!(
-            "{} stay although no recording names them: there is no other copy. `scribefs fsck` lists them",
-            files(left.only_copies)
+            "kept {} that no recording names, because there is no other copy; `scribefs fsck` lists them",
+            print::counted(left.only_copies as u64, "file")
         ));
     }
-    let files = files(left.orphans.len());
+    let files = print::counted(left.orphans.len() as u64, "file");
     if left.orphans.is_empty() && !args.yes {
         print::remark("nothing to remove");
         return Ok(ExitCode::SUCCESS);
@@ -184,10 +185,6 @@ fn clear_up(args: &Gc, stores: Stores<'_>, config: &Config) -> Result<ExitCode, 
         false => print::remark(&format!("{files} removed")),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn files(count: usize) -> String {
-    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
 }
 
 fn place_of(place: Where) -> &'static str {

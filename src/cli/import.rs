@@ -244,11 +244,7 @@ impl Importer {
             print::remark(&format!("{}: not imported: {reason}", path.display()));
         }
         if not_taken.count != 0 {
-            let files = if not_taken.count == 1 {
-                "1 file was"
-            } else {
-                &format!("{} files were", not_taken.count)
-            };
+            let files = print::counted(not_taken.count, "file");
             let named = not_taken.named.len();
             let rest = match u64::try_from(named).is_ok_and(|named| named < not_taken.count) {
                 true => format!("; the first {named} are listed above"),
@@ -262,19 +258,23 @@ impl Importer {
         let (said, rest) = match &self.target {
             Target::Index(_) => (
                 format!(
-                    "{published} recordings published with their transcripts, {known} already known\n"
+                    "{} published with transcript, {known} already known\n",
+                    print::counted(*published, "recording")
                 ),
-                "have no transcript: mount and run this again to transcribe them",
+                "without a transcript: mount and run this again to transcribe",
             ),
             Target::Inbox(_) => (
-                format!("{} recordings dropped into the inbox\n", dropped.len()),
-                "have a transcript: unmount and run this again to publish them with it, or use `--again` to \
-                 transcribe them anew",
+                format!(
+                    "{} dropped into the inbox\n",
+                    print::counted(dropped.len() as u64, "recording")
+                ),
+                "with a transcript: unmount and run this again to publish with it, or use `--again` to \
+                 transcribe anew",
             ),
         };
         print::print(said)?;
         if *left != 0 {
-            print::remark(&format!("{left} {rest}"));
+            print::remark(&format!("{} {rest}", print::counted(*left, "recording")));
         }
         Ok(())
     }

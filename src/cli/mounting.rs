@@ -258,7 +258,7 @@ pub(crate) fn reindex(args: &Reindex, environment: &Environment) -> Result<ExitC
              the inbox to transcribe it again"
         ));
     }
-    print::print(format!("{} recordings\n", rebuilt.recordings))?;
+    print::print(format!("{}\n", print::counted(rebuilt.recordings, "recording")))?;
     let is_whole = rebuilt.unreadable.is_empty()
         && rebuilt.incomplete.is_empty()
         && rebuilt.unfiled.is_empty();

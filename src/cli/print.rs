@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use indicatif::HumanCount;
 use serde_json::Value;
 
 use crate::config::{self, ConfigError};
@@ -229,6 +230,12 @@ pub(crate) fn print_path(path: &Path) -> Result<(), CliError> {
         return print(format!("{}\n", printable(&path.display().to_string())));
     }
     print([path.as_os_str().as_bytes(), b"\n"].concat())
+}
+
+/// A number and what is counted: `1 recording`, `2,100 recordings`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", HumanCount(count))
 }
 
 /// A remark for people, to standard error.

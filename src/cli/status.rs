@@ -45,10 +45,10 @@ fn summary(mount: &Path, status: &Value) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "{}: {} recordings in {} conversations",
+        "{}: {} in {}",
         mount.display(),
-        totals["recordings"],
-        totals["conversations"],
+        counted(&totals["recordings"], "recording"),
+        counted(&totals["conversations"], "conversation"),
     );
     for (what, model) in [("recognizer", &status["recognizer"]), ("diarizer", &status["diarizer"])]
     {
@@ -66,7 +66,8 @@ fn summary(mount: &Path, status: &Value) -> String {
     }
     let left_alone = status["left_alone"].as_u64().unwrap_or(0);
     if left_alone != 0 {
-        let (what, first) = (counted(left_alone, "recording"), shown(&status["left_alone_first"]));
+        let (what, first) =
+            (print::counted(left_alone, "recording"), shown(&status["left_alone_first"]));
         let _ = writeln!(
             text,
             "{what} in hidden folders will not be transcribed ({first}); give the folder a name \
@@ -91,8 +92,9 @@ fn summary(mount: &Path, status: &Value) -> String {
     text
 }
 
-fn counted(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+/// The same of a number in JSON.
+fn counted(count: &Value, what: &str) -> String {
+    print::counted(count.as_u64().unwrap_or(0), what)
 }
 
 fn shown(value: &Value) -> String {
@@ -119,7 +121,8 @@ fn watch(mount: &Path) -> Result<ExitCode, CliError> {
         let status = find_mount::status(mount)?;
         let totals = &status["totals"];
         let place = mount.display().to_string();
-        head.set_message(format!("{}: {} recordings", printable(&place), totals["recordings"]));
+        let recordings = counted(&totals["recordings"], "recording");
+        head.set_message(format!("{}: {recordings}", printable(&place)));
         head.tick();
         let files = status["inbox"].as_array().cloned().unwrap_or_default();
         let mut gone: Vec<String> = bars.keys().cloned().collect();
@@ -211,8 +214,9 @@ fn storage_summary(storage: &Value) -> String {
     ] {
         lines.push((what, shown(&backend[key])));
     }
-    let (recordings, audio) = (&published["recordings"], bytes(&published["audio_bytes"]));
-    lines.push(("published", format!("{recordings} recordings, {audio} of audio")));
+    let recordings = counted(&published["recordings"], "recording");
+    let audio = bytes(&published["audio_bytes"]);
+    lines.push(("published", format!("{recordings}, {audio} of audio")));
     let room = bytes(&spool["available_bytes"]);
     lines.push(match storage["read_only"] == true {
         true => (
@@ -246,7 +250,7 @@ fn carrying(uploader: &Value, published: &Value) -> Vec<(&'static str, String)> 
     let mut lines = Vec::new();
     for (what, means) in [("pending", "to be uploaded"), ("paused", "refused by the store")] {
         if let Some(count) = published[what].as_u64().filter(|count| *count != 0) {
-            lines.push((what, format!("{count} recordings {means}")));
+            lines.push((what, format!("{} {means}", print::counted(count, "recording"))));
         }
     }
     lines.push(("because", shown(&uploader["paused_because"])));
