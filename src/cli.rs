@@ -8,6 +8,7 @@ mod files;
 mod find_mount;
 mod fsck;
 mod import;
+mod import_inbox;
 mod library;
 mod migrate;
 mod mount_arguments;

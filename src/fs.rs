@@ -41,7 +41,9 @@ mod worker_pool;
 mod writing;
 mod xattrs;
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub use crate::fs::context::{CommandError, FsContext, StatusSource};
@@ -100,6 +102,14 @@ pub fn liveness_of_all(paths: &[PathBuf]) -> Vec<Liveness> {
 /// Whether a scribefs is mounted at `path`, alive or dead.
 pub fn is_mounted(path: &Path) -> io::Result<bool> {
     mount_table::is_mounted(path)
+}
+
+/// Whether an open file or folder lies in the scribefs that is mounted at `path`.
+pub fn lies_in_mount(file: &File, path: &Path) -> io::Result<bool> {
+    let device = file.metadata()?.dev();
+    let device = (libc::major(device), libc::minor(device));
+    let mount = mount_table::top_of(path)?;
+    Ok(mount.is_some_and(|mount| mount.is_ours() && mount.device == device))
 }
 
 /// Where a scribefs is mounted, alive or dead, as far as this process can see.

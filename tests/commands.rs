@@ -346,6 +346,79 @@ fn an_import_that_waits_goes_on_where_one_fails_and_fails_in_the_end() {
 }
 
 #[test]
+fn nothing_is_imported_into_a_folder_where_nothing_is_mounted() {
+    let test = "nothing_is_imported_into_a_folder_where_nothing_is_mounted";
+    let Some(world) = World::new(test, &[]) else { return };
+    let day = world.dir.path().join("more/talks/2024/01/16");
+    fs::create_dir_all(&day).unwrap();
+    fs::write(day.join("a.wav"), "sound").unwrap();
+    assert_eq!(world.ends(&["umount", "mount"]).0, Some(0));
+    let mountpoint = world.dir.path().join("mount");
+    let is_bare = || fs::read_dir(&mountpoint).unwrap().next().is_none();
+    let (code, text) = world.ends(&["import", "more", "--mount", "mount"]);
+    assert!(code == Some(1) && text.contains("scribefs is not mounted at"), "{text}");
+    assert!(is_bare());
+    // As another command does that works on the recordings, where the last mount was and where another one is now.
+    let index = world.dir.path().join(".local/state/scribefs/index.redb");
+    let held = scribefs::index::Index::open(&index).unwrap();
+    let import = |said: &str| {
+        let (code, text) = world.ends(&["import", "more"]);
+        assert!(code == Some(1) && text.contains(said), "{text}");
+    };
+    import("another command is working on them");
+    assert!(is_bare());
+    assert_eq!(world.ends(&["mount", "mount", "--state", "other"]).0, Some(0));
+    import("another command is working on them");
+    assert!(fs::read_dir(world.inbox()).unwrap().next().is_none());
+    assert_eq!(world.ends(&["umount", "mount"]).0, Some(0));
+    drop(held);
+    // The mount that serves the state is found.
+    assert_eq!(world.ends(&["mount", "mount"]).0, Some(0));
+    let (code, text) = world.ends(&["import", "more"]);
+    assert!(code == Some(0) && text.contains("1 recordings dropped into the inbox"), "{text}");
+    assert!(world.inbox().join("talks/2024-01-16/a.wav").exists());
+}
+
+#[test]
+fn what_is_imported_into_the_inbox_has_the_bytes_rights_and_time_of_its_source() {
+    let test = "what_is_imported_into_the_inbox_has_the_bytes_rights_and_time_of_its_source";
+    let Some(world) = World::new(test, &[]) else { return };
+    let day = world.dir.path().join("more/talks/2024/01/16");
+    fs::create_dir_all(&day).unwrap();
+    let noon = std::time::UNIX_EPOCH + Duration::from_secs(1_705_406_400);
+    let modes = [0o600, 0o640, 0o644, 0o664];
+    for mode in modes {
+        let file = File::create(day.join(format!("{mode:o}.wav"))).unwrap();
+        fs::write(day.join(format!("{mode:o}.wav")), format!("{mode:o}")).unwrap();
+        file.set_permissions(fs::Permissions::from_mode(mode)).unwrap();
+        file.set_times(fs::FileTimes::new().set_modified(noon)).unwrap();
+    }
+    let inbox = world.inbox().join("talks/2024-01-16");
+    fs::create_dir_all(&inbox).unwrap();
+    // As long as its source, and another one all the same.
+    fs::write(inbox.join("600.wav"), "006").unwrap();
+    // What a killed import leaves, what one that runs is at work on, and what a user calls nearly so.
+    for name in [".import-aB3dE9", ".import-aB3dE8", ".import-notes"] {
+        fs::write(inbox.join(name), "part").unwrap();
+    }
+    let busy = File::open(inbox.join(".import-aB3dE8")).unwrap();
+    busy.lock().unwrap();
+    let (code, text) = world.ends(&["import", "more"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("600.wav: not imported: another file of that name"), "{text}");
+    assert!(text.contains("3 recordings dropped into the inbox"), "{text}");
+    for mode in &modes[1..] {
+        let found = fs::metadata(inbox.join(format!("{mode:o}.wav"))).unwrap();
+        assert_eq!(found.permissions().mode() & 0o777, *mode);
+        assert_eq!(found.modified().unwrap(), noon);
+    }
+    let left = |name: &str| inbox.join(name).exists();
+    assert!(!left(".import-aB3dE9") && left(".import-aB3dE8") && left(".import-notes"));
+    // Those that are there with every byte count as dropped.
+    assert!(world.ends(&["import", "more"]).1.contains("3 recordings dropped into the inbox"));
+}
+
+#[test]
 fn what_is_removed_for_good_is_gone_from_the_disk() {
     let Some(world) = World::new("what_is_removed_for_good_is_gone_from_the_disk", &[]) else {
         return;

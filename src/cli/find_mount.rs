@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::cli::print::CliError;
-use crate::daemon::{Environment, effective_user};
-use crate::fs as filesystem;
+use crate::daemon::{Environment, effective_user, last_server};
+use crate::fs::{self as filesystem, Liveness};
 
 /// The mount that is meant where none is named: the one that the user stands in, or else his only one.
 pub(crate) fn only_mount(working_directory: &Path) -> Result<PathBuf, CliError> {
@@ -34,6 +34,38 @@ pub(crate) fn only_mount(working_directory: &Path) -> Result<PathBuf, CliError> 
             "Name the one you mean.",
         )),
     }
+}
+
+/// The mount that serves a state folder, if there is one and it answers. Another state folder may be mounted by now
+/// where this one was.
+pub(crate) fn of_state(state: &Path) -> Option<PathBuf> {
+    let mount = last_server(state)?.mountpoint;
+    answering(&mount).ok()?;
+    let told = status(&mount).ok()?;
+    let same =
+        Path::new(told["state"].as_str()?).canonicalize().ok()? == state.canonicalize().ok()?;
+    same.then_some(mount)
+}
+
+/// Checks that a scribefs is mounted at `mount` and answers.
+pub(crate) fn answering(mount: &Path) -> Result<(), CliError> {
+    if !filesystem::is_mounted(mount).unwrap_or(false) {
+        return Err(not_mounted(mount));
+    }
+    match filesystem::liveness(mount) {
+        Liveness::Alive => Ok(()),
+        Liveness::Dead | Liveness::Silent => Err(CliError::plain(
+            format!("the scribefs mounted at {} does not answer", mount.display()),
+            format!("Unmount it with `scribefs umount {}`, then mount again.", mount.display()),
+        )),
+    }
+}
+
+fn not_mounted(mount: &Path) -> CliError {
+    CliError::plain(
+        format!("scribefs is not mounted at {}", mount.display()),
+        "`findmnt -t fuse.scribefs` lists mounts; mount one with `scribefs mount FOLDER`.",
+    )
 }
 
 /// A mount, and a path below it.
@@ -122,10 +154,7 @@ pub(crate) fn unanswered(path: PathBuf, source: io::Error) -> CliError {
     let is_missing = matches!(source.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));
     let mount = path.ancestors().find(|it| it.ends_with(".scribefs")).and_then(Path::parent);
     if let (true, Some(mount)) = (is_missing, mount) {
-        return CliError::plain(
-            format!("scribefs is not mounted at {}", mount.display()),
-            "`findmnt -t fuse.scribefs` lists mounts; mount one with `scribefs mount FOLDER`.",
-        );
+        return not_mounted(mount);
     }
     let remedy = match source.kind() {
         io::ErrorKind::PermissionDenied => {

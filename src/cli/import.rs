@@ -1,38 +1,35 @@
 //! `import`: recordings of the first system.
 
-use std::fs::{self, File, FileTimes};
-use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::cli::arguments::{Import, Wait};
+use crate::cli::import_inbox::{CopyError, Inbox};
 use crate::cli::print::{self, Causes, CliError};
-use crate::cli::stores::Opened;
+use crate::cli::stores::{Opened, unless_mounted};
 use crate::cli::{files, find_mount};
 use crate::config::{Config, Layer, Origin};
-use crate::daemon::{DaemonError, Environment, last_server, open_bucket, open_local_store};
+use crate::daemon::{DaemonError, Environment, open_bucket, open_local_store};
 use crate::index::IndexError;
 use crate::model::Key;
 use crate::publishing::StoresError;
-use crate::regular_file;
 use crate::store::{Bucket, BucketOptions, Foreign, StoreError};
 use crate::upkeep::{self, Find, ImportError, Imported, NotTaken, Reason};
 
 pub(crate) fn import(args: &Import, environment: &Environment) -> Result<ExitCode, CliError> {
     let config = args.settings.config(environment)?;
     let target = match &args.mount {
-        Some(mount) => Target::Inbox(environment.working_directory().join(mount)),
+        Some(mount) => Target::Inbox(Inbox::at(environment.working_directory().join(mount))?),
         None => match Opened::try_open(&config) {
-            // This state is mounted somewhere.
-            Err(CliError::Daemon(DaemonError::Index(IndexError::InUse { .. }))) => {
-                match last_server(&config.state) {
-                    Some(server) => Target::Inbox(server.mountpoint),
-                    None => Target::Inbox(find_mount::only_mount(environment.working_directory())?),
+            // This state is mounted somewhere, or another command works on it.
+            Err(CliError::Daemon(in_use @ DaemonError::Index(IndexError::InUse { .. }))) => {
+                match find_mount::of_state(&config.state) {
+                    Some(mount) => Target::Inbox(Inbox::at(mount)?),
+                    None => return Err(unless_mounted(in_use)),
                 }
             }
             opened => Target::Index(Box::new(opened?)),
@@ -96,7 +93,7 @@ enum Target {
     /// Those with a transcript are published with it, without any engine.
     Index(Box<Opened>),
     /// Those without are dropped into the inbox of a mount.
-    Inbox(PathBuf),
+    Inbox(Inbox),
 }
 
 /// What was done so far.
@@ -213,9 +210,9 @@ impl Importer {
                     Err(ImportError::Stores(err)) => return Err(err.into()),
                 }
             }
-            (Target::Inbox(mount), text) if text.is_none() || self.again => {
-                let target = target_of(mount, find);
-                match copy(find, &target, &self.zone) {
+            (Target::Inbox(inbox), text) if text.is_none() || self.again => {
+                let target = inbox.path_of(find);
+                match inbox.copy(find, &self.zone) {
                     Ok(()) => self.done.dropped.push(target),
                     Err(CopyError::File(err)) => {
                         let path = find.audio.strip_prefix(root).unwrap_or(&find.audio);
@@ -290,67 +287,4 @@ fn foreign(passed_over: Foreign) -> NotTaken {
     }
     not_taken.count = passed_over.count;
     not_taken
-}
-
-fn target_of(mount: &Path, find: &Find) -> PathBuf {
-    let folder = mount.join("inbox").join(find.conversation.as_str());
-    folder.join(find.day.to_string()).join(find.name.as_os_str())
-}
-
-/// Why a recording was not copied into the inbox.
-enum CopyError {
-    /// Others can still be copied.
-    File(io::Error),
-    /// Nothing can be copied any more.
-    Mount(io::Error),
-}
-
-impl CopyError {
-    fn of_inbox(err: io::Error) -> Self {
-        match err.raw_os_error() {
-            Some(libc::ENOSPC | libc::EDQUOT | libc::EROFS | libc::EIO) => Self::Mount(err),
-            Some(libc::ENOTCONN | libc::ECONNABORTED | libc::ENODEV) => Self::Mount(err),
-            _ => Self::File(err),
-        }
-    }
-}
-
-/// The same bytes and time, so that the day is the folder's. One that is there already is left to its job.
-///
-/// Until it is whole it has a name that is never taken for a recording's: what a crash leaves of it is copied again.
-fn copy(find: &Find, target: &Path, zone: &TimeZone) -> Result<(), CopyError> {
-    let mut from = regular_file::open(&find.audio).map_err(CopyError::File)?;
-    let stat = from.metadata().map_err(CopyError::File)?;
-    match fs::symlink_metadata(target) {
-        Ok(standing) if standing.len() == stat.len() => return Ok(()),
-        Ok(_) => {
-            let what = "another file of that name is in the inbox";
-            return Err(CopyError::File(io::Error::new(io::ErrorKind::AlreadyExists, what)));
-        }
-        Err(err) if err.kind() == io::ErrorKind::NotFound => {}
-        Err(err) => return Err(CopyError::of_inbox(err)),
-    }
-    let folder = target.parent().unwrap_or(target);
-    fs::create_dir_all(folder).map_err(CopyError::of_inbox)?;
-    let modified = stat.modified().map_err(CopyError::File)?;
-    let modified = Timestamp::try_from(modified).unwrap_or(Timestamp::UNIX_EPOCH);
-    let modified = upkeep::time_for_inbox(modified, find.day, zone);
-    let partial = tempfile::Builder::new().prefix(".import-").tempfile_in(folder);
-    let mut partial = partial.map_err(CopyError::of_inbox)?;
-    copy_bytes(&mut from, partial.as_file_mut())?;
-    let times = FileTimes::new().set_modified(SystemTime::from(modified));
-    partial.as_file().set_times(times).map_err(CopyError::of_inbox)?;
-    partial.persist_noclobber(target).map_err(|err| CopyError::of_inbox(err.error)).map(drop)
-}
-
-fn copy_bytes(from: &mut File, to: &mut File) -> Result<(), CopyError> {
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => to.write_all(&buffer[..count]).map_err(CopyError::of_inbox)?,
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            Err(err) => return Err(CopyError::File(err)),
-        }
-    }
 }

@@ -11,6 +11,7 @@ mod tree;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -20,8 +21,8 @@ use serde_json::Value;
 
 use crate::index::{Index, IndexError};
 use crate::model::{
-    Day, ModelRef, Overlay, Recipe, RecordedAt, Recording, RecordingId, SoundFacts, SpeakerBounds,
-    Talk, TimeSource,
+    Access, Day, ModelRef, Overlay, Recipe, RecordedAt, Recording, RecordingId, SoundFacts,
+    SpeakerBounds, Talk, TimeSource,
 };
 use crate::publishing::claim::{self, ClaimRequest};
 use crate::publishing::content_hash::content_hash;
@@ -87,6 +88,8 @@ pub fn import(
         Some(path) => told_in(path).map_err(unreadable(path))?,
         None => Told::default(),
     };
+    // Whoever could read it still can, and nobody else.
+    let access = Access { owner: Some((stat.uid(), stat.gid())), mode: stat.mode() & 0o777 };
     let text = regular_file::read(text, MOST_TEXT_BYTES).map_err(unreadable(text))?;
     let text = String::from_utf8_lossy(&text).into_owned();
     let (talk, names) = text::talk(&text, told.duration, &told.participants);
@@ -102,7 +105,7 @@ pub fn import(
         modified_at,
         recorded_at: recorded_at(modified_at, find.day, zone),
         facts,
-        overlay: Overlay { names, custom: told.custom, ..Overlay::default() },
+        overlay: Overlay { names, custom: told.custom, access: Some(access), ..Overlay::default() },
     };
     Ok(publish(stores, find, heard, &talk, now).map(Imported::Published)?)
 }

@@ -2,9 +2,10 @@
 //! one day takes.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, FileTimes};
+use std::fs::{self, File, FileTimes, Permissions};
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -14,6 +15,10 @@ use crate::store::{Bucket, Foreign};
 
 /// Names beside the days' folders that are told of.
 const NAMED: usize = 20;
+
+/// A bucket does not say who may read an object: whom the mount lets in may, as for every recording of which nothing
+/// is known. Nobody but us gets at the folder they are brought to.
+const OPEN: u32 = 0o644;
 
 /// What a bucket has to be imported.
 #[derive(Debug, Default)]
@@ -50,6 +55,7 @@ pub fn fetch_day(bucket: &dyn Bucket, day: &[Key], root: &Path) -> Result<(), St
         let path = root.join(key.as_str());
         fs::create_dir_all(path.parent().unwrap_or(root))?;
         let mut file = File::create(&path)?;
+        file.set_permissions(Permissions::from_mode(OPEN))?;
         let mut written = Ok(());
         bucket.stream_range(key, 0..u64::MAX, &mut |bytes| {
             written = file.write_all(&bytes);

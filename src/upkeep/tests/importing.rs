@@ -1,6 +1,7 @@
 //! Recordings of another system, beside what is there.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::fixtures::archive::Archive;
-use crate::model::{ConversationId, Day, FileName};
+use crate::model::{Access, ConversationId, Day, FileName};
 use crate::publishing::{StorageTarget, Stores};
 use crate::store::{Bucket, MemoryStore, Store};
 use crate::upkeep::{Find, Imported, import};
@@ -85,4 +86,24 @@ fn an_import_keeps_the_words_of_the_day_that_are_in_the_bucket_only() {
     let text = archive.local.get_range(&transcript.unwrap().object.key, 0..u64::MAX).unwrap();
     let text = String::from_utf8(text).unwrap();
     assert!(text.contains("Good morning.") && text.contains("the imported words"), "{text}");
+}
+
+#[test]
+fn whoever_could_read_the_source_can_read_what_was_imported() {
+    for mode in [0o600, 0o640, 0o644] {
+        let archive = Archive::new();
+        let (find, text) = find(&archive, "a.wav", b"sound");
+        fs::set_permissions(&find.audio, Permissions::from_mode(mode)).unwrap();
+        let owner = fs::metadata(&find.audio).map(|stat| (stat.uid(), stat.gid())).unwrap();
+        let stores = Stores {
+            local: archive.local.as_ref(),
+            remote: None,
+            index: &archive.services.index,
+            home: StorageTarget::Disk,
+        };
+        let published = import(stores, &find, &text, &TimeZone::UTC, Timestamp::now()).unwrap();
+        let Imported::Published(id) = published else { panic!("{published:?}") };
+        let recording = archive.services.index.recording(id).unwrap().unwrap();
+        assert_eq!(recording.overlay.access, Some(Access { owner: Some(owner), mode }));
+    }
 }
