@@ -413,6 +413,78 @@ fn tags_that_cannot_be_left_out_are_hidden() {
     }
 }
 
+/// Boxes or frames in each other, the outermost of at least so many bytes.
+fn nested(bytes: usize, innermost: Vec<u8>, wrap: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    // Each level costs as much as those below it, so that they are made from within: header, all below, nothing behind.
+    let header = wrap(&[]).len();
+    let levels = bytes / header;
+    let mut headers: Vec<Vec<u8>> = Vec::new();
+    let mut size = innermost.len();
+    for _ in 0..levels {
+        headers.push(wrap(&vec![0; size])[..header].to_vec());
+        size += header;
+    }
+    headers.reverse();
+    [headers.concat(), innermost].concat()
+}
+
+#[test]
+fn a_recording_with_tags_in_tags_is_heard_however_deep_they_go() {
+    let meta = |body: &[u8]| atom(b"meta", &[&[0; 4], body].concat());
+    let plain_meta = |body: &[u8]| atom(b"meta", body);
+    let frame = |name: &'static [u8; 4], start: &'static [u8]| {
+        move |body: &[u8]| {
+            let size = u32::try_from(start.len() + body.len()).unwrap();
+            let size = [21, 14, 7, 0].map(|bits| (size >> bits & 0x7F) as u8);
+            [name, &size[..], &[0; 2], start, body].concat()
+        }
+    };
+    let chapter = frame(b"CHAP", b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    let contents = frame(b"CTOC", b"\0\0\0");
+    let title = b"TIT2\0\0\0\x02\0\0\0T".to_vec();
+    let movie = |more: &[u8]| {
+        let plain = movie_of_tracks(1);
+        let at = plain.windows(4).position(|name| name == b"moov").unwrap();
+        [&plain[..at - 4], &atom(b"moov", &[&plain[at + 4..], more].concat())].concat()
+    };
+    let large = vec![0; 70_000];
+    let mut coded = id3(&nested(100_000, title.clone(), &chapter));
+    coded[5] = 0x80;
+    for (name, seconds, bytes) in [
+        ("metas.m4a", 1.0, movie(&atom(b"udta", &nested(300_000, large.clone(), meta)))),
+        ("quicktime.m4a", 1.0, movie(&nested(300_000, large, plain_meta))),
+        ("chapters.mp3", 5.0, [id3(&nested(200_000, title.clone(), &chapter)), mp3()].concat()),
+        ("contents.mp3", 5.0, [id3(&nested(200_000, title.clone(), &contents)), mp3()].concat()),
+        ("coded chapters.mp3", 5.0, [coded, mp3()].concat()),
+        (
+            "chapters.aiff",
+            5.0,
+            aiff(&chunk(b"ID3 ", &id3(&nested(200_000, title, &chapter)), u32::to_be_bytes)),
+        ),
+        ("lists.wav", 5.0, {
+            let list = |body: &[u8]| chunk(b"LIST", &[b"INFO", body].concat(), u32::to_le_bytes);
+            wave(&nested(200_000, Vec::new(), list))
+        }),
+    ] {
+        let decoded = decodes_in_little_memory(name, &bytes);
+        assert!((seconds - decoded).abs() < 0.1, "{name}: {decoded}");
+    }
+}
+
+#[test]
+fn a_film_with_tags_or_chapters_in_each_other_is_refused_where_they_go_too_deep() {
+    let within = |part: &'static [u8]| move |body: &[u8]| element(part, body);
+    let tag = element(b"\x73\x73", &nested(200_000, Vec::new(), within(b"\x67\xC8")));
+    let edition = element(b"\x45\xB9", &nested(200_000, Vec::new(), within(b"\xB6")));
+    for before in [element(b"\x12\x54\xC3\x67", &tag), element(b"\x10\x43\xA7\x70", &edition)] {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&film(&before, b"", b"")).unwrap();
+        let refused = decode_at_most(DAY, file, "mka", &mut |_| {});
+        let Err(AudioError::Refused(failure)) = refused else { panic!("{refused:?}") };
+        assert_eq!(failure.cause, FailureCause::NotAudio);
+    }
+}
+
 #[test]
 fn the_tags_that_files_in_use_have_are_read() {
     let title = id3(b"TIT2\0\0\0\x06\0\0\0Title");

@@ -18,6 +18,8 @@ const MOST_ELEMENTS: u32 = 16;
 const MOST_ELEMENTS_WALKED: u32 = 1 << 23;
 /// Boxes with such things.
 const MOST_USER_DATA: usize = 16;
+/// Boxes in boxes that are looked into; files in use have two. Each takes twelve bytes only, and a call.
+const DEEPEST: u32 = 8;
 /// Pages at the beginning of an Ogg file that may have comments.
 const FIRST_PAGES: usize = 32;
 
@@ -34,7 +36,7 @@ pub(crate) fn of_mp4(file: &File, bytes: u64) -> Vec<Patch> {
     let metadata: Vec<&Part> =
         found.by_ref().filter(|it| matches!(&it.name, b"udta" | b"meta")).collect();
     let is_excessive = MOST_USER_DATA < metadata.len()
-        || metadata.iter().any(|part| has_many_items(&mut reader, part));
+        || metadata.iter().any(|part| has_many_items(&mut reader, part, DEEPEST));
     if !is_excessive {
         return Vec::new();
     }
@@ -93,11 +95,13 @@ fn free_box(run: &[Part]) -> Option<Patch> {
     Some(Patch { at: first.at, bytes: [&size.to_be_bytes()[..], b"free"].concat() })
 }
 
-/// Whether a `udta` or `meta` has more items in its list than anybody needs.
-fn has_many_items(reader: &mut HeaderReader<'_>, part: &Part) -> bool {
+/// Whether a `udta` or `meta` has more items in its list than anybody needs, or more such boxes in each other than
+/// `levels`.
+fn has_many_items(reader: &mut HeaderReader<'_>, part: &Part, levels: u32) -> bool {
     if part.end - part.at <= SMALL {
         return false;
     }
+    let Some(levels) = levels.checked_sub(1) else { return true };
     let inside = match &part.name {
         b"udta" => boxes(reader, part.body, part.end),
         // Version and flags stand before its boxes; QuickTime has none.
@@ -110,7 +114,7 @@ fn has_many_items(reader: &mut HeaderReader<'_>, part: &Part) -> bool {
         return true;
     }
     inside.iter().any(|it| match &it.name {
-        b"meta" => has_many_items(reader, it),
+        b"meta" => has_many_items(reader, it, levels),
         b"ilst" => {
             let items = boxes(reader, it.body, it.end);
             let has_many = |item: &Part| {

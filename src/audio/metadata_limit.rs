@@ -13,6 +13,11 @@ use crate::audio::sniff::Signature;
 const MOST_PARTS: u32 = 256;
 /// Frames or entries of one tag.
 pub(crate) const MOST_ENTRIES: u32 = 2_000;
+/// Chapters in a chapter, and lists of them, where none belong: each is read in a call of its own, with a copy of all
+/// that is in it.
+const MOST_NESTED: u32 = 16;
+/// The same where it cannot be told which stand in which.
+const MOST_CHAPTERS: u32 = 64;
 /// Bytes of one text of a tag; a lyric has ten thousand.
 const LONGEST_TEXT: u64 = 256 << 10;
 /// Bytes of an APE tag, which may have a picture.
@@ -252,7 +257,10 @@ impl Tag {
         }
         let body = at + 10;
         let end = body + syncsafe(&head[6..]);
-        let is_excessive = has_many_frames(reader, head[3], body, end);
+        // All of it is coded, or something stands before the frames: they do not follow each other by their sizes.
+        let is_coded = head[5] & 0xC0 != 0;
+        let is_excessive = has_many_frames(reader, head[3], body, end)
+            || is_coded && has_chapters(reader, body, end, MOST_CHAPTERS);
         // A footer repeats the header.
         let footer = if head[3] == 4 && head[5] & 0x10 != 0 { 10 } else { 0 };
         Some(Self { end: end + footer, is_excessive })
@@ -262,6 +270,21 @@ impl Tag {
 /// Seven bits of each byte.
 fn syncsafe(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |size, byte| size << 7 | u64::from(byte & 0x7F))
+}
+
+/// Whether more than `most` chapters or lists of them begin between two places.
+fn has_chapters(reader: &mut HeaderReader<'_>, from: u64, to: u64, most: u32) -> bool {
+    let (mut at, mut found) = (from, 0);
+    while at < to
+        && let Some(name) = reader.read::<4>(at)
+    {
+        found += u32::from(matches!(&name, b"CHAP" | b"CTOC"));
+        if most < found {
+            return true;
+        }
+        at += 1;
+    }
+    false
 }
 
 /// Whether a tag has more frames than anybody needs, or one with more in it.
@@ -286,6 +309,10 @@ fn has_many_frames(reader: &mut HeaderReader<'_>, version: u8, body: u64, end: u
         }
         let is_binary = [&b"API"[..], b"PIC", b"GEO", b"PRI"].contains(&&head[..3]);
         if LONGEST_TEXT < size && !is_binary {
+            return true;
+        }
+        let is_chapter = matches!(&head[..4], b"CHAP" | b"CTOC");
+        if is_chapter && has_chapters(reader, at + header, at + header + size, MOST_NESTED) {
             return true;
         }
         at += header + size;
