@@ -7,8 +7,12 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 use common::{World, day, names};
+use scribefs::fs::{Liveness, Mount, MountError};
 use serde_json::Value;
 
 #[test]
@@ -313,4 +317,46 @@ fn a_connection_that_has_ended_is_not_ended_again_when_its_number_is_anothers() 
         second.mount().connection().abort();
         assert_eq!(scribefs::fs::liveness(&second.path("")), scribefs::fs::Liveness::Dead);
     }
+}
+
+#[test]
+fn a_dead_mount_is_replaced_by_one_of_two_daemons_and_the_other_is_told() {
+    let test = "a_dead_mount_is_replaced_by_one_of_two_daemons_and_the_other_is_told";
+    if !common::is_root() {
+        return common::skip(test, "only root can end a connection");
+    }
+    let (Some(dead), Some(mut faster), Some(mut slower)) =
+        (World::new(test), World::new(test), World::new(test))
+    else {
+        return;
+    };
+    for world in [&mut faster, &mut slower] {
+        world.stop();
+        world.options.mountpoint = dead.options.mountpoint.clone();
+    }
+    dead.mount().connection().abort();
+    // The faster one comes after the slower one has found the mount dead.
+    let (options, services) = (faster.options.clone(), faster.services.clone());
+    let (this, has_come) = (thread::current().id(), AtomicBool::new(false));
+    let mounted: Arc<Mutex<Option<Mount>>> = Arc::default();
+    let slot = mounted.clone();
+    let come = move || {
+        if thread::current().id() == this && !has_come.swap(true, Ordering::Relaxed) {
+            *slot.lock().unwrap() = Some(Mount::start(&options, &services).unwrap());
+        }
+    };
+    fail::cfg_callback("mount-before-beneath", come).unwrap();
+    let refused = Mount::start(&slower.options, &slower.services).err();
+    fail::remove("mount-before-beneath");
+    let mounted = mounted.lock().unwrap().take();
+    if mounted.is_none() {
+        return common::skip(test, "this kernel puts no mount below another");
+    }
+    assert!(matches!(refused, Some(MountError::InUse { .. })), "{refused:?}");
+    let place = dead.options.mountpoint.to_str().unwrap();
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert_eq!(table.lines().filter(|line| line.contains(place)).count(), 1, "{table}");
+    assert_eq!(scribefs::fs::liveness(&dead.options.mountpoint), Liveness::Alive);
+    assert!(dead.path("README.txt").exists());
+    mounted.unwrap().stop();
 }

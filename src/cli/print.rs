@@ -149,6 +149,9 @@ fn remedy_of(err: &DaemonError) -> &'static str {
         DaemonError::Mount(MountError::Mountpoint { .. }) => {
             "Choose a folder that exists and belongs to you; `scribefs umount` frees one that is in use."
         }
+        DaemonError::Mount(MountError::InUse { .. }) => {
+            "Mount at another folder, or unmount that one first: `scribefs umount`."
+        }
         DaemonError::Mount(MountError::Refused { said }) if said.contains("user_allow_other") => {
             "As root, remove the `#` before `user_allow_other` in /etc/fuse.conf, or mount without `allow_other`."
         }

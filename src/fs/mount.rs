@@ -95,6 +95,9 @@ impl Mount {
         };
         // Before the first request is answered: nothing that is changed after it may be missed.
         let (changes, drops) = (services.index.subscribe(), services.spool.subscribe());
+        if !is_over_dead && mount_table::is_mounted(&options.mountpoint).map_err(at)? {
+            return Err(MountError::InUse { path: options.mountpoint });
+        }
         let device = match is_over_dead {
             true => replacing::attach_over_dead(&options)?,
             false => mounting::attach(&options)?,

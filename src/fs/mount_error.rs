@@ -8,6 +8,9 @@ use std::path::PathBuf;
 pub enum MountError {
     #[error("cannot mount at {path}")]
     Mountpoint { path: PathBuf, source: io::Error },
+    /// Another daemon has mounted there meanwhile.
+    #[error("{path} is in use: scribefs is mounted there already")]
+    InUse { path: PathBuf },
     /// `/dev/fuse` is missing, or `mount(2)` was refused.
     #[error("the kernel refuses to mount FUSE")]
     Kernel { source: io::Error },

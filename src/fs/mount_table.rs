@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,7 @@ const MOUNT_TABLE: &str = "/proc/self/mountinfo";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MountLine {
     /// Its own number in the table, and that of the mount it lies in or on.
-    id: u32,
+    pub(crate) id: u32,
     parent: u32,
     pub(crate) path: PathBuf,
     /// Major and minor number.
@@ -47,6 +48,13 @@ pub(crate) fn all_at(mountpoint: &Path) -> io::Result<Vec<MountLine>> {
 fn top(mounts: Vec<MountLine>) -> Option<MountLine> {
     let covered: Vec<u32> = mounts.iter().map(|mount| mount.parent).collect();
     mounts.into_iter().rfind(|mount| !covered.contains(&mount.id))
+}
+
+/// The number in the table of the mount that an open descriptor lies in. Whoever serves that mount is not asked.
+pub(crate) fn id_of(file: &impl AsRawFd) -> io::Result<u32> {
+    let facts = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
+    let id = facts.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+    id.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Whether a scribefs is mounted at this very path, alive or dead.
