@@ -18,6 +18,7 @@ mod event_lines;
 mod events;
 mod fetching;
 mod files;
+mod folder_modes;
 mod invalidation;
 mod kernel_notifier;
 mod liveness;

@@ -5,6 +5,7 @@ mod running;
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -122,6 +123,12 @@ impl World {
 
     /// Kills supervisor and daemon; then somebody mounts again.
     fn mount_again(&mut self, writer: &Child) {
+        self.kill();
+        self.supervisor = self.next(writer).spawn().unwrap();
+    }
+
+    /// Kills supervisor and daemon.
+    fn kill(&mut self) {
         let daemon = self.daemon().unwrap();
         self.supervisor.kill().unwrap();
         self.supervisor.wait().unwrap();
@@ -131,13 +138,18 @@ impl World {
             assert!(begun.elapsed() < PATIENCE, "the daemon does not end");
             thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// The next ones, with the mount table of another program.
+    fn next(&self, other: &Child) -> Command {
         let log = fs::File::options().append(true).open(self.path("log")).unwrap();
-        let mut command = self.command_beside(writer, env!("CARGO_BIN_EXE_scribefs"));
+        let mut command = self.command_beside(other, env!("CARGO_BIN_EXE_scribefs"));
         command
             .env("HOME", self.path("home"))
             .env_remove("NOTIFY_SOCKET")
             .args(arguments(self.dir.path()));
-        self.supervisor = command.stderr(log).stdout(Stdio::null()).spawn().unwrap();
+        command.stderr(log).stdout(Stdio::null());
+        command
     }
 
     /// Whether the user sees the file in the mount, as it was written.
@@ -246,4 +258,38 @@ fn what_a_user_writes_while_somebody_mounts_over_a_dead_mount_is_not_hidden_sile
     ) {
         check_writers(NOBODY, &By::Hand);
     }
+}
+
+#[test]
+fn a_folder_that_a_killed_daemon_has_left_closed_is_as_it_was_after_the_next_start() {
+    let test = "a_folder_that_a_killed_daemon_has_left_closed_is_as_it_was_after_the_next_start";
+    if obstacle(test) {
+        return;
+    }
+    let mut world = World::new(NOBODY);
+    let mode =
+        |world: &World| fs::metadata(world.path("mount")).unwrap().permissions().mode() & 0o7777;
+    // Keeps the mount table, once it has entered it.
+    let mut keeper = world.command("sh");
+    keeper.args(["-c", "echo entered; cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut keeper = keeper.spawn().unwrap();
+    let mut said = [0; 8];
+    keeper.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+    world.kill();
+    // The dead mount is gone, and the new one not there yet: the supervisor takes that for an `umount`.
+    let killed = world.next(&keeper).env("FAILPOINTS", "mount-dead-detached=return").status();
+    assert!(!killed.unwrap().success(), "{}", world.log());
+    assert_eq!(mode(&world), 0o311, "{}", world.log());
+    world.supervisor = world.next(&keeper).spawn().unwrap();
+    world.wait_for("the next daemon", |world| world.times_mounted() == 2);
+    signal(i32::try_from(world.supervisor.id()).unwrap(), libc::SIGTERM);
+    world.supervisor.wait().unwrap();
+    assert_eq!(mode(&world), 0o755);
+    assert_eq!(fs::read_dir(world.path("mount")).unwrap().count(), 0);
+    let kept = fs::read_dir(world.path("state")).unwrap().map(|it| it.unwrap().file_name());
+    let kept: Vec<_> =
+        kept.filter(|name| name.to_string_lossy().starts_with("mountpoint-")).collect();
+    assert!(kept.is_empty(), "{kept:?}");
+    drop(keeper.stdin.take());
+    keeper.wait().unwrap();
 }

@@ -186,7 +186,8 @@ fn prepare_mountpoint(plan: &mut DaemonConfig, may_hide_files: bool) -> Result<(
     if is_dead {
         print::remark(&format!("scribefs: replacing the dead mount at {}", path.display()));
         let path = filesystem::absolute(&path).map_err(trouble)?;
-        plan.mount.underlying = Some(Arc::new(UnderlyingFolder::new(&path, may_hide_files)));
+        let underlying = UnderlyingFolder::new(&path, &plan.config.state, may_hide_files);
+        plan.mount.underlying = Some(Arc::new(underlying));
         plan.mount.mountpoint = path;
         return Ok(());
     }
@@ -200,7 +201,7 @@ fn prepare_mountpoint(plan: &mut DaemonConfig, may_hide_files: bool) -> Result<(
             format!("Unmount it with `scribefs umount {}`.", path.display()),
         ));
     }
-    let underlying = UnderlyingFolder::new(&path, may_hide_files);
+    let underlying = UnderlyingFolder::new(&path, &plan.config.state, may_hide_files);
     if !may_hide_files && underlying.has_files() {
         return Err(CliError::plain(
             format!("{} is not empty, and a mount would hide what is in it", path.display()),

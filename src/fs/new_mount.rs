@@ -75,9 +75,9 @@ pub(crate) fn without_mounts(folder: &Path) -> io::Result<OwnedFd> {
     owned(tree)
 }
 
-/// The folder `name` in an open one, for reading.
+/// The place of the folder `name` in an open one.
 pub(crate) fn open_folder_at(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     // SAFETY: an open descriptor and a string that ends in NUL.
     let file = unsafe { libc::openat(dir.as_fd().as_raw_fd(), name.as_ptr(), flags) };
     owned(file.into())

@@ -3,24 +3,30 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsString};
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use crate::fs::folder_modes::{FolderModes, FolderModesFile};
 use crate::fs::mount_table;
 use crate::fs::new_mount::{open_folder_at, without_mounts};
 
 /// Programs write here; made with no permissions, it refuses them.
 const INBOX: &str = "inbox";
 
+const MODE: u32 = 0o7777;
+/// Without these bits nobody can list a folder.
+const READABLE: u32 = 0o444;
+
 /// The folder, held open since before it was covered.
 #[derive(Debug)]
 pub struct UnderlyingFolder {
     mountpoint: PathBuf,
+    state: PathBuf,
     may_hide_files: bool,
     /// Not yet where a dead mount covers it: only root can look below that.
     opened: OnceLock<Opened>,
@@ -30,16 +36,20 @@ pub struct UnderlyingFolder {
 
 #[derive(Debug)]
 struct Opened {
+    /// For its place only.
     folder: File,
+    modes: FolderModesFile,
     /// What was in it and is hidden on purpose.
     hidden: BTreeSet<OsString>,
 }
 
 impl UnderlyingFolder {
     /// Opens the folder, if that is possible now. What is in it then counts as hidden on purpose if `may_hide_files`.
-    pub fn new(mountpoint: &Path, may_hide_files: bool) -> Self {
+    /// In `state` it is kept how the folder was, as long as it is closed.
+    pub fn new(mountpoint: &Path, state: &Path, may_hide_files: bool) -> Self {
+        let (mountpoint, state) = (mountpoint.to_owned(), state.to_owned());
         let (opened, strays) = (OnceLock::new(), Mutex::default());
-        let folder = Self { mountpoint: mountpoint.to_owned(), may_hide_files, opened, strays };
+        let folder = Self { mountpoint, state, may_hide_files, opened, strays };
         folder.open();
         folder
     }
@@ -49,7 +59,7 @@ impl UnderlyingFolder {
         if self.opened.get().is_some() {
             return;
         }
-        match Opened::at(&self.mountpoint, self.may_hide_files) {
+        match Opened::at(&self.mountpoint, &self.state, self.may_hide_files) {
             Ok(opened) => _ = self.opened.set(opened),
             Err(err) => log::debug!("the folder below the mount cannot be opened: {err}"),
         }
@@ -85,14 +95,14 @@ impl UnderlyingFolder {
     }
 
     /// Closes the folder to programs that would write to it or take it for an empty mount, as far as its owner may, until
-    /// the answer is dropped. Whoever may mount there can still do so.
+    /// the answer is dropped. Whoever may mount there can still do so. `None`: it stays open.
     pub(crate) fn close(&self) -> Option<Closed<'_>> {
-        self.opened.get().map(Opened::close)
+        self.opened.get().and_then(Opened::close)
     }
 }
 
 impl Opened {
-    fn at(mountpoint: &Path, may_hide_files: bool) -> io::Result<Self> {
+    fn at(mountpoint: &Path, state: &Path, may_hide_files: bool) -> io::Result<Self> {
         let folder = if mount_table::is_mounted(mountpoint)? {
             let place = mount_table::absolute(mountpoint)?;
             let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else {
@@ -100,9 +110,12 @@ impl Opened {
             };
             File::from(open_folder_at(without_mounts(parent)?, &CString::new(name.as_bytes())?)?)
         } else {
-            File::open(mountpoint)?
+            // Not for reading: one that was left closed cannot be read, not even by its owner.
+            let flags = libc::O_PATH | libc::O_DIRECTORY;
+            OpenOptions::new().read(true).custom_flags(flags).open(mountpoint)?
         };
-        let mut opened = Self { folder, hidden: BTreeSet::new() };
+        let modes = FolderModesFile::new(state, folder.metadata()?.ino());
+        let mut opened = Self { folder, modes, hidden: BTreeSet::new() };
         opened.reopen_abandoned();
         if may_hide_files {
             opened.hidden = opened.names()?;
@@ -110,53 +123,74 @@ impl Opened {
         Ok(opened)
     }
 
-    fn close(&self) -> Closed<'_> {
-        let mode = self.folder.metadata().map(|found| found.mode() & 0o7777).ok();
-        let inbox = self.close_inbox().inspect_err(|err| log::debug!("below the mount: {err}"));
-        if let Some(mode) = mode {
-            self.set_mode(mode & !0o444);
-        }
-        Closed { opened: self, mode, inbox: inbox.ok() }
+    /// The folder only with its inbox: where programs can write, it is better seen.
+    fn close(&self) -> Option<Closed<'_>> {
+        let closed = self.modes_to_keep().and_then(|modes| {
+            // A power cut may come at any time from now on.
+            self.modes.write(&modes)?;
+            let closed = Closed { opened: self, modes };
+            self.close_inbox()?;
+            chmod(&self.path(), closed.modes.mode & !READABLE)?;
+            Ok(closed)
+        });
+        closed.inspect_err(|err| log::debug!("the folder below the mount stays open: {err}")).ok()
     }
 
-    fn close_inbox(&self) -> io::Result<Inbox> {
-        let path = self.path().join(INBOX);
-        let inbox = match fs::create_dir(&path) {
-            Ok(()) => Inbox::Made,
-            // What is in it stays: it was hidden on purpose, or is a stray.
-            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
-                let found = fs::symlink_metadata(&path)?;
-                if !found.is_dir() {
-                    return Err(err);
-                }
-                Inbox::Found { mode: found.mode() & 0o7777 }
-            }
+    fn modes_to_keep(&self) -> io::Result<FolderModes> {
+        let inbox = match fs::symlink_metadata(self.inbox()) {
+            Ok(found) if found.is_dir() => Some(found.mode() & MODE),
+            Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => None,
             Err(err) => return Err(err),
         };
-        fs::set_permissions(&path, Permissions::from_mode(0o000))?;
-        Ok(inbox)
+        Ok(FolderModes { mode: self.folder.metadata()?.mode() & MODE, inbox })
+    }
+
+    /// What is in it stays: it was hidden on purpose, or is a stray.
+    fn close_inbox(&self) -> io::Result<()> {
+        match fs::create_dir(self.inbox()) {
+            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(err),
+            Ok(()) | Err(_) => chmod(&self.inbox(), 0),
+        }
     }
 
     /// A daemon was killed while it had the folder closed, and its supervisor too.
     fn reopen_abandoned(&self) {
-        let inbox = self.path().join(INBOX);
-        let is_closed = fs::symlink_metadata(&inbox).is_ok_and(|it| it.mode() & 0o7777 == 0);
-        if is_closed {
-            // Where something is in it, its owner gets at that again.
-            let reopened = fs::remove_dir(&inbox)
-                .or_else(|_| fs::set_permissions(&inbox, Permissions::from_mode(0o700)));
-            if let Err(err) = reopened {
-                log::debug!("below the mount: {err}");
-            }
-            let mode = self.folder.metadata().map_or(0o700, |found| found.mode() & 0o7777);
-            self.set_mode(mode | 0o700);
+        let reopened = match self.modes.read() {
+            Some(modes) => self.reopen(&modes),
+            None => self.reopen_unknown(),
+        };
+        if let Err(err) = reopened {
+            log::warn!("the folder below the mount stays closed: {err}");
         }
     }
 
-    fn set_mode(&self, mode: u32) {
-        if let Err(err) = self.folder.set_permissions(Permissions::from_mode(mode)) {
-            log::debug!("the folder below the mount: {err}");
+    /// What has another mode than that of a closed one was changed by somebody since.
+    fn reopen(&self, modes: &FolderModes) -> io::Result<()> {
+        if self.folder.metadata()?.mode() & MODE == modes.mode & !READABLE {
+            chmod(&self.path(), modes.mode)?;
         }
+        if is_closed(&self.inbox()) {
+            match modes.inbox {
+                Some(mode) => chmod(&self.inbox(), mode)?,
+                None => self.remove_made_inbox()?,
+            }
+        }
+        self.modes.remove()
+    }
+
+    /// The same without the state folder of whoever has closed it.
+    fn reopen_unknown(&self) -> io::Result<()> {
+        if is_closed(&self.inbox()) {
+            self.remove_made_inbox()?;
+            chmod(&self.path(), self.folder.metadata()?.mode() & MODE | 0o700)?;
+        }
+        Ok(())
+    }
+
+    /// Root is kept out of nothing: what it has put there is a stray, and the owner gets at that.
+    fn remove_made_inbox(&self) -> io::Result<()> {
+        fs::remove_dir(self.inbox()).or_else(|_| chmod(&self.inbox(), 0o700))
     }
 
     fn names(&self) -> io::Result<BTreeSet<OsString>> {
@@ -167,36 +201,30 @@ impl Opened {
     fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.folder.as_raw_fd()))
     }
+
+    fn inbox(&self) -> PathBuf {
+        self.path().join(INBOX)
+    }
+}
+
+fn chmod(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+fn is_closed(inbox: &Path) -> bool {
+    fs::symlink_metadata(inbox).is_ok_and(|it| it.is_dir() && it.mode() & MODE == 0)
 }
 
 /// The folder below a mount, closed for a moment.
 pub(crate) struct Closed<'a> {
     opened: &'a Opened,
-    mode: Option<u32>,
-    inbox: Option<Inbox>,
-}
-
-/// The folder that programs write to, closed.
-enum Inbox {
-    Made,
-    Found { mode: u32 },
+    modes: FolderModes,
 }
 
 impl Drop for Closed<'_> {
     fn drop(&mut self) {
-        if let Some(mode) = self.mode {
-            self.opened.set_mode(mode);
-        }
-        let path = self.opened.path().join(INBOX);
-        let reopened = match self.inbox {
-            None => Ok(()),
-            // Root is kept out of nothing: what it has put there is a stray.
-            Some(Inbox::Made) => fs::remove_dir(&path)
-                .or_else(|_| fs::set_permissions(&path, Permissions::from_mode(0o700))),
-            Some(Inbox::Found { mode }) => fs::set_permissions(&path, Permissions::from_mode(mode)),
-        };
-        if let Err(err) = reopened {
-            log::debug!("below the mount: {err}");
+        if let Err(err) = self.opened.reopen(&self.modes) {
+            log::warn!("the folder below the mount stays closed: {err}");
         }
     }
 }
@@ -205,12 +233,21 @@ impl Drop for Closed<'_> {
 mod tests {
     use super::*;
 
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & MODE
+    }
+
+    /// A state folder and a mountpoint.
+    fn folders() -> (tempfile::TempDir, tempfile::TempDir) {
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap())
+    }
+
     #[test]
     fn what_comes_into_the_folder_is_a_stray_and_what_was_hidden_on_purpose_is_none() {
-        let dir = tempfile::tempdir().unwrap();
+        let (state, dir) = folders();
         fs::write(dir.path().join("old.wav"), "").unwrap();
-        let (keeps, finds) =
-            (UnderlyingFolder::new(dir.path(), true), UnderlyingFolder::new(dir.path(), false));
+        let open = |hides| UnderlyingFolder::new(dir.path(), state.path(), hides);
+        let (keeps, finds) = (open(true), open(false));
         fs::create_dir(dir.path().join("inbox")).unwrap();
         for (folder, count, first) in [(keeps, 1, "inbox"), (finds, 2, "inbox")] {
             assert_eq!(folder.strays(), (0, None));
@@ -220,35 +257,63 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_folder_is_as_it_was_afterwards() {
-        let dir = tempfile::tempdir().unwrap();
-        let mode = || fs::metadata(dir.path()).unwrap().mode() & 0o7777;
-        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-        let underlying = UnderlyingFolder::new(dir.path(), false);
-        let closed = underlying.close();
-        assert_eq!(mode(), 0o311);
-        let inbox = fs::metadata(dir.path().join("inbox")).unwrap();
-        assert_eq!(inbox.mode() & 0o7777, 0);
-        drop(closed);
-        assert_eq!(mode(), 0o755);
-        assert!(!underlying.has_files());
-        // As a killed daemon leaves it.
+    fn a_closed_folder_is_as_it_was_afterwards_whoever_opens_it_again() {
+        for (folder_mode, inbox_mode) in
+            [(0o755, None), (0o750, None), (0o700, Some(0o750)), (0o1777, Some(0o755))]
+        {
+            for is_killed in [false, true] {
+                let (state, dir) = folders();
+                let inbox = dir.path().join("inbox");
+                if let Some(mode) = inbox_mode {
+                    fs::create_dir(&inbox).unwrap();
+                    fs::write(inbox.join("a.wav"), "").unwrap();
+                    chmod(&inbox, mode).unwrap();
+                }
+                chmod(dir.path(), folder_mode).unwrap();
+                let open = || UnderlyingFolder::new(dir.path(), state.path(), false);
+                let underlying = open();
+                let closed = underlying.close().unwrap();
+                assert_eq!(mode(dir.path()), folder_mode & !READABLE);
+                assert_eq!(mode(&inbox), 0);
+                if is_killed {
+                    std::mem::forget(closed);
+                    open();
+                } else {
+                    drop(closed);
+                }
+                assert_eq!(mode(dir.path()), folder_mode, "{is_killed}");
+                assert_eq!(inbox.exists().then(|| mode(&inbox)), inbox_mode, "{is_killed}");
+                assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0);
+                // A mode that somebody gives it later stays.
+                chmod(dir.path(), 0o711).unwrap();
+                open();
+                assert_eq!(mode(dir.path()), 0o711);
+            }
+        }
+    }
+
+    #[test]
+    fn another_state_folder_opens_a_closed_one_to_its_owner() {
+        let (state, dir) = folders();
+        chmod(dir.path(), 0o755).unwrap();
+        let underlying = UnderlyingFolder::new(dir.path(), state.path(), false);
         std::mem::forget(underlying.close());
-        let reopened = UnderlyingFolder::new(dir.path(), false);
-        assert!(!reopened.has_files());
-        assert_eq!(mode(), 0o711);
-        // What is there already is closed too, and stays.
+        let other = tempfile::tempdir().unwrap();
+        assert!(!UnderlyingFolder::new(dir.path(), other.path(), false).has_files());
+        assert_eq!(mode(dir.path()), 0o711);
+    }
+
+    #[test]
+    fn a_folder_whose_inbox_is_none_stays_as_it_is() {
+        let (state, dir) = folders();
         let inbox = dir.path().join("inbox");
-        let inbox_mode = || fs::metadata(&inbox).unwrap().mode() & 0o7777;
-        fs::create_dir(&inbox).unwrap();
-        fs::write(inbox.join("a.wav"), "").unwrap();
-        fs::set_permissions(&inbox, Permissions::from_mode(0o750)).unwrap();
-        let closed = reopened.close();
-        assert_eq!(inbox_mode(), 0);
-        drop(closed);
-        assert_eq!(inbox_mode(), 0o750);
-        std::mem::forget(reopened.close());
-        assert!(UnderlyingFolder::new(dir.path(), false).has_files());
-        assert_eq!(inbox_mode(), 0o700);
+        fs::write(&inbox, "").unwrap();
+        chmod(&inbox, 0o640).unwrap();
+        chmod(dir.path(), 0o755).unwrap();
+        let underlying = UnderlyingFolder::new(dir.path(), state.path(), true);
+        let closed = underlying.close();
+        assert!(closed.is_none());
+        assert_eq!((mode(dir.path()), mode(&inbox)), (0o755, 0o640));
+        assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0);
     }
 }
