@@ -23,6 +23,7 @@ mod numbering;
 mod pages_due;
 mod placement_api;
 mod placing;
+mod purge_log;
 mod purging;
 mod queries;
 mod rebuilding;
@@ -50,7 +51,9 @@ use jiff::Timestamp;
 
 pub use crate::index::change::Change;
 pub use crate::index::claims::Claim;
-pub use crate::index::damage::{is_panic_contained, is_rebuild_due, rebuild_is_done};
+pub use crate::index::damage::{
+    forget_rebuilds, is_panic_contained, is_rebuild_due, may_rebuild_help, rebuild_is_done,
+};
 pub use crate::index::discovering::Discovered;
 pub use crate::index::following::{Followed, Surveying};
 pub use crate::index::inventory::FiledDay;
@@ -65,10 +68,11 @@ pub use crate::index::verified::Verification;
 
 use crate::index::damage::{Damage, contain};
 use crate::index::database::{Opened, Opener};
+use crate::index::purge_log::PurgeLog;
 use crate::index::queries::Snapshot;
 use crate::index::reservations::Reservations;
 use crate::index::subscribers::Subscribers;
-use crate::index::writer::Writer;
+use crate::index::writer::{Listeners, Writer};
 use crate::model::{
     Conversation, ConversationId, ConversationSeq, Day, DayTranscript, FileName, Job, Recording,
     RecordingId, StateRole,
@@ -131,6 +135,7 @@ struct Inner {
     subscribers: Arc<Subscribers>,
     reservations: Arc<Reservations>,
     damage: Arc<Damage>,
+    purge_log: PurgeLog,
     /// The last job number given out.
     last_job: AtomicU64,
 }
@@ -153,14 +158,14 @@ impl Index {
             creation::create(path)?;
         }
         let is_checked = path.metadata().is_ok_and(|stat| stat.len() <= checked_bytes);
-        let damage = Damage::of(path);
+        let (damage, purge_log) = (Damage::of(path), PurgeLog::beside(path));
         let path = path.to_owned();
         contain(|| {
             if is_checked {
                 creation::check_pages(&path)?;
             }
             let name = path.clone();
-            let opened = Self::on(Box::new(move || creation::database(&name)), damage);
+            let opened = Self::on(Box::new(move || creation::database(&name)), damage, purge_log);
             match opened {
                 // Of a damaged page any number may come.
                 Err(IndexError::TooNew { .. }) if !is_checked => {
@@ -172,18 +177,21 @@ impl Index {
         })
     }
 
-    fn on(open: Opener, damage: Damage) -> Result<Self, IndexError> {
+    fn on(open: Opener, damage: Damage, purge_log: PurgeLog) -> Result<Self, IndexError> {
         let (database, damage) = (Arc::new(Opened::new(open)?), Arc::new(damage));
         creation::check_format(&*database.for_writing()?)?;
         let last_job = Snapshot(database.begin_read()?).last_job()?;
         let subscribers = Arc::<Subscribers>::default();
-        let writer = Writer::start(database.clone(), subscribers.clone(), damage.clone())?;
+        let listeners =
+            Listeners { subscribers: subscribers.clone(), purge_log: purge_log.clone() };
+        let writer = Writer::start(database.clone(), listeners, damage.clone())?;
         let inner = Inner {
             database,
             writer,
             subscribers,
             reservations: Arc::default(),
             damage,
+            purge_log,
             last_job: AtomicU64::new(last_job.0),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -208,12 +216,6 @@ impl Index {
     pub fn close(&self) -> Result<(), IndexError> {
         self.inner.writer.close();
         contain(|| self.inner.database.close())
-    }
-
-    /// `alarm` is called once, when a page or a row turns out to be damaged: the index is to be opened again, and is
-    /// built anew then.
-    pub fn when_damaged(&self, alarm: impl Fn() + Send + Sync + 'static) {
-        self.inner.damage.set_alarm(Box::new(alarm));
     }
 
     /// One question, of one moment.

@@ -34,7 +34,7 @@ pub fn open_index(
 ) -> Result<Index, DaemonError> {
     let path = config.state.join("index.redb");
     let _locked = lock(&path)?;
-    if index::is_rebuild_due(&path) {
+    if is_rebuild_due(&path) {
         log::warn!("the index is damaged: rebuilding it");
         match rebuild_over(config, local, bucket, &path) {
             Ok(rebuilt) => name_left_out(&rebuilt),
@@ -61,13 +61,28 @@ pub(crate) fn existing_index(path: &Path) -> Result<Option<Index>, DaemonError> 
     let found = sound_index(path, Index::open)?;
     // A writer's is refused by whoever asks.
     match found {
-        Some(index) if is_followers(&index)? && index::is_rebuild_due(path) => {
+        Some(index) if is_followers(&index)? && is_rebuild_due(path) => {
             index.close()?;
             put_aside(path, &"damage was found in it")?;
             Ok(None)
         }
         found => Ok(found),
     }
+}
+
+/// Whether the index is damaged as far as is known, and was not rebuilt for that again and again.
+fn is_rebuild_due(path: &Path) -> bool {
+    if !index::is_rebuild_due(path) {
+        return false;
+    }
+    let may_help = index::may_rebuild_help(path);
+    if !may_help {
+        log::error!(
+            "the index was rebuilt twice and found damaged again: it is used as it is; please report this, with \
+             the lines of the log before it, and run `scribefs reindex` when that is fixed"
+        );
+    }
+    may_help
 }
 
 fn is_followers(index: &Index) -> Result<bool, IndexError> {
@@ -127,6 +142,17 @@ fn put_aside(path: &Path, why: &dyn Display) -> Result<(), DaemonError> {
     index::rebuild_is_done(path).map_err(|source| folder(path, source))
 }
 
+/// Keeps the file under another name too, before another one takes its place: what could not be read of it may be in
+/// no other file.
+fn keep_damaged(path: &Path) -> Result<(), DaemonError> {
+    let aside = aside(path);
+    // Not every file system has links.
+    let kept = fs::hard_link(path, &aside).or_else(|_| fs::copy(path, &aside).map(drop));
+    kept.map_err(|source| folder(&aside, source))?;
+    log::warn!("the damaged index is kept as {}", aside.display());
+    Ok(())
+}
+
 /// Where a damaged index goes: beside those that went there before, of which none may be the worse one.
 fn aside(path: &Path) -> PathBuf {
     let numbered = (2_u32..).map(|number| path.with_extension(format!("redb.damaged-{number}")));
@@ -143,7 +169,9 @@ pub fn reindex(
 ) -> Result<Rebuilt, DaemonError> {
     let path = config.state.join("index.redb");
     let _locked = lock(&path)?;
-    rebuild_over(config, local, bucket, &path)
+    let rebuilt = rebuild_over(config, local, bucket, &path)?;
+    index::forget_rebuilds(&path).map_err(|source| folder(&path, source))?;
+    Ok(rebuilt)
 }
 
 /// The same for whoever has the lock.
@@ -174,6 +202,9 @@ fn rebuild_over(
     })?;
     publishing::write_pages_due(&placed, &index)?;
     index.close()?;
+    if index::is_rebuild_due(path) {
+        keep_damaged(path)?;
+    }
     take_its_place(path)?;
     if let Some(old) = old {
         if_readable(old.close())?;
@@ -249,7 +280,7 @@ fn fill_beside(
     }
     let index = Index::open(&unfinished)?;
     if let Some(old) = old {
-        if_readable(index.take_over(old))?;
+        index.take_over(old)?;
     }
     let rebuilt = fill(&index)?;
     Ok((index, rebuilt))

@@ -91,26 +91,34 @@ impl Opened {
     }
 
     /// After a write to `failed` that the disk had no room for.
-    pub(crate) fn reopen(&self, failed: Arc<Database>) {
+    pub(crate) fn reopen(&self, failed: Arc<Database>) -> Result<(), IndexError> {
         match &mut *self.lock() {
             state if state.is_open_with(&failed) => *state = State::Opening,
-            _ => return,
+            _ => return Ok(()),
         }
         // Who begins to read has it for a moment, and the last one to let go of it closes it.
         while 1 < Arc::strong_count(&failed) {
             thread::sleep(Duration::from_millis(1));
         }
         // Its own error is why we are here.
-        drop(failed);
-        match self.open_again() {
-            Ok(_) => log::warn!("index: the disk was full; trying again to save changes"),
-            Err(err) => log::error!("index: waiting for space on its disk: {err}"),
+        let closed = contain(|| {
+            drop(failed);
+            Ok(())
+        });
+        match closed.and(self.open_again().map(drop)) {
+            Ok(()) => log::warn!("index: the disk was full; trying again to save changes"),
+            Err(IndexError::Full(why)) => {
+                log::error!("index: waiting for space on its disk: {why}")
+            }
+            Err(err) => return Err(err),
         }
+        Ok(())
     }
 
     /// The state is `Opening`, and the caller has made it so.
     fn open_again(&self) -> Result<Arc<Database>, IndexError> {
-        let opened = (self.open)().map(Arc::new);
+        // Nobody may wait for ever for what a damaged page has ended.
+        let opened = contain(|| (self.open)().map(Arc::new));
         let mut state = self.lock();
         if let State::Closed = &*state {
             return Err(Refusal::Closed.into());
@@ -171,7 +179,7 @@ mod tests {
         let opened = Opened::new(Box::new(open)).unwrap();
         begun.recv().unwrap();
         thread::scope(|scope| {
-            let opening = scope.spawn(|| opened.reopen(opened.for_writing().unwrap()));
+            let opening = scope.spawn(|| opened.reopen(opened.for_writing().unwrap()).unwrap());
             begun.recv().unwrap();
             assert!(matches!(opened.begin_read(), Err(IndexError::Full(_))));
             assert!(!opening.is_finished());
@@ -203,7 +211,7 @@ mod tests {
         let is_full = Arc::new(AtomicBool::new(false));
         let (opened, calls, _dir) = counted(&is_full);
         is_full.store(true, Ordering::Relaxed);
-        opened.reopen(opened.for_writing().unwrap());
+        opened.reopen(opened.for_writing().unwrap()).unwrap();
         assert_eq!((calls.load(Ordering::Relaxed), opened.is_waiting()), (2, true));
         is_full.store(false, Ordering::Relaxed);
         for _ in 0..3 {
@@ -218,10 +226,10 @@ mod tests {
     #[test]
     fn a_database_that_was_opened_since_is_not_closed_for_the_one_before() {
         let (opened, calls, _dir) = counted(&Arc::default());
-        opened.reopen(opened.for_writing().unwrap());
+        opened.reopen(opened.for_writing().unwrap()).unwrap();
         let healthy = opened.for_writing().unwrap();
         let other = Builder::new().create_with_backend(InMemoryBackend::new()).unwrap();
-        opened.reopen(Arc::new(other));
+        opened.reopen(Arc::new(other)).unwrap();
         assert!(Arc::ptr_eq(&healthy, &opened.for_writing().unwrap()));
         assert_eq!(calls.load(Ordering::Relaxed), 2);
     }

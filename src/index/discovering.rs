@@ -3,15 +3,20 @@
 //! The writer decides what becomes of his conversations: they keep their names here, and stay in the trash or out of
 //! it, whatever metadata in the bucket says of them.
 
+use std::sync::Arc;
+
 use redb::ReadableTable;
 
 use crate::index::conversations::next_seq;
 use crate::index::following::filed_as;
+use crate::index::purge_log::fingerprint;
 use crate::index::tables::{
-    CONDEMNED, DAYS, DayRow, REMOVALS_DUE, STEMS, day_key, readable, row_at,
+    CONDEMNED, DAYS, DayRow, KEY_STEMS, REMOVALS_DUE, STEMS, day_key, readable, row_at,
 };
 use crate::index::writer::WriteTxn;
-use crate::index::{Index, IndexError, PageWork, PagesDue, RemovalDue, filing, pages_due};
+use crate::index::{
+    Index, IndexError, PageWork, PagesDue, RemovalDue, filing, pages_due, removals_due,
+};
 use crate::model::{
     Conversation, ConversationSeq, DayTranscript, Key, PageKind, Recording, RecordingId,
 };
@@ -33,10 +38,15 @@ impl Index {
         &self,
         told: Vec<(Conversation, Recording, DayTranscript)>,
     ) -> Result<Discovered, IndexError> {
+        let purged = Arc::new(self.inner.purge_log.read()?);
         self.inner.writer.change(move |writing| {
             let mut discovered = Discovered::default();
             for (conversation, recording, transcript) in told {
                 let metadata = recording.audio.key.page_beside(PageKind::Metadata);
+                if purged.contains(&fingerprint(&recording)) {
+                    remove_from_bucket(writing, &conversation, recording)?;
+                    continue;
+                }
                 match file_found(writing, &conversation, recording, transcript)? {
                     Found::Filed(id) => discovered.filed.push(id),
                     Found::Barred => discovered.left_out.push(metadata),
@@ -46,6 +56,35 @@ impl Index {
             Ok(discovered)
         })
     }
+}
+
+/// A recording that was purged here, and that the bucket still has.
+fn remove_from_bucket(
+    writing: &mut WriteTxn<'_>,
+    told: &Conversation,
+    recording: Recording,
+) -> Result<(), IndexError> {
+    // Another one may have its keys by now.
+    if has_keys_of(writing, told, &recording)? || removal_due(writing, &recording)?.is_some() {
+        return Ok(());
+    }
+    let due = RemovalDue { recording, is_here: false, is_in_bucket: true };
+    removals_due::owe(writing.begin(), &due)
+}
+
+/// Whether a recording here has the keys of that one.
+fn has_keys_of(
+    writing: &WriteTxn<'_>,
+    told: &Conversation,
+    recording: &Recording,
+) -> Result<bool, IndexError> {
+    let Some(here) = filed_as(writing.tables(), &told.filed_as)? else { return Ok(false) };
+    let day = day_key(here.seq, recording.id.day);
+    let has = |table, stem| -> Result<bool, IndexError> {
+        Ok(writing.tables().open_table(table)?.get((day.0, day.1, stem))?.is_some())
+    };
+    Ok(has(STEMS, recording.stem.as_bytes())?
+        || has(KEY_STEMS, recording.audio.key.stem().as_bytes())?)
 }
 
 enum Found {

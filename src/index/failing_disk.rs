@@ -7,6 +7,7 @@ use redb::{Builder, StorageBackend};
 
 use crate::index::damage::Damage;
 use crate::index::failure::opening;
+use crate::index::purge_log::PurgeLog;
 use crate::index::{Index, IndexError};
 
 /// A disk that keeps for sure only what was synced.
@@ -111,7 +112,7 @@ impl FailingDisk {
             let database = Builder::new().create_with_backend(disk.clone());
             database.map_err(|err| opening("", err))
         };
-        Index::on(Box::new(open), Damage::default())
+        Index::on(Box::new(open), Damage::default(), PurgeLog::default())
     }
 }
 

@@ -37,7 +37,7 @@ impl Index {
     }
 }
 
-fn purge_recording(
+pub(crate) fn purge_recording(
     writing: &mut WriteTxn<'_>,
     id: RecordingId,
     now: Timestamp,

@@ -10,7 +10,7 @@ use crate::index::conversations::NEXT;
 use crate::index::following::FOLLOWED;
 use crate::index::placing::DISCOVERY;
 use crate::index::tables::{COUNTERS, JOBS, NOTES, RESERVED_KEYS, UNFINISHED, UPLOADS, readable};
-use crate::index::{Index, IndexError, filing, placing, removals_due};
+use crate::index::{Index, IndexError, filing, placing};
 use crate::model::{Conversation, DayTranscript, Job, Key, Recording};
 
 /// Rows that share one commit.
@@ -23,35 +23,61 @@ const REBUILT: &str = "rebuilt_at";
 const OF_RECORDINGS: [&str; 3] = [FOLLOWED, DISCOVERY, REBUILT];
 
 impl Index {
-    /// Takes over what the store does not hold: jobs, open uploads, claims, removals that are due, notes, and numbers that are
-    /// never used again.
+    /// Takes over what the store does not hold, each table by itself: numbers that are never used again, notes, what is
+    /// being removed for good, claims, removals that are due, open uploads and jobs.
     pub fn take_over(&self, old: &Index) -> Result<(), IndexError> {
-        self.copy_jobs(old)?;
-        old.claims()?.into_iter().try_for_each(|claim| self.claim(claim))?;
-        let (uploads, removals) = (old.uploads()?, old.removals_due()?);
-        let (notes, next) = old.ask(|now| {
+        if_readable("numbers of conversations", self.copy_next(old))?;
+        if_readable("notes", self.copy_notes(old))?;
+        if_readable("purges", self.take_over_purges(old))?;
+        if_readable("claims", self.copy_claims(old))?;
+        if_readable("removals", self.copy_removals(old))?;
+        if_readable("uploads", self.copy_uploads(old))?;
+        if_readable("jobs", self.copy_jobs(old))
+    }
+
+    fn copy_next(&self, old: &Index) -> Result<(), IndexError> {
+        let next = old.ask(|now| Ok(now.table(COUNTERS)?.get(NEXT)?.map(|next| next.value())))?;
+        let Some(next) = next else { return Ok(()) };
+        self.inner.writer.change(move |writing| {
+            writing.begin().open_table(COUNTERS)?.insert(NEXT, next)?;
+            Ok(())
+        })
+    }
+
+    fn copy_notes(&self, old: &Index) -> Result<(), IndexError> {
+        let notes = old.ask(|now| {
             let mut notes = Vec::new();
             for row in now.table(NOTES)?.iter()? {
                 let (name, text) = row?;
                 notes.push((name.value().to_owned(), text.value().to_owned()));
             }
-            Ok((notes, now.table(COUNTERS)?.get(NEXT)?.map(|next| next.value())))
+            Ok(notes)
         })?;
         self.inner.writer.change(move |writing| {
-            let tables = writing.begin();
-            for (id, key) in &uploads {
-                tables.open_table(UPLOADS)?.insert(id.as_str(), key.as_str())?;
-            }
-            for due in &removals {
-                removals_due::owe(tables, due)?;
-            }
+            let mut table = writing.begin().open_table(NOTES)?;
             for (name, text) in &notes {
                 if !OF_RECORDINGS.contains(&name.as_str()) {
-                    tables.open_table(NOTES)?.insert(name.as_str(), text.as_str())?;
+                    table.insert(name.as_str(), text.as_str())?;
                 }
             }
-            if let Some(next) = next {
-                tables.open_table(COUNTERS)?.insert(NEXT, next)?;
+            Ok(())
+        })
+    }
+
+    fn copy_claims(&self, old: &Index) -> Result<(), IndexError> {
+        old.claims()?.into_iter().try_for_each(|claim| self.claim(claim))
+    }
+
+    fn copy_removals(&self, old: &Index) -> Result<(), IndexError> {
+        self.owe_removals(old.removals_due()?)
+    }
+
+    fn copy_uploads(&self, old: &Index) -> Result<(), IndexError> {
+        let uploads = old.uploads()?;
+        self.inner.writer.change(move |writing| {
+            let mut table = writing.begin().open_table(UPLOADS)?;
+            for (id, key) in &uploads {
+                table.insert(id.as_str(), key.as_str())?;
             }
             Ok(())
         })
@@ -130,6 +156,17 @@ impl Index {
     /// When the index was last made from the store; `None`: never.
     pub fn rebuilt_at(&self) -> Result<Option<Timestamp>, IndexError> {
         Ok(self.note(REBUILT)?.and_then(|text| text.parse().ok()))
+    }
+}
+
+/// Of an old index that is damaged, one table that cannot be read costs nothing but what is in it.
+fn if_readable(what: &str, taken_over: Result<(), IndexError>) -> Result<(), IndexError> {
+    match taken_over {
+        Err(IndexError::Damaged(why)) => {
+            log::warn!("{what} of the old index cannot be read, and some are lost: {why}");
+            Ok(())
+        }
+        taken_over => taken_over,
     }
 }
 

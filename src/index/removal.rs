@@ -30,11 +30,18 @@ pub(crate) fn mark_purging(
         let trashed = writing.tables().open_table(TRASHED)?;
         trashed.get((seq.0, 0, 0))?.map(|name| name.value().to_vec())
     };
+    rows_of(writing, seq)?.iter().for_each(|recording| writing.note_purge(recording));
     writing.begin().open_table(CONDEMNED)?.insert(seq.0, ())?;
     if let Some(name) = entry.and_then(FileName::new) {
         writing.tell(Change::Purging { name });
     }
     Ok(true)
+}
+
+fn rows_of(writing: &WriteTxn<'_>, seq: ConversationSeq) -> Result<Vec<Recording>, IndexError> {
+    let recordings = writing.tables().open_table(RECORDINGS)?;
+    let rows = recordings.range((seq.0, 0, 0)..=(seq.0, u32::MAX, u16::MAX))?;
+    rows.map(|row| decoded(row?.1.value())).collect()
 }
 
 /// Removes the rows of a condemned conversation. Its number is never used again.
@@ -44,11 +51,7 @@ pub(crate) fn remove(writing: &mut WriteTxn<'_>, seq: ConversationSeq) -> Result
     let is_condemned = tables.open_table(CONDEMNED)?.get(seq.0)?.is_some();
     let conversation: Conversation =
         row.filter(|_| is_condemned).ok_or(IndexError::NoConversation)?;
-    let rows: Vec<Recording> = tables
-        .open_table(RECORDINGS)?
-        .range((seq.0, 0, 0)..=(seq.0, u32::MAX, u16::MAX))?
-        .map(|row| decoded(row?.1.value()))
-        .collect::<Result<_, IndexError>>()?;
+    let rows = rows_of(writing, seq)?;
 
     let tables = writing.begin();
     for recording in &rows {

@@ -131,10 +131,9 @@ pub(crate) fn begin_purge(
     limit: Timestamp,
 ) -> Result<(), IndexError> {
     let row: Option<Recording> = row_at(&writing.tables().open_table(RECORDINGS)?, key)?;
-    let trashed_at = row.and_then(|recording| recording.overlay.trashed_at);
-    if trashed_at.is_none_or(|at| limit < at) {
-        return Ok(());
-    }
+    let is_old = |it: &Recording| it.overlay.trashed_at.is_some_and(|at| at <= limit);
+    let Some(recording) = row.filter(is_old) else { return Ok(()) };
+    writing.note_purge(&recording);
     let tables = writing.begin();
     tables.open_table(PURGING)?.insert(key, ())?;
     if let Some(name) = leave(tables, key)?.and_then(FileName::new) {

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use redb::{Database, Durability, WriteTransaction};
 
-use crate::index::damage::{Damage, contain};
+use crate::index::damage::Damage;
 use crate::index::database::Opened;
 use crate::index::failure::Refusal;
+use crate::index::purge_log::{PurgeLog, fingerprint};
 use crate::index::subscribers::Subscribers;
 use crate::index::{Change, IndexError};
+use crate::model::Recording;
 
 /// ChangeLog that wait for the writer. A caller of a full queue waits for room, as it would for the commit.
 const QUEUE: usize = 256;
@@ -28,6 +30,8 @@ pub(crate) struct WriteTxn<'a> {
     is_urgent: bool,
     /// What subscribers are told after the commit.
     changes: Vec<Change>,
+    /// What the log of purges is told.
+    purged: Vec<String>,
 }
 
 impl<'a> WriteTxn<'a> {
@@ -52,6 +56,30 @@ impl<'a> WriteTxn<'a> {
     pub(crate) fn tell(&mut self, change: Change) {
         self.changes.push(change);
     }
+
+    /// The recording is being removed for good from now on.
+    pub(crate) fn note_purge(&mut self, recording: &Recording) {
+        self.purged.push(fingerprint(recording));
+    }
+}
+
+/// Who hears of a commit.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    pub(crate) subscribers: Arc<Subscribers>,
+    pub(crate) purge_log: PurgeLog,
+}
+
+impl Listeners {
+    fn tell(&self, changes: &[Change], purged: &[String]) {
+        if let Err(err) = self.purge_log.add(purged) {
+            log::error!(
+                "index: a purge could not be noted beside it ({err}): if the index is lost before the files are \
+                 removed, `reindex` brings them back"
+            );
+        }
+        self.subscribers.tell(changes);
+    }
 }
 
 /// Owns the thread.
@@ -67,14 +95,14 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn start(
         database: Arc<Opened>,
-        subscribers: Arc<Subscribers>,
+        listeners: Listeners,
         damage: Arc<Damage>,
     ) -> Result<Self, IndexError> {
         let (queue, requests) = sync_channel(QUEUE);
         let watched = damage.clone();
         let thread = thread::Builder::new()
             .name("index".into())
-            .spawn(move || write_all(&database, &subscribers, &watched, &requests))
+            .spawn(move || write_all(&database, &listeners, &watched, &requests))
             .map_err(|err| IndexError::Disk(Box::new(err)))?;
         Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), damage })
     }
@@ -179,18 +207,18 @@ where
 
 fn write_all(
     opened: &Opened,
-    subscribers: &Subscribers,
+    listeners: &Listeners,
     damage: &Damage,
     requests: &Receiver<Box<dyn Request>>,
 ) {
     let mut is_broken = false;
-    while let Some(first) = next(opened, requests) {
+    while let Some(first) = next(opened, damage, requests) {
         let mut batch = vec![first];
         batch.extend(requests.try_iter().take(QUEUE));
         // A disk that refused once leaves an unknown state behind: only a new start finds out.
         let committed = match is_broken {
             true => Err(Refusal::FailedBefore),
-            false => commit(opened, subscribers, damage, &mut batch),
+            false => commit(opened, listeners, damage, &mut batch),
         };
         is_broken = committed == Err(Refusal::FailedBefore);
         for request in batch {
@@ -201,13 +229,17 @@ fn write_all(
 
 /// The next request. Where the disk had no room for the database, it is opened as soon as there is some: nobody may
 /// come who wants to write.
-fn next(opened: &Opened, requests: &Receiver<Box<dyn Request>>) -> Option<Box<dyn Request>> {
+fn next(
+    opened: &Opened,
+    damage: &Damage,
+    requests: &Receiver<Box<dyn Request>>,
+) -> Option<Box<dyn Request>> {
     while opened.is_waiting() {
         match requests.recv_timeout(AGAIN) {
             Ok(request) => return Some(request),
             Err(RecvTimeoutError::Disconnected) => return None,
             Err(RecvTimeoutError::Timeout) => {
-                if opened.for_writing().is_ok() {
+                if damage.watch(|| opened.for_writing()).is_ok() {
                     log::info!("index: there is space on its disk again");
                 }
             }
@@ -219,14 +251,14 @@ fn next(opened: &Opened, requests: &Receiver<Box<dyn Request>>) -> Option<Box<dy
 /// Everything of the batch in one commit, but for what is refused.
 fn commit(
     opened: &Opened,
-    subscribers: &Subscribers,
+    listeners: &Listeners,
     damage: &Damage,
     batch: &mut [Box<dyn Request>],
 ) -> Result<(), Refusal> {
-    let database = contain(|| opened.for_writing()).map_err(|err| log_failure(&err))?;
+    let database = damage.watch(|| opened.for_writing()).map_err(|err| log_failure(&err))?;
     let mut refused = vec![false; batch.len()];
     loop {
-        let written = damage.watch(|| Ok(write_without(&refused, &database, subscribers, batch)));
+        let written = damage.watch(|| Ok(write_without(&refused, &database, listeners, batch)));
         match written.unwrap_or_else(|err| Err(failed(&err))) {
             Ok(()) => return Ok(()),
             // What it has written cannot be told from what others have: all of it is thrown away, and the
@@ -235,7 +267,9 @@ fn commit(
             Err(Failed::All(refusal)) => {
                 // Before anybody is told: who asks again finds it open.
                 if refusal == Refusal::Full {
-                    opened.reopen(database);
+                    if let Err(err) = damage.watch(|| opened.reopen(database)) {
+                        log::error!("index: could not be opened again: {err}");
+                    }
                 }
                 return Err(refusal);
             }
@@ -253,15 +287,20 @@ enum Failed {
 fn write_without(
     refused: &[bool],
     database: &Database,
-    subscribers: &Subscribers,
+    listeners: &Listeners,
     batch: &mut [Box<dyn Request>],
 ) -> Result<(), Failed> {
     let transaction = database.begin_write();
     let mut transaction = transaction.map_err(|err| failed(&err.into()))?;
     // Without it a crash is followed by a walk over the whole file.
     transaction.set_quick_repair(true);
-    let mut writing =
-        WriteTxn { transaction: &transaction, writes: 0, is_urgent: false, changes: Vec::new() };
+    let mut writing = WriteTxn {
+        transaction: &transaction,
+        writes: 0,
+        is_urgent: false,
+        changes: Vec::new(),
+        purged: Vec::new(),
+    };
     for (at, request) in batch.iter_mut().enumerate().filter(|(at, _)| !refused[*at]) {
         match request.apply(&mut writing) {
             Applied::Whole => {}
@@ -270,7 +309,7 @@ fn write_without(
             Applied::Broken => return Err(Failed::All(Refusal::FailedBefore)),
         }
     }
-    let WriteTxn { writes, is_urgent, changes, .. } = writing;
+    let WriteTxn { writes, is_urgent, changes, purged, .. } = writing;
     if 0 < writes {
         let durability = if is_urgent { Durability::Immediate } else { Durability::None };
         transaction
@@ -278,9 +317,9 @@ fn write_without(
             .map_err(|err| failed(&IndexError::Disk(Box::new(err))))?;
         fail_point!("index-before-commit");
         transaction.commit().map_err(|err| failed(&err.into()))?;
-        subscribers.commits.fetch_add(u64::from(is_urgent), Ordering::Relaxed);
+        listeners.subscribers.commits.fetch_add(u64::from(is_urgent), Ordering::Relaxed);
         fail_point!("index-committed");
-        subscribers.tell(&changes);
+        listeners.tell(&changes, &purged);
     }
     Ok(())
 }

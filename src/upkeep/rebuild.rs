@@ -123,6 +123,7 @@ impl Sources<'_> {
         if has_left {
             self.file_by_json_pages(index, now, &mut rebuilt)?;
         }
+        index.purge_again()?;
         // What lies in the store stays there, whether or not it can be read.
         index.reserve_keys(rebuilt.left_out())?;
         if rebuilt.recordings != 0 {

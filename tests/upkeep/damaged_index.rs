@@ -33,11 +33,14 @@ fn pages(sound: &[u8], most: usize) -> Vec<usize> {
 
 /// What the index at that path shows, by conversation and stem.
 fn shown(path: &Path) -> Vec<String> {
-    let index = Index::open(path).unwrap();
+    shown_in(&Index::open(path).unwrap())
+}
+
+fn shown_in(index: &Index) -> Vec<String> {
     let mut shown = Vec::new();
     for conversation in index.conversations(scribefs::model::ConversationSeq(0), 100).unwrap() {
         for day in index.days(conversation.seq).unwrap() {
-            for it in index.recordings(conversation.seq, day).unwrap() {
+            for it in index.shown_recordings(conversation.seq, day, 0, 100).unwrap() {
                 shown.push(format!("{}/{}/{}", conversation.id, day, it.stem.display()));
             }
         }
@@ -98,4 +101,77 @@ fn damage_that_a_mount_has_met_makes_the_next_one_build_the_index_anew() {
     assert!(err.contains("rebuilding it"), "{err}");
     assert_eq!(shown(&path), expected);
     assert!(!path.with_extension("redb.rebuild").exists());
+    // The damage may be all that tells of something: the file is kept.
+    assert_eq!(shown(&path.with_extension("redb.damaged")).len(), 0);
+}
+
+#[test]
+fn an_index_that_is_found_damaged_whenever_it_is_rebuilt_is_used_as_it_is() {
+    let home = home();
+    let path = home.state().join("index.redb");
+    let due = || fs::write(path.with_extension("redb.rebuild"), "").unwrap();
+    for _ in 0..2 {
+        due();
+        assert!(home.run(&["fsck"]).2.contains("rebuilding it"));
+    }
+    due();
+    for _ in 0..2 {
+        let (code, out, err) = home.run(&["fsck"]);
+        assert_eq!(code, 0, "{out}{err}");
+        assert!(err.contains("used as it is") && !err.contains("rebuilding it"), "{err}");
+    }
+    // Somebody asks for it.
+    home.succeeds(&["reindex"]);
+    due();
+    assert!(home.run(&["fsck"]).2.contains("rebuilding it"));
+}
+
+/// The first conversation, or all its recordings but the first one. How many those are.
+fn purge(index: &Index, is_whole: bool) -> usize {
+    let conversation =
+        index.conversations(scribefs::model::ConversationSeq(0), 1).unwrap().remove(0);
+    let day = index.days(conversation.seq).unwrap().remove(0);
+    let recordings = index.shown_recordings(conversation.seq, day, 0, 100).unwrap();
+    let now = jiff::Timestamp::now();
+    if is_whole {
+        index.purge_conversation(conversation.seq, now).unwrap();
+        return recordings.len();
+    }
+    for recording in &recordings[1..] {
+        index.purge_recording(recording.id, now).unwrap();
+    }
+    recordings.len() - 1
+}
+
+#[test]
+fn what_was_purged_and_is_still_in_the_store_stays_gone_whatever_becomes_of_the_index() {
+    let home = home();
+    let path = home.state().join("index.redb");
+    let mut left = RECORDINGS;
+    let ways: [(&str, &dyn Fn()); 4] = [
+        ("reindex", &|| {}),
+        ("reindex", &|| fs::remove_file(&path).unwrap()),
+        ("reindex", &|| fs::write(&path, "no index").unwrap()),
+        ("fsck", &|| fs::write(path.with_extension("redb.rebuild"), "").unwrap()),
+    ];
+    for (number, (command, befalls)) in ways.into_iter().enumerate() {
+        let index = Index::open(&path).unwrap();
+        left -= purge(&index, number % 2 == 0);
+        let expected = shown_in(&index);
+        index.close().unwrap();
+        drop(index);
+        befalls();
+        home.run(&[command]);
+        let after = shown(&path);
+        assert_eq!((after.len(), &after), (left, &expected), "{number}");
+        let index = Index::open(&path).unwrap();
+        let trash = index.trash_entries(0, 9).unwrap();
+        assert!(trash.is_empty(), "{number}: {trash:?}");
+    }
+    // The same sound, dropped once more, is another recording.
+    home.succeeds(&["import", "old"]);
+    let all = shown(&path).len();
+    assert!(left < all);
+    home.succeeds(&["reindex"]);
+    assert_eq!(shown(&path).len(), all);
 }

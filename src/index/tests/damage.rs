@@ -136,3 +136,78 @@ fn a_row_that_cannot_be_read_makes_the_next_start_build_the_index_anew() {
     }
     assert_eq!(alarms.load(Ordering::Relaxed), 1);
 }
+
+/// Makes a table one of another type: nothing in it can be read.
+fn spoil(index: &Index, name: &'static str) {
+    index
+        .inner
+        .writer
+        .change(move |writing| {
+            let tables = writing.begin();
+            let table = tables.list_tables()?.find(|it| redb::TableHandle::name(it) == name);
+            table.map_or(Ok(false), |table| tables.delete_table(table))?;
+            tables.open_table(redb::TableDefinition::<i8, i8>::new(name))?;
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_table_of_the_old_index_that_cannot_be_read_costs_the_new_one_nothing_else() {
+    let bucket = crate::model::Destination::Bucket { place: "s3://talks/".to_owned() };
+    for spoiled in ["jobs", "unfinished", "claims", "removals_due", "uploads", "purging"] {
+        let dir = tempfile::tempdir().unwrap();
+        let old = Index::open(&dir.path().join("index.redb")).unwrap();
+        file_one(&old, "standup", "one").unwrap();
+        let filed = old.every_recording(None, 1).unwrap().remove(0);
+        let due = RemovalDue { recording: filed.clone(), is_here: true, is_in_bucket: true };
+        old.owe_removals(vec![due.clone()]).unwrap();
+        old.set_destination(&bucket).unwrap();
+        let claim = Claim { audio: filed.audio.clone(), new: vec![filed.audio.key.clone()] };
+        old.claim(claim.clone()).unwrap();
+        let jobs = old.recent_jobs(9).unwrap();
+        spoil(&old, spoiled);
+
+        let new = Index::open(&dir.path().join("index.redb.unfinished")).unwrap();
+        new.take_over(&old).unwrap();
+        assert_eq!(new.destination().unwrap(), bucket, "{spoiled}");
+        let next = new.ensure_conversation(&filed.filed_as, Timestamp::UNIX_EPOCH).unwrap();
+        assert!(filed.id.conversation < next.seq, "{spoiled}");
+        if spoiled != "claims" {
+            assert_eq!(new.claims().unwrap(), [claim], "{spoiled}");
+        }
+        if spoiled != "removals_due" {
+            assert_eq!(new.removals_due().unwrap(), [due], "{spoiled}");
+        }
+        if !["jobs", "unfinished"].contains(&spoiled) {
+            assert_eq!(new.recent_jobs(9).unwrap(), jobs, "{spoiled}");
+        }
+    }
+}
+
+#[test]
+fn damage_that_is_met_where_a_full_disk_was_reopened_ends_no_thread() {
+    let disk = FailingDisk::healthy();
+    let opened = Arc::<AtomicU32>::default();
+    let open = {
+        let (disk, opened) = (disk.clone(), opened.clone());
+        move || {
+            assert_eq!(opened.fetch_add(1, Ordering::Relaxed), 0, "as redb does on a damaged page");
+            Ok(Builder::new().create_with_backend(disk.clone()).unwrap())
+        }
+    };
+    let index = Index::on(Box::new(open), Damage::default(), PurgeLog::default()).unwrap();
+    let rung = Arc::<AtomicU32>::default();
+    let alarm = rung.clone();
+    index.when_damaged(move || {
+        alarm.fetch_add(1, Ordering::Relaxed);
+    });
+    disk.fill(true);
+    assert!(matches!(index.set_note("a", "b"), Err(IndexError::Full(_))));
+    disk.fill(false);
+    // The writer still answers, whatever it is.
+    index.set_note("a", "c").unwrap_err();
+    index.set_note("a", "d").unwrap_err();
+    assert!(1 < opened.load(Ordering::Relaxed));
+    assert_eq!(rung.load(Ordering::Relaxed), 1);
+}

@@ -10,6 +10,8 @@ use crate::model::{ConversationId, ConversationSeq, Day, Key, Recording};
 use crate::publishing::write_pages_due;
 use crate::store::{MemoryStore, Store};
 use crate::sync::discover;
+use crate::sync::purge::remove_purged;
+use crate::sync::refusals::Refusals;
 
 const STANDUP: ConversationSeq = ConversationSeq(1);
 const MONDAY: &str = "standup/2024/01/15/monday_metadata.json";
@@ -103,4 +105,21 @@ fn what_belongs_into_a_conversation_that_is_being_removed_outlives_it() {
         let conversation = index.filed_conversation(monday.id.conversation).unwrap().unwrap();
         assert_eq!(conversation.trashed_at.is_some(), is_trashed);
     }
+}
+
+#[test]
+fn what_was_purged_here_and_is_found_in_a_bucket_is_to_be_removed_from_it() {
+    let (bucket, archive, _) = met(false);
+    let index = &archive.services.index;
+    assert_eq!(discover(bucket.as_ref(), index).unwrap(), 1);
+    let monday = found(&archive).unwrap();
+    index.purge_recording(monday.id, Timestamp::now()).unwrap();
+    let local = archive.local.as_ref();
+    remove_purged(local, index, &Refusals::default(), Timestamp::now()).unwrap();
+    index.set_needs_remote_scan(true).unwrap();
+    assert_eq!(discover(bucket.as_ref(), index).unwrap(), 0);
+    assert_eq!(found(&archive), None);
+    let dues = index.removals_due().unwrap();
+    assert_eq!(dues.len(), 1);
+    assert_eq!((dues[0].is_here, dues[0].is_in_bucket), (false, true));
 }

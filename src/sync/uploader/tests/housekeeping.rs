@@ -166,6 +166,23 @@ fn a_purged_recording_leaves_the_bucket_wherever_its_removal_is_cut_off() {
 }
 
 #[test]
+fn what_was_purged_on_local_disk_alone_does_not_come_back_from_the_bucket() {
+    let world = World::with_two();
+    world.finish();
+    let [purged, kept] = &world.all()[..] else { panic!() };
+    world.index.purge_recording(purged.id, world.now()).unwrap();
+    // As where recordings belong on local disk again, and the bucket is still configured.
+    let local = world.local.as_ref();
+    purge::remove_purged(local, &world.index, &Refusals::default(), world.now()).unwrap();
+    assert_eq!(world.index.purging_recordings().unwrap(), []);
+    assert!(world.in_bucket().contains_key(purged.audio.key.as_str()));
+    let index = Index::open(&world.dir.path().join("rebuilt.redb")).unwrap();
+    rebuild_with_bucket(local, world.bucket.as_ref(), &index).unwrap();
+    let found = |it: &Recording| index.recordings_with_audio(&it.audio.blake3).unwrap().len();
+    assert_eq!((found(purged), found(kept)), (0, 1));
+}
+
+#[test]
 fn a_conversation_on_its_way_is_not_removed_under_it() {
     let world = World::with_two();
     world.index.trash_conversation(ConversationSeq(1), world.now()).unwrap();
