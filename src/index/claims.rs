@@ -33,6 +33,12 @@ impl Index {
         })
     }
 
+    /// # Errors
+    /// A commit has failed, and nobody knows what of it is on disk: nothing is written any more until it is opened anew.
+    pub fn is_writable(&self) -> Result<(), IndexError> {
+        self.inner.writer.change(|_| Ok(()))
+    }
+
     /// Claims keys, durably. What is claimed there already stays claimed.
     pub fn claim(&self, claim: Claim) -> Result<(), IndexError> {
         self.inner.writer.change(move |writing| {

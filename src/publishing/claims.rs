@@ -17,8 +17,17 @@ pub fn take_back_claims(store: &dyn Store, index: &Index) -> Result<(), IndexErr
 }
 
 /// Everything that is claimed, for whoever is alone. What cannot be removed now is left for the next one.
+///
+/// # Errors
+/// After a failed commit, which may be on disk all the same: what is claimed may be a recording that the next start
+/// finds in the index, and is left to it.
 pub(crate) fn take_back_all(store: &dyn Store, index: &Index) -> Result<(), IndexError> {
-    for claim in index.claims()? {
+    let claims = index.claims()?;
+    if claims.is_empty() {
+        return Ok(());
+    }
+    index.is_writable()?;
+    for claim in claims {
         match take_back(store, index, &claim) {
             Err(StoresError::Index(err)) => return Err(err),
             Err(err) => log::warn!(

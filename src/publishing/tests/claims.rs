@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::fixtures::archive::Before;
 use crate::fixtures::{Bench, contents};
+use crate::index::failing_disk::FailingDisk;
 use crate::index::{Claim, Index};
 use crate::jobs::publish::PublishError;
 use crate::model::{ConversationId, InboxId, Key, Object};
@@ -143,4 +144,25 @@ fn what_has_been_filed_since_or_has_other_bytes_is_never_taken_back() {
     take_back_claims(store.as_ref(), index).unwrap();
     assert_eq!(contents(store.as_ref()), before);
     assert!(index.claims().unwrap().is_empty());
+}
+
+#[test]
+fn what_a_commit_of_unknown_outcome_may_have_filed_is_left_to_the_next_start() {
+    let disk = FailingDisk::healthy();
+    let index = disk.open().unwrap();
+    let store = MemoryStore::default();
+    let key = Key::new("standup/2024/01/15/talk.wav").unwrap();
+    store.put(&key, b"sound").unwrap();
+    let blake3 = blake3::hash(b"sound").to_hex().to_string();
+    let audio = Object { key: key.clone(), bytes: 5, blake3 };
+    index.claim(Claim { audio, new: vec![key.clone()] }).unwrap();
+    disk.fail_after(0);
+    index.set_note("last", "commit").unwrap_err();
+    disk.fail_after(u64::MAX);
+    take_back_claims(&store, &index).unwrap_err();
+    assert!(store.head(&key).is_ok());
+    drop(index);
+    disk.power_cut(1);
+    take_back_claims(&store, &disk.open().unwrap()).unwrap();
+    assert!(store.head(&key).is_err());
 }
