@@ -16,6 +16,7 @@ mod mount_helper;
 mod mounting;
 mod orders;
 mod print;
+mod progress;
 mod published_arguments;
 mod purge;
 mod setting_flags;

@@ -32,9 +32,7 @@ pub use logging::{log_to_file, set_up_logging};
 pub use overlap::{Overlap, check_overlaps};
 pub use panic::pass_over_contained_panics;
 pub use pid_file::last_server;
-pub use process::{
-    close_inherited_files, effective_user, harden, is_private_to_write, use_private_umask,
-};
+pub use process::{close_inherited_files, harden, is_private_to_write, use_private_umask};
 pub use reindex::{open_index, reindex};
 pub use serve::serve;
 pub use state::{StateError, settle_writer};

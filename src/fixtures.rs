@@ -15,6 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::effective_user::{effective_group, effective_user};
 use crate::index::Index;
 use crate::jobs::publish::{self, Finished, PublishError};
 use crate::jobs::{JobConfig, JobContext};
@@ -118,8 +119,7 @@ impl Bench {
 }
 
 fn drop_file(spool: &Spool, events: &Receiver<SpoolEvent>, name: &str) -> Dropped {
-    // SAFETY: both only read a number.
-    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    let (uid, gid) = (effective_user(), effective_group());
     let creator = Creator { uid, gid, mode: 0o644, thread: 0 };
     let flags = libc::O_WRONLY | libc::O_CREAT;
     let (_, open) = spool.create(InboxId::ROOT, name.as_ref(), creator, flags).unwrap();

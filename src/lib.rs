@@ -6,6 +6,7 @@
 //! floor 0  model      ids, days, keys, talk, jobs, records: values
 //!          concurrency  locks and threads, of std or of shuttle
 //!          regular_file  files that others may have put there, read without waiting and within bounds
+//!          effective_user  as whom this process runs
 //! floor 1  spool      what is being dropped: files, completeness, free space
 //!          audio      what kind, how long, recorded when; to 16 kHz mono
 //!          speech     Transcriber, Diarizer and their engines
@@ -45,6 +46,7 @@ pub mod cli;
 mod concurrency;
 pub mod config;
 pub mod daemon;
+mod effective_user;
 #[cfg(test)]
 mod fixtures;
 pub mod fs;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Components from the ground up. Components on one floor do not know each other.
 const FLOORS: [&[&str]; 8] = [
-    &["model", "concurrency", "regular_file"],
+    &["model", "concurrency", "regular_file", "effective_user"],
     &["spool", "audio", "speech", "models", "render", "store", "index", "view"],
     &["worker", "publishing", "fs"],
     &["upkeep"],

@@ -9,10 +9,11 @@ use std::process::ExitCode;
 
 use crate::cli::arguments::Doctor;
 use crate::cli::find_mount;
-use crate::cli::print::{self, Causes, CliError};
+use crate::cli::print::{self, CliError, causes};
 use crate::cli::settings;
 use crate::config::Config;
-use crate::daemon::{Environment, effective_user, open_bucket};
+use crate::daemon::{Environment, open_bucket};
+use crate::effective_user::effective_user;
 use crate::fs::{self as filesystem, Liveness, MountOptions};
 use crate::jobs;
 use crate::model::{printable, without_error_numbers};
@@ -178,7 +179,7 @@ fn bucket(config: &Config) -> Finding {
         Ok(None) => return Well("none configured".to_owned()),
         Err(err) => {
             return Wrong {
-                what: format!("{place}: {}", Causes(&err)),
+                what: format!("{place}: {}", causes(&err)),
                 remedy: "Check `[s3]` in the settings.".to_owned(),
             };
         }
@@ -186,7 +187,7 @@ fn bucket(config: &Config) -> Finding {
     match upkeep::try_bucket(bucket.as_ref()) {
         Ok(probed) => tried(place, options, probed),
         Err(err) => {
-            Wrong { what: format!("{place}: {}", Causes(&err)), remedy: remedy_of(&err).to_owned() }
+            Wrong { what: format!("{place}: {}", causes(&err)), remedy: remedy_of(&err).to_owned() }
         }
     }
 }

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::print::{self, CliError};
 use crate::config::{ConfigError, Layer, Origin};
-use crate::daemon::{Environment, effective_user, is_private_to_write};
+use crate::daemon::{Environment, is_private_to_write};
+use crate::effective_user::effective_user;
 use crate::regular_file::{self, SETTINGS_BYTES};
 
 /// What `named` says, or else the `.env` of the working directory where that can be trusted. Says on standard

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::cli::print::CliError;
-use crate::daemon::{Environment, effective_user, last_server};
+use crate::daemon::{Environment, last_server};
+use crate::effective_user::effective_user;
 use crate::fs::{self as filesystem, Liveness};
 
 /// The mount that is meant where none is named: the one that the user stands in, or else his only one.

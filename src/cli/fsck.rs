@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::arguments::{Fsck, Gc};
 use crate::cli::print::{self, CliError};
+use crate::cli::progress;
 use crate::cli::stores::{self, Opened};
 use crate::config::Config;
 use crate::daemon::Environment;
@@ -88,10 +89,7 @@ fn name_foreign(foreign: &Foreign) {
 }
 
 fn progress_bar(recordings: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} recordings");
-    let bar = ProgressBar::new(recordings);
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
+    progress::bar(recordings, "{bar:24} {pos}/{len} recordings")
 }
 
 fn as_json(finding: &Finding, is_mended: bool) -> Value {

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use crate::cli::arguments::{Import, Wait};
 use crate::cli::import_inbox::{CopyError, Inbox};
-use crate::cli::print::{self, Causes, CliError};
+use crate::cli::print::{self, CliError, causes};
 use crate::cli::stores::{Opened, unless_mounted};
 use crate::cli::{files, find_mount};
 use crate::config::{Config, Layer, Origin};
@@ -152,7 +152,7 @@ impl Importer {
                 Err(StoresError::Store(
                     err @ (StoreError::Missing { .. } | StoreError::Refused { .. }),
                 )) => {
-                    let why = Causes(&err).to_string();
+                    let why = causes(&err);
                     for key in day {
                         self.done
                             .fail(key.as_str().into(), format!("its day cannot be read: {why}"));

@@ -4,11 +4,12 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use crate::cli::arguments::{Models, ModelsAction};
 use crate::cli::print::{self, CliError};
+use crate::cli::progress;
 use crate::cli::settings::Settings;
 use crate::daemon::Environment;
 use crate::models::{CATALOGUE, DEFAULTS, Library, Network, Purpose};
@@ -106,9 +107,7 @@ fn pull(
             print::remark(&format!("{name}: installed"));
             continue;
         }
-        let bar = ProgressBar::new(0);
-        let style = ProgressStyle::with_template("{msg}: {bar:24} {bytes}/{total_bytes} {eta}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let bar = progress::bar(0, "{msg}: {bar:24} {bytes}/{total_bytes} {eta}");
         let pulled = library.pull(name, &network, &mut |what, have, all| {
             bar.set_message(what.to_owned());
             bar.set_length(all);

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::cli::arguments::{Goal, Migrate};
 use crate::cli::print::{self, CliError};
+use crate::cli::progress;
 use crate::cli::stores::{Opened, hold_lease};
 use crate::config::{Config, Storage};
 use crate::daemon::{DaemonError, Environment, open_placed, settle_writer, uploader_config};
@@ -177,8 +178,5 @@ fn counted(recordings: u64) -> String {
 }
 
 fn bar(recordings: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}");
-    let bar = ProgressBar::new(recordings);
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
+    progress::bar(recordings, "{bar:24} {pos}/{len} {msg}")
 }

@@ -14,7 +14,9 @@ use crate::config::{self, ConfigError};
 use crate::daemon::{DaemonError, Overlap, StateError};
 use crate::fs::MountError;
 use crate::index::IndexError;
-use crate::model::{Failure, escaped_json, printable, printable_lines, without_error_numbers};
+use crate::model::{
+    self, Failure, escaped_json, printable, printable_lines, without_error_numbers,
+};
 use crate::models::ModelsError;
 use crate::publishing::StoresError;
 use crate::sync::{HoldError, LeaseError, UploaderError};
@@ -164,7 +166,7 @@ fn remedy_of(err: &DaemonError) -> &'static str {
 
 /// What went wrong with all its causes in one line, then what to do in another.
 pub(crate) fn explain(err: &DaemonError) -> String {
-    format!("{}\n{}", printable(&Causes(err).to_string()), remedy_of(err))
+    format!("{}\n{}", printable(&causes(err)), remedy_of(err))
 }
 
 /// Prints a trouble as people are to read it.
@@ -175,7 +177,7 @@ pub(crate) fn complain(trouble: &CliError) {
         // Whoever reads us has seen enough.
         return;
     }
-    let what = Causes(trouble).to_string();
+    let what = causes(trouble);
     let what = match trouble {
         // Two lines, and what strangers chose was taken out by `explain`.
         CliError::NotMounted(_) => printable_lines(&what),
@@ -191,25 +193,9 @@ pub(crate) fn complain(trouble: &CliError) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// An error and all that caused it, each said once.
-pub(crate) struct Causes<'a>(pub(crate) &'a dyn Error);
-
-impl std::fmt::Display for Causes<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let plain = |err: &dyn Error| without_error_numbers(&err.to_string()).into_owned();
-        let mut said = plain(self.0);
-        f.write_str(&said)?;
-        let mut cause = self.0.source();
-        while let Some(err) = cause {
-            let words = plain(err);
-            if !said.ends_with(&words) {
-                write!(f, ": {words}")?;
-                said = words;
-            }
-            cause = err.source();
-        }
-        Ok(())
-    }
+/// An error and all that caused it, without the numbers of errors.
+pub(crate) fn causes(err: &dyn Error) -> String {
+    without_error_numbers(&model::causes(err)).into_owned()
 }
 
 /// Data, to standard output. On a terminal nothing in it can do more than be read; what is no text is left alone.

@@ -7,14 +7,14 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, MultiProgress, ProgressBar};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::cli::arguments::{RetryUploads, Status, StorageInfo};
-use crate::cli::find_mount;
 use crate::cli::print::{self, CliError};
+use crate::cli::{find_mount, progress};
 use crate::daemon::Environment;
 use crate::model::{printable, without_error_numbers};
 
@@ -115,7 +115,7 @@ fn percent(file: &Value) -> u64 {
 fn watch(mount: &Path) -> Result<ExitCode, CliError> {
     let screen = MultiProgress::new();
     let mut bars: BTreeMap<String, ProgressBar> = BTreeMap::new();
-    let head = ProgressBar::no_length().with_style(style("{msg}"));
+    let head = ProgressBar::no_length().with_style(progress::style("{msg}"));
     screen.add(head.clone());
     loop {
         let status = find_mount::status(mount)?;
@@ -131,7 +131,7 @@ fn watch(mount: &Path) -> Result<ExitCode, CliError> {
             gone.retain(|known| *known != path);
             let bar = bars.entry(path).or_insert_with_key(|path| {
                 let bar = ProgressBar::new(100)
-                    .with_style(style("{bar:24} {pos:>3} % {msg:<13} {prefix}"));
+                    .with_style(progress::style("{bar:24} {pos:>3} % {msg:<13} {prefix}"));
                 screen.add(bar.with_prefix(shortened(path)))
             });
             bar.set_message(word(&file["state"]).to_owned());
@@ -145,10 +145,6 @@ fn watch(mount: &Path) -> Result<ExitCode, CliError> {
         }
         thread::sleep(LOOK);
     }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// The end of a path, which says most.

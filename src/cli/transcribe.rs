@@ -5,11 +5,12 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use jiff::Timestamp;
 
 use crate::cli::arguments::{Format, Transcribe};
 use crate::cli::print::{self, CliError};
+use crate::cli::progress;
 use crate::cli::settings;
 use crate::daemon::Environment;
 use crate::fs::MountOptions;
@@ -81,10 +82,7 @@ fn one(
 }
 
 fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:24} {pos:>3} % {msg}");
-    let bar = ProgressBar::new(100);
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
+    progress::bar(100, "{bar:24} {pos:>3} % {msg}")
 }
 
 fn show(bar: &ProgressBar, stage: WorkStage, done: f32) {

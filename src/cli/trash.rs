@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Zoned};
 
 use crate::cli::print::{self, CliError};
 use crate::cli::published_arguments::{Restore, Trash, Url, Warm};
-use crate::cli::{attributes, find_mount, purge};
+use crate::cli::{attributes, find_mount, progress, purge};
 use crate::config;
 use crate::daemon::Environment;
 use crate::model::{ConversationId, printable};
@@ -118,9 +118,7 @@ pub(crate) fn warm(args: &Warm, environment: &Environment) -> Result<ExitCode, C
         collect(&path, &mut files).map_err(|err| unanswered(&path, err))?;
     }
     let bytes = files.iter().map(|(_, bytes)| bytes).sum();
-    let style = ProgressStyle::with_template("{bar:24} {bytes}/{total_bytes} {eta}");
-    let bar = ProgressBar::new(bytes);
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let bar = progress::bar(bytes, "{bar:24} {bytes}/{total_bytes} {eta}");
     for (path, _) in &files {
         read_all(path, &bar).map_err(|err| unanswered(path, err))?;
     }

@@ -158,7 +158,7 @@ mod tests {
     fn a_process_is_known_by_its_user_and_by_its_end() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let daemon = Daemon { pid: child.id(), handle: handle_of(child.id()).unwrap() };
-        assert_eq!(user_of(child.id()), Some(crate::daemon::effective_user()));
+        assert_eq!(user_of(child.id()), Some(crate::effective_user::effective_user()));
         assert!(!daemon.ends_within(Duration::ZERO).unwrap());
         daemon.ask_to_end();
         assert!(daemon.ends_within(PATIENCE).unwrap());

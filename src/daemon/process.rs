@@ -11,12 +11,6 @@ pub fn use_private_umask() {
     unsafe { libc::umask(0o077) };
 }
 
-/// Whose rights this process has.
-pub fn effective_user() -> u32 {
-    // SAFETY: geteuid only reads a number.
-    unsafe { libc::geteuid() }
-}
-
 /// Closes what whoever started us had open besides the three standard streams: workers would inherit it.
 ///
 /// Must be called before this process has opened anything itself.

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use crate::daemon::DaemonError;
-use crate::daemon::process::effective_user;
+use crate::effective_user::effective_user;
 
 /// What a state folder has in it, from the first start on.
 const OURS: [&str; 4] = ["spool", "index.redb", "uploads", "daemon.log"];

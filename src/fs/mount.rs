@@ -11,6 +11,7 @@ use fuser::{BackgroundSession, Config, Session, SessionACL};
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::effective_user::{effective_group, effective_user, is_root};
 use crate::fs::answers::Adapter;
 use crate::fs::attributes::{Owner, Ownership};
 use crate::fs::backing::Backings;
@@ -91,7 +92,7 @@ impl Mount {
             backings: Backings::default(),
             fetchers: fetchers.clone(),
             disk: disk.clone(),
-            is_privileged: mounting::is_root(),
+            is_privileged: is_root(),
         };
         // Before the first request is answered: nothing that is changed after it may be missed.
         let (changes, drops) = (services.index.subscribe(), services.spool.subscribe());
@@ -250,8 +251,7 @@ fn begin(adapter: Adapter, device: OwnedFd) -> Result<BackgroundSession, MountEr
 }
 
 fn ownership(options: &MountOptions) -> Ownership {
-    // SAFETY: both only read a number.
-    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    let (uid, gid) = (effective_user(), effective_group());
     let owner = Owner { uid: options.uid.unwrap_or(uid), gid: options.gid.unwrap_or(gid) };
     // Users of the machine that writes are not those of one that follows it.
     let keeps_droppers = options.uid.is_none() && options.gid.is_none() && !options.read_only;

@@ -15,6 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::effective_user::is_root;
 use crate::fs::mount_table::FILESYSTEM_TYPE;
 use crate::fs::{MountError, MountOptions};
 
@@ -41,11 +42,6 @@ pub(crate) fn attach(options: &MountOptions) -> Result<OwnedFd, MountError> {
         }
     }
     mount_with_helper(options)
-}
-
-pub(crate) fn is_root() -> bool {
-    // SAFETY: geteuid only reads a number.
-    unsafe { libc::geteuid() == 0 }
 }
 
 fn mount_directly(options: &MountOptions, root_mode: u32) -> io::Result<OwnedFd> {

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
+use crate::effective_user::is_root;
 use crate::fs::mount_table::{MountLine, all_at, id_of, is_mounted, top_of};
 use crate::fs::mounting::{self, DEVICE, SUBTYPE};
 use crate::fs::new_mount::{NewMount, move_beneath};
@@ -15,7 +16,7 @@ use crate::fs::{MountError, MountOptions, UnderlyingFolder};
 /// As [`mounting::attach`], where a dead mount of ours covers the place.
 pub(crate) fn attach_over_dead(options: &MountOptions) -> Result<OwnedFd, MountError> {
     let place = &options.mountpoint;
-    if mounting::is_root() {
+    if is_root() {
         match attach_beneath(options) {
             Ok(device) => return Ok(device),
             Err(Obstacle::InUse) => return Err(MountError::InUse { path: place.clone() }),

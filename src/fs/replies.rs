@@ -14,7 +14,7 @@ use crate::fs::events::Readiness;
 use crate::fs::files::{Caching, Opened};
 use crate::fs::log_limit::LogLimit;
 use crate::fs::tree::Part;
-use crate::model::Inode;
+use crate::model::{Inode, causes};
 use crate::spool::{Creator, EntryKind, RenameMode, SetTime};
 
 /// Inode numbers are never used twice, so there is one generation of each.
@@ -59,11 +59,6 @@ pub(crate) fn log_repetitions() {
     for (call, cause, more) in LOGGED.due(Instant::now()) {
         log::warn!("mount: {call} failed {more} more times in the last minute: {cause}");
     }
-}
-
-fn causes(err: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(err.source(), |source| source.source());
-    sources.fold(err.to_string(), |text, source| format!("{text}: {source}"))
 }
 
 pub(crate) fn poll_events(readiness: Readiness) -> PollEvents {

@@ -252,12 +252,6 @@ pub(crate) fn names_in(dir: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
     entries.map(|entry| entry.map(|entry| entry.file_name())).collect()
 }
 
-/// Whether the daemon may give files away.
-pub(crate) fn is_root() -> bool {
-    // SAFETY: the call has no arguments and cannot fail.
-    unsafe { libc::geteuid() == 0 }
-}
-
 pub(crate) fn errno(code: i32) -> io::Error {
     io::Error::from_raw_os_error(code)
 }

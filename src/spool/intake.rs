@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::effective_user::is_root;
 use crate::model::{FileName, InboxId};
 use crate::spool::disk::{self, DiskStat};
 use crate::spool::state_inputs::{Candidate, FileStamp, Mark};
@@ -85,7 +86,7 @@ impl Inner {
             return Ok(false);
         }
         disk::set_mode(draft.as_fd(), stat.mode() & 0o777 | 0o600)?;
-        if disk::is_root() {
+        if is_root() {
             let (uid, gid) = stat.owner();
             disk::set_owner(draft.as_fd(), Some(uid), Some(gid))?;
         }

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::effective_user::is_root;
 use crate::model::{Failure, FailureCause, FileName, InboxId, without_error_numbers};
 use crate::spool::table::Place;
 use crate::spool::tree::hold;
@@ -177,7 +178,7 @@ impl Inner {
         draft.write_all(text(&place.name, reason).as_bytes())?;
         // Whoever may read the recording may read why it failed.
         disk::set_mode(draft.as_fd(), stat.mode() & 0o666 | 0o600)?;
-        if disk::is_root() {
+        if is_root() {
             let (uid, gid) = stat.owner();
             disk::set_owner(draft.as_fd(), Some(uid), Some(gid))?;
         }
