@@ -71,7 +71,9 @@ fn named(
         ("s3_bucket", bucket.is_some_and(|bucket| bucket != url_bucket)),
         ("s3_prefix", prefix.is_some_and(|prefix| prefix != url_prefix)),
     ] {
-        if let (true, Some(origin)) = (differs, layer.origin(key)) {
+        let Some(origin) = layer.origin(key) else { continue };
+        let is_overruled = layer.origin("store").is_some_and(|store| store.wins_over(origin));
+        if differs && !is_overruled {
             return Err(contradiction(
                 format!("{origin}: `{key}` contradicts `store`"),
                 "set it once, in either of them",

@@ -22,3 +22,19 @@ impl fmt::Display for Origin {
         }
     }
 }
+
+impl Origin {
+    /// Whether what was said here wins over what was said there.
+    pub(crate) fn wins_over(&self, other: &Self) -> bool {
+        self.rank() > other.rank()
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Self::File(_) => 0,
+            Self::DotEnv(_) => 1,
+            Self::Environment => 2,
+            Self::Flag => 3,
+        }
+    }
+}

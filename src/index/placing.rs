@@ -119,7 +119,8 @@ pub(crate) fn note_copies(writing: &mut WriteTxn<'_>, since: Timestamp) -> Resul
 }
 
 pub(crate) fn set_evicted(writing: &mut WriteTxn<'_>, id: RecordingId) -> Result<(), IndexError> {
-    remove_copy(writing.begin(), recording_key(id))
+    // What is known of the bucket's bytes stays: a drop of the same bytes asks for it.
+    remove_copy_row(writing.begin(), recording_key(id))
 }
 
 pub(crate) fn note_archived(
@@ -301,6 +302,10 @@ fn add_copy(
 /// With what is known of its object in the bucket.
 pub(crate) fn remove_copy(tables: &WriteTransaction, key: RecordingKey) -> Result<(), IndexError> {
     verified::forget(tables, key)?;
+    remove_copy_row(tables, key)
+}
+
+fn remove_copy_row(tables: &WriteTransaction, key: RecordingKey) -> Result<(), IndexError> {
     let Some(since) = tables.open_table(COPIED)?.remove(key)?.map(|since| since.value()) else {
         return Ok(());
     };

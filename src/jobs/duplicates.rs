@@ -7,7 +7,7 @@
 
 use std::fs::File;
 
-use crate::index::{Index, IndexError};
+use crate::index::{Index, IndexError, Verification};
 use crate::jobs::JobContext;
 use crate::jobs::publish::{self, PublishError};
 use crate::jobs::recorded_at::naming_folder;
@@ -235,7 +235,7 @@ pub(crate) fn keep_whole(
     recording: &Recording,
     dropped: DroppedFile<'_>,
 ) -> Result<Option<Kept>, PublishError> {
-    let found = look(services.store.as_ref(), &recording.audio, dropped.may_go_on)?;
+    let found = look(services, recording, dropped.may_go_on)?;
     let kept = match found {
         Found::Whole => return Ok(Some(Kept::Whole)),
         Found::Lost | Found::Damaged => Kept::PutBack,
@@ -268,7 +268,7 @@ fn mend_one(
     recording: &Recording,
     dropped: DroppedFile<'_>,
 ) -> Result<(), PublishError> {
-    let mended = match look(services.store.as_ref(), &recording.audio, dropped.may_go_on) {
+    let mended = match look(services, recording, dropped.may_go_on) {
         Ok(Found::Whole | Found::Unknown) => Ok(()),
         Ok(found) => put_back(services, recording, dropped, found).map(drop),
         Err(err) => Err(err),
@@ -330,16 +330,18 @@ fn look_in_bucket(index: &Index, standing: &Recording) -> Result<(), IndexError>
     Ok(())
 }
 
-/// By all bytes where it is on local disk, by its label and the first byte where it is in the bucket: what was moved
-/// to an archive cannot be read for hours.
+/// By all bytes where it is on local disk. Where it is in the bucket only, it counts as whole if the object is the very
+/// version whose bytes are known to be right and gives its first byte: a label outlives other bytes under it, and what
+/// was moved to an archive cannot be read for hours. Else it is not known, and the drop is kept.
 ///
 /// # Errors
 /// A copy that cannot be read is no damaged one: reading may work the next time.
 fn look(
-    store: &dyn Store,
-    audio: &Object,
+    services: &JobContext,
+    recording: &Recording,
     may_go_on: &dyn Fn() -> bool,
 ) -> Result<Found, PublishError> {
+    let (store, audio) = (services.store.as_ref(), &recording.audio);
     if store.is_taken(audio.key.as_str())? {
         return Ok(match hash_local(store, audio, may_go_on)? {
             None => Found::Lost,
@@ -354,10 +356,14 @@ fn look(
         }
         Ok(facts) => facts,
     };
-    Ok(match facts.blake3 {
-        Some(hash) if hash == audio.blake3 && facts.bytes == audio.bytes => {
-            let first = store.get_range(&audio.key, 0..1);
-            if first.is_ok() { Found::Whole } else { Found::Unknown }
+    Ok(match &facts.blake3 {
+        Some(hash) if *hash == audio.blake3 && facts.bytes == audio.bytes => {
+            let is_known = match services.index.verification(recording.id)? {
+                Some(Verification::Same { version }) => facts.version.as_ref() == Some(&version),
+                Some(Verification::Other { .. }) | None => false,
+            };
+            let is_whole = is_known && store.get_range(&audio.key, 0..1).is_ok();
+            if is_whole { Found::Whole } else { Found::Unknown }
         }
         // The bucket has something else, and here is nothing.
         Some(_) => Found::Lost,

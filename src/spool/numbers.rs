@@ -11,6 +11,9 @@ use crate::model::InboxId;
 /// left of a block; 2^62 numbers last for 2^46 of them.
 const BLOCK: u64 = 1 << 16;
 
+/// No number is as large: inode numbers are made of them.
+const LIMIT: u64 = 1 << 61;
+
 /// Gives out numbers.
 #[derive(Debug)]
 pub(crate) struct Numbers {
@@ -22,11 +25,12 @@ pub(crate) struct Numbers {
 impl Numbers {
     /// Continues after everything that may have been given out before.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let first = match fs::read_to_string(path) {
-            Ok(text) => text.trim().parse().map_err(|_| {
-                let what = format!("{} is damaged: not a number", path.display());
-                io::Error::new(io::ErrorKind::InvalidData, what)
-            })?,
+        let first = match fs::read(path) {
+            Ok(text) => std::str::from_utf8(&text)
+                .ok()
+                .and_then(|text| text.trim().parse().ok())
+                .filter(|first: &u64| *first < LIMIT)
+                .ok_or_else(|| damaged(path))?,
             // 0 is the inbox itself.
             Err(err) if err.kind() == io::ErrorKind::NotFound => 1,
             Err(err) => return Err(err),
@@ -40,8 +44,9 @@ impl Numbers {
         let mut block = self.block.lock().unwrap_or_else(|poison| poison.into_inner());
         let (next, end) = *block;
         if next == end {
-            self.write(end + BLOCK)?;
-            block.1 = end + BLOCK;
+            let end = end.checked_add(BLOCK).ok_or_else(|| damaged(&self.path))?;
+            self.write(end)?;
+            block.1 = end;
         }
         block.0 = next + 1;
         Ok(InboxId(next))
@@ -55,6 +60,16 @@ impl Numbers {
         let dir = self.path.parent().unwrap_or(Path::new("."));
         fs::File::open(dir)?.sync_all()
     }
+}
+
+/// Nobody but a person can say which numbers are in use: those of files that wait in the inbox.
+fn damaged(path: &Path) -> io::Error {
+    let what = format!(
+        "{} is damaged. Write a number into it that is larger than any it may have had, such as {}, and mount again",
+        path.display(),
+        LIMIT / 2
+    );
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 #[cfg(test)]
@@ -84,5 +99,18 @@ mod tests {
         let given: Vec<u64> = (0..BLOCK + 2).map(|_| numbers.next().unwrap().0).collect();
         assert!(given.windows(2).all(|pair| pair[0] + 1 == pair[1]));
         assert_eq!(fs::read_to_string(&path).unwrap(), (1 + 2 * BLOCK).to_string());
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_with_its_cure() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("numbers");
+        for damage in [&b""[..], b"\xff\x00\x12", b"x", b"18446744073709551615"] {
+            fs::write(&path, damage).unwrap();
+            let err = Numbers::open(&path).unwrap_err().to_string();
+            assert!(err.contains("numbers is damaged. Write a number"), "{err}");
+        }
+        fs::write(&path, (LIMIT / 2).to_string()).unwrap();
+        assert_eq!(Numbers::open(&path).unwrap().next().unwrap(), InboxId(LIMIT / 2));
     }
 }

@@ -204,10 +204,40 @@ fn bucket_with(recording: &Recording, sound: &'static [u8]) -> Arc<MemoryStore> 
 fn what_the_bucket_has_is_not_kept_here_again() {
     let mut archive = Archive::for_bucket();
     let recording = archive.publish("standup", "rec.wav", b"sound");
-    in_bucket(&mut archive, &recording, bucket_with(&recording, b"sound"));
+    let bucket = bucket_with(&recording, b"sound");
+    in_bucket(&mut archive, &recording, bucket.clone());
+    let version = bucket.facts(&recording.audio.key).unwrap().version.unwrap();
+    let (index, now) = (&archive.services.index, jiff::Timestamp::now());
+    index.set_stored_as(recording.id, recording.revision, Some(now), Some(version)).unwrap();
+    // Its local copy has made room.
+    index.set_evicted(recording.id).unwrap();
     let again = dropped(&archive, "standup", b"sound");
     assert_eq!(keep(&archive, &recording, &again).unwrap(), Kept::Whole);
     assert!(!path_of(&archive, &recording).exists());
+}
+
+#[test]
+fn a_drop_is_kept_here_where_others_may_have_put_other_bytes_under_the_label_of_its_copy() {
+    // Of what was found in the bucket no version is known; or another version than the known one lies there.
+    for is_known in [false, true] {
+        let mut archive = Archive::for_bucket();
+        let recording = archive.publish("standup", "rec.wav", b"sound");
+        let key = recording.audio.key.clone();
+        let bucket = bucket_with(&recording, b"sound");
+        in_bucket(&mut archive, &recording, bucket.clone());
+        let index = &archive.services.index;
+        let version = bucket.facts(&key).unwrap().version.unwrap();
+        if is_known {
+            let (revision, now) = (recording.revision, jiff::Timestamp::now());
+            index.set_stored_as(recording.id, revision, Some(now), Some(version)).unwrap();
+        }
+        let fields = [(Label::BLAKE3, recording.audio.blake3.clone())];
+        let label = Label { content_type: "audio/wav", fields: fields.into() };
+        bucket.put_labelled(&key, Bytes::from_static(b"soun!"), &label).unwrap();
+        let again = dropped(&archive, "standup", b"sound");
+        assert_eq!(keep(&archive, &recording, &again).unwrap(), Kept::Copied, "{is_known}");
+        assert_eq!(archive.audio_of(&recording), b"sound");
+    }
 }
 
 #[test]
@@ -216,8 +246,11 @@ fn a_drop_is_kept_here_where_the_bucket_cannot_give_its_copy() {
     for calls in [0, 1] {
         let mut archive = Archive::for_bucket();
         let recording = archive.publish("standup", "rec.wav", b"sound");
-        let bucket = FlakyStore::failing_after(calls, bucket_with(&recording, b"sound"));
-        in_bucket(&mut archive, &recording, Arc::new(bucket));
+        let bucket = bucket_with(&recording, b"sound");
+        let version = bucket.facts(&recording.audio.key).unwrap().version.unwrap();
+        in_bucket(&mut archive, &recording, Arc::new(FlakyStore::failing_after(calls, bucket)));
+        let (index, now) = (&archive.services.index, jiff::Timestamp::now());
+        index.set_stored_as(recording.id, recording.revision, Some(now), Some(version)).unwrap();
         let again = dropped(&archive, "standup", b"sound");
         assert_eq!(keep(&archive, &recording, &again).unwrap(), Kept::Copied, "{calls}");
         assert_eq!(archive.audio_of(&recording), b"sound");

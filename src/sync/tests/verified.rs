@@ -152,8 +152,9 @@ fn only_bytes_of_an_unknown_version_are_read_and_once() {
         assert_eq!(index.verification(recording.id).unwrap().as_ref(), Some(&sent));
 
         // As an earlier version left it: nobody knows which version was sent.
-        index.set_evicted(recording.id).unwrap();
-        index.note_copies(Timestamp::UNIX_EPOCH).unwrap();
+        index.set_lost(recording.id, recording.revision, None).unwrap();
+        let copied_at = Some(Timestamp::UNIX_EPOCH);
+        index.set_stored_as(recording.id, recording.revision, copied_at, None).unwrap();
         assert_eq!(index.verification(recording.id).unwrap(), None);
         assert_eq!(evict(&counted(true)), 0);
         assert_eq!(reads.load(Ordering::Relaxed), 1);
