@@ -448,18 +448,18 @@ fn a_recording_with_tags_in_tags_is_heard_however_deep_they_go() {
         [&plain[..at - 4], &atom(b"moov", &[&plain[at + 4..], more].concat())].concat()
     };
     let large = vec![0; 70_000];
-    let mut coded = id3(&nested(100_000, title.clone(), &chapter));
+    let mut coded = id3(&nested(100_000, title.clone(), chapter));
     coded[5] = 0x80;
     for (name, seconds, bytes) in [
         ("metas.m4a", 1.0, movie(&atom(b"udta", &nested(300_000, large.clone(), meta)))),
         ("quicktime.m4a", 1.0, movie(&nested(300_000, large, plain_meta))),
-        ("chapters.mp3", 5.0, [id3(&nested(200_000, title.clone(), &chapter)), mp3()].concat()),
-        ("contents.mp3", 5.0, [id3(&nested(200_000, title.clone(), &contents)), mp3()].concat()),
+        ("chapters.mp3", 5.0, [id3(&nested(200_000, title.clone(), chapter)), mp3()].concat()),
+        ("contents.mp3", 5.0, [id3(&nested(200_000, title.clone(), contents)), mp3()].concat()),
         ("coded chapters.mp3", 5.0, [coded, mp3()].concat()),
         (
             "chapters.aiff",
             5.0,
-            aiff(&chunk(b"ID3 ", &id3(&nested(200_000, title, &chapter)), u32::to_be_bytes)),
+            aiff(&chunk(b"ID3 ", &id3(&nested(200_000, title, chapter)), u32::to_be_bytes)),
         ),
         ("lists.wav", 5.0, {
             let list = |body: &[u8]| chunk(b"LIST", &[b"INFO", body].concat(), u32::to_le_bytes);

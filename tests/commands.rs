@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::iter;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::ptr;
@@ -375,7 +375,7 @@ fn nothing_is_imported_into_a_folder_where_nothing_is_mounted() {
     // The mount that serves the state is found.
     assert_eq!(world.ends(&["mount", "mount"]).0, Some(0));
     let (code, text) = world.ends(&["import", "more"]);
-    assert!(code == Some(0) && text.contains("1 recordings dropped into the inbox"), "{text}");
+    assert!(code == Some(0) && text.contains("1 recording dropped into the inbox"), "{text}");
     assert!(world.inbox().join("talks/2024-01-16/a.wav").exists());
 }
 
@@ -393,6 +393,9 @@ fn what_is_imported_into_the_inbox_has_the_bytes_rights_and_time_of_its_source()
         file.set_permissions(fs::Permissions::from_mode(mode)).unwrap();
         file.set_times(fs::FileTimes::new().set_modified(noon)).unwrap();
     }
+    // Only root may give files away, and keeps the owner of others.
+    let owner = |path: &Path| fs::metadata(path).map(|it| (it.uid(), it.gid())).unwrap();
+    let _ = chown(day.join("664.wav"), Some(65_534), Some(65_534));
     let inbox = world.inbox().join("talks/2024-01-16");
     fs::create_dir_all(&inbox).unwrap();
     // As long as its source, and another one all the same.
@@ -412,6 +415,7 @@ fn what_is_imported_into_the_inbox_has_the_bytes_rights_and_time_of_its_source()
         assert_eq!(found.permissions().mode() & 0o777, *mode);
         assert_eq!(found.modified().unwrap(), noon);
     }
+    assert_eq!(owner(&inbox.join("664.wav")), owner(&day.join("664.wav")));
     let left = |name: &str| inbox.join(name).exists();
     assert!(!left(".import-aB3dE9") && left(".import-aB3dE8") && left(".import-notes"));
     // Those that are there with every byte count as dropped.

@@ -149,24 +149,26 @@ fn copy_bytes(from: &mut File, to: &mut File) -> Result<(), CopyError> {
 
 /// What stands in the inbox under the name is the recording only if every byte is.
 fn check_same(from: &File, standing: &File) -> Result<(), CopyError> {
-    let length = |file: &File| file.metadata().map(|stat| stat.len());
-    let is_as_long =
-        length(from).map_err(CopyError::File)? == length(standing).map_err(CopyError::of_inbox)?;
-    let (mut ours, mut theirs) = (Vec::with_capacity(CHUNK), Vec::with_capacity(CHUNK));
-    while is_as_long {
-        (ours.clear(), theirs.clear());
-        let limit = CHUNK as u64;
-        from.take(limit).read_to_end(&mut ours).map_err(CopyError::File)?;
-        standing.take(limit).read_to_end(&mut theirs).map_err(CopyError::of_inbox)?;
-        if ours != theirs {
-            break;
-        }
-        if ours.is_empty() {
-            return Ok(());
-        }
+    let ours = from.metadata().map_err(CopyError::File)?.len();
+    let theirs = standing.metadata().map_err(CopyError::of_inbox)?.len();
+    if ours == theirs && has_same_bytes(from, standing)? {
+        return Ok(());
     }
     let what = "another file of that name is in the inbox";
     Err(CopyError::File(io::Error::new(io::ErrorKind::AlreadyExists, what)))
+}
+
+fn has_same_bytes(from: &File, standing: &File) -> Result<bool, CopyError> {
+    let (mut ours, mut theirs) = (Vec::with_capacity(CHUNK), Vec::with_capacity(CHUNK));
+    loop {
+        ours.clear();
+        theirs.clear();
+        from.take(CHUNK as u64).read_to_end(&mut ours).map_err(CopyError::File)?;
+        standing.take(CHUNK as u64).read_to_end(&mut theirs).map_err(CopyError::of_inbox)?;
+        if ours != theirs || ours.is_empty() {
+            return Ok(ours == theirs);
+        }
+    }
 }
 
 /// Removes partial copies that no import is at work on any more. Those that this user may not touch stay.

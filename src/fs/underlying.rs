@@ -149,7 +149,7 @@ impl Opened {
     /// What is in it stays: it was hidden on purpose, or is a stray.
     fn close_inbox(&self) -> io::Result<()> {
         match fs::create_dir(self.inbox()) {
-            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(err),
+            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
             Ok(()) | Err(_) => chmod(&self.inbox(), 0),
         }
     }
