@@ -30,7 +30,9 @@ impl UploadWorker<'_> {
             self.drop_upload(&audio.key, Some(upload_id.to_owned()))?;
         } else {
             let completed = self.bucket.complete_upload(&audio.key, upload_id, parts);
-            upload.version = self.verify(audio, completed.map_err(upload_fault)?)?;
+            let version = self.verify(audio, completed.map_err(upload_fault)?)?;
+            // Parts of an earlier process may have been read from a copy that was damaged then: their bytes are not known.
+            upload.version = version.filter(|_| upload.throughput.is_of_sent_bytes());
             self.index.forget_upload(upload_id)?;
         }
         Ok(Event::Completed)

@@ -68,8 +68,8 @@ impl UploadWorker<'_> {
             };
             let Some(_room) = room.filter(|_| !upload.parts_ahead.has(number)) else { break };
             let bytes = self.read(audio, start, end)?;
-            upload.throughput.catch_up(start, |from, to| self.read(audio, from, to))?;
-            upload.throughput.add(&bytes);
+            let read = |from, to| self.read(audio, from, to);
+            upload.throughput.add_part(start, &bytes, read)?;
             pieces.push(Piece { number, bytes, _room });
             (number, start) = (number + 1, end);
         }
