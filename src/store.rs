@@ -202,6 +202,9 @@ pub trait Store: Send + Sync {
     /// Removes it. `Ok` if there was nothing.
     fn delete(&self, key: &Key) -> Result<(), StoreError>;
 
+    /// Throws away what is kept of an object beside the object itself, such as blocks that were fetched for readers.
+    fn forget(&self, _object: &Object) {}
+
     /// The object as an open local file, where it is one.
     fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError>;
 

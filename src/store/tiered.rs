@@ -88,13 +88,6 @@ impl TieredStore {
         hashes.map(|hash| blake3::Hash::from_bytes(hash).to_hex().to_string()).collect()
     }
 
-    /// Throws away what is cached of an object.
-    pub fn forget(&self, object: &Object) {
-        if let Some(remote) = &self.remote {
-            remote.forget(object);
-        }
-    }
-
     /// Whoever follows a bucket looks what has become of a page, before the read fails: whoever reads again finds
     /// the new one. Counts once.
     pub fn when_replaced(&self, look: OnReplaced) {
@@ -232,6 +225,12 @@ impl Store for TieredStore {
     /// The local copy alone: what is in the bucket is removed by who has put it there.
     fn delete(&self, key: &Key) -> Result<(), StoreError> {
         self.local.delete(key)
+    }
+
+    fn forget(&self, object: &Object) {
+        if let Some(remote) = &self.remote {
+            remote.forget(object);
+        }
     }
 
     fn open_local(&self, key: &Key) -> Result<Option<File>, StoreError> {

@@ -1,5 +1,5 @@
 //! Conversations that have been in the trash for long enough are removed for good: from the bucket, then from
-//! local disk, and from the index last. A crash anywhere is followed by the rest of it.
+//! local disk and the cache of blocks, and from the index last. A crash anywhere is followed by the rest of it.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::model::{Conversation, ConversationSeq, Key, Object, PageKind, Recordi
 use crate::publishing::change_log::{BucketChange, ChangeLog};
 use crate::publishing::page_store::PageStore;
 use crate::publishing::{StorageError, page_lock, staged_pages, verify};
-use crate::store::{Bucket, Store, StoreError};
+use crate::store::{Bucket, Store};
 use crate::sync::context::SyncContext;
 use crate::sync::lease::Now;
 use crate::sync::refusals::Refusals;
@@ -21,7 +21,8 @@ const AFTER_REBUILD: SignedDuration = SignedDuration::from_hours(24);
 /// Where what is in the trash is removed from.
 #[derive(Clone, Copy)]
 pub(crate) struct PurgeContext<'a> {
-    pub(crate) local: &'a dyn Store,
+    /// Local disk, and the cache of what was read from the bucket.
+    pub(crate) store: &'a dyn Store,
     /// With the way to tell those who follow the bucket; `None`: all is on local disk.
     pub(crate) remote: Option<(&'a dyn Bucket, &'a ChangeLog)>,
     pub(crate) index: &'a Index,
@@ -35,8 +36,8 @@ impl<'a> PurgeContext<'a> {
         changes: &'a ChangeLog,
         refusals: &'a Refusals,
     ) -> Self {
-        let SyncContext { local, bucket, index, .. } = context;
-        Self { local: local.as_ref(), remote: Some((bucket.as_ref(), changes)), index, refusals }
+        let SyncContext { store, bucket, index, .. } = context;
+        Self { store: store.as_ref(), remote: Some((bucket.as_ref(), changes)), index, refusals }
     }
 
     /// Does it for one item, unless that rests; `None`: it was not done.
@@ -98,14 +99,14 @@ impl TrashClock {
 /// Removes for good what has been in the trash for `kept`, where everything is on local disk. How many
 /// conversations those were. `observed`: see [`TrashClock`].
 pub fn empty_trash(
-    local: &dyn Store,
+    store: &dyn Store,
     index: &Index,
     kept: Duration,
     now: Timestamp,
     observed: Duration,
 ) -> Result<u64, StorageError> {
     let refusals = &Refusals::default();
-    empty(PurgeContext { local, remote: None, index, refusals }, kept, &|_| false, now, observed)
+    empty(PurgeContext { store, remote: None, index, refusals }, kept, &|_| false, now, observed)
 }
 
 /// Removes what has been in the trash for `kept`. `is_busy`: something of it is being carried right now.
@@ -128,12 +129,12 @@ pub(crate) fn empty(
 /// Removes what is out of everybody's sight already, where everything is on local disk: what users have purged, and
 /// what a crash has left of an earlier removal.
 pub fn remove_purged(
-    local: &dyn Store,
+    store: &dyn Store,
     index: &Index,
     refusals: &Refusals,
     now: Timestamp,
 ) -> Result<u64, StorageError> {
-    remove_due(PurgeContext { local, remote: None, index, refusals }, &|_| false, now)
+    remove_due(PurgeContext { store, remote: None, index, refusals }, &|_| false, now)
 }
 
 /// How many conversations were removed. See [`remove_purged`].
@@ -160,7 +161,7 @@ pub(crate) fn remove_due(
     }
     if removed != 0 || !purging.is_empty() {
         // Words of theirs may have been staged more than once.
-        staged_pages::sweep(PageStore { store: context.local, index: context.index })?;
+        staged_pages::sweep(PageStore { store: context.store, index: context.index })?;
     }
     Ok(removed)
 }
@@ -171,7 +172,7 @@ fn remove_recording(
     recording: &Recording,
     is_busy: &dyn Fn(ConversationSeq) -> bool,
 ) -> Result<(), StorageError> {
-    let PurgeContext { local, remote, index, .. } = context;
+    let PurgeContext { remote, index, .. } = context;
     let id = recording.id;
     let objects = recording.removal_order();
     if let Some((bucket, changes)) = remote {
@@ -188,13 +189,17 @@ fn remove_recording(
     }
     // Pages may be about to be written anew, by somebody who has read the row before.
     let _alone = page_lock::lock();
-    if is_busy(id.conversation) {
-        // Whoever carries it was faster: all of it is removed once more.
+    let is_due = index.purging_recordings()?.iter().any(|it| it.id == id);
+    if is_busy(id.conversation) || !is_due {
+        // Whoever carries it was faster: all of it is removed once more. Or another one has removed it.
         return Ok(());
     }
-    objects.iter().try_for_each(|object| delete(local, object))?;
+    let is_removed = |it: RecordingId| it == id;
+    objects.iter().try_for_each(|object| delete(context, object, &is_removed))?;
     match transcript {
-        Some(transcript) if index.is_only_recording(id)? => delete(local, &transcript.object)?,
+        Some(transcript) if index.is_only_recording(id)? => {
+            delete(context, &transcript.object, &is_removed)?;
+        }
         // Another one was published on that day meanwhile, whose text may have gone from the bucket.
         Some(_) => send_transcript_again(index, id)?,
         None => {}
@@ -216,7 +221,7 @@ fn remove(
     conversation: &Conversation,
     is_busy: &dyn Fn(ConversationSeq) -> bool,
 ) -> Result<bool, StorageError> {
-    let PurgeContext { local, remote, index, .. } = context;
+    let PurgeContext { remote, index, .. } = context;
     let seq = conversation.seq;
     let mut removed = Vec::new();
     for day in index.filed_days(seq)? {
@@ -247,7 +252,7 @@ fn remove(
     }
     for object in &removed {
         fail_point!("trash-before-delete");
-        delete(local, object)?;
+        delete(context, object, &|it| it.conversation == seq)?;
     }
     fail_point!("trash-before-index");
     index.remove_conversation(seq)?;
@@ -255,10 +260,20 @@ fn remove(
     Ok(true)
 }
 
-/// From its key, and from where it may be staged.
-fn delete(local: &dyn Store, object: &Object) -> Result<(), StoreError> {
-    local.delete(&object.key)?;
-    local.delete(&object.key.staged(&object.blake3))
+/// From its key, from where it may be staged, and from what readers have cached of it, unless a recording that stays has
+/// the same audio.
+fn delete(
+    context: PurgeContext<'_>,
+    object: &Object,
+    is_removed: &dyn Fn(RecordingId) -> bool,
+) -> Result<(), StorageError> {
+    let PurgeContext { store, index, .. } = context;
+    store.delete(&object.key)?;
+    store.delete(&object.key.staged(&object.blake3))?;
+    if index.recordings_with_audio(&object.blake3)?.iter().all(|it| is_removed(it.id)) {
+        store.forget(object);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -73,10 +73,10 @@ impl Storage {
                 Threads::Uploader(UploaderStart::start(options, context)?)
             }
             (SyncRole::Local { trash }, _) => {
-                Threads::Trash(TrashThread::start(local, index, trash)?)
+                Threads::Trash(TrashThread::start(store.clone(), index, trash)?)
             }
             (SyncRole::Follower | SyncRole::Uploader(_), None) => {
-                Threads::Trash(TrashThread::start(local, index, None)?)
+                Threads::Trash(TrashThread::start(store.clone(), index, None)?)
             }
         };
         Ok(Self { store, index: index.clone(), threads })

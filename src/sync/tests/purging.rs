@@ -10,7 +10,11 @@ use crate::fixtures::archive::{Archive, Before};
 use crate::fixtures::pages::assert_settled;
 use crate::publishing::change_log::ChangeLog;
 use crate::publishing::pages_due::write_pages_due;
-use crate::store::{Call, Intercepted, MemoryStore, Store, StoreError};
+use crate::store::{
+    BlockCache, CacheOptions, Call, Intercepted, MemoryStore, ReadOptions, Store, StoreError,
+    TieredStore,
+};
+use crate::sync::SyncContext;
 use crate::sync::purge::{self, PurgeContext};
 use crate::sync::refusals::Refusals;
 
@@ -42,7 +46,7 @@ fn a_recording_that_is_published_while_its_days_last_one_is_purged_keeps_its_tra
     let changes = ChangeLog::default();
     let refusals = Refusals::default();
     let context = PurgeContext {
-        local: local.as_ref(),
+        store: local.as_ref(),
         remote: Some((&hooked, &changes)),
         index,
         refusals: &refusals,
@@ -63,6 +67,55 @@ fn a_recording_that_is_published_while_its_days_last_one_is_purged_keeps_its_tra
     assert_settled(local.as_ref(), index, "purged");
     assert_eq!(archive.carry(&bucket), None);
     assert!(has_second(bucket.as_ref()));
+}
+
+/// One recording that was read from the bucket, and another one with the same audio.
+#[test]
+fn what_was_read_of_a_purged_recording_is_no_longer_in_the_cache() {
+    for is_whole_conversation in [false, true] {
+        let archive = Archive::for_bucket();
+        let index = &archive.services.index;
+        let bucket = Arc::new(MemoryStore::default());
+        let once = archive.publish("standup", "once.wav", b"said once");
+        let twice = archive.publish("standup", "twice.wav", b"said twice");
+        let elsewhere = archive.publish("retro", "twice.wav", b"said twice");
+        assert_eq!(archive.carry(&bucket), None);
+        let cache = CacheOptions { limit_bytes: u64::MAX, keep_free_bytes: 0 };
+        let cache = BlockCache::open(&archive.dir.path().join("cache"), cache).unwrap();
+        let (local, remote) = (archive.local.clone(), bucket.clone());
+        let store =
+            Arc::new(TieredStore::with_bucket(local, remote, cache, ReadOptions::default()));
+        for recording in [&once, &twice, &elsewhere] {
+            archive.local.delete(&recording.audio.key).unwrap();
+        }
+        for recording in [&once, &twice] {
+            assert!(!store.read(&recording.audio, 0..u64::MAX).unwrap().is_empty());
+        }
+        // Readers do not wait for it.
+        while store.cached().len() < 2 {
+            std::thread::yield_now();
+        }
+
+        let context = SyncContext { store: store.clone(), ..archive.context(bucket.clone()) };
+        let (changes, refusals) = (ChangeLog::default(), Refusals::default());
+        let remove = || {
+            let context = PurgeContext::of(&context, &changes, &refusals);
+            purge::remove_due(context, &|_| false, Timestamp::now()).unwrap()
+        };
+        match is_whole_conversation {
+            true => index.purge_conversation(once.id.conversation, Timestamp::now()).unwrap(),
+            false => {
+                index.purge_recording(once.id, Timestamp::now()).unwrap();
+                index.purge_recording(twice.id, Timestamp::now()).unwrap();
+            }
+        }
+        remove();
+        // The other one can still be played from it.
+        assert_eq!(store.cached(), std::slice::from_ref(&twice.audio.blake3));
+        index.purge_conversation(elsewhere.id.conversation, Timestamp::now()).unwrap();
+        remove();
+        assert_eq!(store.cached(), Vec::<String>::new());
+    }
 }
 
 #[test]
