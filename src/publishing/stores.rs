@@ -8,6 +8,7 @@ use std::ops::{ControlFlow, Range};
 use crate::index::{Index, IndexError};
 use crate::model::{ConversationSeq, Day, DayTranscript, Key, Object, Recording, RecordingId};
 use crate::publishing::error::StorageError;
+use crate::publishing::verify;
 use crate::store::{Bucket, Found, ObjectFacts, StagedFile, Store, StoreError};
 
 /// Rows that are asked for at once.
@@ -232,13 +233,11 @@ pub(crate) fn hash_remote(
     object: &Object,
     mut copy: Option<&mut File>,
 ) -> Result<String, StoresError> {
-    let mut hasher = blake3::Hasher::new();
     let mut written = Ok(());
-    remote.stream_range(&object.key, 0..u64::MAX, &mut |bytes| {
-        hasher.update(&bytes);
-        written = copy.as_mut().map_or(Ok(()), |file| file.write_all(&bytes));
+    let hash = verify::hash(remote, object, |bytes| {
+        written = copy.as_mut().map_or(Ok(()), |file| file.write_all(bytes));
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     written?;
-    Ok(hasher.finalize().to_hex().to_string())
+    Ok(hash.unwrap_or_default())
 }

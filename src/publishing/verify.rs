@@ -1,11 +1,11 @@
 //! Whether the bucket's object is the one that the index knows: by its label, or by reading it. Never by key and
 //! size, which another system's file may share.
 
-use std::ops::ControlFlow;
+use std::ops::ControlFlow::{self, Break, Continue};
 
 use crate::index::Verification;
 use crate::model::{Conversation, Object, ObjectVersion, Recording};
-use crate::store::{Bucket, ObjectFacts, StoreError};
+use crate::store::{Bucket, Bytes, ObjectFacts, StoreError};
 
 /// What lies in the bucket under an object's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +33,15 @@ pub(crate) enum Proof {
 }
 
 /// Proves what is there: by its version, if the bytes of that one are known, else by reading all of it. A label outlives bit
-/// rot, and programs that rewrite an object keep it: before the last other copy goes, this is asked.
+/// rot, and programs that rewrite an object keep it: before the last other copy goes, this is asked. `None`: `may_go_on`
+/// said no; it is asked while bytes are read.
 pub(crate) fn prove(
     bucket: &dyn Bucket,
     audio: &Object,
     known: Option<&Verification>,
-) -> Result<Proof, StoreError> {
-    let Some(facts) = facts(bucket, audio)? else { return Ok(Proof::Nothing) };
+    may_go_on: &dyn Fn() -> bool,
+) -> Result<Option<Proof>, StoreError> {
+    let Some(facts) = facts(bucket, audio)? else { return Ok(Some(Proof::Nothing)) };
     let says_other = facts.bytes != audio.bytes
         || facts.blake3.as_ref().is_some_and(|label| *label != audio.blake3);
     let is_same = !says_other
@@ -50,12 +52,18 @@ pub(crate) fn prove(
             {
                 false
             }
-            _ => hash(bucket, audio)? == audio.blake3,
+            _ => {
+                let go_on = |_: &Bytes| if may_go_on() { Continue(()) } else { Break(()) };
+                match hash(bucket, audio, go_on)? {
+                    Some(hash) => hash == audio.blake3,
+                    None => return Ok(None),
+                }
+            }
         };
-    Ok(match is_same {
+    Ok(Some(match is_same {
         true => Proof::Same(facts.version),
         false => Proof::Other(facts.version),
-    })
+    }))
 }
 
 /// Whether the bucket gives its bytes at once. What was moved to an archive is there by all that a look shows, and
@@ -70,10 +78,9 @@ pub(crate) fn is_readable(bucket: &dyn Bucket, object: &Object) -> Result<bool, 
 
 /// Whether the bucket gives the object's very bytes, all of which are read.
 pub(crate) fn is_whole(bucket: &dyn Bucket, object: &Object) -> Result<bool, StoreError> {
-    match hash(bucket, object) {
-        Ok(hash) => Ok(hash == object.blake3),
+    match has_bytes(bucket, object) {
         Err(StoreError::Missing { .. } | StoreError::Refused { .. }) => Ok(false),
-        Err(err) => Err(err),
+        found => found,
     }
 }
 
@@ -120,7 +127,8 @@ fn remove_if(bucket: &dyn Bucket, object: &Object, is_ours: bool) -> Result<(), 
     if is_ours {
         return bucket.delete(&object.key);
     }
-    log::warn!("{}: the object in the bucket belongs to something else, and stays", object.key);
+    log::warn!("an object in the bucket belongs to something else, and stays");
+    log::debug!("{}: belongs to something else", object.key);
     Ok(())
 }
 
@@ -138,15 +146,27 @@ fn is_same(bucket: &dyn Bucket, facts: &ObjectFacts, object: &Object) -> Result<
     }
     match &facts.blake3 {
         Some(hash) => Ok(*hash == object.blake3),
-        None => Ok(hash(bucket, object)? == object.blake3),
+        None => has_bytes(bucket, object),
     }
 }
 
-fn hash(bucket: &dyn Bucket, object: &Object) -> Result<String, StoreError> {
+/// By all its bytes.
+fn has_bytes(bucket: &dyn Bucket, object: &Object) -> Result<bool, StoreError> {
+    Ok(hash(bucket, object, |_| Continue(()))?.as_ref() == Some(&object.blake3))
+}
+
+/// BLAKE3 of an object in the bucket, whose bytes `each` is given in order. `None`: that has ended it.
+pub(crate) fn hash(
+    bucket: &dyn Bucket,
+    object: &Object,
+    mut each: impl FnMut(&Bytes) -> ControlFlow<()>,
+) -> Result<Option<String>, StoreError> {
     let mut hasher = blake3::Hasher::new();
+    let mut went = Continue(());
     bucket.stream_range(&object.key, 0..u64::MAX, &mut |bytes| {
         hasher.update(&bytes);
-        ControlFlow::Continue(())
+        went = each(&bytes);
+        went
     })?;
-    Ok(hasher.finalize().to_hex().to_string())
+    Ok(went.is_continue().then(|| hasher.finalize().to_hex().to_string()))
 }

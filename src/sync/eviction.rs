@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::index::{Copy, Verification};
-use crate::model::causes;
+use crate::model::{Recording, causes};
 use crate::publishing::StorageError;
 use crate::publishing::verify::{self, Proof};
 use crate::sync::context::SyncContext;
@@ -26,48 +26,52 @@ pub struct Retention {
     pub trash: Option<Duration>,
 }
 
-/// Copies that are looked at in one step.
-const AT_ONCE: usize = 64;
-
 /// How often it is looked whether an object is still in an archive. Whoever brings one back from there does it for days.
 const ARCHIVE: SignedDuration = SignedDuration::from_hours(24);
 
-/// Removes copies until what is left may stay. How many have gone.
+/// What has become of the copy that was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Eviction {
+    /// None was: all that there are may stay.
+    NotNeeded,
+    Evicted,
+    /// It stays, and the next one may have to go.
+    Kept,
+    /// The end has come first.
+    Stopped,
+}
+
+/// Looks at the oldest copy and removes it, where one has to go.
 ///
-/// The bucket is asked for each of them: what somebody has removed or replaced there is brought again instead, and
-/// what it has moved to an archive stays here. Where it has another version than the one that was sent, or nobody knows
-/// which one that was, all bytes are read first. A copy that is being read stays readable, since only its name
-/// goes.
-pub(crate) fn evict(
+/// The bucket is asked for it: what somebody has removed or replaced there is brought again instead, and what it has moved
+/// to an archive stays here. Where it has another version than the one that was sent, or nobody knows which one that was,
+/// all bytes are read first, as long as `may_go_on`. A copy that is being read stays readable, since only its name goes.
+pub(crate) fn evict_next(
     context: &SyncContext,
     retention: &Retention,
     now: Timestamp,
-) -> Result<u64, StorageError> {
-    let mut evicted = 0;
+    may_go_on: &dyn Fn() -> bool,
+) -> Result<Eviction, StorageError> {
     if retention.keeps_local {
-        return Ok(evicted);
+        return Ok(Eviction::NotNeeded);
+    }
+    let archived_before = now.saturating_sub(ARCHIVE).unwrap_or(now);
+    let oldest = context.index.copies(1, archived_before)?.pop();
+    let Some(copy) = oldest else { return Ok(Eviction::NotNeeded) };
+    if !must_go(context, retention, &copy, now)? {
+        return Ok(Eviction::NotNeeded);
     }
     let bucket = context.bucket.as_ref();
-    let archived_before = now.saturating_sub(ARCHIVE).unwrap_or(now);
-    loop {
-        let copies = context.index.copies(AT_ONCE, archived_before)?;
-        if copies.is_empty() {
-            return Ok(evicted);
+    match drop_copy(context, &copy, now, may_go_on) {
+        // It rests like one in an archive, and those behind it go on.
+        Err(StorageError::Store(err)) if is_of_one_object(Some(bucket), &err) => {
+            let Recording { id, audio, .. } = &copy.recording;
+            log::warn!("{id}: its copy stays for now");
+            log::debug!("{}: {}", audio.key, causes(&err));
+            context.index.note_archived(*id, now)?;
+            Ok(Eviction::Kept)
         }
-        for copy in &copies {
-            if !must_go(context, retention, copy, now)? {
-                return Ok(evicted);
-            }
-            match drop_copy(context, copy, now) {
-                // It rests like one in an archive, and those behind it go on.
-                Err(StorageError::Store(err)) if is_of_one_object(Some(bucket), &err) => {
-                    let key = &copy.recording.audio.key;
-                    log::warn!("{key}: its copy stays for now: {}", causes(&err));
-                    context.index.note_archived(copy.recording.id, now)?;
-                }
-                dropped => evicted += u64::from(dropped?),
-            }
-        }
+        dropped => dropped,
     }
 }
 
@@ -84,45 +88,54 @@ fn must_go(
     Ok(is_too_much || is_tight || is_old)
 }
 
-/// Whether it is gone: not where the bucket does not have it, or cannot give it back at once. It is not among the copies
-/// that may go afterwards, however it ended.
-fn drop_copy(context: &SyncContext, copy: &Copy, now: Timestamp) -> Result<bool, StorageError> {
-    let recording = &copy.recording;
-    let (bucket, audio) = (context.bucket.as_ref(), &recording.audio);
-    let version = match verify::prove(bucket, audio, copy.verification.as_ref())? {
-        Proof::Same(version) => version,
-        Proof::Nothing => {
-            log::error!("{}: is no longer in the bucket, and is uploaded again", audio.key);
-            context.index.set_lost(recording.id, recording.revision, None)?;
-            return Ok(false);
+/// It is kept where the bucket does not have it, or cannot give it back at once, and is not among the copies that may go
+/// afterwards.
+fn drop_copy(
+    context: &SyncContext,
+    copy: &Copy,
+    now: Timestamp,
+    may_go_on: &dyn Fn() -> bool,
+) -> Result<Eviction, StorageError> {
+    let Recording { id, revision, audio, .. } = &copy.recording;
+    let (bucket, index) = (context.bucket.as_ref(), &context.index);
+    let proof = verify::prove(bucket, audio, copy.verification.as_ref(), may_go_on)?;
+    let version = match proof {
+        None => return Ok(Eviction::Stopped),
+        Some(Proof::Same(version)) => version,
+        Some(Proof::Nothing) => {
+            log::error!("{id}: is no longer in the bucket, and is uploaded again");
+            log::debug!("{}: is no longer in the bucket", audio.key);
+            index.set_lost(*id, *revision, None)?;
+            return Ok(Eviction::Kept);
         }
-        Proof::Other(version) => {
+        Some(Proof::Other(version)) => {
             log::error!(
-                "{}: the bucket has other bytes under this name, which stay there; the local copy stays too and is \
-                 uploaded under another name",
-                audio.key
+                "{id}: the bucket has other bytes under its name, which stay there; the local copy stays too and is \
+                 uploaded under another name"
             );
+            log::debug!("{}: the bucket has other bytes", audio.key);
             let found = Verification::Other { version };
-            context.index.set_lost(recording.id, recording.revision, Some(found))?;
-            return Ok(false);
+            index.set_lost(*id, *revision, Some(found))?;
+            return Ok(Eviction::Kept);
         }
     };
     if let Some(version) = version {
         let read = Verification::Same { version: version.clone() };
         if copy.verification.as_ref() != Some(&read) {
-            context.index.set_verified(recording.id, version)?;
+            index.set_verified(*id, version)?;
         }
     }
     if !verify::is_readable(bucket, audio)? {
-        log::info!("{}: cannot be read in the bucket as it is, so its copy stays", audio.key);
-        context.index.note_archived(recording.id, now)?;
-        return Ok(false);
+        log::info!("{id}: cannot be read in the bucket as it is, so its copy stays");
+        log::debug!("{}: cannot be read in the bucket as it is", audio.key);
+        index.note_archived(*id, now)?;
+        return Ok(Eviction::Kept);
     }
     fail_point!("evict-before-delete");
     context.local.delete(&audio.key)?;
     fail_point!("evict-before-index");
     // A crash before this leaves a row for a copy that is gone: it is removed once more.
-    context.index.set_evicted(recording.id)?;
+    index.set_evicted(*id)?;
     log::debug!("{}: its local copy was evicted", audio.key);
-    Ok(true)
+    Ok(Eviction::Evicted)
 }

@@ -10,7 +10,8 @@ use crate::model::{ConversationSeq, Destination, Key, Object, PageKind, Placemen
 use crate::publishing::{StorageTarget, Stores, name_speakers, verify, write_pages_due};
 use crate::store::{Bucket, Bytes, Label, MemoryStore, Store};
 use crate::sync::discover;
-use crate::sync::eviction::{self, Retention};
+use crate::sync::eviction::Retention;
+use crate::sync::tests;
 use crate::upkeep::leave_disk;
 
 #[test]
@@ -105,7 +106,7 @@ fn a_local_copy_goes_only_when_the_bucket_has_these_very_bytes() {
         bucket.put_labelled(&recording.audio.key, Bytes::from_static(b"other"), &label).unwrap();
         let context = archive.context(bucket.clone());
         let evicting = Retention { copied_bytes: 0, ..keeps_all() };
-        assert_eq!(eviction::evict(&context, &evicting, Timestamp::now()).unwrap(), 0);
+        assert_eq!(tests::evict(&context, &evicting, Timestamp::now()).unwrap(), 0);
         assert_eq!(archive.audio_of(&recording), b"sound");
         let row = archive.services.index.recording(recording.id).unwrap().unwrap();
         assert_ne!(row.placement, Placement::Stored);

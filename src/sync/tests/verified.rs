@@ -11,8 +11,9 @@ use crate::model::{Key, PageKind, Placement, Recording};
 use crate::publishing::change_log::ChangeLog;
 use crate::publishing::{StorageTarget, Stores};
 use crate::store::{Bucket, Bytes, Call, Intercepted, MemoryStore, Store, StoreError};
-use crate::sync::eviction::{self, Retention};
+use crate::sync::eviction::Retention;
 use crate::sync::refusals::Refusals;
+use crate::sync::tests;
 use crate::sync::{SyncContext, bucket_removals};
 use crate::upkeep::{Depth, Problem, Where, check};
 
@@ -22,7 +23,7 @@ const LARGE: &[u8] = b"a recording that is sent in several parts, one by one";
 /// How many local copies of audio have gone.
 fn evict(context: &SyncContext) -> u64 {
     let evicting = Retention { copied_bytes: 0, ..keeps_all() };
-    eviction::evict(context, &evicting, Timestamp::now()).unwrap()
+    tests::evict(context, &evicting, Timestamp::now()).unwrap()
 }
 
 /// Puts other bytes of that size there, under the label that is there.
@@ -162,7 +163,7 @@ fn only_bytes_of_an_unknown_version_are_read_and_once() {
         // A day later it is no longer in the archive.
         let evicting = Retention { copied_bytes: 0, ..keeps_all() };
         let tomorrow = Timestamp::now() + jiff::SignedDuration::from_hours(25);
-        assert_eq!(eviction::evict(&counted(false), &evicting, tomorrow).unwrap(), 1);
+        assert_eq!(tests::evict(&counted(false), &evicting, tomorrow).unwrap(), 1);
         assert_eq!(reads.load(Ordering::Relaxed), 1);
     }
 }

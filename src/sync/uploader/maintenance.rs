@@ -12,15 +12,19 @@ use crate::index::{Change, ChangeQueue, IndexError};
 use crate::model::causes;
 use crate::publishing::StorageError;
 use crate::publishing::change_log::ChangeLog;
+use crate::sync::bucket_removals;
 use crate::sync::context::SyncContext;
+use crate::sync::eviction::{self, Eviction};
 use crate::sync::lease::Now;
 use crate::sync::purge::{self, PurgeContext, TrashClock};
 use crate::sync::refusals::Refusals;
 use crate::sync::uploader::shared::Shared;
-use crate::sync::{bucket_removals, eviction};
 
 /// Longest time without a look around.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How often it is looked for what an end in the middle has left of a removal. What users purge goes at once.
+const PURGE: Duration = Duration::from_secs(10);
 
 /// How often copies are looked at, since free space changes by itself.
 const EVICTION: Duration = Duration::from_secs(10);
@@ -33,8 +37,11 @@ const AGAIN: Duration = Duration::from_mins(5);
 
 pub(crate) struct Maintenance {
     shared: Arc<Shared>,
+    purge_due: Instant,
     eviction_due: Instant,
     housekeeping_due: Instant,
+    /// The last copy that was looked at may not be the last one.
+    has_more_copies: bool,
     trash: TrashClock,
     refusals: Refusals,
 }
@@ -44,7 +51,15 @@ impl Maintenance {
         let now = Instant::now();
         let trash = TrashClock::new(Now::read());
         let refusals = Refusals::default();
-        Self { shared, eviction_due: now, housekeeping_due: now, trash, refusals }
+        Self {
+            shared,
+            purge_due: now,
+            eviction_due: now,
+            housekeeping_due: now,
+            has_more_copies: false,
+            trash,
+            refusals,
+        }
     }
 
     /// Serves until the end.
@@ -58,13 +73,14 @@ impl Maintenance {
                     break;
                 }
             }
-            match changed.recv_timeout(TICK) {
+            let rest = if self.has_more_copies { Duration::ZERO } else { TICK };
+            match changed.recv_timeout(rest) {
                 Ok(change) => {
                     // One look for all that came together.
                     let mut changes =
                         iter::once(change).chain(iter::from_fn(|| changed.try_recv().ok()));
                     if changes.by_ref().any(|it| matches!(it, Change::Purging { .. })) {
-                        self.eviction_due = Instant::now();
+                        self.purge_due = Instant::now();
                     }
                     changes.for_each(drop);
                     self.shared.scheduler.wake();
@@ -77,6 +93,7 @@ impl Maintenance {
 
     fn look_around(&mut self) -> Result<(), IndexError> {
         let now = Instant::now();
+        self.has_more_copies = false;
         if self.shared.scheduler.take_call() {
             self.housekeeping_due = now;
             self.refusals.forget();
@@ -84,18 +101,14 @@ impl Maintenance {
         if !self.shared.fence.is_open() {
             return Ok(());
         }
+        // Users wait for what they have purged, and for no copy that has to be read first.
+        if self.purge_due <= now {
+            self.purge_due = now + pause(self.remove_due(), PURGE)?;
+        }
         if self.eviction_due <= now {
-            let retention = &self.shared.options.retention;
+            let evicted = pause(self.evict_one(), EVICTION)?;
+            self.eviction_due = if self.has_more_copies { now } else { now + evicted };
             let context = &self.shared.context;
-            let wall = Timestamp::now();
-            let evicted = eviction::evict(context, retention, wall);
-            let (bucket, changes) = (context.bucket.as_ref(), &self.shared.changes);
-            let (index, refusals) = (&context.index, &self.refusals);
-            let removed = evicted.and_then(|_| {
-                bucket_removals::remove_from_bucket(bucket, changes, index, refusals, wall)
-            });
-            let removed = removed.and_then(|()| self.remove_purged(wall));
-            self.eviction_due = now + pause(removed, EVICTION)?;
             (context.copied)(context.index.copied_bytes()?);
         }
         if self.housekeeping_due <= now {
@@ -104,12 +117,27 @@ impl Maintenance {
         Ok(())
     }
 
-    /// What users have purged, and what an end in the middle has left of an earlier removal.
-    fn remove_purged(&self, now: Timestamp) -> Result<(), StorageError> {
+    /// One copy in each look: all bytes of it may have to be read.
+    fn evict_one(&mut self) -> Result<(), StorageError> {
+        let Shared { context, options, scheduler, .. } = self.shared.as_ref();
+        let may_go_on = || !scheduler.is_closing();
+        let now = Timestamp::now();
+        let looked = eviction::evict_next(context, &options.retention, now, &may_go_on)?;
+        self.has_more_copies = matches!(looked, Eviction::Evicted | Eviction::Kept);
+        Ok(())
+    }
+
+    /// What users have purged, what recordings have left under former keys, and what an end in the middle has left of an
+    /// earlier removal.
+    fn remove_due(&self) -> Result<(), StorageError> {
         let Shared { context, scheduler, changes, .. } = self.shared.as_ref();
+        let (refusals, now) = (&self.refusals, Timestamp::now());
         let is_busy = |seq| scheduler.is_busy_with(|id| id.conversation == seq);
-        purge::remove_due(PurgeContext::of(context, changes, &self.refusals), &is_busy, now)
-            .map(drop)
+        let purged = purge::remove_due(PurgeContext::of(context, changes, refusals), &is_busy, now);
+        let bucket = context.bucket.as_ref();
+        purged.and_then(|_| {
+            bucket_removals::remove_from_bucket(bucket, changes, &context.index, refusals, now)
+        })
     }
 
     fn keep_house(&mut self) -> Result<(), StorageError> {

@@ -16,10 +16,11 @@ use crate::publishing::change_log::{BucketChange, ChangeLog};
 use crate::publishing::write_pages_due;
 use crate::render;
 use crate::store::{Bucket, FlakyStore, MemoryStore, Store, StoreError};
-use crate::sync::eviction::{Retention, evict};
+use crate::sync::eviction::Retention;
 use crate::sync::purge;
 use crate::sync::purge::PurgeContext;
 use crate::sync::refusals::Refusals;
+use crate::sync::tests::evict;
 use crate::upkeep::rebuild_with_bucket;
 
 #[test]

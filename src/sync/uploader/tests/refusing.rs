@@ -9,9 +9,10 @@ use super::hooked::hooked;
 use super::world::{SMALL, World, retention};
 use crate::model::{Key, Recording};
 use crate::store::{Bucket, Call, Intercepted, Interceptor, Label, Store, StoreError};
-use crate::sync::eviction::{Retention, evict};
+use crate::sync::eviction::Retention;
 use crate::sync::purge::{self, PurgeContext};
 use crate::sync::refusals::Refusals;
+use crate::sync::tests::evict;
 use crate::sync::uploader::maintenance::give_up_uploads;
 
 /// Refuses some calls at one key.

@@ -66,12 +66,17 @@ impl UploadWorker<'_> {
         let known = self.index.verification(recording.id)?;
         let found = match &known {
             None => verify::look(self.bucket, audio).map_err(UploadError::Bucket)?,
-            known => match verify::prove(self.bucket, audio, known.as_ref()) {
-                Ok(Proof::Nothing) => InBucket::Nothing,
-                Ok(Proof::Same(_)) => InBucket::Same,
-                Ok(Proof::Other(_)) => InBucket::Other,
-                Err(err) => return Err(UploadError::Bucket(err)),
-            },
+            known => {
+                let may_go_on = || !self.rate_limit.is_closed();
+                let proof = verify::prove(self.bucket, audio, known.as_ref(), &may_go_on);
+                match proof.map_err(UploadError::Bucket)? {
+                    Some(Proof::Nothing) => InBucket::Nothing,
+                    Some(Proof::Same(_)) => InBucket::Same,
+                    Some(Proof::Other(_)) => InBucket::Other,
+                    // The end has come: the next uploader asks again.
+                    None => return Err(UploadError::Overtaken),
+                }
+            }
         };
         match found {
             InBucket::Nothing => Ok(false),

@@ -33,7 +33,8 @@ impl UploadWorker<'_> {
                 return Ok(Event::PutDone);
             }
             Page::Absent(object) | Page::Damaged(object) => {
-                log::warn!("{}: is not what was published, and is rewritten", object.key);
+                log::warn!("{}: a page is not what was published, and is rewritten", recording.id);
+                log::debug!("{}: is not what was published", object.key);
                 return self.write_pages_anew(recording);
             }
         };
