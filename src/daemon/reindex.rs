@@ -252,17 +252,27 @@ fn make_index(
 }
 
 fn name_left_out(rebuilt: &Rebuilt) {
+    let left_out = rebuilt.unreadable.len() + rebuilt.incomplete.len() + rebuilt.unfiled.len();
+    if left_out != 0 {
+        log::warn!("{left_out} recordings are left out of the index; `scribefs fsck` names them");
+    }
+    if !rebuilt.salvaged.is_empty() {
+        let count = rebuilt.salvaged.len();
+        log::warn!(
+            "{count} recordings have lost their metadata; filed again from their json pages"
+        );
+    }
     for (key, why) in &rebuilt.unreadable {
-        log::warn!("{key}: left out of the index: {why}");
+        log::debug!("{key}: left out of the index: {why}");
     }
     for key in &rebuilt.incomplete {
-        log::warn!("{key}: left out of the index: its recording is missing");
+        log::debug!("{key}: left out of the index: its recording is missing");
     }
     for key in &rebuilt.salvaged {
-        log::warn!("{key}: the metadata of its recording is lost; filed again from this page");
+        log::debug!("{key}: the metadata of its recording is lost; filed again from this page");
     }
     for key in &rebuilt.unfiled {
-        log::warn!("{key}: left out of the index: its metadata and its json page are lost");
+        log::debug!("{key}: left out of the index: its metadata and its json page are lost");
     }
 }
 

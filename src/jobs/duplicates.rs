@@ -309,11 +309,12 @@ fn put_back(
         }
     }
     look_in_bucket(&services.index, &standing)?;
+    log::debug!("{}: restored from a drop", audio.key);
     match found {
         Found::Unknown => {
-            log::info!("{}: the bucket cannot provide it now: kept on local disk", audio.key)
+            log::info!("{}: the bucket cannot provide it now: kept on local disk", recording.id)
         }
-        _ => log::warn!("{}: was lost or damaged, and is restored from a drop", audio.key),
+        _ => log::warn!("{}: was lost or damaged, and is restored from a drop", recording.id),
     }
     Ok(true)
 }

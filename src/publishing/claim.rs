@@ -88,7 +88,8 @@ fn conversation(
         if !store.is_taken(&Key::conversation_prefix(&filed_as))? {
             break;
         }
-        log::warn!("{filed_as}/: something that the index does not know is there, and stays");
+        log::warn!("the folder of a new conversation is taken by something unknown, which stays");
+        log::debug!("{filed_as}/: something that the index does not know is there");
         taken.push(filed_as);
     }
     Ok(index.ensure_conversation_beside(id, now, &taken)?)
@@ -113,9 +114,10 @@ pub(crate) fn claim_in(
             return Ok(Claimed { conversation, reserved, audio, overlay });
         }
         log::warn!(
-            "{}: something else that the index does not know is there, and stays; using the next name",
-            audio.key
+            "{}: something unknown has its name, and stays; using the next name",
+            reserved.id
         );
+        log::debug!("{}: something that the index does not know is there", audio.key);
         rejected.push(reserved.stem.clone());
     }
 }

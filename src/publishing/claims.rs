@@ -3,6 +3,7 @@
 //! copy of it.
 
 use crate::index::{Claim, Index, IndexError};
+use crate::model::causes;
 use crate::publishing::stores::StoresError;
 use crate::publishing::{claim, page_lock};
 use crate::store::{Store, StoreError};
@@ -30,10 +31,10 @@ pub(crate) fn take_back_all(store: &dyn Store, index: &Index) -> Result<(), Inde
     for claim in claims {
         match take_back(store, index, &claim) {
             Err(StoresError::Index(err)) => return Err(err),
-            Err(err) => log::warn!(
-                "{}: files of an interrupted publication stay for now: {err}",
-                claim.audio.key
-            ),
+            Err(err) => {
+                log::warn!("files of an interrupted publication stay for now");
+                log::debug!("{}: stays for now: {}", claim.audio.key, causes(&err));
+            }
             Ok(()) => {}
         }
     }
@@ -42,7 +43,8 @@ pub(crate) fn take_back_all(store: &dyn Store, index: &Index) -> Result<(), Inde
 
 fn take_back(store: &dyn Store, index: &Index, claim: &Claim) -> Result<(), StoresError> {
     if is_left_over(store, index, claim)? {
-        log::info!("{}: removed, left over from an interrupted publication", claim.audio.key);
+        log::info!("files left over from an interrupted publication are removed");
+        log::debug!("{}: removed, left over from an interrupted publication", claim.audio.key);
         // The audio last: it shows that the pages are of this publication.
         for key in &claim.new {
             store.delete(key)?;

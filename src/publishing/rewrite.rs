@@ -158,7 +158,8 @@ pub(crate) fn write_renamed(
     let transcript = text.transcript().map(|transcript| transcript.object.clone());
     page_store.index.rename_recording(renamed.clone(), text)?;
     if let Err(err) = pages::install(page_store, &renamed, transcript.as_ref()) {
-        log::warn!("{}: its pages are not in their places yet: {err}", renamed.audio.key);
+        log::warn!("{}: its pages are not in their places yet", renamed.id);
+        log::debug!("{}: its pages are not in their places yet: {err}", renamed.audio.key);
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! A recording gets another name, because the bucket has something else under the one it has.
 //!
 //! Its audio is put under the new key first, then pages are written for it, then the index has it there and knows
-//! what is left under the old keys, and then that goes. A crash before the index leaves objects that nothing names,
-//! for `gc`; after it, what is left goes at the next start.
+//! what is left under the old keys, and then that goes. A crash before the index leaves objects that are claimed, and are
+//! taken back at the next start; after it, what is left goes then.
 
 use crate::index::Index;
 use crate::model::{Recording, causes};
@@ -57,10 +57,10 @@ pub(crate) fn refile(
     rewrite::write_renamed(page_store, &claimed.conversation, said, moved)?;
     drop(alone);
     log::warn!(
-        "{}: the bucket has something else under this name; uploading the recording as {}",
-        standing.audio.key,
-        audio
+        "{}: the bucket has something else under its name; it gets another one",
+        standing.id
     );
+    log::debug!("{}: uploading the recording as {audio}", standing.audio.key);
     remove_old(local, index, standing);
     Ok(())
 }

@@ -37,7 +37,8 @@ impl Refusals {
         if !is_of_one_object(bucket, &err) {
             return Err(err);
         }
-        log::warn!("{item}: is skipped for a day: {}", causes(&err));
+        log::warn!("something that is to be removed is refused, and skipped for a day");
+        log::debug!("{item}: is skipped for a day: {}", causes(&err));
         let mut all = self.until();
         all.retain(|_, until| now < *until);
         all.insert(item, now.saturating_add(REST).unwrap_or(Timestamp::MAX));

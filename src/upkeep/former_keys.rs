@@ -91,7 +91,8 @@ pub(crate) fn owe_removal(stores: Stores<'_>, former: Vec<Former>) -> Result<(),
     for Former { recording, present } in former {
         let Some(present) = stores.index.filed_recording_at(&present)? else { continue };
         if !copies::is_there(stores, &present.audio)? {
-            log::warn!("{}: is damaged; {} has its audio", present.audio.key, recording.audio.key);
+            log::warn!("{}: is damaged; its former name has its audio", present.id);
+            log::debug!("{}: is damaged; {} has its audio", present.audio.key, recording.audio.key);
             continue;
         }
         let recording = Recording { id: present.id, ..recording };

@@ -38,7 +38,10 @@ impl Moved {
         match brought {
             Ok(brought) => self.objects += u64::from(brought),
             Err(StoresError::Damaged { .. } | StoresError::Store(StoreError::Missing { .. })) => {
-                log::warn!("{}: lost or damaged in the bucket, and not on local disk", object.key);
+                log::warn!(
+                    "an object is lost or damaged in the bucket, and not on local disk; `scribefs fsck` names it"
+                );
+                log::debug!("{}: lost or damaged in the bucket", object.key);
                 self.lost += 1;
             }
             Err(err) => return Err(err),
@@ -134,10 +137,10 @@ pub fn leave_disk(stores: Stores<'_>, remote: &dyn Bucket) -> Result<Moved, Stor
             moved.kept += 1;
         } else if !verify::is_whole(remote, audio)? {
             log::warn!(
-                "{}: the bucket does not return the published bytes, so the local copy stays; if it has other \
-                 bytes, `scribefs fsck --deep --repair` uploads the right ones",
-                audio.key
+                "{id}: the bucket does not return the published bytes, so the local copy stays; if it has other \
+                 bytes, `scribefs fsck --deep --repair` uploads the right ones"
             );
+            log::debug!("{}: the bucket does not return the published bytes", audio.key);
             moved.kept += 1;
         } else {
             // In this order: a copy that the index forgot would never be cleared away.

@@ -32,7 +32,10 @@ pub(crate) fn markers(bucket: &dyn Bucket, keys: &[Key]) -> Result<Vec<BucketCha
                 let (BucketChange::Metadata(page) | BucketChange::Removed(page)) = &told;
                 last.insert(page.clone(), told);
             }
-            Err(why) => log::warn!("{key}: cannot be read: {why}"),
+            Err(why) => {
+                log::warn!("a change marker in the bucket cannot be read");
+                log::debug!("{key}: cannot be read: {why}");
+            }
         }
     }
     Ok(last.into_values().collect())
@@ -47,7 +50,12 @@ pub(crate) fn recordings(bucket: &dyn Bucket, keys: &[Key]) -> Result<Vec<Row>, 
         let Some(json) = json else { continue };
         match recording(key, &json) {
             Ok(rows) => told.push(rows),
-            Err(why) => log::warn!("{key}: left out of the index: {why}"),
+            Err(why) => {
+                log::warn!(
+                    "a recording in the bucket is left out of the index: its metadata cannot be read"
+                );
+                log::debug!("{key}: left out of the index: {why}");
+            }
         }
     }
     // A page names the transcript of its own time; another recording of the day may have changed it since.
