@@ -116,6 +116,21 @@ pub struct Recipe {
     pub options: BTreeMap<String, String>,
 }
 
+impl Recipe {
+    /// Where nothing is known of how a transcript was made but who made it.
+    pub(crate) fn of_model(name: &str, language: Option<String>) -> Self {
+        Self {
+            recognizer: ModelRef { name: name.to_owned(), sha256: String::new() },
+            diarizer: None,
+            language,
+            speakers: SpeakerBounds::default(),
+            threads: 0,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            options: BTreeMap::new(),
+        }
+    }
+}
+
 /// Why a job ended without a transcript, in kinds that a person acts on differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -21,8 +21,7 @@ use serde_json::Value;
 
 use crate::index::{Index, IndexError};
 use crate::model::{
-    Access, Day, ModelRef, Overlay, Recipe, RecordedAt, Recording, RecordingId, SoundFacts,
-    SpeakerBounds, Talk, TimeSource,
+    Access, Day, Overlay, Recipe, RecordedAt, Recording, RecordingId, SoundFacts, Talk, TimeSource,
 };
 use crate::publishing::claim::{self, ClaimRequest};
 use crate::publishing::content_hash::content_hash;
@@ -186,24 +185,13 @@ fn publish(
         revision: 1,
         overlay: heard.overlay,
     };
-    let text = pages::write_new(page_store, &conversation, &mut recording, (&recipe(), talk), now)?;
+    let said = (&Recipe::of_model(MODEL, None), talk);
+    let text = pages::write_new(page_store, &conversation, &mut recording, said, now)?;
     let id = recording.id;
     let transcript = text.transcript().map(|transcript| transcript.object.clone());
     stores.index.publish(recording.clone(), text, None)?;
     pages::install(page_store, &recording, transcript.as_ref())?;
     Ok(id)
-}
-
-fn recipe() -> Recipe {
-    Recipe {
-        recognizer: ModelRef { name: MODEL.to_owned(), sha256: String::new() },
-        diarizer: None,
-        language: None,
-        speakers: SpeakerBounds::default(),
-        threads: 0,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        options: BTreeMap::new(),
-    }
 }
 
 /// The file's own time if it is of the folder's day, else noon of that day.

@@ -2,14 +2,9 @@
 //! neither place has are rendered again, and nothing is deleted but a damaged object of our own of which local disk
 //! has the right bytes.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 
-use crate::model::{
-    Key, ModelRef, Object, Page, PageKind, Placement, Recipe, Recording, RecordingId,
-    SpeakerBounds, Talk,
-};
+use crate::model::{Key, Object, Page, PageKind, Placement, Recipe, Recording, RecordingId, Talk};
 use crate::publishing::page_store::PageStore;
 use crate::publishing::pages_due;
 use crate::publishing::rewrite::{self, RewriteError};
@@ -118,16 +113,7 @@ fn words_in_captions(
     let Recording { facts, language, overlay, model, .. } = recording;
     let text = String::from_utf8_lossy(&text);
     let talk = captions::talk(&text, facts.duration, language.clone(), &overlay.names);
-    let recognizer = ModelRef { name: model.clone(), sha256: String::new() };
-    let recipe = Recipe {
-        recognizer,
-        diarizer: None,
-        language: language.clone(),
-        speakers: SpeakerBounds::default(),
-        threads: 0,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        options: BTreeMap::new(),
-    };
+    let recipe = Recipe::of_model(model, language.clone());
     Ok(talk.map(|talk| (recipe, talk)))
 }
 
