@@ -189,13 +189,16 @@ fn remove_recording(
     }
     // Pages may be about to be written anew, by somebody who has read the row before.
     let _alone = page_lock::lock();
-    let is_due = index.purging_recordings()?.iter().any(|it| it.id == id);
-    if is_busy(id.conversation) || !is_due {
-        // Whoever carries it was faster: all of it is removed once more. Or another one has removed it.
+    if is_busy(id.conversation) {
+        // Whoever carries it was faster: all of it is removed once more.
         return Ok(());
     }
+    // Else somebody has removed it meanwhile.
+    let is_due = index.purging_recordings()?.iter().any(|it| it.id == id);
     let is_removed = |it: RecordingId| it == id;
-    objects.iter().try_for_each(|object| delete(context, object, &is_removed))?;
+    if is_due {
+        objects.iter().try_for_each(|object| delete(context, object, &is_removed))?;
+    }
     match transcript {
         Some(transcript) if index.is_only_recording(id)? => {
             delete(context, &transcript.object, &is_removed)?;
@@ -203,6 +206,9 @@ fn remove_recording(
         // Another one was published on that day meanwhile, whose text may have gone from the bucket.
         Some(_) => send_transcript_again(index, id)?,
         None => {}
+    }
+    if !is_due {
+        return Ok(());
     }
     index.finish_purge(id)?;
     log::info!("a recording of conversation {}: removed from the trash", id.conversation.0);
