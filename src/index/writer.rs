@@ -266,10 +266,10 @@ fn commit(
             Err(Failed::Half(culprit)) => refused[culprit] = true,
             Err(Failed::All(refusal)) => {
                 // Before anybody is told: who asks again finds it open.
-                if refusal == Refusal::Full {
-                    if let Err(err) = damage.watch(|| opened.reopen(database)) {
-                        log::error!("index: could not be opened again: {err}");
-                    }
+                if refusal == Refusal::Full
+                    && let Err(err) = damage.watch(|| opened.reopen(database))
+                {
+                    log::error!("index: could not be opened again: {err}");
                 }
                 return Err(refusal);
             }
