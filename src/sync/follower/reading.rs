@@ -42,7 +42,7 @@ pub(crate) fn markers(bucket: &dyn Bucket, keys: &[Key]) -> Result<Vec<BucketCha
 }
 
 /// The recordings that the metadata pages at `keys` describe, with their days' transcripts as they are now.
-/// Pages that cannot be read are named in the log and left out, as are those that are gone.
+/// Pages that cannot be read are left out, as are those that are gone; the log names them at debug.
 pub(crate) fn recordings(bucket: &dyn Bucket, keys: &[Key]) -> Result<Vec<Row>, StoreError> {
     let found = many(keys, |key| whole(bucket, key))?;
     let mut told = Vec::new();
