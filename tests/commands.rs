@@ -432,7 +432,11 @@ fn what_is_removed_for_good_is_gone_from_the_disk() {
     assert!(stored.join("monday.wav").exists());
     for (wrong, said) in [
         ("mount/inbox/none.wav", "is neither published nor in the trash"),
-        ("mount/conversations/standup/2024", "Name a recording or one of its pages"),
+        (
+            "mount/conversations/standup/2024",
+            "Name a recording (the original, not one of its pages)",
+        ),
+        ("mount/conversations/standup/2024/01/15/monday.srt", "Name a recording (the original"),
         ("mount/conversations/other", "No such file"),
     ] {
         let (code, text) = world.ends(&["purge", wrong]);

@@ -84,7 +84,7 @@ fn unusable(path: &Path, source: io::Error) -> CliError {
             "This mount is read-only: run the command on the mount that writes to the bucket."
         }
         Some(libc::EINVAL) => {
-            "Name a recording or one of its pages, a conversation, or an entry of the trash."
+            "Name a recording (the original, not one of its pages), a conversation, or an entry of the trash."
         }
         _ => "Check the path, and check with `scribefs status` that the mount answers.",
     };

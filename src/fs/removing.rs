@@ -128,10 +128,8 @@ impl Tree {
         let (index, now) = (&self.archive.index, Timestamp::now());
         match entry {
             Node::Conversation(seq) => index.purge_conversation(seq, now)?,
-            Node::Audio(id) | Node::Page(id, _) | Node::Trashed(id) => {
-                index.purge_recording(id, now)?;
-            }
-            // Nobody can tell of a day or its transcript how much is meant.
+            Node::Audio(id) | Node::Trashed(id) => index.purge_recording(id, now)?,
+            // Nobody can tell of a page, a day or its transcript how much is meant.
             _ => return Err(FsError::Invalid),
         }
         Ok(())
