@@ -33,13 +33,38 @@ pub(crate) fn status(args: &Status, environment: &Environment) -> Result<ExitCod
     if args.json {
         print::print_json(&status)?;
     } else {
-        print::print(summary(&mount, &status))?;
+        let storage = find_mount::told(&mount, "storage.json")?;
+        print::print(summary(&mount, &status, &storage))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// What keeps recordings from where they belong: one line each.
+fn obstacles(status: &Value, storage: &Value) -> String {
+    let mut lines = String::new();
+    // Writing to a string cannot fail.
+    if status["disk_full"] == true {
+        lines.push_str("the disk is full: nothing can be dropped until there is room\n");
+    }
+    let uploader = &storage["placement"];
+    let why = [&uploader["paused_because"], &uploader["last_error"]].map(shown);
+    let why = why.into_iter().find(|why| !why.is_empty());
+    let pending = storage["published"]["pending"].as_u64().unwrap_or(0);
+    if let Some(why) = why.filter(|_| pending != 0) {
+        let what = print::counted(pending, "recording");
+        let _ = writeln!(lines, "{what} not uploaded yet: {why}");
+    }
+    let following = &storage["following"];
+    if following["is_complete"] == false {
+        let why = shown(&following["trouble"]);
+        let because = if why.is_empty() { String::new() } else { format!(": {why}") };
+        let _ = writeln!(lines, "the bucket has not been read completely yet{because}");
+    }
+    lines
+}
+
 /// What a person reads.
-fn summary(mount: &Path, status: &Value) -> String {
+fn summary(mount: &Path, status: &Value, storage: &Value) -> String {
     let mut text = String::new();
     let totals = &status["totals"];
     // Writing to a string cannot fail.
@@ -58,6 +83,7 @@ fn summary(mount: &Path, status: &Value) -> String {
                 writeln!(text, "{what} `{name}` is not installed: `scribefs models pull {name}`");
         }
     }
+    text.push_str(&obstacles(status, storage));
     let waiting = status["inbox"].as_array().map(Vec::as_slice).unwrap_or_default();
     if status["read_only"] == true {
         text.push_str("read-only: drop recordings into the mount that writes to the bucket\n");
@@ -308,6 +334,25 @@ mod tests {
     }
 
     #[test]
+    fn a_summary_says_what_keeps_recordings_from_where_they_belong() {
+        let status =
+            json!({ "totals": { "recordings": 1, "conversations": 1 }, "disk_full": true });
+        let storage = json!({
+            "published": { "pending": 14 },
+            "placement": { "paused_because": "there is no such bucket" },
+            "following": { "is_complete": false, "trouble": "no connection" },
+        });
+        assert_eq!(
+            summary(Path::new("/m"), &status, &storage),
+            "/m: 1 recording in 1 conversation\n\
+             the disk is full: nothing can be dropped until there is room\n\
+             14 recordings not uploaded yet: there is no such bucket\n\
+             the bucket has not been read completely yet: no connection\n\
+             the inbox is empty\n"
+        );
+    }
+
+    #[test]
     fn a_summary_names_what_waits_and_what_is_missing() {
         let status = json!({
             "totals": { "recordings": 3, "conversations": 2 },
@@ -322,7 +367,7 @@ mod tests {
                 { "path": "c.wav", "state": "queued", "progress": 0.0 },
             ],
         });
-        let text = summary(Path::new("/m"), &status);
+        let text = summary(Path::new("/m"), &status, &Value::Null);
         assert_eq!(
             text,
             "/m: 3 recordings in 2 conversations\n\
