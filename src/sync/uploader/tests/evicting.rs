@@ -19,10 +19,12 @@ fn nothing_stays() -> Retention {
 
 /// As an earlier version left it: nobody knows which versions were sent.
 fn forget_versions(world: &World) {
+    let copied_at = Some(Timestamp::UNIX_EPOCH);
     for recording in world.all() {
-        world.index.set_evicted(recording.id).unwrap();
+        let (id, revision) = (recording.id, recording.revision);
+        world.index.set_lost(id, revision, None).unwrap();
+        world.index.set_stored_as(id, revision, copied_at, None).unwrap();
     }
-    world.index.note_copies(Timestamp::UNIX_EPOCH).unwrap();
 }
 
 #[test]
