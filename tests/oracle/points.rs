@@ -76,6 +76,12 @@ pub(crate) const BUCKET_POINTS: [(&str, Action); 6] = [
     ("evict-before-index", Action::Evict),
 ];
 
+/// Those while a dead mount is replaced: other tests, which have one, stop the daemon there.
+const MOUNT_POINTS: [(&str, &str); 2] = [
+    ("mount-before-beneath", include_str!("../mount.rs")),
+    ("mount-dead-detached", include_str!("../restart.rs")),
+];
+
 /// The names of all fail points below `src/`.
 fn in_the_code() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
@@ -102,6 +108,10 @@ fn in_the_code() -> BTreeSet<String> {
 /// The two tests beside this one prove that each listed point is reached.
 #[test]
 fn every_fail_point_of_the_code_is_one_where_the_daemon_is_killed() {
-    let tried = POINTS.iter().chain(&BUCKET_POINTS).map(|(name, _)| (*name).to_owned());
+    for (name, test) in MOUNT_POINTS {
+        assert!(test.contains(name), "{name}");
+    }
+    let tried = POINTS.iter().chain(&BUCKET_POINTS).map(|(name, _)| *name);
+    let tried = tried.chain(MOUNT_POINTS.iter().map(|(name, _)| *name)).map(str::to_owned);
     assert_eq!(tried.collect::<BTreeSet<String>>(), in_the_code());
 }
