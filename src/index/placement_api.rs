@@ -96,7 +96,7 @@ impl Index {
         self.ask(|now| now.uploads())
     }
 
-    /// Where recordings belong, as [`Index::settle`] was told last.
+    /// Where recordings belong, as [`Index::set_destination`] was told last.
     pub fn destination(&self) -> Result<Destination, IndexError> {
         placing::destination_of(self.note("destination")?)
     }

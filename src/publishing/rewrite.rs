@@ -144,7 +144,7 @@ fn write_alone(
 }
 
 /// The same for a recording that has another stem and other keys from now on, with what [`said_in`] has read. The
-/// caller is [`alone`](publish::alone).
+/// caller holds the [`page_lock`].
 pub(crate) fn write_renamed(
     page_store: PageStore<'_>,
     conversation: &Conversation,

@@ -17,7 +17,7 @@ const PAUSE: f64 = 10.0;
 /// Between the recordings of a day.
 const RULE: &str = "----------------------------------------";
 
-/// The transcript of a day: its title, and the [`chapter`](crate::render::chapter)s of its recordings in order.
+/// The transcript of a day: its title, and the [`chapter`](crate::render::chapter())s of its recordings in order.
 #[derive(Debug)]
 pub struct DayPage {
     text: String,

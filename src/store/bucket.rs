@@ -13,6 +13,7 @@ mod conditions;
 mod connection;
 #[cfg(feature = "s3")]
 mod credentials;
+#[cfg(feature = "s3")]
 mod credentials_error;
 #[cfg(feature = "s3")]
 mod failure;

@@ -2,8 +2,8 @@
 //!
 //! A reader asks for bytes. What is neither in memory nor in the cache is sent for, with more ahead of who
 //! reads on ([`window`]), by threads ([`fetching`]) that hand blocks out as they arrive. Many readers of one
-//! block wait for one request ([`queue`]), nobody for longer than the deadline, and for a bucket that does not
-//! answer nobody at all ([`BucketHealth`]). Blocks are added up to the hash of their object ([`proof`]).
+//! block wait for one request ([`fetch_queue`]), nobody for longer than the deadline, and for a bucket that does not
+//! answer nobody at all ([`BucketHealth`]). Blocks are added up to the hash of their object ([`integrity`]).
 
 mod block_buffer;
 mod fetch_queue;

@@ -1,7 +1,7 @@
 //! The uploader: brings what is published on local disk to the bucket, oldest first, and keeps at it.
 //!
 //! A few threads carry recordings (step by step, in `upload_worker.rs`); who goes when is decided in
-//! `scheduler.rs`, by what is known of the bucket ([`BucketHealth`]), since one that is away is away for everybody.
+//! `scheduler.rs`, by what is known of the bucket (`BucketHealth`), since one that is away is away for everybody.
 //! One thread, maintenance, does what is due now and then. While the bucket is away nothing changes
 //! but the status.
 
