@@ -302,7 +302,7 @@ impl Index {
     }
 }
 
-/// ChangeLog. Each returns when it is durable; several at once share one commit. Subscribers have been
+/// Changes. Each returns when it is durable; several at once share one commit. Subscribers have been
 /// told by then.
 impl Index {
     /// The conversation of that name, made if there is none. `at` is its time of birth then. Listings show

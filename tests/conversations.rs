@@ -355,7 +355,7 @@ fn c(text: &str) -> CString {
     CString::new(text).unwrap()
 }
 
-/// ChangeLog to what is there.
+/// Changes to what is there.
 const CHANGES: [Change; 16] = [
     ("chmod", |path| {
         // SAFETY: a string that ends in NUL, as in all of these.

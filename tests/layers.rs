@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Components from the ground up. Components on one floor do not know each other.
+/// Rooms from the ground up. Rooms on one floor do not know each other.
 const FLOORS: [&[&str]; 8] = [
     &["model", "concurrency", "regular_file", "effective_user"],
     &["spool", "audio", "speech", "models", "render", "store", "index", "view"],
@@ -41,7 +41,7 @@ const OWNERS: [(&str, &[&str]); 18] = [
     ("clap", &["cli"]),
 ];
 
-/// Components that do no I/O, read no clock and start no thread, and what would betray them.
+/// Rooms that do no I/O, read no clock and start no thread, and what would betray them.
 const PURE: [&str; 3] = ["model", "render", "view"];
 const IMPURE: [&str; 6] =
     ["std::fs::", "std::net", "std::thread", "SystemTime::now", "Timestamp::now", "Instant::now"];

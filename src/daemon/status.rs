@@ -15,7 +15,7 @@ use crate::models::Library;
 use crate::sync::Storage;
 use crate::worker::has_landlock;
 
-/// StatusSource that do not change while the daemon lives, and where to look for those that do.
+/// Facts that do not change while the daemon lives, and where to look for those that do.
 pub(crate) struct DaemonStatus {
     plan: DaemonConfig,
     library: Library,

@@ -1,4 +1,4 @@
-//! ChangeLog to the tree. The inbox takes all; of the rest, conversations can be renamed, and moved to the trash and
+//! Changes to the tree. The inbox takes all; of the rest, conversations can be renamed, and moved to the trash and
 //! out of it. What can be removed stands in `removing`.
 
 use std::ffi::OsStr;

@@ -1,4 +1,4 @@
-//! ChangeLog to conversations: made, renamed, put into the trash and taken out of it.
+//! Changes to conversations: made, renamed, put into the trash and taken out of it.
 
 use jiff::Timestamp;
 use redb::{ReadableTable, WriteTransaction};

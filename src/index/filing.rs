@@ -1,4 +1,4 @@
-//! ChangeLog to recordings and days, and to the sums over them.
+//! Changes to recordings and days, and to the sums over them.
 
 use redb::{ReadableTable, WriteTransaction};
 

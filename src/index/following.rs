@@ -1,6 +1,6 @@
 //! What another machine, or an index that was lost, has known: taken over from the store's metadata.
 //!
-//! ChangeLog are heard one by one and names are unique, so a name may still be taken when it is told. The
+//! Changes are heard one by one and names are unique, so a name may still be taken when it is told. The
 //! conversation gets a number then, and its name as soon as that is free.
 
 use jiff::Timestamp;
@@ -184,7 +184,7 @@ fn rename_in_trash(
     Ok(())
 }
 
-/// Gives conversations the names that they were told to have, where those have become free. ChangeLog are heard
+/// Gives conversations the names that they were told to have, where those have become free. Changes are heard
 /// one by one: of two that swap their names, the first one finds its new name taken.
 fn apply_requested_names(writing: &mut WriteTxn<'_>) -> Result<(), IndexError> {
     let mut wishes = Vec::new();

@@ -112,7 +112,7 @@ impl Index {
     }
 }
 
-/// ChangeLog. Each returns when it is durable.
+/// Changes. Each returns when it is durable.
 impl Index {
     /// How far a recording is on its way. `false`, and nothing is changed: its row is no longer the one of that
     /// revision.

@@ -14,7 +14,7 @@ use crate::index::writer::WriteTxn;
 use crate::index::{Change, Index, IndexError, PageWork, PagesDue, pages_due};
 use crate::model::{ConversationSeq, RecordingId};
 
-/// ChangeLog. Each returns when it is durable.
+/// Changes. Each returns when it is durable.
 impl Index {
     /// Has a conversation with all its recordings removed for good, whether it is in the trash or not.
     pub fn purge_conversation(

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::index::Change;
 
-/// ChangeLog that wait for one subscriber: some ten megabytes, and more commits than a slow reader falls behind by.
+/// Changes that wait for one subscriber: some ten megabytes, and more commits than a slow reader falls behind by.
 const QUEUE: usize = 1 << 13;
 
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! ChangeLog to a day's transcript by itself, when it is rendered after its recordings were published.
+//! Changes to a day's transcript by itself, when it is rendered after its recordings were published.
 
 use redb::ReadableTable;
 

@@ -148,7 +148,7 @@ impl Index {
     }
 }
 
-/// ChangeLog. Each returns when it is durable.
+/// Changes. Each returns when it is durable.
 impl Index {
     /// Moves a recording with all its pages to the trash; the conversation as a whole, if it was its last one. Twice
     /// is as good as once.

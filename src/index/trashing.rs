@@ -1,4 +1,4 @@
-//! ChangeLog that move recordings into the trash and out of it, and that hide pages.
+//! Changes that move recordings into the trash and out of it, and that hide pages.
 
 use jiff::{SignedDuration, Timestamp};
 use redb::ReadableTable;
@@ -93,7 +93,7 @@ pub(crate) fn restore_recording(
     Ok(())
 }
 
-/// ChangeLog what the user said about a recording. `change` reports whether there is a difference.
+/// Changes what the user said about a recording. `change` reports whether there is a difference.
 pub(crate) fn overlay(
     writing: &mut WriteTxn<'_>,
     id: RecordingId,

@@ -16,7 +16,7 @@ use crate::index::subscribers::Subscribers;
 use crate::index::{Change, IndexError};
 use crate::model::Recording;
 
-/// ChangeLog that wait for the writer. A caller of a full queue waits for room, as it would for the commit.
+/// Changes that wait for the writer. A caller of a full queue waits for room, as it would for the commit.
 const QUEUE: usize = 256;
 
 /// Rest between tries to open a database again whose disk had no room for that. Nothing tells of room.

@@ -70,7 +70,7 @@ pub struct Attributes {
     pub changed: SystemTime,
 }
 
-/// ChangeLog to attributes; `None` leaves as it is.
+/// Changes to attributes; `None` leaves as it is.
 #[derive(Debug, Clone, Default)]
 pub struct SetAttributes {
     pub mode: Option<u32>,

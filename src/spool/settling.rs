@@ -88,7 +88,7 @@ impl Inner {
         }
     }
 
-    /// ChangeLog where a file stands, and does what follows. Not to be called while a directory is held.
+    /// Changes where a file stands, and does what follows. Not to be called while a directory is held.
     pub(crate) fn change(
         &self,
         id: InboxId,

@@ -42,7 +42,7 @@ impl Table {
         self.tell(SpoolEvent::Name { folder: place.parent, name: place.name.clone() });
     }
 
-    /// ChangeLog where a file stands, tells of it and sets its alarm. `None` where it is no file, or `what` refuses.
+    /// Changes where a file stands, tells of it and sets its alarm. `None` where it is no file, or `what` refuses.
     pub(crate) fn update(
         &mut self,
         id: InboxId,

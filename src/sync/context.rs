@@ -18,7 +18,7 @@ pub struct SyncContext {
     pub index: Index,
     /// Bytes that are free on the disk of `local`; `None` where that is not known.
     pub free_bytes: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
-    /// BucketChange now and then how many bytes local copies take: the cache of blocks has the rest of the room for both.
+    /// Told now and then how many bytes local copies take: the cache of blocks has the rest of the room for both.
     pub copied: Arc<dyn Fn(u64) + Send + Sync>,
     /// Rung when the index can no longer be written: the daemon must end and be started anew.
     pub alarm: Arc<dyn Fn() + Send + Sync>,

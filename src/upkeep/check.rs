@@ -41,7 +41,7 @@ pub struct Counts {
     pub objects: u64,
 }
 
-/// Compares index, local disk and bucket. ChangeLog nothing. `hear` is told of every recording before it is
+/// Compares index, local disk and bucket. Changes nothing. `hear` is told of every recording before it is
 /// looked at.
 pub fn check(
     stores: Stores<'_>,

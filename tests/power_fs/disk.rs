@@ -1,7 +1,7 @@
 //! The disk behind [`PowerFs`](super::PowerFs): nodes in memory, each as it is and as it is for sure.
 //!
 //! The rule is the narrow one: `fsync` of a file keeps its bytes and attributes, `fsync` of a folder keeps the
-//! names in it, and nothing else is kept. ChangeLog of names are a journal, as on every filesystem that people
+//! names in it, and nothing else is kept. Changes of names are a journal, as on every filesystem that people
 //! use: a rename is there or not, and what came before it too. Real disks often keep more, and sometimes not.
 
 use std::collections::BTreeMap;
@@ -70,7 +70,7 @@ pub(crate) struct Disk {
     nodes: BTreeMap<u64, Node>,
     /// Names that are on disk for sure, by folder.
     names: BTreeMap<u64, BTreeMap<OsString, u64>>,
-    /// ChangeLog of names since, in order; those of one step together.
+    /// Changes of names since, in order; those of one step together.
     journal: Vec<Vec<Naming>>,
     last: u64,
     /// How often something was synced, so that a test knows that anything was.
@@ -118,7 +118,7 @@ impl Disk {
         }
     }
 
-    /// ChangeLog names in one step.
+    /// Changes names in one step.
     fn rename_entries(&mut self, step: Vec<Naming>) -> Answer<()> {
         for naming in &step {
             let image = self.image_mut(naming.folder)?;

@@ -69,7 +69,7 @@ struct State {
     is_called: bool,
 }
 
-/// BucketChange why the bucket may not be changed at present; `None`: it may.
+/// Told why the bucket may not be changed at present; `None`: it may.
 pub(crate) type Report = Box<dyn Fn(Option<String>) + Send>;
 
 /// The thread's own.
