@@ -13,6 +13,7 @@ mod disk_id;
 #[cfg(test)]
 mod disk_log;
 mod disk_xattrs;
+mod drafts;
 mod emptied;
 mod entry;
 mod inner;

@@ -1,5 +1,8 @@
 //! Keeps the floors: a room uses rooms on lower floors only, and each outside crate has one owner.
 
+#[path = "layers/imports.rs"]
+mod imports;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,6 +66,40 @@ fn no_room_calls_upstairs() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let files = sources().into_iter().filter(|(path, _)| !is_test(path));
+    let files = files.map(|(path, text)| (path, code_of(shipped(&text)))).collect();
+    let mut circles = imports::circles(&files);
+    // The tables of the index and `Index`, whose methods stand beside them, are still one circle.
+    circles.retain(|circle| !circle.starts_with("index/"));
+    assert!(circles.is_empty(), "{} circles\n{}", circles.len(), circles.join("\n"));
+}
+
+#[test]
+fn a_circle_would_be_found() {
+    let files = [
+        ("room.rs", "mod a; mod b; mod c;\npub use a::First;\nstruct Own;"),
+        ("room/a.rs", "use crate::room::{Second, c::{self, third}};\nstruct First;"),
+        ("room/b.rs", "use crate::room::Own;\npub struct Second;\nfn f() { crate::room::a::g() }"),
+        ("room/c.rs", "use crate::room::Own;"),
+    ];
+    let files = |second: &str| {
+        let faces = [("room.rs", format!("{}\n{second}", files[0].1))];
+        let rest = files[1..].iter().map(|(path, text)| (*path, (*text).to_owned()));
+        faces.into_iter().chain(rest).map(|(path, text)| (PathBuf::from(path), text)).collect()
+    };
+    // `a` names an item that the front page takes from `b`, which calls into `a`.
+    assert_eq!(imports::circles(&files("pub use b::Second;")), ["room/a.rs room/b.rs"]);
+    // Front pages that re-export do not import.
+    assert_eq!(imports::circles(&files("struct Second;")), [""; 0]);
+    // A front page that calls its own part, which needs a type of the front page.
+    assert_eq!(
+        imports::circles(&files("struct Second; fn f() { c::third() }")),
+        ["room/c.rs room.rs"]
+    );
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use crate::concurrency::{Condvar, Mutex};
+use crate::spool::drafts::Drafts;
 use crate::spool::marks::Marks;
-use crate::spool::notes::Drafts;
 use crate::spool::numbers::Numbers;
 use crate::spool::space::FreeSpace;
 use crate::spool::table::Table;

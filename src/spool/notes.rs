@@ -8,7 +8,6 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::effective_user::is_root;
@@ -32,27 +31,6 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 const SAYS: &str = "\ncould not be transcribed.\n\nWhy: ";
 const ENDS: &str = "The recording is kept as it is. `touch` it to try again, or delete it if you do not need it.\n";
-
-/// Where notes and copies are written before they appear in the inbox, whole.
-#[derive(Debug)]
-pub(crate) struct Drafts {
-    dir: PathBuf,
-}
-
-impl Drafts {
-    /// What a crash has left behind is of no use to anybody.
-    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        if dir.exists() {
-            fs::remove_dir_all(dir)?;
-        }
-        fs::create_dir_all(dir)?;
-        Ok(Self { dir: dir.to_owned() })
-    }
-
-    pub(crate) fn draft(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
-    }
-}
 
 /// What the note says, in the order in which a person asks.
 fn text(name: &FileName, reason: &str) -> String {
