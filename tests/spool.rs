@@ -232,6 +232,23 @@ fn a_file_keeps_its_number_when_it_is_renamed() {
 }
 
 #[test]
+fn recordings_that_have_changed_places_are_offered_at_once_when_asked_for() {
+    let bench = bench_with(SpoolOptions { settle: Duration::from_mins(10), ..options() });
+    let events = bench.spool.subscribe();
+    let folder = bench.make_directory(ROOT, "folder");
+    let first = bench.drop_in(ROOT, "a.wav", b"first");
+    let second = bench.drop_in(folder, "a.wav", b"second");
+    bench
+        .spool
+        .rename((folder, name("a.wav")), (ROOT, name("a.wav")), RenameMode::Exchange)
+        .unwrap();
+    for id in [first, second] {
+        bench.spool.set_attribute(id, name("user.scribefs.commit"), b"1", 0).unwrap();
+        assert_eq!(expect_ready(&events).id, id);
+    }
+}
+
+#[test]
 fn links_are_ordinary_entries_and_are_never_followed() {
     let bench = bench();
     let secret = bench.dir.path().join("secret");

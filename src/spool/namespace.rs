@@ -219,7 +219,9 @@ impl Inner {
         disk::rename_at((from_dir.as_fd(), from.1), (to_dir.as_fd(), to.1), mode)
             .map_err(missing_or)?;
         fail_point!("spool-renamed");
-        let stamp = disk::stat_at(to_dir.as_fd(), to.1).ok().map(|stat| stat.stamp());
+        // Of what has moved and, of an exchange, of what came to its place.
+        let stamps = [(&to_dir, to.1), (&from_dir, from.1)]
+            .map(|(dir, name)| disk::stat_at(dir.as_fd(), name).ok().map(|stat| stat.stamp()));
         let moved = self.renamed(&from_place, &to_place, mode);
         // Notes tell of the name: they are written anew beside the new one.
         let noted: Vec<InboxId> = {
@@ -233,9 +235,8 @@ impl Inner {
             let _ = self.remove_note(&to_place);
         }
         drop((first, second));
-        for (at, moved) in moved.iter().enumerate() {
-            // Only of the first it is known what it looks like.
-            self.tell_moved(moved, stamp.filter(|_| at == 0));
+        for (moved, stamp) in moved.iter().zip(stamps) {
+            self.tell_moved(moved, stamp);
         }
         self.owe_notes(&noted);
         Ok(())
