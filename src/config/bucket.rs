@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use crate::config::aws_environment::{AwsEnvironment, CUSTOMER_KEY, KEYS_END_AT};
-use crate::config::encryption::Wanted;
+use crate::config::encryption::EncryptionChoice;
 use crate::config::parse::{self, StoreChoice};
 use crate::config::{ConfigError, Layer, Origin, Places, Storage};
 use crate::regular_file::{self, SETTINGS_BYTES};
@@ -168,9 +168,10 @@ fn profile(name: &str, cloud: &AwsEnvironment, places: &Places) -> Profile {
 }
 
 fn encryption(layer: &Layer, places: &Places) -> Result<Encryption, ConfigError> {
-    let wanted = layer.read("s3_encryption", parse::encryption)?.unwrap_or(Wanted::Bucket);
+    let wanted =
+        layer.read("s3_encryption", parse::encryption)?.unwrap_or(EncryptionChoice::Bucket);
     let kms_key = layer.read("s3_kms_key_id", parse::text)?;
-    if kms_key.is_some() && wanted != Wanted::Kms {
+    if kms_key.is_some() && wanted != EncryptionChoice::Kms {
         return Err(contradiction(
             "`kms_key_id` is set, but objects are not encrypted with KMS",
             "add `encryption = \"kms\"`, or remove the key",
@@ -178,8 +179,8 @@ fn encryption(layer: &Layer, places: &Places) -> Result<Encryption, ConfigError>
     }
     let customer_key = customer_key(layer, places)?;
     match (wanted, customer_key) {
-        (Wanted::Customer, Some(key)) => Ok(Encryption::Customer { key }),
-        (Wanted::Customer, None) => Err(contradiction(
+        (EncryptionChoice::Customer, Some(key)) => Ok(Encryption::Customer { key }),
+        (EncryptionChoice::Customer, None) => Err(contradiction(
             "encryption = \"customer\" without a key",
             "set SCRIBEFS_S3_CUSTOMER_KEY or `customer_key_file`; `openssl rand -base64 32` makes one",
         )),
@@ -187,9 +188,9 @@ fn encryption(layer: &Layer, places: &Places) -> Result<Encryption, ConfigError>
             "a customer key is set, but objects are not encrypted with it",
             "add `encryption = \"customer\"`, or remove the key",
         )),
-        (Wanted::Bucket, None) => Ok(Encryption::BucketDefault),
-        (Wanted::Aes256, None) => Ok(Encryption::SseS3),
-        (Wanted::Kms, None) => Ok(Encryption::Kms { key_id: kms_key }),
+        (EncryptionChoice::Bucket, None) => Ok(Encryption::BucketDefault),
+        (EncryptionChoice::Aes256, None) => Ok(Encryption::SseS3),
+        (EncryptionChoice::Kms, None) => Ok(Encryption::Kms { key_id: kms_key }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 /// What `encryption` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum EncryptionChoice {
     Bucket,
     Aes256,
     Kms,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use log::LevelFilter;
 
-use crate::config::encryption::Wanted;
+use crate::config::encryption::EncryptionChoice;
 use crate::config::{Places, Storage};
 use crate::model::SpeakerBounds;
 use crate::store::Provider;
@@ -131,12 +131,12 @@ pub(crate) fn provider(text: &str) -> Result<Provider, String> {
     })
 }
 
-pub(crate) fn encryption(text: &str) -> Result<Wanted, String> {
+pub(crate) fn encryption(text: &str) -> Result<EncryptionChoice, String> {
     match text.trim() {
-        "bucket" => Ok(Wanted::Bucket),
-        "aes256" => Ok(Wanted::Aes256),
-        "kms" => Ok(Wanted::Kms),
-        "customer" => Ok(Wanted::Customer),
+        "bucket" => Ok(EncryptionChoice::Bucket),
+        "aes256" => Ok(EncryptionChoice::Aes256),
+        "kms" => Ok(EncryptionChoice::Kms),
+        "customer" => Ok(EncryptionChoice::Customer),
         _ => Err("not one of bucket, aes256, kms, customer".to_owned()),
     }
 }

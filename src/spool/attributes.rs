@@ -20,21 +20,21 @@ impl Inner {
         if let Some(bytes) = change.bytes {
             self.resize(id, bytes)?;
         }
-        let grip = self.grip(id)?;
-        let before = disk::stat_of(&grip)?;
+        let pin = self.pin(id)?;
+        let before = disk::stat_of(&pin)?;
         if change.uid.is_some() || change.gid.is_some() {
-            disk::set_owner(grip.as_fd(), change.uid, change.gid)?;
+            disk::set_owner(pin.as_fd(), change.uid, change.gid)?;
         }
         if let Some(mode) = change.mode
             && before.kind() != EntryKind::Symlink
         {
             let kept = if before.kind() == EntryKind::Directory { 0o1777 } else { 0o777 };
-            disk::set_mode(grip.as_fd(), mode & kept)?;
+            disk::set_mode(pin.as_fd(), mode & kept)?;
         }
         if change.accessed.is_some() || change.modified.is_some() {
-            disk::set_times(grip.as_fd(), change.accessed, change.modified)?;
+            disk::set_times(pin.as_fd(), change.accessed, change.modified)?;
         }
-        let after = disk::stat_of(&grip)?;
+        let after = disk::stat_of(&pin)?;
         self.attributes_set(id, change, &before, &after);
         Ok(after.attributes(id))
     }

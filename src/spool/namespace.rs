@@ -162,9 +162,9 @@ impl Inner {
     }
 
     pub(crate) fn read_symlink(&self, id: InboxId) -> Result<PathBuf, SpoolError> {
-        let grip = self.grip(id)?;
+        let pin = self.pin(id)?;
         // An empty name reads the link that is pinned.
-        Ok(disk::read_symlink_at(grip.as_fd(), OsStr::new(""))?.into())
+        Ok(disk::read_symlink_at(pin.as_fd(), OsStr::new(""))?.into())
     }
 
     pub(crate) fn unlink(&self, parent: InboxId, name: &OsStr) -> Result<(), SpoolError> {

@@ -124,8 +124,8 @@ impl Inner {
             (file.mark(), path)
         };
         // A file that is gone needs no mark.
-        let Ok(grip) = self.grip(id) else { return };
-        self.marks.put(grip.as_fd(), &path, &mark);
+        let Ok(pin) = self.pin(id) else { return };
+        self.marks.put(pin.as_fd(), &path, &mark);
     }
 
     /// The entry, and all in it, is gone from its place. The caller holds `changing` of its directory.
@@ -219,9 +219,9 @@ impl Inner {
         if stat.kind() != EntryKind::File {
             return;
         }
-        let Ok(grip) = self.grip(id) else { return };
+        let Ok(pin) = self.pin(id) else { return };
         let Some(path) = self.table().path(id) else { return };
-        let mark = self.marks.get(grip.as_fd(), &path, stat.disk_id().inode);
+        let mark = self.marks.get(pin.as_fd(), &path, stat.disk_id().inode);
         let (stamp, due) = (stat.stamp(), self.due());
         let found = self
             .table()

@@ -109,7 +109,7 @@ impl Inner {
     }
 
     /// Holds an entry for calls that change it.
-    pub(crate) fn grip(&self, id: InboxId) -> Result<Pin, SpoolError> {
+    pub(crate) fn pin(&self, id: InboxId) -> Result<Pin, SpoolError> {
         if let Some(open) = self.any_handle(id) {
             return Ok(Pin::Open(open));
         }

@@ -33,11 +33,11 @@ impl Inner {
         if !name.as_bytes().starts_with(USER) {
             return Ok(None);
         }
-        Ok(disk_xattrs::get(self.grip(id)?.as_fd(), name)?)
+        Ok(disk_xattrs::get(self.pin(id)?.as_fd(), name)?)
     }
 
     pub(crate) fn attribute_names(&self, id: InboxId) -> Result<Vec<FileName>, SpoolError> {
-        let mut names = disk_xattrs::list(self.grip(id)?.as_fd())?;
+        let mut names = disk_xattrs::list(self.pin(id)?.as_fd())?;
         names.retain(|name| name.starts_with(USER) && !is_ours(OsStr::from_bytes(name)));
         for ours in [STATE, PROGRESS, ERROR, WAITS_FOR] {
             if self.our_attribute(id, OsStr::new(ours)).is_some() {
@@ -61,10 +61,10 @@ impl Inner {
         if !name.as_bytes().starts_with(USER) {
             return Err(unsupported());
         }
-        let grip = self.grip(id)?;
-        let before = disk::stat_of(&grip)?;
-        disk_xattrs::set(grip.as_fd(), name, value, flags)?;
-        self.restamped(id, &before, &disk::stat_of(&grip)?);
+        let pin = self.pin(id)?;
+        let before = disk::stat_of(&pin)?;
+        disk_xattrs::set(pin.as_fd(), name, value, flags)?;
+        self.restamped(id, &before, &disk::stat_of(&pin)?);
         Ok(())
     }
 
@@ -76,10 +76,10 @@ impl Inner {
         if !name.as_bytes().starts_with(USER) {
             return Err(unsupported());
         }
-        let grip = self.grip(id)?;
-        let before = disk::stat_of(&grip)?;
-        disk_xattrs::remove(grip.as_fd(), name)?;
-        self.restamped(id, &before, &disk::stat_of(&grip)?);
+        let pin = self.pin(id)?;
+        let before = disk::stat_of(&pin)?;
+        disk_xattrs::remove(pin.as_fd(), name)?;
+        self.restamped(id, &before, &disk::stat_of(&pin)?);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::index::{DayText, Index, IndexError};
+use crate::index::{DayText, Index};
 use crate::model::{Conversation, ConversationSeq, Key, Object, PageKind, Recording, RecordingId};
 use crate::publishing::change_log::{BucketChange, ChangeLog};
 use crate::publishing::page_store::PageStore;
@@ -210,11 +210,7 @@ fn remove_recording(
     if !is_due {
         return Ok(());
     }
-    match index.finish_purge(id) {
-        // Somebody else has removed it meanwhile.
-        Err(IndexError::NoConversation) => return Ok(()),
-        finished => finished?,
-    };
+    index.finish_purge(id)?;
     log::info!("a recording of conversation {}: removed from the trash", id.conversation.0);
     Ok(())
 }
